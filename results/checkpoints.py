@@ -1,0 +1,102 @@
+"""Checkpoints: a JSON manifest over content-addressed safetensors blobs. What did not change between tasks is stored once.
+
+Nothing is ever unpickled. Every blob is named by the SHA-256 of its tensor and verified when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from results.files import StoreError, read_json, whole_file, write_json
+
+_KEY = "tensor"
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """SHA-256 over dtype, shape and bytes."""
+    tensor = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    digest.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors: by name; values: JSON; result: JSON that the stage returned."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+
+
+class Checkpoints:
+    """The checkpoints of one run, by name, in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def _manifest(self, name: str) -> Path:
+        return self.directory / f"{name}.json"
+
+    def _blob(self, key: str) -> Path:
+        return self.directory / "blobs" / f"{key}.safetensors"
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in self.directory.glob("*.json"))
+
+    def __contains__(self, name: str) -> bool:
+        return self._manifest(name).exists()
+
+    def save(self, name: str, checkpoint: Checkpoint) -> None:
+        """Store the checkpoint; the manifest is written last, so it is there only if every blob is."""
+        blobs = {}
+        for tensor_name, tensor in checkpoint.tensors.items():
+            key = tensor_hash(tensor)
+            path = self._blob(key)
+            if not path.exists():
+                with whole_file(path) as temporary:
+                    save_file({_KEY: tensor.detach().cpu().contiguous().clone()}, temporary)
+            blobs[tensor_name] = key
+        write_json(self._manifest(name), {"tensors": blobs, "values": checkpoint.values, "result": checkpoint.result})
+
+    def load(self, name: str) -> Checkpoint:
+        """Raises StoreError, naming the file, if the manifest or a blob is missing, truncated or exchanged."""
+        manifest = read_json(self._manifest(name))
+        tensors = {}
+        for tensor_name, key in manifest["tensors"].items():
+            path = self._blob(key)
+            try:
+                tensor = load_file(path)[_KEY]
+            except (OSError, SafetensorError, KeyError) as error:
+                raise StoreError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
+            if tensor_hash(tensor) != key:
+                raise StoreError(f"{path}: its content is not what its name says")
+            tensors[tensor_name] = tensor
+        return Checkpoint(tensors, manifest["values"], manifest["result"])
+
+    def forget(self, names: list[str]) -> None:
+        """Delete these checkpoints and the blobs that no other checkpoint needs."""
+        for name in names:
+            self._manifest(name).unlink(missing_ok=True)
+        needed = {key for name in self.names() for key in read_json(self._manifest(name))["tensors"].values()}
+        for path in self.directory.glob("blobs/*.safetensors"):
+            if path.stem not in needed:
+                path.unlink()
+
+
+def stored_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes that a deployment must keep for these tensors: equal tensors count once, bool counts one bit per entry."""
+    distinct = {tensor_hash(tensor): tensor for tensor in tensors.values()}
+    return sum(
+        (tensor.numel() + 7) // 8 if tensor.dtype == torch.bool else tensor.numel() * tensor.element_size()
+        for tensor in distinct.values()
+    )

@@ -1,0 +1,197 @@
+"""Reading stored runs, and nothing else: no torch, no writing. Unreadable files are named, never silently dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results import schema
+from results.files import PARTIAL_SUFFIX, StoreError, read_json
+
+DIRECTORY_DIGITS = 16
+"""A run's directory is named by this many hex digits of its identity's hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A stored file that could not be used, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, list[Problem]]:
+    """All readable parts as one table with exactly `columns`, and the parts that are not readable or have other columns."""
+    tables, problems = [], []
+    for path in paths:
+        try:
+            table = pq.read_table(path, partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(Problem(path, f"not readable as parquet ({str(error).splitlines()[0]})"))
+            continue
+        missing = [name for name in columns.names if name not in table.column_names]
+        if missing:
+            problems.append(Problem(path, f"written by another version: lacks the columns {', '.join(missing)}"))
+            continue
+        try:
+            tables.append(table.select(columns.names).cast(columns))
+        except pa.ArrowException as error:
+            problems.append(Problem(path, f"written by another version ({str(error).splitlines()[0]})"))
+    merged = pa.concat_tables(tables) if tables else columns.empty_table()
+    return merged.unify_dictionaries(), problems
+
+
+@dataclass
+class Run:
+    """One stored run. Tables are read when first asked for.
+
+    directory: where it is; published: whether it is a tracked record without checkpoints.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    published: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.config["identity"]
+
+    @property
+    def hash(self) -> str:
+        return self.identity["hash"]
+
+    @property
+    def row(self) -> str:
+        """Hash of the identity without the seed: runs of one row differ in nothing else."""
+        return self.identity["row"]
+
+    @property
+    def label(self) -> str:
+        return self.identity["label"]
+
+    @property
+    def method(self) -> str:
+        return self.identity["method"]
+
+    @property
+    def seed(self) -> int:
+        return self.identity["seed"]
+
+    @property
+    def protocols(self) -> dict[str, dict[str, Any]]:
+        """What was demanded of this run, by preset."""
+        return self.config.get("protocols", {})
+
+    def _read(self, pattern: str, columns: pa.Schema) -> pd.DataFrame:
+        paths = [path for path in sorted(self.directory.glob(pattern)) if not path.name.endswith(PARTIAL_SUFFIX)]
+        table, problems = read_parts(paths, columns)
+        self.problems.extend(problem for problem in problems if problem not in self.problems)
+        return table.to_pandas()
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        return self._read("tasks.parquet", schema.TASKS)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row per (after_task, task, sample, attack), columns of `schema.PREDICTIONS`."""
+        frame = self._read("predictions/*.parquet", schema.PREDICTIONS)
+        # The same rows may be there twice after directories were merged; the evaluation decides nothing then.
+        return frame.drop_duplicates(["after_task", "task", "sample", "attack"], ignore_index=True)
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        return self._read("evaluations/*.parquet", schema.EVALUATIONS)
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        return self._read("facts/*.parquet", schema.FACTS)
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        return self._read("training/*.parquet", schema.TRAINING)
+
+    @cached_property
+    def failures(self) -> list[dict[str, Any]]:
+        """What went wrong, oldest first; a line cut short by a kill is kept as text."""
+        path = self.directory / "failures.jsonl"
+        if not path.exists():
+            return []
+        entries = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                entries.append({"message": line})
+        return entries
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs found, local ones first, and the directories that could not be read."""
+
+    runs: list[Run]
+    unreadable: list[Problem]
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.unreadable + [problem for run in self.runs for problem in run.problems]
+
+
+def read_run(directory: Path, published: bool = False) -> Run:
+    """The run stored in `directory`. Raises StoreError if its config.json is missing, broken or of another version."""
+    path = directory / "config.json"
+    if not path.exists():
+        raise StoreError(f"{directory}: no config.json, so this is no finished run directory")
+    config = read_json(path)
+    identity = config.get("identity", {}) if isinstance(config, dict) else {}
+    lacking = {"hash", "row", "method", "label", "seed", "schema"} - set(identity)
+    if lacking:
+        raise StoreError(f"{path}: identity lacks {', '.join(sorted(lacking))}")
+    if identity["schema"] != schema.VERSION:
+        raise StoreError(f"{path}: written in record format {identity['schema']}, this version reads {schema.VERSION}")
+    return Run(directory, config, published)
+
+
+def load(runs: Path | str = "results/runs", published: Path | str | None = "results/published") -> Results:
+    """Every run under `runs`, and every published one that is not also there.
+
+    `runs` holds one directory per run; `published` one folder per preset, each with such directories. Missing folders are
+    empty. A run that is in both places is one run: a local copy holds at least as much.
+    """
+    found: dict[str, Run] = {}
+    unreadable = []
+    places = [(path, False) for path in _directories(Path(runs))]
+    if published is not None:
+        places += [(path, True) for preset in _directories(Path(published)) for path in _directories(preset)]
+    for directory, is_published in places:
+        try:
+            run = read_run(directory, is_published)
+        except StoreError as error:
+            unreadable.append(Problem(directory, str(error).removeprefix(f"{directory}: ")))
+            continue
+        if run.hash in found and is_published:
+            # The published copy may have been demanded under presets that the local one has not seen.
+            for preset, protocol in run.protocols.items():
+                found[run.hash].protocols.setdefault(preset, protocol)
+            continue
+        found[run.hash] = run
+    return Results(list(found.values()), unreadable)
+
+
+def _directories(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,0 +1,97 @@
+"""The columns of every stored table. `VERSION` changes when old readers would misread new files."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+VERSION = 1
+
+ANY = " any"
+"""Suffix of the attack name under which the any-iterate outcome of the same attack is stored."""
+
+TASKS = pa.schema(
+    [
+        ("task", pa.int16()),
+        ("name", pa.string()),
+        ("classes", pa.list_(pa.string())),
+        ("train", pa.int32()),
+        ("validation", pa.int32()),
+        ("test", pa.int32()),
+        ("chance", pa.float64()),
+        ("fingerprint", pa.string()),
+        ("test_fingerprint", pa.string()),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("after_task", pa.int16()),
+        ("task", pa.int16()),
+        ("sample", pa.int32()),
+        ("attack", pa.dictionary(pa.int32(), pa.string())),
+        ("label", pa.int16()),
+        ("predicted", pa.int16()),
+        ("margin", pa.float32()),
+        ("evaluation_id", pa.dictionary(pa.int32(), pa.string())),
+    ]
+)
+
+EVALUATIONS = pa.schema(
+    [
+        ("after_task", pa.int16()),
+        ("task", pa.int16()),
+        ("attack", pa.string()),  # the name, without the any-iterate suffix
+        ("evaluation_id", pa.string()),
+        ("kind", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.string()),  # exact, e.g. 8/255
+        ("steps", pa.int32()),
+        ("step_size", pa.string()),  # exact; null where the attack has none
+        ("restarts", pa.int32()),
+        ("loss", pa.string()),
+        ("specification", pa.string()),  # every field, as JSON
+        ("attack_version", pa.int32()),
+        ("classifier", pa.string()),  # fingerprint of the attacked classifier
+        ("task_fingerprint", pa.string()),
+        ("seed", pa.int64()),
+        ("precision", pa.string()),
+        ("device", pa.string()),
+        ("threads", pa.int32()),
+        ("batch_size", pa.int32()),
+        ("samples", pa.int32()),
+        ("trajectory", pa.string()),  # name of the attack that was run and whose checkpoint this is
+        ("reused", pa.bool_()),  # copied from an evaluation of the same unchanged classifier
+        ("seconds", pa.float64()),  # of the trajectory, counted at its longest attack only
+        ("gradient_evaluations", pa.int64()),  # image gradients, likewise
+        ("forward_passes", pa.int64()),
+        ("largest_change", pa.float64()),  # measured, in pixel space
+        ("unchanged", pa.bool_()),  # classifier and random state hashed equal before and after
+        ("trace", pa.string()),  # JSON: loss, zero_gradients, non_finite, largest_change per iterate
+    ]
+)
+
+FACTS = pa.schema(
+    [
+        ("task", pa.int16()),  # -1: of the whole run
+        ("phase", pa.string()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("text", pa.string()),
+    ]
+)
+
+TRAINING = pa.schema(
+    [
+        ("task", pa.int16()),
+        ("phase", pa.string()),
+        ("epoch", pa.int32()),
+        ("loss", pa.float64()),
+        ("clean_train", pa.float64()),  # null where it was not measured in this epoch
+        ("robust_train", pa.float64()),
+        ("clean_validation", pa.float64()),
+        ("robust_validation", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("seconds", pa.float64()),
+        ("selected", pa.bool_()),
+    ]
+)
