@@ -1,8 +1,8 @@
 """The contract of an attack: a small value that, given a classifier and images, says what survives.
 
-An attack is a frozen dataclass of its settings (its specification). It works in pixel space and knows nothing of tasks,
-methods or files. Attacks that differ only in `steps` share one trajectory: the harness runs the longest one and reads the
-others off at its checkpoints (`trajectory`, `run(..., checkpoints)`).
+An attack is a frozen dataclass of its settings (its specification). It works in pixel space and knows nothing of
+tasks, methods or files. Attacks that differ only in `steps` share one trajectory: the harness runs the longest one and
+reads the others off at its checkpoints (`trajectory`, `run(..., checkpoints)`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class AttackResult:
     adversarial: Tensor
     trace: Trace
     gradient_evaluations: int
+    """How often the image gradient was taken for each image, restarts included (not multiplied by N)."""
     forward_passes: int
+    """How often each image went forward through the classifier, restarts included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,9 @@ class Attack(ABC):
         """The attack's name on the command line: the name of its file."""
         return PurePath(type(self).__module__.replace(".", "/")).name
 
-    @property
-    def steps(self) -> int:
-        """Number of gradient steps; attacks that take none override nothing."""
-        return 0
+    # Not annotated, so that it is no field; not a property either, over which a subclass's field could not be set.
+    steps = 0
+    """Number of gradient steps: `steps = 1` where it is fixed, `steps: int = field()` where it must be set."""
 
     def specification(self) -> dict[str, Any]:
         """Every field as JSON: with the version, all that identifies what is measured. Fractions are exact strings."""
@@ -106,7 +107,11 @@ class Attack(ABC):
         """What people read: every field that differs from its default, e.g. `pgd-40 linf 8/255 a=2/255`."""
 
     def trajectory(self) -> tuple[Any, ...]:
-        """Attacks with equal trajectories differ only in how many steps of it they take."""
+        """Attacks with equal trajectories differ only in how many steps of it they take.
+
+        An attack whose iterates depend on the number of steps to come (a schedule over them) must override this and
+        keep `steps` in.
+        """
         specification = self.specification()
         specification.pop("steps", None)
         return tuple(sorted((key, repr(value)) for key, value in specification.items()))
@@ -122,14 +127,16 @@ class Attack(ABC):
     ) -> AttackResult:
         """Attack one batch.
 
-        images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,); checkpoints: numbers of steps to report, at most
-        `steps` (default: `steps` alone). Raises ThreatModelError if an adversarial image leaves the ball or the box, and
-        AttackError if the classifier returns logits that are not finite.
+        images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,); checkpoints: numbers of steps to report, 0 to
+        `steps` (default: `steps` alone). Raises ThreatModelError if an adversarial image leaves the ball or the box,
+        and AttackError if an input is out of range or the classifier returns logits of another shape or not finite.
         """
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """The label's logit minus the largest other logit: float32 (N,) from logits (N, C), C ≥ 2."""
+    if logits.dtype != torch.float64:
+        logits = logits.float()  # the difference of two half-precision logits can overflow or round to zero
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
     return (own - others.amax(1)).float()
@@ -139,14 +146,16 @@ def outcome_of(logits: Tensor, labels: Tensor) -> Outcome:
     return Outcome(logits.argmax(1), margins(logits, labels))
 
 
+def is_worse(first: Outcome, second: Outcome, labels: Tensor) -> Tensor:
+    """Where `second` is worse for the classifier: bool (N,). A smaller margin, or an equal one with a wrong class."""
+    tie = (second.margin == first.margin) & (second.predicted != labels) & (first.predicted == labels)
+    return (second.margin < first.margin) | tie
+
+
 def worse(first: Outcome, second: Outcome, labels: Tensor) -> Outcome:
     """Per sample the outcome with the smaller margin; where they are equal, the one that is wrong, else the first."""
-    smaller = second.margin < first.margin
-    tie = (second.margin == first.margin) & (second.predicted != labels)
-    take = smaller | tie
-    return Outcome(
-        torch.where(take, second.predicted, first.predicted), torch.where(take, second.margin, first.margin)
-    )
+    take = is_worse(first, second, labels)
+    return Outcome(torch.where(take, second.predicted, first.predicted), torch.where(take, second.margin, first.margin))
 
 
 def describe(kind: str, threat_model: ThreatModel, extras: dict[str, Any]) -> str:

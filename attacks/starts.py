@@ -1,8 +1,8 @@
 """Starting points of attacks: a pure function of who is attacked, so every sweep and every method starts alike.
 
 u(seed, key, sample, restart, element) is a counter-based hash (the finalizer of SplitMix64, Steele et al. 2014, applied
-twice), not a generator: it depends on no order, batch size or device, and is the same to the bit everywhere because it is
-integer arithmetic.
+twice), not a generator: it depends on no order, batch size or device, and is the same to the bit everywhere because it
+is integer arithmetic.
 """
 
 from __future__ import annotations

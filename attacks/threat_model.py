@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 BALL_TOLERANCE = 1e-6
-"""Slack when the largest measured change is compared with eps: x + eps is rounded to float32, eight bits finer than this."""
+"""Slack when the largest change is compared with eps: x + eps is rounded to float32, which is far finer than this."""
 
 
 class ThreatModelError(ValueError):
@@ -18,19 +18,22 @@ class ThreatModelError(ValueError):
 
 
 def parse_fraction(value: str | int | float | Fraction, eps: Fraction | None = None) -> Fraction:
-    """An exact number from "8/255", "0.1", 1, "eps/4", "2 eps" or "0.5*eps" (the last three need `eps`).
+    """An exact number from "8/255", "12.75/255", "0.1", 1, "eps/4", "2 eps" or "0.5*eps" (the last three need `eps`).
 
     Raises ThreatModelError for anything else.
     """
-    if isinstance(value, int | Fraction):
+    if isinstance(value, int | Fraction) and not isinstance(value, bool):
         return Fraction(value)
     text = str(value).strip()
     relative = re.fullmatch(r"(?P<factor>[\d./]+)?\s*\*?\s*eps\s*(?:/\s*(?P<divisor>\d+))?", text)
     try:
         if relative is None:
-            return Fraction(text)
+            numerator, slash, denominator = text.partition("/")
+            return Fraction(numerator) / (Fraction(denominator) if slash else 1)
         if eps is None:
-            raise ThreatModelError(f"{text!r} refers to eps, which is not known here; write it as a number such as 2/255")
+            raise ThreatModelError(
+                f"{text!r} refers to eps, which is not known here; write it as a number such as 2/255"
+            )
         return Fraction(relative["factor"] or 1) * eps / Fraction(relative["divisor"] or 1)
     except (ValueError, ZeroDivisionError) as error:
         if isinstance(error, ThreatModelError):
@@ -48,13 +51,14 @@ def over_255(value: Fraction) -> str:
 class ThreatModel:
     """Changes of at most `eps` in `norm`, in pixel space [0, 1], that stay valid images.
 
-    eps: exact, 0 ≤ eps ≤ 1. Raises ThreatModelError otherwise.
+    eps: exact, 0 ≤ eps ≤ 1 (anything `parse_fraction` reads becomes a Fraction). Raises ThreatModelError otherwise.
     """
 
     eps: Fraction
     norm: str = "linf"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", parse_fraction(self.eps))
         if self.norm not in ("linf",):
             raise ThreatModelError(f"norm {self.norm!r} is not known; valid: linf")
         if not 0 <= self.eps <= 1:

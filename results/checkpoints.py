@@ -83,6 +83,11 @@ class Checkpoints:
             tensors[tensor_name] = tensor
         return Checkpoint(tensors, manifest["values"], manifest["result"])
 
+    def values(self, name: str) -> dict[str, Any]:
+        """The JSON values of a checkpoint, without its tensors."""
+        values: dict[str, Any] = read_json(self._manifest(name))["values"]
+        return values
+
     def forget(self, names: list[str]) -> None:
         """Delete these checkpoints and the blobs that no other checkpoint needs."""
         for name in names:

@@ -1,7 +1,8 @@
 """What a scenario is: a stream of classification tasks whose images live on one device as uint8.
 
-A scenario file only says where the images come from (`Scenario.raw_tasks`). Everything that decides whether two readers of
-the same data agree is done once, here: canonical order, fraction of the training data, validation split, fingerprints.
+A scenario file only says where the images come from (`Scenario.raw_tasks`). Everything that decides whether two readers
+of the same data agree is done once, here: canonical order, fraction of the training data, validation split,
+fingerprints.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class DataError(Exception):
 class ImageSet:
     """Labelled images of one task.
 
-    images: uint8 (N, C, H, W); labels: int64 (N,) in 0..classes-1; samples: int64 (N,), the position of each image in the
-    canonical order of the part (train or test) it comes from. All on one device, sorted by (label, SHA-256 of the pixels).
+    images: uint8 (N, C, H, W); labels: int64 (N,) in 0..classes-1; samples: int64 (N,), the position of each image in
+    the canonical order of the part (train or test) it comes from. All on one device, sorted by (label, SHA-256 of the
+    pixels).
     """
 
     images: Tensor
@@ -117,7 +119,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class RawTask:
-    """One task as read from disk, in any order: uint8 images (N, C, H, W) and int64 labels (N,), indices into `classes`."""
+    """One task as read from disk, in any order: uint8 images (N, C, H, W), int64 labels (N,) that index `classes`."""
 
     name: str
     classes: tuple[str, ...]
@@ -133,7 +135,9 @@ class ScenarioSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: int | None = Field(None, ge=1, description="how many tasks of the stream, from its start; all if not given")
-    order: int | None = Field(None, ge=0, description="seed of a random task order; the scenario's own order if not given")
+    order: int | None = Field(
+        None, ge=0, description="seed of a random task order; the scenario's own order if not given"
+    )
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of each class's training images that is used")
 
 
@@ -202,7 +206,7 @@ class Scenario(ABC):
 
 
 def fingerprint_of_tasks(tasks: Sequence[Task]) -> str:
-    """SHA-256 over the fingerprints of a stream's tasks in order: two readers that agree on it hold the same data and split."""
+    """SHA-256 over the fingerprints of a stream's tasks in order: where it agrees, data and split agree."""
     return hashlib.sha256("\n".join(task.fingerprint for task in tasks).encode()).hexdigest()
 
 
@@ -255,7 +259,9 @@ def _build_task(task_id: int, raw: RawTask, train_fraction: Fraction, device: to
     held_out = take_stratified(train_labels[used], train_hashes[used], VALIDATION_FRACTION, f"validation {SPLIT_SEED}")
     validation, train = used[held_out], np.delete(used, held_out)
     if len(np.unique(train_labels[train])) < len(raw.classes):
-        raise DataError(f"task {raw.name}: too few training images to keep one of each class beside the validation split")
+        raise DataError(
+            f"task {raw.name}: too few training images to keep one of each class beside the validation split"
+        )
 
     def image_set(images: NDArray[np.uint8], labels: NDArray[np.int64], index: NDArray[np.int64]) -> ImageSet:
         return ImageSet(

@@ -1,0 +1,40 @@
+"""The fast gradient sign method: Goodfellow et al. 2015, *Explaining and Harnessing Adversarial Examples*."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackResult, describe
+from attacks.starts import Starts
+from attacks.trajectory import attack_batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Attack):
+    """One step of eps along the sign of the cross-entropy's gradient, from the image itself (section 4).
+
+    Its iterate 0 is the clean image, which has a row of its own, so any-iterate rows are not recorded (`iterative`).
+    """
+
+    version: ClassVar[int] = 1
+
+    steps = 1
+
+    @property
+    def name(self) -> str:
+        return describe(self.kind, self.threat_model, {})
+
+    def run(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        start: Starts,
+        checkpoints: Sequence[int] | None = None,
+    ) -> AttackResult:
+        eps = float(self.threat_model.eps)
+        return attack_batch(self, classifier, images, labels, [images], checkpoints, step_size=eps)

@@ -1,0 +1,47 @@
+"""Uniform random noise: the weakest attack that still tries; a gradient attack that does no better is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackResult, describe
+from attacks.settings import whole_number
+from attacks.starts import Starts
+from attacks.trajectory import attack_batch, starting_points
+
+DRAWS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Attack):
+    """The worst of `restarts` uniform draws from the ball, clamped to the box.
+
+    restarts: number of draws, 1 or more; draw r is also where restart r of PGD starts. Raises AttackError otherwise.
+    """
+
+    version: ClassVar[int] = 1
+
+    restarts: int = DRAWS
+
+    def __post_init__(self) -> None:
+        whole_number("restarts", self.restarts)
+
+    @property
+    def name(self) -> str:
+        extras: dict[str, Any] = {} if self.restarts == DRAWS else {"r": self.restarts}
+        return describe(self.kind, self.threat_model, extras)
+
+    def run(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        start: Starts,
+        checkpoints: Sequence[int] | None = None,
+    ) -> AttackResult:
+        draws = starting_points(self.threat_model, images, start, self.restarts)
+        return attack_batch(self, classifier, images, labels, draws, checkpoints)

@@ -1,0 +1,1 @@
+"""The harness: presets, plans, runs, evaluation and the command line."""

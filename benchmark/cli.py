@@ -1,0 +1,115 @@
+"""The command line. Every option is a field of what a command takes; errors of users are one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark import listing
+from benchmark.errors import ConfigError
+from benchmark.run_command import PUBLISHED, ROOT, RUNS, RunOptions, run
+from methods.base import MethodError
+from results import load
+from results.files import StoreError
+from scenarios.base import DataError
+
+OUTPUT = ROOT / "reports" / "output"
+DEFAULT_PRESET = "digits"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done; 1 some cells failed; 2 the command or configuration is wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    options = parser().parse_args(given)
+    command = shlex.join(["python", "run_benchmark.py", *given])
+    try:
+        if options.command is None:
+            code = run(RunOptions(DEFAULT_PRESET, command=command), console)
+            return max(code, report(RUNS, PUBLISHED, OUTPUT, console))
+        if options.command == "run":
+            return run(run_options(options, command), console)
+        if options.command == "report":
+            return report(options.results, PUBLISHED, options.output, console)
+        if options.command == "time":
+            from benchmark.throughput import show_throughput
+
+            return show_throughput(options.preset, options.data_root, options.device, options.output, console)
+        listing.show(options.what, options.results, PUBLISHED, console)
+        return 0
+    except (ConfigError, DataError, StoreError, MethodError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from the last finished stage\n")
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="run_benchmark.py",
+        description="Benchmark of continual adversarial defenses. Without a command: the preset digits end to end.",
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    run_ = commands.add_parser("run", help="train, attack and store what a preset demands and is not there yet")
+    run_.add_argument("--preset", required=True, metavar="NAME|FILE", help="a built-in preset or a YAML file")
+    run_.add_argument("--methods", nargs="+", metavar="M", help="labels, methods or files; all of the preset if not given")
+    run_.add_argument("--seeds", nargs="*", type=int, metavar="N", help="instead of the preset's")
+    run_.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. recipe.epochs=5")
+    run_.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are stored")
+    run_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
+    run_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+    run_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    run_.add_argument("--engine", default="local", choices=["local"])
+    run_.add_argument("--workers", type=int, metavar="N", help="runs side by side; by default as many as cores allow")
+    run_.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
+    run_.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
+    report_ = commands.add_parser("report", help="tables, figures and leaderboard from stored results alone")
+    report_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
+    report_.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
+    list_ = commands.add_parser("list", help="what there is to choose from")
+    list_.add_argument("what", nargs="?", choices=listing.WHAT)
+    list_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
+    time_ = commands.add_parser("time", help="throughput on this machine, and how far it is from its limit")
+    time_.add_argument("--preset", default="cifar100-cpu", metavar="NAME|FILE", help="whose network and recipe are timed")
+    time_.add_argument("--data-root", type=Path, metavar="DIR", help="times the loading of the data set too")
+    time_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    time_.add_argument("--output", type=Path, metavar="FILE.json")
+    return top
+
+
+def run_options(options: argparse.Namespace, command: str) -> RunOptions:
+    """Raises ConfigError for values out of range."""
+    if options.seeds is not None and not options.seeds:
+        raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: 1 or more")
+    return RunOptions(
+        preset=options.preset,
+        methods=options.methods,
+        seeds=options.seeds,
+        overrides=options.set,
+        results=options.results,
+        data_root=options.data_root,
+        download=options.download,
+        device=options.device,
+        workers=options.workers,
+        dry_run=options.dry_run,
+        force=options.force,
+        command=command,
+    )
+
+
+def report(runs: Path, published: Path, output: Path, console: Console) -> int:
+    """Write the report and print the leaderboard. Reads stored results only."""
+    from reports.terminal import print_report
+    from reports.write import write_report
+
+    written = write_report(load(runs, published), output)
+    print_report(written, console)
+    return 0

@@ -1,0 +1,80 @@
+"""From a preset's attack entries to attacks: sweeps multiplied out, every field checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from attacks.base import Attack, AttackError
+from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
+from benchmark.errors import ConfigError, nearest
+from benchmark.plugins import ATTACKS
+
+
+@dataclass(frozen=True)
+class Demand:
+    """An attack, and on how many samples of each task (None: all)."""
+
+    attack: Attack
+    samples: int | None = None
+
+    def covers(self, test_size: int) -> int:
+        return test_size if self.samples is None else min(self.samples, test_size)
+
+
+def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> list[Demand]:
+    """The attacks of a preset's list. A field given as a list is a sweep; several such fields are multiplied out.
+
+    where: the field's place in the preset, for messages. Raises ConfigError.
+    """
+    found: dict[Attack, Demand] = {}
+    for i, entry in enumerate(entries):
+        for demand in _expand(entry, eps, f"{where}[{i}]"):
+            known = found.get(demand.attack, demand)
+            # The same attack twice is one attack, on the larger number of samples.
+            counts = (known.samples, demand.samples)
+            found[demand.attack] = Demand(demand.attack, None if None in counts else max(c for c in counts if c))
+    return list(found.values())
+
+
+def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:
+    if not isinstance(entry, Mapping) or "attack" not in entry:
+        raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {entry!r}")
+    fields = dict(entry)
+    plugin = ATTACKS.find(str(fields.pop("attack")))
+    samples = fields.pop("samples", None)
+    if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
+        raise ConfigError(f"{where}.samples = {samples!r}: a number of images per task, 1 or more")
+    valid = {field.name for field in dataclasses.fields(plugin.cls)} - {"threat_model"} | {"norm", "eps"}
+    for name in fields:
+        if name not in valid:
+            raise ConfigError(f"{where}: attack {plugin.name} has no field {name!r}{nearest(name, valid | {'samples'})}")
+    swept = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
+    if empty := [name for name, values in swept.items() if not values]:
+        raise ConfigError(f"{where}.{empty[0]} = []: an empty sweep; give one value or more")
+    attacks = []
+    for values in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        attacks.append(Demand(_build(plugin.cls, chosen, eps, f"{where} ({plugin.name})"), samples))
+    return attacks
+
+
+def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
+    try:
+        own_eps = parse_fraction(fields.pop("eps", eps), eps)
+        has_default = any(
+            field.name == "threat_model" and field.default is not dataclasses.MISSING
+            for field in dataclasses.fields(cls)
+        )
+        if not has_default:
+            fields["threat_model"] = ThreatModel(own_eps, fields.pop("norm", "linf"))
+        return cls(**fields)
+    except (AttackError, ThreatModelError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except TypeError as error:
+        missing = str(error).partition("missing")[2]
+        raise ConfigError(f"{where}: missing{missing}" if missing else f"{where}: {error}") from None

@@ -1,0 +1,130 @@
+"""The local engine: jobs on worker processes, each after the runs it needs. One worker means this process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.queues
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from benchmark.events import Event, Listener
+from benchmark.execution import Outcome, execute
+from benchmark.jobs import Job, Machine
+from benchmark.presets import Preset
+from results.files import StoreError
+from scenarios.base import Task
+
+_worker_tasks: list[Task] | None = None
+
+
+def load_tasks(preset: Preset, machine: Machine) -> list[Task]:
+    return preset.scenario(machine.source).load(machine.device)
+
+
+def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: Listener) -> list[Outcome]:
+    """Execute the jobs, each after those it needs; a job whose need failed fails, the others go on."""
+    if machine.workers == 1 or len(jobs) == 1:
+        return _in_turn(jobs, lambda job: _guarded(job, machine, tasks, listen))
+    return _in_processes(jobs, machine, listen)
+
+
+def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> Outcome:
+    listen(Event(job.hash, job.label, job.seed, "start"))
+    try:
+        outcome = execute(job, machine, tasks, listen)
+    except (StoreError, OSError) as error:
+        outcome = Outcome(job.hash, (f"{job}: {' '.join(str(error).split())}",))
+    kind = "failed" if outcome.failures else "done"
+    listen(Event(job.hash, job.label, job.seed, kind, text="; ".join(outcome.failures)))
+    return outcome
+
+
+def _failed_need(job: Job, outcomes: dict[str, Outcome]) -> Outcome | None:
+    for need in job.needs.values():
+        if need.hash in outcomes and outcomes[need.hash].failures:
+            return Outcome(job.hash, (f"{job}: its prerequisite {need} failed",))
+    return None
+
+
+def _in_turn(jobs: Sequence[Job], work: Callable[[Job], Outcome]) -> list[Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        outcomes[job.hash] = _failed_need(job, outcomes) or work(job)
+    return list(outcomes.values())
+
+
+def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> list[Outcome]:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        events = manager.Queue()
+        stop = threading.Event()
+        pump = threading.Thread(target=_pump, args=(events, listen, stop), daemon=True, name="events")
+        pump.start()
+
+        def new_pool() -> ProcessPoolExecutor:
+            return ProcessPoolExecutor(
+                machine.workers, context, initializer=_start_worker, initargs=(jobs[0].preset, machine)
+            )
+
+        pool = new_pool()
+        try:
+            waiting, running, outcomes = list(jobs), dict[Future[Outcome], Job](), dict[str, Outcome]()
+            wanted = {job.hash for job in jobs}
+            while waiting or running:
+                for job in list(waiting):
+                    failed = _failed_need(job, outcomes)
+                    if failed is not None:
+                        outcomes[job.hash] = failed
+                        waiting.remove(job)
+                    elif all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values()):
+                        if len(running) < machine.workers:
+                            running[pool.submit(_work, job, machine, events)] = job
+                            waiting.remove(job)
+                if not running:
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    try:
+                        outcomes[job.hash] = future.result()
+                    except BrokenProcessPool:
+                        # A worker was killed (memory, a signal): its pool is lost, and with it what ran beside it.
+                        lost = [job, *running.values()]
+                        running.clear()
+                        for each in lost:
+                            outcomes[each.hash] = Outcome(
+                                each.hash, (f"{each}: its process was killed (out of memory?); the same command goes on",)
+                            )
+                        pool.shutdown(wait=False)
+                        pool = new_pool()
+                        break
+            return [outcomes[job.hash] for job in jobs]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            pump.join(timeout=2)
+
+
+def _pump(events: multiprocessing.queues.Queue, listen: Listener, stop: threading.Event) -> None:
+    while not stop.is_set() or not events.empty():
+        try:
+            listen(events.get(timeout=0.2))
+        except queue.Empty:
+            continue
+        except (EOFError, OSError):
+            return
+
+
+def _start_worker(preset: Preset, machine: Machine) -> None:
+    global _worker_tasks
+    # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent says what to do.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _worker_tasks = load_tasks(preset, machine)
+
+
+def _work(job: Job, machine: Machine, events: multiprocessing.queues.Queue) -> Outcome:
+    assert _worker_tasks is not None
+    return _guarded(job, machine, _worker_tasks, events.put)

@@ -1,0 +1,391 @@
+"""One run from start to end: learn what is not learned, measure what is not measured, in the order of the stream."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.cells import Stored, Work, missing, shared_work
+from benchmark.context import RunContext, Spent
+from benchmark.evaluation import check_classifier, measure, subset
+from benchmark.events import Event, Listener
+from benchmark.identity import attack_name, classifier_fingerprint
+from benchmark.jobs import Job, Machine
+from benchmark.recording import Recorder
+from methods.base import Method, MethodError, Prerequisite, State
+from methods.training import Diverged
+from results.checkpoints import Checkpoint, Checkpoints, stored_bytes
+from results.files import StoreError
+from results.records import DIRECTORY_DIGITS, Run, read_run
+from results.store import RunStore, now
+from scenarios.augmentation import to_float
+from scenarios.base import Stream, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. failures: one line each; empty if everything demanded is stored."""
+
+    job: str
+    failures: tuple[str, ...] = ()
+
+
+def task_key(turn: int) -> str:
+    return f"task-{turn:03d}"
+
+
+def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> Outcome:
+    """Do what is missing of one run. What goes wrong is recorded in the run and returned; other runs are not concerned.
+
+    Raises StoreError if the run's directory belongs to another process or cannot be written.
+    """
+    store = RunStore(machine.runs, job.hash)
+    torch.set_num_threads(machine.threads)
+    with store.working():
+        execution = Execution(job, machine, tasks, store, listen)
+        try:
+            execution.prepare()
+            execution.run()
+        except (StoreError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            execution.fail("learn", error)
+        if not execution.failures:
+            store.clear_failures()
+        return Outcome(job.hash, tuple(execution.failures))
+
+
+class Execution:
+    """The steps of one run. `turn` counts the tasks learned; methods that need all tasks have one turn, the last."""
+
+    def __init__(self, job: Job, machine: Machine, tasks: list[Task], store: RunStore, listen: Listener) -> None:
+        self.job, self.machine, self.tasks, self.store, self.listen = job, machine, tasks, store, listen
+        self.failures: list[str] = []
+        self.device = torch.device(machine.device)
+        self.checkpoints = Checkpoints(store.directory / "checkpoints")
+        self.recorder = Recorder(store, job.preset, machine.device, machine.threads)
+        self.method = job.new_method()
+        self.all_at_once = "all_tasks" in self.method.needs
+        self.turns = [len(tasks) - 1] if self.all_at_once else list(range(len(tasks)))
+        self.context = RunContext(job, self.device, self.method, store, self._prerequisites(), listen)
+        self.at_turn: int | None = None
+
+    # -- before ---------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Put configuration and tasks in place, and set aside what cannot be read."""
+        # Whoever comes back to a run that failed wants to know of this attempt, not of that one.
+        for problem in self.store.set_broken_aside():
+            self.note(f"set aside {problem}")
+        self.store.write_config(self.job.identity, provenance(self.machine))
+        demand(self.job, self.store, self.machine, len(self.tasks))
+        self.store.write_tasks(
+            {
+                "task": task.id,
+                "name": task.name,
+                "classes": list(task.classes),
+                "train": len(task.train),
+                "validation": len(task.validation),
+                "test": len(task.test),
+                "chance": task.chance,
+                "fingerprint": task.fingerprint,
+                "test_fingerprint": task.test_fingerprint,
+            }
+            for task in self.tasks
+        )
+        for turn in self.turns:
+            if task_key(turn) in self.checkpoints:
+                try:
+                    self.checkpoints.load(task_key(turn))
+                except StoreError as error:
+                    moved = self.store.set_checkpoint_aside(task_key(turn), str(error))
+                    self.note(f"set aside {moved}; the task is learned again")
+
+    def note(self, text: str) -> None:
+        self.listen(Event(self.job.hash, self.job.label, self.job.seed, "note", text=text))
+
+    def fail(self, stage: str, error: Exception, **where: Any) -> None:
+        """Record a failure of this run: in failures.jsonl with its traceback, and as one line for people."""
+        expected = isinstance(error, MethodError | Diverged)
+        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        message = " ".join(message.split())
+        entry = {"stage": stage, "task": self.context._turn, **where, "kind": type(error).__name__, "message": message}
+        self.store.fail(**entry, traceback="".join(traceback.format_exception(error)))
+        self.failures.append(f"{self.job}: {stage}: {message}")
+
+    # -- the run --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        stored = Stored(self.store.read())
+        self.method.begin(stream_of(self.job, self.machine), self.context)
+        for turn in self.turns:
+            work = shared_work(missing(self.job.preset, self.tasks, stored, turn, self.all_at_once))
+            have = self._has_state_after(turn)
+            needed_by_next = turn != self.turns[-1] and not self._has_state_after(self._next(turn))
+            if not have:
+                self.learn(turn)
+            elif work or needed_by_next or turn == self.turns[-1]:
+                self.restore(turn)
+            self.listen(self._event("task", turn))
+            for item in work:
+                self.evaluate(item)
+            self._forget_old_checkpoints(turn)
+        self.write_costs()
+
+    def _next(self, turn: int) -> int:
+        return self.turns[self.turns.index(turn) + 1]
+
+    def _state_key(self, turn: int) -> str | None:
+        """The checkpoint that gives the classifiers as they were after `turn`: its own, or for a method that claims not to
+        forget the latest one."""
+        if task_key(turn) in self.checkpoints:
+            return task_key(turn)
+        if "unforgetting" in self.method.claims:
+            later = [name for name in self.checkpoints.names() if "." not in name and name > task_key(turn)]
+            return later[-1] if later else None
+        return None
+
+    def _has_state_after(self, turn: int) -> bool:
+        return self._state_key(turn) is not None
+
+    def learn(self, turn: int) -> None:
+        # Whatever the method holds must be the state before this turn, or nothing.
+        if self.at_turn is None and turn != self.turns[0]:
+            raise MethodError(f"the checkpoint before task {turn} is not there: run again with --force")
+        context, tasks = self.context, [task.to_learn() for task in self.tasks]
+        if self.all_at_once:
+            context.begin_turn(-1, len(tasks), "all tasks")
+            self.method.learn_all(tasks, context)
+        else:
+            context.begin_turn(turn, len(tasks), tasks[turn].name)
+            self.method.learn(tasks[turn], context)
+        context.end_turn()
+        self._recheck_validation(turn)
+        state = self.method.state()
+        fingerprints = {str(task): classifier_fingerprint(self.method.classifier(task)) for task in range(turn + 1)}
+        values = {"method": state.values, "spent": context.spent.to_json(), "classifiers": fingerprints}
+        self.store.write_part("facts", task_key(turn), context.logs.facts)
+        self.store.write_part("training", task_key(turn), context.logs.training)
+        self.checkpoints.save(task_key(turn), Checkpoint(state.tensors, values))
+        self.checkpoints.forget([name for name in self.checkpoints.names() if name.startswith(f"{task_key(turn)}.")])
+        self.at_turn = turn
+
+    def _recheck_validation(self, turn: int) -> None:
+        """Validation accuracy through `classifier(t)`, recomputed by the harness, beside what the method logged."""
+        context = self.context
+        learned = range(turn + 1) if self.all_at_once else [turn]
+        found = {task: context.validate(self.method.classifier(task), self.tasks[task].to_learn()) for task in learned}
+        for task, validation in found.items():
+            context._fact("harness", "validation_clean", validation.clean, task)
+            context._fact("harness", "validation_robust", validation.robust, task)
+        if self.all_at_once:
+            sizes = [len(self.tasks[task].validation) for task in learned]
+            for kind in ("clean", "robust"):
+                mean = sum(getattr(found[t], kind) * n for t, n in zip(learned, sizes, strict=True)) / sum(sizes)
+                context._fact("harness", f"validation_{kind}", mean, -1)
+        # The last thing logged is what the method selected; a method that decides by itself records these facts.
+        for name in ("selected_clean", "selected_robust"):
+            logged = [fact for fact in context.logs.facts if fact["name"] == name]
+            if logged:
+                context._fact("harness", name, logged[-1]["value"], -1 if self.all_at_once else turn)
+
+    def restore(self, turn: int) -> None:
+        key = self._state_key(turn)
+        assert key is not None
+        self.method.load_state(restored_state(self.checkpoints, key, self.device))
+        self.context.spent = Spent.from_json(self.checkpoints.values(key)["spent"])
+        self.at_turn = turn
+
+    def evaluate(self, work: Work) -> None:
+        """Measure one trajectory; a crash fails this cell and no other."""
+        task = self.tasks[work.task]
+        name = attack_name(work.run.attack, self.job.preset.file.evaluation.seed)
+        try:
+            classifier = self.method.classifier(work.task).to(self.device)
+            check_classifier(classifier, to_float(task.test.images[:2]), len(task.classes))
+            fingerprint = classifier_fingerprint(classifier)
+            left = self.recorder.reuse(work, task, fingerprint)
+            if left is not None:
+                evaluation = self.job.preset.file.evaluation
+                measured = measure(
+                    classifier,
+                    subset(task.test, left.samples),
+                    left.run,
+                    seed=evaluation.seed,
+                    key=task.test_fingerprint,
+                    batch_size=evaluation.batch_size,
+                )
+                self.recorder.record(left, task, fingerprint, measured)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            where = {"after_task": work.after_task, "task": work.task, "attack": name}
+            self.fail(f"{name} on task {work.task} after task {work.after_task}", error, **where)
+        self.listen(self._event("evaluation", work.after_task, name))
+
+    def _event(self, kind: str, turn: int, text: str = "") -> Event:
+        job = self.job
+        name = self.tasks[turn].name
+        return Event(job.hash, job.label, job.seed, kind, turn, len(self.tasks), name, text=text)
+
+    def _forget_old_checkpoints(self, turn: int) -> None:
+        keep = self.job.preset.file.keep
+        if keep == "last" or (keep == "auto" and "unforgetting" in self.method.claims):
+            self.checkpoints.forget([task_key(old) for old in self.turns if old < turn])
+
+    # -- after ----------------------------------------------------------------------------------------------------------
+
+    def write_costs(self) -> None:
+        """What learning took and what a deployment must store, measured by the harness, never self-reported."""
+        if self.at_turn is None:
+            return
+        tensors = self.method.state().tensors
+        spent = self.context.spent
+        needed = [cost for job in self.job.needs.values() if (cost := self._cost_of(job.hash)) is not None]
+        values = {
+            "train_seconds": spent.seconds,
+            "train_gradient_evaluations": spent.image_gradients,
+            "prerequisite_seconds": sum(needed),
+            "stored_mb": stored_bytes(tensors) / 1e6,
+            "parameters": sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point()),
+            "peak_memory_mb": peak_memory_mb(self.device),
+        }
+        rows = [{"task": -1, "phase": "cost", "name": name, "value": float(value)} for name, value in values.items()]
+        self.store.write_part("facts", "cost", rows)
+
+    def _cost_of(self, run_hash: str) -> float | None:
+        run = find_run(run_hash, self.machine)
+        if run is None:
+            return None
+        facts = run.facts
+        costs = facts[(facts["phase"] == "cost") & facts["name"].isin(["train_seconds", "prerequisite_seconds"])]
+        return float(costs["value"].sum())
+
+    def _prerequisites(self) -> dict[str, Callable[[], Prerequisite]]:
+        return {key: partial(FinishedRun, needed, self.machine) for key, needed in self.job.needs.items()}
+
+
+class FinishedRun:
+    """A finished run that another one needs (`methods.base.Prerequisite`)."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        run = find_run(job.hash, machine)
+        if run is None:
+            raise MethodError(f"the prerequisite run {job} is not stored")
+        self.job, self.machine, self.run = job, machine, run
+
+    def fact(self, name: str, task: int) -> float:
+        """A fact's value, the last recorded where several phases recorded it. Raises MethodError if there is none."""
+        facts = self.run.facts
+        found = facts[(facts["name"] == name) & (facts["task"] == task)]["value"].dropna()
+        if found.empty:
+            raise MethodError(f"prerequisite {self.job} holds no fact {name!r} of task {task}")
+        return float(found.iloc[-1])
+
+    @cached_property
+    def _method(self) -> Method:
+        store = RunStore(self.machine.runs, self.job.hash)
+        checkpoints = Checkpoints(store.directory / "checkpoints")
+        names = [name for name in checkpoints.names() if "." not in name]
+        if not names:
+            raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
+        method, device = self.job.new_method(), torch.device(self.machine.device)
+        method.begin(stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None))
+        method.load_state(restored_state(checkpoints, names[-1], device))
+        return method
+
+    def classifier(self, task: int) -> nn.Module:
+        """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
+        return self._method.classifier(task)
+
+
+def stream_of(job: Job, machine: Machine) -> Stream:
+    return job.preset.scenario(machine.source).stream()
+
+
+def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
+    """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
+    stored = checkpoints.load(name)
+    return State({key: tensor.to(device) for key, tensor in stored.tensors.items()}, stored.values["method"])
+
+
+def find_run(run_hash: str, machine: Machine) -> Run | None:
+    """The stored run with this hash: a local one, else a published one."""
+    name = run_hash[:DIRECTORY_DIGITS]
+    places = [machine.runs / name, *sorted(machine.published.glob(f"*/{name}"))]
+    for directory in places:
+        if (directory / "config.json").exists():
+            run = read_run(directory, published=directory != places[0])
+            if run.hash == run_hash:
+                return run
+    return None
+
+
+def demand(job: Job, store: RunStore, machine: Machine, tasks: int) -> None:
+    """Note in the run what the preset demands of it: what reports and later resumptions measure it against."""
+    preset = job.preset
+    seed = preset.file.evaluation.seed
+    protocol = {
+        "eps": str(preset.eps),
+        "ranking_eps": str(preset.eps),
+        "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
+        "final": [attack_name(demand.attack, seed) for demand in preset.final],
+        "samples": {attack_name(d.attack, seed): d.samples for d in preset.final if d.samples is not None},
+        "tasks": tasks,
+        "row_of_preset": job.of_preset,
+        "command": machine.command,
+    }
+    store.demand(preset.name, job.label if job.of_preset else None, protocol)
+
+
+def provenance(machine: Machine) -> dict[str, Any]:
+    """Where and with what a run was made: beside the results, never part of an identity."""
+    device = torch.cuda.get_device_name() if machine.device.startswith("cuda") else platform.processor() or "cpu"
+    names = ("torch", "numpy", "pandas", "pyarrow")
+    return {
+        "started_at": now(),
+        "command": machine.command,
+        "device": machine.device,
+        "hardware": device,
+        "cores": torch.get_num_threads(),
+        "threads": machine.threads,
+        "workers": machine.workers,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in names},
+        "git": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit this code is at, with `+changes` if files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory so far: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,96 @@
+"""The two identities: what was trained (a run), and what was measured on it (an evaluation)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from attacks.base import Attack
+from benchmark.plugins import Plugin
+from benchmark.presets import Preset
+from methods import backbones, training
+from methods.base import Method, Settings
+from methods.recipe import Recipe
+from results import schema
+from results.checkpoints import tensor_hash
+from results.files import digest
+from scenarios.base import SPLIT_SEED, VALIDATION_FRACTION, Stream
+
+
+def run_identity(
+    preset: Preset,
+    stream: Stream,
+    data_fingerprint: str,
+    method: Plugin[Method],
+    settings: Settings,
+    recipe: Recipe,
+    seed: int,
+    prerequisites: Sequence[str] = (),
+    label: str | None = None,
+) -> dict[str, Any]:
+    """The canonical fields of a run with their hash (`hash`), the hash without the seed (`row`), and its `label`.
+
+    The label is a name, not part of what was trained, so it is not hashed. prerequisites: hashes of the runs it needs.
+    """
+    plugin = preset.scenario_plugin
+    row = {
+        "schema": schema.VERSION,
+        "scenario": {
+            "name": plugin.name,
+            "version": plugin.cls.version,
+            "settings": preset.scenario_settings.model_dump(mode="json"),
+            "file": plugin.sha256,
+            "fingerprint": data_fingerprint,
+            "tasks": list(stream.names),
+            "split": {"fraction": str(VALIDATION_FRACTION), "seed": SPLIT_SEED},
+        },
+        "method": method.name,
+        "method_version": method.cls.version,
+        "method_file": method.sha256,
+        "parts": {"training": training.VERSION, "backbone": backbones.VERSION},
+        "settings": settings.model_dump(mode="json"),
+        "eps": str(preset.eps),
+        "backbone": preset.file.backbone.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "prerequisites": sorted(prerequisites),
+    }
+    return {
+        **row,
+        "seed": seed,
+        "label": label or method.name,
+        "row": digest(row),
+        "hash": digest({**row, "seed": seed}),
+    }
+
+
+def classifier_fingerprint(classifier: nn.Module) -> str:
+    """SHA-256 over the structure, the modes and every parameter and buffer of a classifier."""
+    state = hashlib.sha256(repr(classifier).encode())
+    for name, module in classifier.named_modules():
+        state.update(f"{name} {module.training}\n".encode())
+    for name, tensor in classifier.state_dict(keep_vars=True).items():
+        state.update(f"{name} {tensor.requires_grad} {tensor_hash(tensor)}\n".encode())
+    return state.hexdigest()
+
+
+def measurement(attack: Attack, test_fingerprint: str, seed: int, precision: str) -> Mapping[str, Any]:
+    """What is measured, apart from the classifier: together with a run and a task's turn it names a cell."""
+    return {
+        "attack": attack.specification(),
+        "task": test_fingerprint,
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def evaluation_id(classifier: str, what: Mapping[str, Any]) -> str:
+    """SHA-256 over the classifier's fingerprint and the measurement: 64 hex digits."""
+    return digest({"classifier": classifier, **what})
+
+
+def attack_name(attack: Attack, seed: int) -> str:
+    """The attack's name in tables: its own, and the evaluation seed where that is not 0."""
+    return attack.name if seed == 0 else f"{attack.name} seed={seed}"

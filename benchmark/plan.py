@@ -1,0 +1,140 @@
+"""Before anything starts: what is there, what is to be done, and how long it will take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+
+from attacks.ascent import ascend
+from attacks.base import Attack
+from benchmark.cells import Stored, Work, missing, shared_work
+from benchmark.execution import find_run, task_key
+from benchmark.jobs import Job, Machine
+from methods.backbones import MultiHead
+from methods.recipe import Recipe
+from results.checkpoints import Checkpoints
+from results.records import Run
+from results.store import RunStore
+from scenarios.base import Scenario, Task
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job with what it still lacks.
+
+    turns: tasks (or, learned all at once, 1) to learn; passes: forward-sized passes of one image, for learning and for
+    evaluating; published: the tracked record that makes it complete.
+    """
+
+    job: Job
+    turns: int
+    work: tuple[Work, ...]
+    learning_passes: float
+    evaluation_passes: float
+    run: Run | None
+    published: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return not self.turns and not self.work
+
+    @property
+    def passes(self) -> float:
+        return self.learning_passes + self.evaluation_passes
+
+    @property
+    def state(self) -> str:
+        if self.complete:
+            return "published" if self.published else "complete"
+        if not self.turns:
+            return "evaluate"
+        return "go on" if self.run is not None else "train"
+
+
+def plan(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
+    return [_plan_job(job, machine, tasks) for job in jobs]
+
+
+def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
+    all_at_once = "all_tasks" in job.plugin.cls.needs
+    turns = [len(tasks) - 1] if all_at_once else list(range(len(tasks)))
+    run = find_run(job.hash, machine)
+    # A failed or published run without checkpoints can still be complete: only what is demanded counts.
+    lacking = _lacking(job, run, tasks, turns, all_at_once)
+    if run is not None and run.published and (lacking or job.weights):
+        run, lacking = None, _lacking(job, None, tasks, turns, all_at_once)
+    local = RunStore(machine.runs, job.hash)
+    there = set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
+    latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
+    to_learn = [turn for turn in turns if turn > latest] if lacking or (job.weights and latest < turns[-1]) else []
+    work = shared_work(lacking)
+    sizes = [(len(task.train), len(task.validation)) for task in tasks]
+    learned = sizes if all_at_once and to_learn else [sizes[turn] for turn in to_learn]
+    per_image = job.plugin.cls.passes(job.typed_settings, job.recipe)
+    return Planned(
+        job=job,
+        turns=len(to_learn),
+        work=tuple(work),
+        learning_passes=sum(_learning_passes(job.recipe, train, held_out, per_image) for train, held_out in learned),
+        evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in work),
+        run=run,
+        published=run is not None and run.published,
+    )
+
+
+def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list:
+    stored = Stored(run)
+    return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
+
+
+def _learning_passes(recipe: Recipe, train: int, held_out: int, per_image: float) -> float:
+    validations = -(-recipe.epochs // recipe.selection.every)
+    return recipe.epochs * train * per_image + validations * held_out * (2 * recipe.selection.steps + 1)
+
+
+def passes_of(attack: Attack) -> float:
+    """Forward-sized passes that an attack costs per image: an image gradient counts two."""
+    restarts = getattr(attack, "restarts", 1)
+    return restarts * (2 * attack.steps + 1)
+
+
+def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threads: int) -> float:
+    """Seconds of one forward-sized pass per image, from about a second of PGD with the preset's network on this machine."""
+    job, stream = jobs[0], scenario.stream()
+    torch.set_num_threads(threads)
+    backbone = job.preset.file.backbone.build(stream.image_shape)
+    network = MultiHead(backbone, stream.class_counts, stream.mean, stream.std).for_task(0)
+    network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    images = torch.rand(job.recipe.batch_size, *stream.image_shape, device=device)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=device)
+
+    def step() -> None:
+        ascend(lambda x: F.cross_entropy(network(x), labels), images, images - 0.1, images + 0.1, 0.01, 1)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    times = []
+    step()
+    began = time.perf_counter()
+    while time.perf_counter() - began < 1.0 or len(times) < 3:
+        before = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - before)
+    return median(times) / 2 / len(images)
+
+
+def checkpoint_gigabytes(jobs: Sequence[Planned], scenario: Scenario) -> float:
+    """At most so much will the checkpoints take: every task's network stored anew."""
+    stream = scenario.stream()
+    if not jobs:
+        return 0.0
+    # On the meta device nothing is allocated, however wide the network is.
+    with torch.device("meta"):
+        backbone = jobs[0].job.preset.file.backbone.build(stream.image_shape)
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    return sum(item.turns for item in jobs) * parameters * 4 / 1e9

@@ -1,0 +1,119 @@
+"""Finding methods, attacks and scenarios: one file, one class; the file's name is its name. Nothing is registered by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar
+
+from attacks.base import Attack
+from benchmark.errors import ConfigError, nearest
+from methods.base import Method
+from scenarios.base import Scenario
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plugin(Generic[T]):
+    """A class found in a file. sha256: of that file if it lies outside the repository, where no version guards it."""
+
+    name: str
+    cls: type[T]
+    path: Path
+    sha256: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What another process needs to find it again."""
+        return str(self.path) if self.sha256 else self.name
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+
+class Kind(Generic[T]):
+    """One kind of plug-in: the package whose files hold it and the class that they extend."""
+
+    def __init__(self, package: str, base: type[T], noun: str) -> None:
+        self.package, self.base, self.noun = package, base, noun
+
+    def _classes(self, module: ModuleType) -> list[type[T]]:
+        return [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, self.base)
+            and value.__module__ == module.__name__
+            and not inspect.isabstract(value)
+        ]
+
+    @cache  # noqa: B019 - three instances that live as long as the process
+    def all(self) -> dict[str, Plugin[T]]:
+        """Every plug-in of the package, by name. Files that hold no such class are helpers."""
+        package = importlib.import_module(self.package)
+        found = {}
+        for info in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{self.package}.{info.name}")
+            classes = self._classes(module)
+            if len(classes) > 1:
+                raise ConfigError(f"{module.__file__}: more than one {self.noun} ({_names(classes)}); one file, one class")
+            if classes:
+                found[info.name] = Plugin(info.name, classes[0], Path(str(module.__file__)))
+        return found
+
+    def find(self, name: str) -> Plugin[T]:
+        """The plug-in called `name`, or in the file `name` if that is a path ending in .py. Raises ConfigError."""
+        if name.endswith(".py"):
+            return self.from_file(Path(name))
+        try:
+            return self.all()[name]
+        except KeyError:
+            raise ConfigError(f"{self.noun} {name!r} is not known{nearest(name, self.all())}") from None
+
+    @cache  # noqa: B019
+    def from_file(self, path: Path) -> Plugin[T]:
+        """The plug-in in a file outside the repository. Raises ConfigError, one line that names file and cause."""
+        path = path.resolve()
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        name = path.stem
+        if name in self.all():
+            raise ConfigError(f"{path}: a {self.noun} called {name!r} exists already; give the file another name")
+        # Importable under a name of its own, so that classes in it can be found by dataclasses and pydantic.
+        module_name = f"_plugin_{self.package}_{name}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+        except Exception as error:
+            raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
+        classes = self._classes(module)
+        if len(classes) != 1:
+            found = f"{len(classes)} ({_names(classes)})" if classes else "none"
+            raise ConfigError(f"{path}: expected one class that extends {self.base.__name__}, found {found}")
+        return Plugin(name, classes[0], path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _names(classes: list[type[T]]) -> str:
+    return ", ".join(cls.__name__ for cls in classes)
+
+
+METHODS: Kind[Method] = Kind("methods", Method, "method")
+ATTACKS: Kind[Attack] = Kind("attacks", Attack, "attack")
+SCENARIOS: Kind[Scenario] = Kind("scenarios", Scenario, "scenario")

@@ -1,0 +1,272 @@
+"""Presets: what is compared, on which data, under which attacks. YAML files, validated, with one clear line per mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
+from benchmark.demands import Demand, demands
+from benchmark.errors import ConfigError, nearest
+from benchmark.plugins import METHODS, SCENARIOS, Plugin
+from methods.backbones import BackboneChoice
+from methods.base import Method, Settings
+from methods.recipe import Recipe
+from scenarios.base import DataError, Scenario, ScenarioSettings, SourceOptions
+
+FOLDER = Path(__file__).parent / "presets"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MethodEntry(Strict):
+    """A row: a method, the label it goes by, its settings, and where its definition differs from the preset's recipe."""
+
+    method: str
+    label: str = ""
+    settings: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+
+
+class Evaluation(Strict):
+    """matrix: attacks run on every seen task after every task; final: attacks run after the last task only."""
+
+    seed: int = Field(0, ge=0)
+    batch_size: int = Field(500, ge=1)
+    precision: Literal["fp32"] = "fp32"
+    matrix: list[dict[str, Any]] = Field(min_length=1)
+    final: list[dict[str, Any]] = []
+
+
+class PresetFile(Strict):
+    """What stands in a preset's YAML file."""
+
+    description: str
+    scenario: dict[str, Any]
+    backbone: BackboneChoice
+    eps: str | float | int
+    recipe: Recipe
+    methods: list[MethodEntry] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    evaluation: Evaluation
+    threads: int | None = Field(None, ge=1, description="CPU threads per worker; all cores for one worker if not given")
+    keep: Literal["auto", "all", "last"] = "auto"
+
+
+class Row:
+    """A method of a preset with everything checked: what one row of the leaderboard is."""
+
+    def __init__(self, plugin: Plugin[Method], label: str, settings: Settings, recipe: Recipe) -> None:
+        self.plugin, self.label, self.settings, self.recipe = plugin, label, settings, recipe
+
+
+class Preset:
+    """A validated preset. `name` is what boards go by: the file's stem, and the overrides if there are any."""
+
+    def __init__(self, name: str, raw: dict[str, Any], where: str) -> None:
+        self.name, self._raw, self._where = name, raw, where
+        self.file = validated(PresetFile, raw, where)
+        try:
+            self.eps = parse_fraction(self.file.eps)
+            ThreatModel(self.eps)
+        except ThreatModelError as error:
+            raise ConfigError(f"{where}: eps: {error}") from None
+        if len(set(self.file.seeds)) != len(self.file.seeds) or min(self.file.seeds) < 0:
+            raise ConfigError(f"{where}: seeds = {self.file.seeds}: different numbers, 0 or more")
+        self.matrix: list[Demand] = demands(self.file.evaluation.matrix, self.eps, f"{where}: evaluation.matrix")
+        self.final: list[Demand] = demands(
+            [*self.file.evaluation.matrix, *self.file.evaluation.final], self.eps, f"{where}: evaluation.final"
+        )
+        self.rows = [self.row(entry) for entry in self.file.methods]
+        labels = [row.label for row in self.rows]
+        if repeated := {label for label in labels if labels.count(label) > 1}:
+            raise ConfigError(f"{where}: methods: label {sorted(repeated)[0]!r} stands twice; give each row its own label")
+
+    def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
+        """Another process makes it anew: classes from files outside the repository cannot be pickled."""
+        return Preset, (self.name, self._raw, self._where)
+
+    @cached_property
+    def scenario_plugin(self) -> Plugin[Scenario]:
+        if "name" not in self.file.scenario:
+            raise ConfigError(f"{self._where}: scenario.name is missing{nearest('', SCENARIOS.all())}")
+        return SCENARIOS.find(str(self.file.scenario["name"]))
+
+    @cached_property
+    def scenario_settings(self) -> ScenarioSettings:
+        given = {key: value for key, value in self.file.scenario.items() if key != "name"}
+        return validated(self.scenario_plugin.cls.Settings, given, f"{self._where}: scenario")
+
+    def scenario(self, source: SourceOptions) -> Scenario:
+        scenario = self.scenario_plugin.cls(self.scenario_settings, source)
+        try:
+            scenario.chosen()
+        except DataError as error:
+            raise ConfigError(f"{self._where}: {error}") from None
+        return scenario
+
+    def row(self, entry: MethodEntry) -> Row:
+        plugin = METHODS.find(entry.method)
+        where = f"{self._where}: methods.{entry.label or plugin.name}"
+        settings = validated(plugin.cls.Settings, entry.settings, f"{where}.settings")
+        recipe = self.file.recipe
+        if entry.recipe:
+            recipe = validated(Recipe, _merged(recipe.model_dump(), entry.recipe), f"{where}.recipe")
+        return Row(plugin, entry.label or plugin.name, settings, recipe)
+
+    def choose(self, names: Sequence[str] | None) -> list[Row]:
+        """The rows that `--methods` names: by label, else by method name, else any known method or file with its defaults."""
+        if names is None:
+            return self.rows
+        chosen: list[Row] = []
+        for name in names:
+            if name.endswith(".py"):
+                named = [row for row in self.rows if row.plugin.reference == METHODS.find(name).reference]
+            else:
+                labelled = [row for row in self.rows if row.label == name]
+                named = labelled or [row for row in self.rows if row.plugin.name == name]
+            if not named and not name.endswith(".py") and name not in METHODS.all():
+                valid = {row.label for row in self.rows} | set(METHODS.all())
+                raise ConfigError(f"--methods: {name!r} is neither a label of this preset nor a method{nearest(name, valid)}")
+            for row in named or [self.row(MethodEntry(method=name))]:
+                if row.label not in [other.label for other in chosen]:
+                    chosen.append(row)
+        return chosen
+
+
+def available() -> dict[str, Path]:
+    """Built-in presets by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def load_preset(
+    name: str,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+) -> Preset:
+    """The preset called `name`, or in the file `name`, with `--set` overrides `key.path=value` (values are YAML).
+
+    seeds replace the preset's. methods: of `--methods`; files among them become rows, so that overrides reach them.
+    Overrides become part of the name: rows that were run under other settings are never compared silently.
+    Raises ConfigError.
+    """
+    builtin = available()
+    path = builtin.get(name) or Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise ConfigError(f"preset {name!r} is neither a built-in preset nor a YAML file{nearest(name, builtin)}")
+    if name not in builtin and path.stem in builtin and path.resolve() != builtin[path.stem].resolve():
+        raise ConfigError(f"{path}: a built-in preset is called {path.stem!r}; give the file another name")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    for method in methods or ():
+        plugin = METHODS.find(method) if method.endswith(".py") else METHODS.all().get(method)
+        entries = raw.get("methods") if isinstance(raw.get("methods"), list) else []
+        known = [entry for entry in entries if isinstance(entry, dict) and method in _names(entry)]
+        if plugin is not None and not known and isinstance(raw.get("methods"), list):
+            raw["methods"].append({"method": method, "label": plugin.name})
+    for override in overrides:
+        _override(raw, override)
+    if seeds is not None:
+        raw["seeds"] = list(seeds)
+    return Preset(" ".join([path.stem, *sorted(overrides)]), raw, path.stem)
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text!r}: expected key.path=value, such as recipe.epochs=5")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML") from None
+    if parts[0] == "methods":
+        _override_method(raw, parts[1:], parsed, text)
+        return
+    place = raw
+    for part in parts[:-1]:
+        if not isinstance(place.get(part), dict):
+            # Fields left to their defaults are not in the file; an unknown one is found when the preset is validated.
+            if place.get(part) is not None:
+                raise ConfigError(f"--set {text!r}: {part} holds no keys in this preset")
+            place[part] = {}
+        place = place[part]
+    place[parts[-1]] = parsed
+
+
+def _override_method(raw: dict[str, Any], parts: list[str], value: Any, text: str) -> None:
+    """`methods.LABEL.key=value` sets a setting of that row; `methods.LABEL.recipe.key=value` its recipe."""
+    if len(parts) < 2:
+        raise ConfigError(f"--set {text!r}: expected methods.LABEL.setting=value")
+    entries = [entry for entry in raw.get("methods", []) if isinstance(entry, dict)]
+    chosen = [entry for entry in entries if entry.get("label") == parts[0]] or [
+        entry for entry in entries if parts[0] in _names(entry)
+    ]
+    if not chosen:
+        names = {name for entry in entries for name in _names(entry)}
+        raise ConfigError(f"--set {text!r}: no row {parts[0]!r} in this preset{nearest(parts[0], names)}")
+    for entry in chosen:
+        place = entry.setdefault("recipe" if parts[1] == "recipe" else "settings", {})
+        path = parts[2:] if parts[1] == "recipe" else parts[1:]
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+
+
+def _names(entry: dict[str, Any]) -> set[str]:
+    return {str(entry[key]) for key in ("label", "method") if entry.get(key)}
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
+
+
+def validated(model: type[M], given: Any, where: str) -> M:
+    """`model` made from `given`. Raises ConfigError: the field, the value, what would be right; the first of the mistakes."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = error.errors()
+        # An unknown key explains a missing one: name it first.
+        first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+        field = ".".join(str(part) for part in first["loc"])
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        if first["type"] == "extra_forbidden":
+            valid = _fields_at(model, first["loc"][:-1])
+            raise ConfigError(f"{where}: {field}: unknown key{nearest(str(first['loc'][-1]), valid)}{more}") from None
+        if first["type"] == "missing":
+            raise ConfigError(f"{where}: {field}: missing{more}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {field} = {first['input']!r}: {message}{more}") from None
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
+    """Valid keys of the model that stands at `path` inside `model`."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        annotation: Any = model.model_fields[part].annotation
+        inner = [arg for arg in [annotation, *getattr(annotation, "__args__", ())] if isinstance(arg, type)]
+        models = [arg for arg in inner if issubclass(arg, BaseModel)]
+        if not models:
+            return set()
+        model = models[0]
+    return set(model.model_fields)
+

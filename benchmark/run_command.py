@@ -1,0 +1,168 @@
+"""`run`: from a preset to stored results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.engine import load_tasks, run_jobs
+from benchmark.errors import ConfigError
+from benchmark.execution import demand
+from benchmark.jobs import Machine, make_jobs
+from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
+from benchmark.presets import Preset, load_preset
+from benchmark.progress import Display, duration
+from results.records import DIRECTORY_DIGITS
+from results.store import RunStore, now
+from scenarios.base import SourceOptions, Task
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "results" / "runs"
+PUBLISHED = ROOT / "results" / "published"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of the `run` command, as given."""
+
+    preset: str
+    methods: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    overrides: Sequence[str] = ()
+    results: Path = RUNS
+    published: Path = PUBLISHED
+    data_root: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    dry_run: bool = False
+    force: bool = False
+    command: str = ""
+
+
+def run(options: RunOptions, console: Console) -> int:
+    """Do what the options ask for. Returns the exit code: 0, or 1 if some cells failed. Raises ConfigError, DataError."""
+    preset = load_preset(options.preset, options.overrides, options.seeds, options.methods)
+    rows = preset.choose(options.methods)
+    machine = make_machine(options, preset)
+    check_writable(machine.runs)
+    tasks = load_with_progress(preset, machine, console)
+    jobs = make_jobs(preset, rows, tasks, machine.source)
+    if options.force and not options.dry_run:
+        for job in jobs:
+            set_run_aside(machine.runs, job.hash, console)
+    planned = plan(jobs, machine, tasks)
+    todo = [item for item in planned if not item.complete]
+    if options.dry_run:
+        show_plan(planned, preset, machine, tasks, console)
+        return 0
+    for item in planned:
+        # Complete local runs are demanded too: the preset may know them by another label, or for the first time.
+        if item.complete and not item.published:
+            demand(item.job, RunStore(machine.runs, item.job.hash), machine, len(tasks))
+    if not todo:
+        rows_text = f"all {len(planned)} runs of preset {preset.name} are complete"
+        console.print(f"Nothing to do: {rows_text} in {machine.runs}", highlight=False, markup=False)
+        return 0
+    console.print(
+        f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
+        f"({machine.workers} worker{'s' * (machine.workers > 1)} with {machine.threads} threads)",
+        highlight=False,
+        markup=False,
+    )
+    with Display(todo, machine.workers, console) as display:
+        outcomes = run_jobs([item.job for item in todo], machine, tasks, display)
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    for failure in failures:
+        console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
+    return 1 if failures else 0
+
+
+def make_machine(options: RunOptions, preset: Preset) -> Machine:
+    """Where to run: the device that is there, and workers so that all cores are busy. Raises ConfigError."""
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: no CUDA GPU is there (torch {torch.__version__}); use --device cpu")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(preset.file.threads or cores, cores)
+    workers = options.workers
+    if workers is None:
+        workers = 1 if device.startswith("cuda") else max(1, cores // threads)
+    elif preset.file.threads is None:
+        threads = max(1, cores // workers)
+    source = SourceOptions(options.data_root, options.download)
+    return Machine(options.results, options.published, source, device, workers, threads, options.command)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ConfigError unless results can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--results {folder}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def load_with_progress(preset: Preset, machine: Machine, console: Console) -> list[Task]:
+    """The preset's tasks; a progress bar appears where images have to be decoded first."""
+    from rich.progress import Progress, TaskID
+
+    scenario = preset.scenario(machine.source)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done, total=total)
+
+        return scenario.load(machine.device, report)
+
+
+def set_run_aside(runs: Path, run_hash: str, console: Console) -> None:
+    """`--force`: a run that is there is moved, not deleted."""
+    directory = runs / run_hash[:DIRECTORY_DIGITS]
+    if directory.exists():
+        target = runs / ".set-aside" / f"{directory.name}-{now().replace(':', '')}"
+        target.parent.mkdir(exist_ok=True)
+        directory.rename(target)
+        console.print(f"set aside {target}", highlight=False, markup=False)
+
+
+def show_plan(
+    planned: Sequence[Planned], preset: Preset, machine: Machine, tasks: Sequence[Task], console: Console
+) -> None:
+    """What would be done: cells, hours, gigabytes; nothing is started and nothing written."""
+    per_pass = seconds_per_pass([item.job for item in planned], preset.scenario(machine.source), machine.device, machine.threads)
+    table = Table(title=f"preset {preset.name}", title_justify="left")
+    for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "hours"):
+        table.add_column(column, justify="left" if column in ("run", "state") else "right")
+    for item in planned:
+        cells = sum(len(work.run.members) for work in item.work)
+        hours = item.passes * per_pass / 3600
+        table.add_row(
+            item.job.label, str(item.job.seed), item.state, str(item.turns), str(cells), f"{hours:.2f}"
+        )
+    console.print(table)
+    todo = [item for item in planned if not item.complete]
+    cells = sum(len(work.run.members) for item in todo for work in item.work)
+    seconds = sum(item.passes for item in todo) * per_pass / min(machine.workers, max(1, len(todo)))
+    data = sum(part.images.numel() for task in tasks for part in (task.train, task.validation, task.test)) / 1e9
+    console.print(
+        f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
+        f"{machine.device} with {machine.workers} worker(s), from {per_pass * 1e6:.1f} µs per image and pass timed just "
+        f"now; {data:.2f} GB of images per worker in memory, at most "
+        f"{checkpoint_gigabytes(planned, preset.scenario(machine.source)):.2f} GB of checkpoints on disk",
+        highlight=False,
+        markup=False,
+    )

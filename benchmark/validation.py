@@ -1,0 +1,43 @@
+"""The one attack by which every decision during training is made, on the validation split and nothing else."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import nn
+
+from attacks.pgd import PGD
+from attacks.planning import combine_results
+from attacks.starts import Starts
+from attacks.threat_model import ThreatModel, parse_fraction
+from methods.recipe import Recipe
+from methods.training import Validation
+from scenarios.augmentation import to_float
+from scenarios.base import LearnTask
+
+SEED = 20_000
+"""Apart from every evaluation seed a person would choose, so that selection never sees the starts of an evaluation."""
+
+BATCH = 500
+
+
+def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction) -> Validation:
+    """Clean and any-iterate robust correctness on the task's validation images, from the same starts whoever asks."""
+    step_size = parse_fraction(recipe.selection.step_size, eps)
+    attack = PGD(threat_model=ThreatModel(eps), steps=recipe.selection.steps, step_size=step_size)
+    part = task.validation
+    images = to_float(part.images)
+    training = classifier.training
+    classifier.eval()
+    results, clean = [], []
+    for index in torch.arange(len(part), device=part.labels.device).split(BATCH):
+        with torch.no_grad():
+            clean.append(classifier(images[index]).argmax(1) == part.labels[index])
+        start = Starts(SEED, f"validation {task.name}", part.samples[index])
+        results.append(attack.run(classifier, images[index], part.labels[index], start))
+    classifier.train(training)
+    clean_correct = torch.cat(clean)
+    # An any-iterate outcome is wrong wherever the clean one is: the unchanged image lies in the ball too.
+    robust = (combine_results(results).any[attack.steps].predicted == part.labels) & clean_correct
+    return Validation(clean_correct, robust)

@@ -1,0 +1,154 @@
+"""The contract of a method: it learns task after task and hands back classifiers. It never sees test images or attacks' results.
+
+What the harness gives it is the `Context`; what it gives back are plain `nn.Module`s from images in [0, 1] to logits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from methods.backbones import MultiHead
+from methods.recipe import Recipe
+from methods.training import Fit, Selected, Validation
+from scenarios.base import LearnTask, Stream
+
+JSON = Any
+T = TypeVar("T", bound=JSON)
+
+
+class MethodError(Exception):
+    """A method cannot do what it was asked for; the message is one line with what would be right."""
+
+
+class Settings(BaseModel):
+    """A method's settings: typed, validated, immutable, none unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything a method needs to go on from here, as tensors and JSON: weights, memory, random states."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, JSON] = field(default_factory=dict)
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix`, without it."""
+        return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run that another one needs first: `method` by name with `settings`; scenario, recipe and seed are the same.
+
+    weights: whether its classifiers are needed too, or only what it recorded.
+    """
+
+    method: str
+    settings: Mapping[str, JSON] = field(default_factory=dict)
+    weights: bool = False
+
+
+class Prerequisite(Protocol):
+    """What `Context.prerequisite` gives: the records of a finished run and, where `weights` was asked for, its classifiers."""
+
+    def fact(self, name: str, task: int) -> float: ...
+
+    def classifier(self, task: int) -> nn.Module: ...
+
+
+class Facts(Protocol):
+    def record(self, name: str, value: float | None = None, *, task: int = -1, text: str | None = None) -> None: ...
+
+
+class Context(Protocol):
+    """What the harness offers to a method while it learns."""
+
+    device: torch.device
+    recipe: Recipe
+    eps: float
+    facts: Facts
+
+    def rng(self, task: int, phase: str, purpose: str) -> torch.Generator:
+        """A generator on the device that depends on the run's seed and these words only, however often a run was resumed."""
+
+    def network(self, stream: Stream, *, task: int = -1) -> MultiHead:
+        """A freshly initialised network of the preset's backbone with a head per task of the stream, on the device.
+
+        task: the networks of different tasks are initialised differently."""
+
+    def stage(self, name: str, work: Callable[[], T]) -> T:
+        """Run `work` and checkpoint the method's state under `name`, or restore both if that was done before.
+
+        Returns what `work` returned (JSON). Stages of one task must have different names and a fixed order.
+        """
+
+    def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
+        """Clean and robust accuracy on the validation split, under one fixed attack: what all decisions are made by."""
+
+    def train(self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None) -> Selected:
+        """The shared adversarial training loop (`methods.training.train`), logged under `phase`."""
+
+    def prerequisite(self, spec: RunSpec) -> Prerequisite:
+        """A finished run that `requires` named. Raises MethodError for any other."""
+
+
+class Method(ABC):
+    """A continual defense. The constructor only stores settings; learning happens in `learn`.
+
+    version: raised on purpose whenever the same settings would learn something else.
+    claims: what the harness checks ("unforgetting": no classifier of an old task ever changes).
+    needs: what the harness must give ("all_tasks", "image_memory", "extra_data").
+    paper: where it comes from.
+    """
+
+    version: ClassVar[int]
+    claims: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    paper: ClassVar[str] = ""
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: Any = settings
+
+    @classmethod
+    def requires(cls, settings: Settings) -> list[RunSpec]:
+        """Runs that must be finished first; run once and shared by all that need them."""
+        return []
+
+    @classmethod
+    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+        """Forward-sized passes per training image and epoch, for estimates of time: a PGD-k step costs 2k + 3."""
+        return 2 * recipe.attack.steps + 3
+
+    @abstractmethod
+    def begin(self, stream: Stream, context: Context) -> None:
+        """Make what is needed before the first task."""
+
+    def learn(self, task: LearnTask, context: Context) -> None:
+        """Learn the next task."""
+        raise MethodError(f"{type(self).__name__} learns all tasks at once")
+
+    def learn_all(self, tasks: list[LearnTask], context: Context) -> None:
+        """Learn all tasks at once; called instead of `learn` where "all_tasks" is in `needs`."""
+        raise MethodError(f"{type(self).__name__} learns task after task")
+
+    @abstractmethod
+    def classifier(self, task: int | None) -> nn.Module:
+        """The classifier of a learned task: eval mode, frozen, its own copy; images float (N, C, H, W) in [0, 1] → logits
+        (N, classes of this task). None: all classes seen, task inference included (reserved)."""
+
+    @abstractmethod
+    def state(self) -> State: ...
+
+    @abstractmethod
+    def load_state(self, state: State) -> None:
+        """Take over a state; `begin` was called before."""

@@ -1,0 +1,43 @@
+"""Joint adversarial training: all tasks at once, a head per task. The upper bound of continual learning."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from methods.backbones import MultiHead
+from methods.base import Context, Method, State
+from methods.training import Batch, Fit, Logits, Validation
+from scenarios.base import LearnTask, Stream
+
+
+class JointAT(Method):
+    """One network, PGD adversarial training on batches mixed from all tasks; the epoch is chosen by the mean over tasks."""
+
+    version = 1
+    needs = frozenset({"all_tasks"})
+    paper = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks"
+
+    network: MultiHead
+
+    def begin(self, stream: Stream, context: Context) -> None:
+        self.network = context.network(stream)
+
+    def learn_all(self, tasks: list[LearnTask], context: Context) -> None:
+        def validate() -> Validation:
+            return Validation.joined([context.validate(self.network.for_task(task.id), task) for task in tasks])
+
+        def logits(batch: Batch) -> Logits:
+            return lambda images: self.network(images, batch.tasks)
+
+        fit = Fit(self.network, list(self.network.parameters()), validate, logits=logits)
+        context.train(fit, tasks)
+
+    def classifier(self, task: int | None) -> nn.Module:
+        assert task is not None
+        return self.network.for_task(task).materialise()
+
+    def state(self) -> State:
+        return State({f"network.{name}": tensor for name, tensor in self.network.state_dict().items()})
+
+    def load_state(self, state: State) -> None:
+        self.network.load_state_dict(state.under("network."))

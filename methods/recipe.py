@@ -1,0 +1,79 @@
+"""The training recipe: one per preset, the same for every method unless its definition says otherwise."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from attacks.threat_model import ThreatModelError, parse_fraction
+
+
+def _step_size(value: Any) -> str:
+    """Keep the text; check that it is a fraction or a multiple of eps."""
+    try:
+        parsed = parse_fraction(value, eps=Fraction(1))
+    except ThreatModelError as error:
+        raise ValueError(str(error)) from None
+    if parsed <= 0:
+        raise ValueError("a step size must be above 0")
+    return str(value)
+
+
+StepSize = Annotated[str, BeforeValidator(_step_size), PlainSerializer(str)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainingAttack(Strict):
+    """The inner maximisation (Madry et al. 2018, eq. 2.1): PGD at the preset's eps from a uniform start."""
+
+    steps: int = Field(10, ge=1)
+    step_size: StepSize = Field("eps/4", description="a number such as 2/255, or a multiple of eps such as eps/4")
+    bn_mode: Literal["eval", "train"] = Field("eval", description="mode of the network during the attack")
+
+
+class Selection(Strict):
+    """Which epoch's network is kept (Rice et al. 2020: robust overfitting makes the last one worse)."""
+
+    keep: Literal["best", "last"] = "best"
+    every: int = Field(1, ge=1, description="validate after every this many epochs, and after the last")
+    steps: int = Field(10, ge=1, description="PGD steps of the validation attack")
+    step_size: StepSize = "eps/4"
+
+
+class Recipe(Strict):
+    """How a network is trained on one task."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0, description="on weights; never on biases and batch norm")
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = Field((0.5, 0.8), description="shares of the epochs after which the rate is cut")
+    gamma: float = Field(0.1, gt=0, le=1)
+    augmentation: str = "none"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    attack: TrainingAttack = TrainingAttack()
+    selection: Selection = Selection()
+
+    @model_validator(mode="after")
+    def _milestones_are_shares(self) -> Recipe:
+        if any(not 0 < share < 1 for share in self.milestones):
+            raise ValueError(f"milestones = {list(self.milestones)}: shares of the epochs, between 0 and 1")
+        return self
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * self.gamma ** sum(epoch >= share * self.epochs for share in self.milestones)

@@ -1,0 +1,21 @@
+"""Single-task standard training: one cleanly trained network per task."""
+
+from __future__ import annotations
+
+from methods.base import Settings
+from methods.network_per_task import NetworkPerTask
+from methods.recipe import Recipe
+from methods.training import CleanTraining, Objective
+
+
+class SingleTaskStandard(NetworkPerTask):
+    """One network per task, clean training: the undefended control that every attack must break."""
+
+    version = 1
+
+    @classmethod
+    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+        return 3
+
+    def objective(self) -> Objective:
+        return CleanTraining()

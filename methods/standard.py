@@ -1,0 +1,21 @@
+"""Standard training, task after task: no attack in training, no protection against forgetting. The undefended control."""
+
+from __future__ import annotations
+
+from methods.base import Settings
+from methods.one_network import OneNetwork
+from methods.recipe import Recipe
+from methods.training import CleanTraining, Objective
+
+
+class Standard(OneNetwork):
+    """One network, clean training on every task in turn."""
+
+    version = 1
+
+    @classmethod
+    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+        return 3
+
+    def objective(self) -> Objective:
+        return CleanTraining()

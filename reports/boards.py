@@ -1,0 +1,288 @@
+"""From stored runs to boards: one per preset, its ranked rows above a line, everything else below it with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import pandas as pd
+
+from reports.completeness import missing_cells, progress
+from reports.evidence import AttackFacts, Evidence, Protocol, attack_facts
+from reports.measures import Measures, measure
+from reports.metrics import CLEAN, WORST, add_worst
+from reports.outcomes import Outcomes, outcomes_of
+from reports.statistics import Comparison, Scored, compare_all, ranks
+from reports.verdicts import FAIL, WARN, Check, Verdict, describe_failure, judge, overall
+from results import Results, Run
+
+FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL = "failed", "incomplete", "superseded", "other protocol"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run of a row: its evidence and the verdicts on it."""
+
+    evidence: Evidence
+    verdicts: list[Verdict]
+
+    @property
+    def run(self) -> Run:
+        return self.evidence.run
+
+    @property
+    def is_complete(self) -> bool:
+        return not missing_cells(self.evidence)
+
+
+@dataclass
+class Row:
+    """Runs that differ in their seed alone. `verdict`: pass, warn, not_run, or why it stands below the line."""
+
+    label: str
+    method: str
+    identity: str
+    published: bool
+    seeds: list[Seed]
+    verdict: str
+    reason: str = ""
+    rank: int | None = None
+    measures: Measures = field(default_factory=Measures)
+
+    @property
+    def is_ranked(self) -> bool:
+        return self.rank is not None
+
+    @property
+    def seed_values(self) -> list[int]:
+        return [seed.run.seed for seed in self.seeds]
+
+    @property
+    def protocol(self) -> Protocol:
+        return max((seed.evidence.protocol for seed in self.seeds), key=lambda protocol: protocol.demanded_at)
+
+    @property
+    def acc(self) -> float:
+        """What the ranking is by: ACC of `worst`; NaN where there is none."""
+        return self.measures.value(f"ACC_lopezpaz2017 {WORST}")
+
+
+@dataclass
+class Board:
+    """All rows of one preset: the ranked ones by rank, then the others by label."""
+
+    preset: str
+    eps: Fraction | None
+    tasks: int
+    matrix: list[str]
+    final: list[str]
+    attacks: dict[str, AttackFacts]
+    chance: float
+    task_names: list[str]
+    rows: list[Row]
+    comparisons: list[Comparison]
+
+    @property
+    def ranked(self) -> list[Row]:
+        return [row for row in self.rows if row.is_ranked]
+
+    @property
+    def below(self) -> list[Row]:
+        return [row for row in self.rows if not row.is_ranked]
+
+    @property
+    def robust_matrix(self) -> str | None:
+        return next((attack for attack in self.matrix if attack != CLEAN), None)
+
+    @property
+    def demanded(self) -> list[str]:
+        return list(dict.fromkeys([*self.matrix, *self.final]))
+
+
+def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
+    """One board per preset that any run is a row of, by name. Tables of a run are read once and let go."""
+    gathered: dict[str, list[Evidence]] = defaultdict(list)
+    for run in sorted(results.runs, key=lambda run: (run.label, run.row, run.seed, run.hash)):
+        protocols = {name: Protocol(stored) for name, stored in run.protocols.items()}
+        for preset, evidence in _read(run, {name: p for name, p in protocols.items() if p.is_row}).items():
+            gathered[preset].append(evidence)
+    return [_board(preset, gathered[preset], checks) for preset in sorted(gathered)]
+
+
+def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
+    """The run's evidence under each protocol; `worst` is derived from the attacks that the protocol demands."""
+    if not protocols:
+        return {}
+    tasks, evaluations, facts = run.tasks, run.evaluations, run.facts
+    known = attack_facts(evaluations)
+    everything: dict[int, Outcomes] = {}
+    found = {}
+    for preset, protocol in protocols.items():
+        count = protocol.tasks or len(tasks) or 1
+        if count not in everything:
+            everything[count] = outcomes_of(run.predictions, count)
+        demanded = {name: facts_ for name, facts_ in known.items() if name in protocol.attacks}
+        outcomes = everything[count].only([*protocol.attacks, *(attack.any for attack in demanded.values())])
+        evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded)
+        found[preset] = replace(evidence, outcomes=_with_worst(evidence))
+    # Outcomes hold the same in a fraction of the memory.
+    run.__dict__.pop("predictions", None)
+    return found
+
+
+def _with_worst(evidence: Evidence) -> Outcomes:
+    """Outcomes with `worst`, unless a demanded attack is missing after the last task: over the others it is another number."""
+    outcomes, attacks = evidence.outcomes, evidence.at_ranking_eps()
+    if not attacks or any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
+        return outcomes
+    names = {CLEAN} | {a.name for a in attacks} | {a.any for a in attacks}
+    return add_worst(outcomes, names & set(outcomes.correct))
+
+
+def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
+    grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
+    for evidence in evidences:
+        grouped[evidence.run.label, evidence.run.row].append(Seed(evidence, judge(evidence, checks)))
+    rows = [_row(label, identity, seeds) for (label, identity), seeds in sorted(grouped.items())]
+    _set_superseded_aside(rows)
+    _set_other_protocols_aside(rows)
+    _warn_of_unequal_attacks(rows)
+    references = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL)]
+    for row in rows:
+        row.measures = measure(row.seeds, _reference("joint_at", references), _reference("single_task_at", references))
+    comparisons = _rank(rows)
+    rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
+    return _describe(preset, rows, comparisons)
+
+
+def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
+    """A row with the verdict of its worst seed: failed, else incomplete, else a failed check, else warn or pass."""
+    row = Row(label, seeds[0].run.method, identity, any(seed.run.published for seed in seeds), seeds, "")
+
+    def name(seed: Seed) -> str:
+        return f"seed {seed.run.seed}: " if len(seeds) > 1 else ""
+
+    for seed in seeds:
+        if seed.run.failures:
+            row.verdict, row.reason = FAILED, f"failed: {name(seed)}{describe_failure(seed.run.failures[-1])}"
+            return row
+    for seed in seeds:
+        if not seed.is_complete:
+            row.verdict, row.reason = INCOMPLETE, f"incomplete: {name(seed)}{progress(seed.evidence)}"
+            return row
+    row.verdict = overall([verdict for seed in seeds for verdict in seed.verdicts])
+    noted = [(seed, verdict) for seed in seeds for verdict in seed.verdicts if verdict.status == row.verdict]
+    if row.verdict in (FAIL, WARN):
+        row.reason = "; ".join(dict.fromkeys(f"{v.check}: {name(seed)}{v.reason}" for seed, v in noted))
+    return row
+
+
+def _demanded_at(row: Row) -> tuple[str, str]:
+    return row.protocol.demanded_at, row.identity
+
+
+def _set_superseded_aside(rows: list[Row]) -> None:
+    """Of several identities under one label, the one demanded last is current."""
+    current: dict[str, Row] = {}
+    for row in rows:
+        if row.label not in current or _demanded_at(row) > _demanded_at(current[row.label]):
+            current[row.label] = row
+    for row in rows:
+        if row is not current[row.label]:
+            newer = current[row.label]
+            row.verdict = SUPERSEDED
+            row.reason = f"superseded: {newer.label} was demanded again with other settings ({newer.identity[:8]})"
+
+
+def _set_other_protocols_aside(rows: list[Row]) -> None:
+    """Numbers at another eps or on other data are other numbers: the protocol of most rows is the board's, then the latest."""
+    candidates = [row for row in rows if row.verdict != SUPERSEDED]
+    if not candidates:
+        return
+    count = Counter(_threat(row) for row in candidates)
+    latest = {_threat(row): row.protocol.demanded_at for row in sorted(candidates, key=_demanded_at)}
+    usual = max(count, key=lambda threat: (count[threat], latest[threat]))
+    for row in candidates:
+        if _threat(row) != usual:
+            row.verdict = OTHER_PROTOCOL
+            row.reason = (
+                f"other protocol: eps {_threat(row)[0]} on {_threat(row)[1]} tasks, the board has eps {usual[0]} on "
+                f"{usual[1]} tasks" + ("" if _threat(row)[:2] != usual[:2] else " of other data")
+            )
+
+
+def _threat(row: Row) -> tuple[str, int, str]:
+    scenario = row.seeds[0].run.identity.get("scenario") or {}
+    fingerprint = str(scenario.get("fingerprint", "")) if isinstance(scenario, dict) else str(scenario)
+    return str(row.protocol.eps), row.seeds[0].evidence.outcomes.tasks, fingerprint
+
+
+def _warn_of_unequal_attacks(rows: list[Row]) -> None:
+    """`worst` over fewer attacks is an easier number: a row that lacks attacks of the others says so."""
+    candidates = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL, FAILED, INCOMPLETE)]
+    sets = {id(row): {a.name for seed in row.seeds for a in seed.evidence.at_ranking_eps()} for row in candidates}
+    everything = set().union(*sets.values()) if sets else set()
+    for row in candidates:
+        lacking = sorted(everything - sets[id(row)])
+        if lacking and row.verdict != FAIL:
+            row.verdict = WARN
+            row.reason = "; ".join(filter(None, [row.reason, f"worst is without {', '.join(lacking)}"]))
+
+
+def _reference(method: str, rows: list[Row]) -> dict[int, Evidence]:
+    """The runs by seed of the row of `method`: of several, the one labelled as the method, else the first by label."""
+    found = [row for row in rows if row.method == method and row.verdict not in (FAILED, INCOMPLETE)]
+    if not found:
+        return {}
+    row = min(found, key=lambda row: (row.label != method, row.label))
+    return {seed.run.seed: seed.evidence for seed in row.seeds}
+
+
+def _rank(rows: list[Row]) -> list[Comparison]:
+    """Rank the rows without a failed check that have a `worst`; return the comparisons between them."""
+    off = (FAIL, FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL)
+    entitled = [row for row in rows if row.verdict not in off]
+    for row in entitled:
+        if row.acc != row.acc:
+            row.verdict, row.reason = INCOMPLETE, "incomplete: no sample of some task is covered by every attack"
+    entitled = sorted((row for row in entitled if row.verdict not in off), key=lambda row: (-row.acc, row.label))
+    comparisons = compare_all([_scored(row) for row in entitled])
+    by_label = ranks([row.label for row in entitled], comparisons)
+    for row in entitled:
+        row.rank = by_label[row.label]
+    return comparisons
+
+
+def _scored(row: Row) -> Scored:
+    samples, correct = {}, {}
+    for seed in row.seeds:
+        outcomes = seed.evidence.outcomes
+        cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
+        samples[seed.run.seed] = [outcomes.samples[j][cell >= 0] for j, cell in enumerate(cells)]
+        correct[seed.run.seed] = [cell[cell >= 0] == 1 for cell in cells]
+    return Scored(row.label, samples, correct)
+
+
+def _describe(preset: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
+    usual = next((row for row in rows if row.is_ranked), rows[0])
+    protocols = [row.protocol for row in rows if row.is_ranked] or [usual.protocol]
+    attacks: dict[str, AttackFacts] = {}
+    for row in rows:
+        for seed in row.seeds:
+            attacks |= seed.evidence.attacks
+    tasks = usual.seeds[0].evidence.tasks
+    chance = float(tasks["chance"].mean()) if len(tasks) else float("nan")
+    return Board(
+        preset,
+        usual.protocol.eps,
+        usual.seeds[0].evidence.outcomes.tasks,
+        list(dict.fromkeys(attack for protocol in protocols for attack in protocol.matrix)),
+        list(dict.fromkeys(attack for protocol in protocols for attack in protocol.final)),
+        dict(sorted(attacks.items())),
+        chance,
+        [str(name) for name in tasks.sort_values("task")["name"]] if isinstance(tasks, pd.DataFrame) else [],
+        rows,
+        comparisons,
+    )

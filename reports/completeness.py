@@ -1,0 +1,46 @@
+"""Which demanded cells of a run are stored, and how far it has come."""
+
+from __future__ import annotations
+
+from reports.evidence import Evidence
+
+Missing = tuple[str, int, int]
+"""(attack, after which task, task)"""
+
+
+def learns_all_at_once(evidence: Evidence) -> bool:
+    """Whether only the classifiers after the last task were ever evaluated.
+
+    A method that learns task after task is evaluated after the first one before it comes to the last, so a filled last
+    row without any earlier one means that there are no earlier ones.
+    """
+    rows = {i for cells in evidence.outcomes.correct.values() for i, _ in cells}
+    return evidence.outcomes.tasks > 1 and rows == {evidence.outcomes.last}
+
+
+def missing_cells(evidence: Evidence) -> list[Missing]:
+    """Demanded cells that are not stored, or hold fewer samples than another cell of the same attack and task."""
+    outcomes, protocol = evidence.outcomes, evidence.protocol
+    rows = [outcomes.last] if learns_all_at_once(evidence) else range(outcomes.tasks)
+    demanded = {(attack, i, j) for attack in protocol.matrix for i in rows for j in range(i + 1)}
+    demanded |= {(attack, outcomes.last, j) for attack in protocol.final for j in range(outcomes.tasks)}
+    missing = []
+    for attack, i, j in sorted(demanded, key=lambda cell: (cell[1], cell[2], cell[0])):
+        cells = outcomes.correct.get(attack, {})
+        covered = {cell: int((right >= 0).sum()) for cell, right in cells.items() if cell[1] == j}
+        if covered.get((i, j), 0) < max(covered.values(), default=1):
+            missing.append((attack, i, j))
+    return missing
+
+
+def progress(evidence: Evidence) -> str:
+    """In words, for a run that is not complete: `3 of 5 tasks`, or what is missing after the last one."""
+    missing, protocol, tasks = missing_cells(evidence), evidence.protocol, evidence.outcomes.tasks
+    in_matrix = {i for attack, i, _ in missing if attack in protocol.matrix}
+    if in_matrix and learns_all_at_once(evidence):
+        return "the row after the last task is not whole"
+    if in_matrix or not tasks:
+        done = next((i for i in range(tasks) if i in in_matrix), tasks)
+        return f"{done} of {tasks} tasks"
+    lacking = len({attack for attack, _, _ in missing})
+    return f"{lacking} of {len(protocol.final)} final attacks missing"

@@ -1,0 +1,131 @@
+"""Figures of a board, drawn from its measures: accuracy by attack and method, and accuracy matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.boards import Board, Row
+from reports.leaderboard import percent, short_name
+from reports.metrics import CLEAN, WORST, Array
+from reports.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL
+
+Looks = Mapping[str, tuple[str, str]]
+MOST_ATTACKS = 8
+MOST_ANNOTATED_TASKS = 6
+
+
+def shown_attacks(board: Board) -> list[str]:
+    """Attacks of the bar chart: clean, those at the ranking's eps from weak to strong, worst; at most eight."""
+    stored = set().union(*(row.measures.matrices for row in board.ranked))
+    weak = {"noise": 0, "fgsm": 1, "pgd": 2}
+    at_eps = [a for a in board.attacks.values() if a.kind != CLEAN and a.eps == board.eps and a.name in stored]
+    at_eps.sort(key=lambda a: (weak.get(a.kind, 3), a.steps, a.name))
+    names = [a.name for a in at_eps]
+    while len(names) > MOST_ATTACKS - 2:
+        # Step-size variants of the same attack go first: `worst` has them all.
+        names.pop(len(names) // 2)
+    return [name for name in (CLEAN, *names, WORST) if name in stored]
+
+
+def accuracy_bars(board: Board, looks: Looks) -> Figure:
+    """Grouped bars: ACC after the last task by attack and method, 95 % intervals, a line at chance."""
+    rows, attacks = board.ranked, shown_attacks(board)
+    figure = Figure(figsize=(PAGE, 2.5 + 0.16 * math.ceil(len(rows) / 4)), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.84 / max(1, len(rows))
+    for k, row in enumerate(rows):
+        columns = [f"ACC_lopezpaz2017 {attack}" for attack in attacks]
+        heights = 100 * np.array([row.measures.value(column) for column in columns])
+        bounds = [row.measures.bounds(column) for column in columns]
+        errors = np.array([[h - 100 * b.low, 100 * b.high - h] for h, b in zip(heights, bounds, strict=True)]).T
+        colour, hatch = looks[row.label]
+        places = np.arange(len(attacks)) + (k - (len(rows) - 1) / 2) * width
+        axes.bar(
+            places, heights, 0.92 * width, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=row.label
+        )
+        shown = np.isfinite(errors).all(0)
+        axes.errorbar(
+            places[shown], heights[shown], np.clip(errors[:, shown], 0, None),
+            fmt="none", ecolor=INK, elinewidth=0.7, capsize=min(2.0, 14 * width),
+        )  # fmt: skip
+    if math.isfinite(board.chance):
+        axes.axhline(100 * board.chance, color=INK, linestyle=(0, (4, 3)), linewidth=0.8, label="chance", zorder=3)
+    axes.set_xticks(range(len(attacks)), [_broken(short_name(attack, board)) for attack in attacks])
+    axes.set_xlim(-0.55, len(attacks) - 0.45)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("accuracy after the last task (%)")
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=min(5, len(rows) + 1), handlelength=1.4, columnspacing=1.4)
+    return figure
+
+
+def _broken(name: str) -> str:
+    """A tick label on two lines at most two words wide: `pgd-10 a=51/255` → `pgd-10\\na=51/255`."""
+    return "\n".join(name.split(" ", 1))
+
+
+def matrix_attacks(board: Board) -> list[str]:
+    return [attack for attack in (CLEAN, board.robust_matrix) if attack]
+
+
+def accuracy_matrices(board: Board) -> Figure:
+    """R as heat maps: a pair (clean, robust) per method; rows: after which task, columns: on which task."""
+    rows, attacks = board.ranked, matrix_attacks(board)
+    pairs = 1 if len(rows) == 1 else 2
+    lines = math.ceil(len(rows) / pairs)
+    width = COLUMN if pairs == 1 else PAGE
+    columns = pairs * len(attacks)
+    side = (width - 0.75) / columns
+    figure = Figure(figsize=(width, lines * (side + 0.42) + 0.35), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    image = None
+    for k in range(lines * pairs):
+        line, pair = divmod(k, pairs)
+        for c, attack in enumerate(attacks):
+            axes = grid[line, pair * len(attacks) + c]
+            if k >= len(rows):
+                axes.set_axis_off()
+                continue
+            is_lowest = k + pairs >= len(rows)
+            image = _heat_map(axes, rows[k], attack, board, first=c == 0, lowest=is_lowest)
+            if c == 0:
+                axes.annotate(
+                    rows[k].label, (0, 1), (0, 15), xycoords="axes fraction", textcoords="offset points",
+                    fontsize=8, fontweight="bold", ha="left", va="bottom", annotation_clip=False,
+                )  # fmt: skip
+    if image is not None:
+        bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 1.6 / (lines * side)), aspect=24, pad=0.015)
+        bar.set_label("accuracy (%)")
+        bar.outline.set_linewidth(0.4)
+    return figure
+
+
+def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowest: bool) -> object:
+    R: Array = row.measures.matrices.get(attack, np.full((board.tasks, board.tasks), np.nan))
+    image = axes.imshow(100 * R, cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
+    axes.set_title(short_name(attack, board), fontsize=7, pad=3, loc="left", color=INK)
+    ticks = range(0, board.tasks, max(1, math.ceil(board.tasks / 6)))
+    axes.set_xticks(ticks, None if lowest else [""] * len(ticks))
+    axes.set_yticks(ticks, None if first else [""] * len(ticks))
+    axes.tick_params(length=1.5, pad=1.5)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if lowest:
+        axes.set_xlabel("on task", labelpad=2)
+    if first:
+        axes.set_ylabel("after task", labelpad=2)
+    if board.tasks <= MOST_ANNOTATED_TASKS:
+        for (i, j), value in np.ndenumerate(R):
+            if math.isfinite(value):
+                red, green, blue, _ = image.cmap(image.norm(100 * value))
+                light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+                axes.text(j, i, percent(value).partition(".")[0], ha="center", va="center", fontsize=6,
+                          color="#000000" if light else "#ffffff")  # fmt: skip
+    return image

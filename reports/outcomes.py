@@ -1,0 +1,117 @@
+"""Stored predictions as compact arrays: one vector of outcomes per (attack, after which task, task).
+
+Millions of rows become one int8 per prediction; class and margin are kept for the classifiers after the last task only,
+because F1 and `worst` are read there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+NOT_MEASURED = -1
+Cell = tuple[int, int]
+"""(after which task, task), both from 0."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """What a classifier says about a task after the last task: int16 (n,) and float32 (n,); -1 and NaN: not measured."""
+
+    predicted: np.ndarray
+    margin: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All outcomes of one run.
+
+    samples[j], labels[j]: ids and labels (n_j,) of task j's test samples, ascending; correct[attack][i, j]: int8 (n_j,),
+    1 right, 0 wrong, -1 not measured; final[attack][j]: class and margin after the last task.
+    """
+
+    tasks: int
+    samples: list[np.ndarray]
+    labels: list[np.ndarray]
+    correct: Mapping[str, Mapping[Cell, np.ndarray]]
+    final: Mapping[str, Mapping[int, Final]]
+
+    @property
+    def last(self) -> int:
+        return self.tasks - 1
+
+    @property
+    def attacks(self) -> list[str]:
+        return sorted(self.correct)
+
+    def vector(self, attack: str, after_task: int, task: int) -> np.ndarray:
+        """Outcomes int8 (n_task,) of one cell, all -1 where it was not measured."""
+        cell = self.correct.get(attack, {}).get((after_task, task))
+        return np.full(len(self.samples[task]), NOT_MEASURED, np.int8) if cell is None else cell
+
+    def with_attack(self, name: str, correct: Mapping[Cell, np.ndarray], final: Mapping[int, Final]) -> Outcomes:
+        """The same outcomes and one more (derived) attack."""
+        return Outcomes(
+            self.tasks, self.samples, self.labels, {**self.correct, name: correct}, {**self.final, name: final}
+        )
+
+    def only(self, attacks: Iterable[str]) -> Outcomes:
+        wanted = set(attacks)
+        return Outcomes(
+            self.tasks,
+            self.samples,
+            self.labels,
+            {name: cells for name, cells in self.correct.items() if name in wanted},
+            {name: cells for name, cells in self.final.items() if name in wanted},
+        )
+
+
+def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
+    """Outcomes from a frame with the columns of `results.schema.PREDICTIONS`; rows outside 0..tasks-1 are left out."""
+    names = predictions["attack"].astype("category")
+    attack, after, task = names.cat.codes.to_numpy(), *(predictions[c].to_numpy() for c in ("after_task", "task"))
+    inside = (attack >= 0) & (after >= 0) & (after < tasks) & (task >= 0) & (task < tasks)
+    key = (attack.astype(np.int64) * tasks + after) * tasks + task
+    sample = predictions["sample"].to_numpy()
+    order = np.lexsort((sample, key))
+    order = order[inside[order]]
+    key, sample = key[order], sample[order]
+    label, predicted, margin = (predictions[c].to_numpy()[order] for c in ("label", "predicted", "margin"))
+
+    cuts = np.flatnonzero(np.diff(key)) + 1
+    bounds = list(zip([0, *cuts], [*cuts, len(key)], strict=True)) if len(key) else []
+    ids, labels = _test_sets(bounds, key, sample, label, tasks)
+    correct: dict[str, dict[Cell, np.ndarray]] = defaultdict(dict)
+    final: dict[str, dict[int, Final]] = defaultdict(dict)
+    categories = list(names.cat.categories)
+    for start, stop in bounds:
+        rest, j = divmod(int(key[start]), tasks)
+        code, i = divmod(rest, tasks)
+        place = np.searchsorted(ids[j], sample[start:stop])
+        right = np.full(len(ids[j]), NOT_MEASURED, np.int8)
+        right[place] = predicted[start:stop] == label[start:stop]
+        correct[categories[code]][i, j] = right
+        if i == tasks - 1:
+            classes, margins = np.full(len(ids[j]), -1, np.int16), np.full(len(ids[j]), np.nan, np.float32)
+            classes[place], margins[place] = predicted[start:stop], margin[start:stop]
+            final[categories[code]][j] = Final(classes, margins)
+    return Outcomes(tasks, ids, labels, dict(correct), dict(final))
+
+
+def _test_sets(
+    bounds: list[tuple[int, int]], key: np.ndarray, sample: np.ndarray, label: np.ndarray, tasks: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Sample ids of each task, ascending and distinct over all its cells, and their labels."""
+    ids = [np.empty(0, sample.dtype) for _ in range(tasks)]
+    labels = [np.empty(0, label.dtype) for _ in range(tasks)]
+    for start, stop in bounds:
+        j = int(key[start]) % tasks
+        if stop - start == len(ids[j]) and np.array_equal(ids[j], sample[start:stop]):
+            continue
+        ids[j], first = np.unique(np.concatenate([ids[j], sample[start:stop]]), return_index=True)
+        labels[j] = np.concatenate([labels[j], label[start:stop]])[first]
+    return ids, labels

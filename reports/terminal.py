@@ -1,0 +1,93 @@
+"""The leaderboard in a terminal, readable from 80 columns on."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from reports.boards import Board, Row
+from reports.leaderboard import amount, caption, label_of, percent, short_name
+from reports.metrics import CLEAN, WORST
+from reports.write import EMPTY, Report
+
+NARROW = 100
+_COLOURS = {"pass": "green", "warn": "yellow", "not_run": "dim", "incomplete": "yellow", "superseded": "dim"}
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print every board, what is below the line and why, stored files with problems, and where the page is."""
+    console = console or Console()
+    if not report.boards:
+        console.print(EMPTY)
+    for board in report.boards:
+        _print_board(board, console)
+    for problem in report.problems:
+        console.print(f"[yellow]not used:[/] {escape(str(problem))}", soft_wrap=True, highlight=False)
+    console.print(f"report: {escape(str(report.page))}", soft_wrap=True, highlight=False)
+
+
+def _print_board(board: Board, console: Console) -> None:
+    console.print(f"\n[bold]{escape(board.preset)}[/]", highlight=False)
+    if board.ranked:
+        console.print(_table(board, narrow=console.width < NARROW))
+        console.print(Text(caption(board), style="dim"))
+    else:
+        console.print("No row is ranked yet.")
+    for row in board.ranked:
+        if row.reason:
+            console.print(_note(row))
+    if board.below:
+        console.print("[bold]below the line[/]", highlight=False)
+        for row in board.below:
+            console.print(_note(row))
+
+
+def _note(row: Row) -> Text:
+    note = Text("  ")
+    note.append(label_of(row), "bold").append("  ")
+    note.append(row.verdict, _COLOURS.get(row.verdict, "red"))
+    # The reason of a failure begins with the word; say it once.
+    return note.append(
+        row.reason.removeprefix(row.verdict) if row.reason.startswith(row.verdict) else f": {row.reason}"
+    )
+
+
+def _table(board: Board, narrow: bool) -> Table:
+    """Narrow terminals get the intervals of the ranking's number only."""
+    robust = board.robust_matrix
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("label", overflow="fold", min_width=8)
+    table.add_column("seeds", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    names = ["worst", "clean", *([short_name(robust, board)] if robust else []), "F clean"]
+    names += [f"F {short_name(robust, board)}"] if robust else []
+    for name in [*names, "train s", "MB"]:
+        table.add_column(name.replace(" ", "\n", 1), justify="right", vertical="bottom")
+    tied = _tied(board)
+    for row in board.ranked:
+        attacks = [f"ACC_lopezpaz2017 {a}" for a in (WORST, CLEAN, *([robust] if robust else []))]
+        forgetting = [f"F_chaudhry2018 {a}" for a in (CLEAN, *([robust] if robust else []))]
+        cells = [_number(row, attacks[0], interval=True)]
+        cells += [_number(row, column, interval=not narrow) for column in attacks[1:]]
+        cells += [_number(row, column, interval=True) for column in forgetting]
+        rank = f"={row.rank}" if row.rank in tied else str(row.rank)
+        verdict = Text(row.verdict, _COLOURS.get(row.verdict, "red"))
+        costs = [amount(row.measures.value(name)) for name in ("train_seconds", "stored_mb")]
+        table.add_row(rank, Text(label_of(row)), str(len(row.seeds)), verdict, *cells, *costs)
+    return table
+
+
+def _tied(board: Board) -> set[int | None]:
+    ranks = [row.rank for row in board.ranked]
+    return {rank for rank in ranks if ranks.count(rank) > 1}
+
+
+def _number(row: Row, column: str, interval: bool) -> str:
+    """`61.2 ±3.1` in points; the longer side of an interval that is not symmetric."""
+    value, bounds = row.measures.value(column), row.measures.bounds(column)
+    if not interval or value != value or bounds.low != bounds.low:
+        return percent(value)
+    return f"{percent(value)} ±{100 * max(value - bounds.low, bounds.high - value):.1f}"

@@ -1,0 +1,372 @@
+"""Checks that stand between a number and the ranking, computed from stored evidence alone.
+
+Each check is a function from `Evidence` to one `Verdict`; `CHECKS` lists them, and another check is one more entry. Sources of
+the checks: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020, Pintor et al. 2022. A failed check takes the row
+off the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports.completeness import missing_cells
+from reports.evidence import AttackFacts, Evidence
+from reports.metrics import CLEAN
+from reports.statistics import significantly_better
+
+PASS, WARN, FAIL, NOT_RUN = "pass", "warn", "fail", "not_run"
+ORDER = (NOT_RUN, PASS, WARN, FAIL)
+
+CHANGE_TOLERANCE = 1e-6
+NOISE_LEVEL = 0.01
+FINAL_ANY_POINTS = 0.05
+CONVERGED_POINTS = 0.02
+NO_SIGNAL_FAIL = 0.9
+NO_SIGNAL_WARN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of one check: what it measures, its threshold and why, what was found, and the reason in words."""
+
+    check: str
+    measures: str
+    threshold: str
+    evidence: str
+    status: str
+    reason: str
+
+
+Check = Callable[[Evidence], Verdict]
+
+
+def failures(evidence: Evidence) -> Verdict:
+    found = evidence.run.failures
+    verdict = _unit("failures", "failures recorded while the run was made", "none: a crash is a failure, never robust")
+    if not found:
+        return verdict("0 failures", PASS, "nothing failed")
+    return verdict(f"{len(found)} failures", FAIL, f"failed: {describe_failure(found[-1])}")
+
+
+def describe_failure(entry: dict[str, Any]) -> str:
+    where = f"task {entry['task']}: " if entry.get("task") is not None else ""
+    return where + " ".join(str(entry.get("message") or entry.get("kind") or "no message").split())
+
+
+def complete(evidence: Evidence) -> Verdict:
+    verdict = _unit("complete", "demanded cells that are stored", "all: a mean over some cells is another number")
+    missing = missing_cells(evidence)
+    if not missing:
+        return verdict("0 cells missing", PASS, "every demanded cell is stored")
+    (attack, i, j), count = missing[0], len(missing)
+    first = f"{attack} on task {j} after task {i}"
+    return verdict(f"{count} cells missing", FAIL, f"{count} demanded cells are not stored, the first: {first}")
+
+
+def within_eps(evidence: Evidence) -> Verdict:
+    verdict = _unit(
+        "within_eps", "largest measured pixel change minus eps", f"<= {CHANGE_TOLERANCE:g}: float32 rounding of x + eps"
+    )
+    measured = evidence.evaluations.dropna(subset=["largest_change", "eps"])
+    if measured.empty:
+        return verdict("", NOT_RUN, "no evaluation recorded its largest change")
+    limits = measured["attack"].map({name: float(a.eps) for name, a in evidence.attacks.items() if a.eps is not None})
+    excess = measured["largest_change"] - limits
+    worst = excess.idxmax()
+    found = f"{measured.loc[worst, 'attack']}: {excess[worst]:+.3g}"
+    if excess[worst] > CHANGE_TOLERANCE:
+        return verdict(found, FAIL, f"{measured.loc[worst, 'attack']} changed a pixel by more than its eps")
+    return verdict(found, PASS, "no attack left its ball")
+
+
+def unchanged(evidence: Evidence) -> Verdict:
+    verdict = _unit(
+        "unchanged", "evaluations that left classifier and random state as they were", "all: hashes must be equal"
+    )
+    known = evidence.evaluations["unchanged"].dropna()
+    if known.empty:
+        return verdict("", NOT_RUN, "no evaluation recorded it")
+    changed = int((~known.astype(bool)).sum())
+    found = f"{changed} of {len(known)} changed something"
+    if changed:
+        return verdict(found, FAIL, f"{changed} evaluations changed the classifier or the random state")
+    return verdict(found, PASS, "every evaluation left everything as it was")
+
+
+def robust_below_clean(evidence: Evidence) -> Verdict:
+    pairs = [(evidence.strongest_name(attack), CLEAN) for attack in evidence.attacks.values() if attack.kind != CLEAN]
+    return _no_weaker(
+        evidence, pairs, "robust_below_clean", "samples right under attack (any-iterate) but wrong on the clean image"
+    )
+
+
+def pgd_below_baselines(evidence: Evidence) -> Verdict:
+    """PGD, any-iterate, is at least as strong as FGSM and random noise at the same norm and eps."""
+    attacks = evidence.attacks.values()
+    pairs = [
+        (evidence.strongest_name(pgd), evidence.strongest_name(base))
+        for pgd in attacks
+        for base in attacks
+        if pgd.kind == "pgd" and base.kind in ("fgsm", "noise") and (pgd.norm, pgd.eps) == (base.norm, base.eps)
+    ]
+    return _no_weaker(evidence, pairs, "pgd_below_baselines", "samples broken by FGSM or noise that PGD does not break")
+
+
+def not_rising_with_steps(evidence: Evidence) -> Verdict:
+    """More steps of the same trajectory break no fewer samples, any-iterate."""
+
+    def group(a: AttackFacts) -> tuple[Any, ...]:
+        return a.kind, a.norm, a.eps, a.step_size, a.loss, a.restarts
+
+    return _no_weaker(
+        evidence,
+        _ladder(evidence, group, lambda a: a.steps),
+        "not_rising_with_steps",
+        "samples that fewer steps break and more steps of the same size do not",
+    )
+
+
+def not_rising_with_eps(evidence: Evidence) -> Verdict:
+    """A larger ball, with the step size in proportion, breaks no fewer samples, any-iterate."""
+
+    def group(a: AttackFacts) -> tuple[Any, ...]:
+        relative = a.step_size / a.eps if a.step_size is not None and a.eps else None
+        return a.kind, a.norm, a.steps, relative, a.loss, a.restarts
+
+    return _no_weaker(
+        evidence,
+        _ladder(evidence, group, lambda a: a.eps or 0),
+        "not_rising_with_eps",
+        "samples that a smaller eps breaks and a larger one does not",
+    )
+
+
+def final_close_to_any(evidence: Evidence) -> Verdict:
+    verdict = _unit(
+        "final_close_to_any",
+        "accuracy at the final iterate minus any-iterate, after the last task",
+        f"<= {100 * FINAL_ANY_POINTS:g} points, else the attack loses samples it had broken: report any-iterate",
+    )
+    differences = []
+    for attack in evidence.attacks.values():
+        if attack.any in evidence.outcomes.correct:
+            final, any_ = evidence.after_last(attack.name, attack.any)
+            if len(final):
+                differences.append((float(final.mean() - any_.mean()), attack.name))
+    if not differences:
+        return verdict("", NOT_RUN, "no attack has any-iterate outcomes after the last task")
+    difference, name = max(differences)
+    found = f"{name}: {100 * difference:.1f} points"
+    if difference > FINAL_ANY_POINTS:
+        return verdict(found, WARN, f"{name} ends {100 * difference:.1f} points above its best iterates")
+    return verdict(found, PASS, "final and any-iterate accuracy agree")
+
+
+def loss_rises(evidence: Evidence) -> Verdict:
+    verdict = _unit(
+        "loss_rises", "mean attack loss at the last iterate minus at the start", "> 0, else the attack does not climb"
+    )
+    climbs = [
+        (trace["loss"][-1] - trace["loss"][0], evaluation)
+        for evaluation, trace in evidence.traces()
+        if evaluation.attack in evidence.attacks and len(trace.get("loss") or []) >= 2 and _climbs(evidence, evaluation)
+    ]
+    if not climbs:
+        return verdict("", NOT_RUN, "no iterative attack left a trace of its loss")
+    climb, evaluation = min(climbs, key=lambda item: item[0])
+    found = f"{evaluation.attack} on task {evaluation.task} after task {evaluation.after_task}: {climb:+.3g}"
+    if climb > 0:
+        return verdict(found, PASS, "every iterative attack raised its loss")
+    if np.isfinite(climb) and _at_chance(evidence, evaluation):
+        return verdict(found, PASS, "the loss did not rise only where accuracy is at chance already")
+    return verdict(found, WARN, f"the loss of {evaluation.attack} did not rise on task {evaluation.task}")
+
+
+def converged(evidence: Evidence) -> Verdict:
+    """Accuracy of the longest any-iterate attack against the longest one with at most half its steps, same step size."""
+    verdict = _unit(
+        "converged",
+        "accuracy that at least a doubling of the steps still takes, any-iterate, best step size",
+        f"<= {100 * CONVERGED_POINTS:g} points, else more steps would find less robustness",
+    )
+    drops = []
+    ranked = [a for a in evidence.at_ranking_eps() if a.steps > 1 and a.any in evidence.outcomes.correct]
+    longest = max((a.steps for a in ranked), default=0)
+    for attack in (a for a in ranked if a.steps == longest):
+        shorter = [
+            a
+            for a in ranked
+            if (a.kind, a.step_size, a.loss, a.restarts)
+            == (attack.kind, attack.step_size, attack.loss, attack.restarts)
+            and 2 * a.steps <= attack.steps
+        ]
+        if shorter:
+            before, after = evidence.after_last(max(shorter, key=lambda a: a.steps).any, attack.any)
+            if len(before):
+                drops.append((float(before.mean() - after.mean()), attack.name))
+    if not drops:
+        return verdict("", NOT_RUN, "no attack was run with half its steps at the same step size")
+    drop, name = min(drops)
+    found = f"{name}: {100 * drop:.1f} points"
+    if drop > CONVERGED_POINTS:
+        return verdict(found, WARN, f"{name} still takes {100 * drop:.1f} points: not converged")
+    return verdict(found, PASS, "more steps change little")
+
+
+def gradients_carry_signal(evidence: Evidence) -> Verdict:
+    """Share of gradient entries that are zero or not finite.
+
+    A masked gradient is (almost) all zeros at the start already: above 0.9 the attack was blind, and its accuracy is not
+    robustness. Dead inputs and saturated samples of honest networks stay far below 0.5. Where accuracy is at chance, a
+    blind attack has nothing left to overestimate: a network that collapsed has no gradient, and no accuracy either.
+    """
+    verdict = _unit(
+        "gradients_carry_signal",
+        "share of gradient entries that are zero or not finite, at the start (fail) and along the way (warn)",
+        f"fail > {NO_SIGNAL_FAIL:g} at the start with accuracy above chance; warn > {NO_SIGNAL_WARN:g}, or not finite",
+    )
+    worst_start, worst_way, non_finite = (0.0, ""), (0.0, ""), ""
+    seen = False
+    for evaluation, trace in evidence.traces():
+        zeros = trace.get("zero_gradients") or []
+        if not zeros or evaluation.attack not in evidence.attacks:
+            continue
+        seen = True
+        broken = trace.get("non_finite") or [0.0] * len(zeros)
+        silent = [z + b for z, b in zip(zeros, broken, strict=False)]
+        where = f"{evaluation.attack} on task {evaluation.task} after task {evaluation.after_task}"
+        non_finite = non_finite or (where if max(broken) > 0 else "")
+        if max(silent) > NO_SIGNAL_WARN and _at_chance(evidence, evaluation):
+            continue
+        worst_start, worst_way = max(worst_start, (silent[0], where)), max(worst_way, (max(silent), where))
+    if not seen:
+        return verdict("", NOT_RUN, "no attack left a trace of its gradients")
+    found = f"start {worst_start[0]:.3g}, along the way {worst_way[0]:.3g}"
+    if worst_start[0] > NO_SIGNAL_FAIL:
+        return verdict(
+            found, FAIL, f"{100 * worst_start[0]:.0f} % of the gradient is zero at the start: {worst_start[1]}"
+        )
+    if non_finite:
+        return verdict(found, WARN, f"gradients that are not finite: {non_finite}")
+    if worst_way[0] > NO_SIGNAL_WARN:
+        return verdict(found, WARN, f"{100 * worst_way[0]:.0f} % of the gradient is zero: {worst_way[1]}")
+    return verdict(found, PASS, "gradients carry a signal")
+
+
+def validation_reproduced(evidence: Evidence) -> Verdict:
+    verdict = _unit(
+        "validation_reproduced",
+        "validation accuracy recomputed through classifier(t) minus what the method logged when it selected",
+        "within one validation sample: another split, attack or normalisation shows here",
+    )
+    facts = evidence.facts[evidence.facts["phase"] == "harness"]
+    values = {(int(f.task), str(f.name)): float(f.value) for f in facts.itertuples(index=False)}
+    sizes = {int(t.task): int(t.validation) for t in evidence.tasks.itertuples(index=False)}
+    compared = []
+    for (task, name), value in values.items():
+        logged = values.get((task, name.replace("validation_", "selected_")))
+        if name.startswith("validation_") and logged is not None and not np.isnan(logged):
+            difference = abs(value - logged)
+            compared.append(
+                (np.inf if np.isnan(difference) else difference * max(1, sizes.get(task, 1)), task, name, value, logged)
+            )
+    if not compared:
+        return verdict("", NOT_RUN, "the method logged no validation accuracy when it selected")
+    samples, task, name, value, logged = max(compared)
+    found = f"task {task} {name}: harness {value:.4f}, logged {logged:.4f}"
+    if samples > 1 + 1e-6:
+        return verdict(found, FAIL, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
+    return verdict(found, PASS, "the harness finds what the method logged")
+
+
+CHECKS: list[Check] = [
+    failures,
+    complete,
+    within_eps,
+    unchanged,
+    robust_below_clean,
+    pgd_below_baselines,
+    not_rising_with_steps,
+    not_rising_with_eps,
+    final_close_to_any,
+    loss_rises,
+    converged,
+    gradients_carry_signal,
+    validation_reproduced,
+]
+
+
+def judge(evidence: Evidence, checks: Sequence[Check] | None = None) -> list[Verdict]:
+    """All verdicts on one run."""
+    return [check(evidence) for check in (CHECKS if checks is None else checks)]
+
+
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """The worst status among them; `not_run` only if nothing ran."""
+    return max((verdict.status for verdict in verdicts), key=ORDER.index, default=NOT_RUN)
+
+
+# -- helpers of several checks ----------------------------------------------------------------------------------------
+
+
+def _unit(check: str, measures: str, threshold: str) -> Callable[[str, str, str], Verdict]:
+    def verdict(evidence: str, status: str, reason: str) -> Verdict:
+        return Verdict(check, measures, threshold, evidence, status, reason)
+
+    return verdict
+
+
+def _ladder(
+    evidence: Evidence, group: Callable[[AttackFacts], tuple[Any, ...]], height: Callable[[AttackFacts], Any]
+) -> list[tuple[str, str]]:
+    """(stronger, weaker) names of neighbours that differ in `height` alone, among the iterative attacks."""
+    groups: dict[tuple[Any, ...], list[AttackFacts]] = {}
+    for attack in evidence.attacks.values():
+        if attack.any in evidence.outcomes.correct:
+            groups.setdefault(group(attack), []).append(attack)
+    pairs = []
+    for members in groups.values():
+        members.sort(key=height)
+        pairs += [
+            (high.any, low.any) for low, high in zip(members, members[1:], strict=False) if height(low) < height(high)
+        ]
+    return pairs
+
+
+def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]], check: str, measures: str) -> Verdict:
+    """For (stronger, weaker) attacks: the stronger must not leave significantly more samples standing."""
+    verdict = _unit(check, measures, f"no significant excess: one-sided exact McNemar, p < {NOISE_LEVEL:g} fails")
+    worst = None
+    for stronger, weaker in pairs:
+        standing, reference = evidence.after_last(stronger, weaker)
+        if not len(standing):
+            continue
+        finding = (
+            significantly_better(standing, reference),
+            -float(standing.mean() - reference.mean()),
+            stronger,
+            weaker,
+        )
+        worst = finding if worst is None or finding < worst else worst
+    if worst is None:
+        return verdict("", NOT_RUN, "no such pair of attacks was run after the last task")
+    p, excess, stronger, weaker = worst
+    found = f"{stronger} minus {weaker}: {-100 * excess:+.1f} points, p = {p:.3g}"
+    if p < NOISE_LEVEL:
+        return verdict(found, FAIL, f"{stronger} leaves {-100 * excess:.1f} points more standing than {weaker}")
+    return verdict(found, PASS, "no attack is weaker than it must be")
+
+
+def _climbs(evidence: Evidence, evaluation: Any) -> bool:
+    return evidence.attacks[evaluation.attack].steps > 1
+
+
+def _at_chance(evidence: Evidence, evaluation: Any) -> bool:
+    """Whether accuracy under the attack is at or below chance, within two standard errors."""
+    accuracy, samples = evidence.strongest_cell(evaluation.attack, int(evaluation.after_task), int(evaluation.task))
+    chance = evidence.chance(int(evaluation.task))
+    return bool(accuracy <= chance + 2 * np.sqrt(chance * (1 - chance) / max(1, samples)))

@@ -1,0 +1,8 @@
+"""The benchmark of continual adversarial defenses: `python run_benchmark.py --help`."""
+
+import sys
+
+from benchmark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

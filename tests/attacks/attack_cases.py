@@ -1,0 +1,105 @@
+"""What the tests of attacks share: every attack of the folder, small classifiers, images and starts."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+import attacks
+from attacks.base import Attack
+from attacks.starts import Starts
+from attacks.threat_model import ThreatModel
+
+EIGHT = ThreatModel(Fraction(8, 255))
+CLASSES = 3
+NEEDED = {"threat_model": EIGHT, "steps": 4, "step_size": Fraction(2, 255)}
+"""Values for fields without a default; a new attack whose required field is not here adds it."""
+
+
+def attack_classes_by_module() -> dict[str, list[type[Attack]]]:
+    """The concrete attacks that each file of the folder defines itself."""
+    found = {}
+    for item in pkgutil.iter_modules(attacks.__path__):
+        module = importlib.import_module(f"attacks.{item.name}")
+        found[item.name] = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, Attack)
+            and not inspect.isabstract(value)
+            and value.__module__ == module.__name__
+        ]
+    return found
+
+
+def attack_classes() -> list[type[Attack]]:
+    return [cls for classes in attack_classes_by_module().values() for cls in classes]
+
+
+def make(cls: type[Attack], **settings: object) -> Attack:
+    """An attack with its defaults, `settings`, and `NEEDED` for whatever else has no default."""
+    required = {
+        field.name: NEEDED[field.name]
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    return cls(**(required | settings))
+
+
+class SmallConv(nn.Module):
+    """Smooth (so that gradients are nowhere exactly zero), with batch norm, and normalisation inside."""
+
+    def __init__(self, classes: int = CLASSES, channels: int = 1, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.SiLU(), nn.Conv2d(6, 6, 3, stride=2), nn.SiLU()
+        )
+        self.head = nn.Linear(6, classes)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body((images - 0.5) / 0.25).mean((2, 3)))
+
+
+def small_conv(
+    classes: int = CLASSES, channels: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> nn.Module:
+    return SmallConv(classes, channels, seed).eval().to(dtype)
+
+
+def batch(
+    count: int = 12, classes: int = CLASSES, channels: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Starts]:
+    """Images (count, channels, 8, 8) with pixels of 0 and 1 among them, labels, the starts of samples 0..count-1."""
+    generator = torch.Generator().manual_seed(seed + 100)
+    images = (torch.rand(count, channels, 8, 8, generator=generator, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
+    labels = torch.randint(classes, (count,), generator=generator)
+    return images.to(dtype), labels, Starts(0, "digits/0", torch.arange(count))
+
+
+class Counting(nn.Module):
+    """Counts forward passes, and the backward passes that reach the images."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.forwards, self.gradients = inner, 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += 1
+        if images.requires_grad:
+            images.register_hook(self._count)
+        return self.inner(images)
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradients += 1
+
+
+def accuracy(outcome, labels: Tensor) -> float:
+    return (outcome.predicted == labels).float().mean().item()

@@ -1,0 +1,174 @@
+"""Stored runs made up for tests: real records, written by the real store, of networks that never existed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from results import schema
+from results.files import digest, read_json, write_json
+from results.store import RunStore
+
+EPS = "1/5"
+POWER = {"clean": 0.0, "noise": 0.05, "fgsm": 0.7, "pgd": 1.0}
+
+
+@dataclass(frozen=True)
+class FakeAttack:
+    """name as stored; power: how far it lowers margins; samples: how many per task it covers (None: all)."""
+
+    name: str
+    kind: str
+    power: float
+    eps: str = EPS
+    steps: int = 0
+    step_size: str | None = None
+    samples: int | None = None
+
+
+def clean() -> FakeAttack:
+    return FakeAttack("clean", "clean", 0.0, eps="0")
+
+
+def noise(eps: str = EPS) -> FakeAttack:
+    return FakeAttack(f"noise linf {over_255(eps)}", "noise", 0.05, eps)
+
+
+def fgsm(eps: str = EPS) -> FakeAttack:
+    return FakeAttack(f"fgsm linf {over_255(eps)}", "fgsm", 0.7, eps)
+
+
+def pgd(steps: int, eps: str = EPS, power: float | None = None, samples: int | None = None) -> FakeAttack:
+    size = str(Fraction(eps) / 4)
+    name = f"pgd-{steps} linf {over_255(eps)} a={over_255(size)}"
+    strength = 1.2 - 2 / (steps + 5) if power is None else power
+    return FakeAttack(name, "pgd", strength, eps, steps, size, samples)
+
+
+def over_255(value: str) -> str:
+    scaled = Fraction(value) * 255
+    return f"{scaled.numerator if scaled.denominator == 1 else float(scaled):.6g}/255"
+
+
+@dataclass
+class FakeRun:
+    """What to make up. quality: mean margin; forgets: margin lost on a task per later task; learned: tasks done so far."""
+
+    method: str = "naive"
+    label: str | None = None
+    seed: int = 0
+    preset: str = "digits"
+    tasks: int = 3
+    samples: int = 40
+    classes: int = 2
+    quality: float = 1.6
+    forgets: float = 0.1
+    learned: int | None = None
+    all_at_once: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    eps: str = EPS
+    matrix: Sequence[FakeAttack] = field(default_factory=lambda: [clean(), pgd(10)])
+    final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40)])
+    row_of_preset: bool = True
+    demanded_at: str = "2026-01-01T00:00:00+00:00"
+    costs: dict[str, float] = field(default_factory=lambda: {"train_seconds": 12.5, "stored_mb": 1.25, "parameters": 1e5})
+    facts: Sequence[dict[str, Any]] = ()
+    failure: dict[str, Any] | None = None
+    trace: dict[str, list[float]] | None = None
+    edit_evaluation: Callable[[dict[str, Any]], None] | None = None
+    edit_margin: Callable[[str, int, int, np.ndarray], np.ndarray] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.label or self.method
+
+
+def write_run(root: Path, fake: FakeRun) -> RunStore:
+    """Write the records of one made-up run under `root`, through the store."""
+    row = {"method": fake.method, "settings": fake.settings, "recipe": {"eps": fake.eps}, "preset_data": fake.tasks}
+    identity = {"schema": 1, "hash": digest([row, fake.seed]), "row": digest(row), "label": fake.name, "seed": fake.seed}
+    identity |= {"method": fake.method, "scenario": {"name": "digits", "fingerprint": f"{fake.tasks}x{fake.samples}"}}
+    store = RunStore(root, str(identity["hash"]))
+    store.write_config(identity, {"device": "cpu"})
+    demand(store, fake)
+    store.write_tasks(_tasks(fake))
+    for i, j, attack in _cells(fake):
+        _write_cell(store, fake, attack, i, j)
+    costs = [{"task": -1, "phase": "cost", "name": name, "value": value} for name, value in fake.costs.items()]
+    store.write_part("facts", "costs", [*costs, *fake.facts])
+    if fake.failure:
+        store.fail(**fake.failure)
+    return store
+
+
+def demand(store: RunStore, fake: FakeRun) -> None:
+    """Note the demand with the made-up time instead of the present one."""
+    protocol = {"eps": fake.eps, "ranking_eps": fake.eps, "tasks": fake.tasks, "row_of_preset": fake.row_of_preset}
+    protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
+    store.demand(fake.preset, fake.name if fake.row_of_preset else None, protocol)
+    config = read_json(store.directory / "config.json")
+    config["protocols"][fake.preset]["demanded_at"] = fake.demanded_at
+    write_json(store.directory / "config.json", config)
+
+
+def _tasks(fake: FakeRun) -> list[dict[str, Any]]:
+    counts = {"train": 100, "validation": 25, "test": fake.samples, "chance": 1 / fake.classes}
+    classes = [str(c) for c in range(fake.classes)]
+    return [{"task": j, "name": f"pair_{j}", "classes": classes, "fingerprint": f"f{j}", **counts} for j in range(fake.tasks)]
+
+
+def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
+    last, learned = fake.tasks - 1, fake.tasks if fake.learned is None else fake.learned
+    cells = [(i, j, attack) for i in range(learned) for j in range(i + 1) for attack in fake.matrix]
+    if fake.all_at_once:
+        cells = [cell for cell in cells if cell[0] == last]
+    if learned == fake.tasks:
+        matrix = {attack.name for attack in fake.matrix}
+        cells += [(last, j, attack) for j in range(fake.tasks) for attack in fake.final if attack.name not in matrix]
+    return cells
+
+
+def _write_cell(store: RunStore, fake: FakeRun, attack: FakeAttack, i: int, j: int) -> None:
+    n = min(attack.samples or fake.samples, fake.samples)
+    difficulty = np.random.default_rng([11, j]).normal(0, 0.8, fake.samples)[:n]
+    own = np.random.default_rng([7, fake.seed, j, *fake.name.encode()]).normal(0, 0.6, fake.samples)[:n]
+    labels = np.arange(fake.samples)[:n] % fake.classes
+    margin = fake.quality - difficulty - own - fake.forgets * (i - j) - attack.power
+    evaluation = f"{attack.kind}{attack.steps}-{digest(attack.name)[:6]}-{i}-{j}"
+    tables = []
+    for name, lowered in ((attack.name, 0.0), (f"{attack.name} any", 0.02))[: 2 if attack.steps > 1 else 1]:
+        values = margin - lowered
+        if fake.edit_margin is not None:
+            values = fake.edit_margin(name, i, j, values)
+        wrong = (labels + 1 + (np.arange(n) // fake.classes) % max(1, fake.classes - 1)) % fake.classes
+        columns = {"after_task": np.full(n, i), "task": np.full(n, j), "sample": np.arange(n), "attack": [name] * n}
+        columns |= {"label": labels, "predicted": np.where(values > 0, labels, wrong), "margin": values}
+        tables.append(pa.table({**columns, "evaluation_id": [evaluation] * n}))
+    table = pa.concat_tables(tables)
+    store.write_part("predictions", evaluation, table.cast(schema.PREDICTIONS))
+    store.write_part("evaluations", evaluation, [_evaluation(fake, attack, i, j, n, evaluation)])
+
+
+def _evaluation(fake: FakeRun, attack: FakeAttack, i: int, j: int, n: int, evaluation: str) -> dict[str, Any]:
+    steps = max(1, attack.steps)
+    trace = fake.trace or {
+        "loss": [0.5 + 0.5 * (1 - 0.7**k) for k in range(steps + 1)],
+        "zero_gradients": [0.01] * steps,
+        "non_finite": [0.0] * steps,
+    }
+    record: dict[str, Any] = {
+        "after_task": i, "task": j, "attack": attack.name, "evaluation_id": evaluation, "kind": attack.kind,
+        "norm": "linf", "eps": attack.eps, "steps": attack.steps, "step_size": attack.step_size, "restarts": 1,
+        "loss": "ce", "samples": n, "largest_change": float(Fraction(attack.eps)), "unchanged": True, "seconds": 0.1,
+        "gradient_evaluations": attack.steps * n, "trace": json.dumps(trace if attack.kind in ("pgd", "fgsm") else {}),
+    }  # fmt: skip
+    if fake.edit_evaluation is not None:
+        fake.edit_evaluation(record)
+    return record
