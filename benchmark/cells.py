@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from attacks.base import Attack
 from attacks.planning import SharedRun, share_trajectories
@@ -42,19 +43,18 @@ class Stored:
         self._samples: dict[tuple[int, int, str], set[int]] = {}
         if run is None:
             return
-        measured = {}
-        for row in run.evaluations.itertuples():
-            what = digest(
-                {"attack": row.specification, "task": row.task_fingerprint, "seed": int(row.seed), "precision": row.precision}
-            )
-            measured[(row.after_task, row.task, row.evaluation_id)] = what
+        measured: dict[tuple[int, int, str], str] = {}
+        for row in run.evaluations.to_dict("records"):
+            what = {"attack": row["specification"], "task": row["task_fingerprint"]}
+            key = digest({**what, "seed": int(row["seed"]), "precision": row["precision"]})
+            measured[(row["after_task"], row["task"], row["evaluation_id"])] = key
         frame = run.predictions
-        groups = frame.groupby(["after_task", "task", "evaluation_id"], observed=True)["sample"]
-        for (after_task, task, evaluation_id), samples in groups:
-            what = measured.get((after_task, task, str(evaluation_id)))
+        cells: Any = frame.groupby(["after_task", "task", "evaluation_id"], observed=True)["sample"]
+        for (after_task, task, evaluation_id), samples in cells:
+            found = measured.get((after_task, task, evaluation_id))
             # Predictions without their evaluation's row (a kill came between the two) are measured again.
-            if what is not None:
-                self._samples.setdefault((int(after_task), int(task), what), set()).update(samples.tolist())
+            if found is not None:
+                self._samples.setdefault((int(after_task), int(task), found), set()).update(samples.tolist())
 
     def samples(self, after_task: int, task: Task, attack: Attack, preset: Preset) -> set[int]:
         evaluation = preset.file.evaluation
@@ -72,9 +72,7 @@ def demanded(preset: Preset, tasks: Sequence[Task], after_task: int, all_at_once
     return [(task, demand) for task in tasks[: after_task + 1] for demand in wanted]
 
 
-def missing(
-    preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: int, all_at_once: bool
-) -> list[Cell]:
+def missing(preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: int, all_at_once: bool) -> list[Cell]:
     """Cells of one turn that are not stored, or not on all samples that are demanded."""
     cells = []
     for task, demand in demanded(preset, tasks, after_task, all_at_once):

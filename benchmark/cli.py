@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     run_ = commands.add_parser("run", help="train, attack and store what a preset demands and is not there yet")
     run_.add_argument("--preset", required=True, metavar="NAME|FILE", help="a built-in preset or a YAML file")
-    run_.add_argument("--methods", nargs="+", metavar="M", help="labels, methods or files; all of the preset if not given")
+    run_.add_argument(
+        "--methods", nargs="+", metavar="M", help="labels, methods or files; all of the preset if not given"
+    )
     run_.add_argument("--seeds", nargs="*", type=int, metavar="N", help="instead of the preset's")
     run_.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. recipe.epochs=5")
     run_.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are stored")
@@ -76,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     list_.add_argument("what", nargs="?", choices=listing.WHAT)
     list_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
     time_ = commands.add_parser("time", help="throughput on this machine, and how far it is from its limit")
-    time_.add_argument("--preset", default="cifar100-cpu", metavar="NAME|FILE", help="whose network and recipe are timed")
+    time_.add_argument(
+        "--preset", default="cifar100-cpu", metavar="NAME|FILE", help="whose network and recipe are timed"
+    )
     time_.add_argument("--data-root", type=Path, metavar="DIR", help="times the loading of the data set too")
     time_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     time_.add_argument("--output", type=Path, metavar="FILE.json")

@@ -42,7 +42,7 @@ def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> 
 
 
 def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:
-    if not isinstance(entry, Mapping) or "attack" not in entry:
+    if "attack" not in entry:
         raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {entry!r}")
     fields = dict(entry)
     plugin = ATTACKS.find(str(fields.pop("attack")))
@@ -52,7 +52,9 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
     valid = {field.name for field in dataclasses.fields(plugin.cls)} - {"threat_model"} | {"norm", "eps"}
     for name in fields:
         if name not in valid:
-            raise ConfigError(f"{where}: attack {plugin.name} has no field {name!r}{nearest(name, valid | {'samples'})}")
+            raise ConfigError(
+                f"{where}: attack {plugin.name} has no field {name!r}{nearest(name, valid | {'samples'})}"
+            )
     swept = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
     if empty := [name for name, values in swept.items() if not values]:
         raise ConfigError(f"{where}.{empty[0]} = []: an empty sweep; give one value or more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.queues
 import queue
 import signal
 import threading
@@ -80,10 +79,11 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                     if failed is not None:
                         outcomes[job.hash] = failed
                         waiting.remove(job)
-                    elif all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values()):
-                        if len(running) < machine.workers:
-                            running[pool.submit(_work, job, machine, events)] = job
-                            waiting.remove(job)
+                        continue
+                    ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
+                    if ready and len(running) < machine.workers:
+                        running[pool.submit(_work, job, machine, events)] = job
+                        waiting.remove(job)
                 if not running:
                     continue
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -96,7 +96,8 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                         running.clear()
                         for each in lost:
                             outcomes[each.hash] = Outcome(
-                                each.hash, (f"{each}: its process was killed (out of memory?); the same command goes on",)
+                                each.hash,
+                                (f"{each}: its process was killed (out of memory?); the same command goes on",),
                             )
                         pool.shutdown(wait=False)
                         pool = new_pool()
@@ -108,7 +109,7 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
             pump.join(timeout=2)
 
 
-def _pump(events: multiprocessing.queues.Queue, listen: Listener, stop: threading.Event) -> None:
+def _pump(events: queue.Queue[Event], listen: Listener, stop: threading.Event) -> None:
     while not stop.is_set() or not events.empty():
         try:
             listen(events.get(timeout=0.2))
@@ -125,6 +126,6 @@ def _start_worker(preset: Preset, machine: Machine) -> None:
     _worker_tasks = load_tasks(preset, machine)
 
 
-def _work(job: Job, machine: Machine, events: multiprocessing.queues.Queue) -> Outcome:
+def _work(job: Job, machine: Machine, events: queue.Queue[Event]) -> Outcome:
     assert _worker_tasks is not None
     return _guarded(job, machine, _worker_tasks, events.put)

@@ -55,9 +55,7 @@ def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> Non
         )
 
 
-def measure(
-    classifier: nn.Module, test: ImageSet, run: SharedRun, *, seed: int, key: str, batch_size: int
-) -> Measured:
+def measure(classifier: nn.Module, test: ImageSet, run: SharedRun, *, seed: int, key: str, batch_size: int) -> Measured:
     """Attack every image of `test` with the attack of `run`, in batches; starts from (seed, key, sample, restart).
 
     Raises whatever the attack raises: a crash is a failure, never a number.

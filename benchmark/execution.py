@@ -302,7 +302,9 @@ class FinishedRun:
         if not names:
             raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
         method, device = self.job.new_method(), torch.device(self.machine.device)
-        method.begin(stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None))
+        method.begin(
+            stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None)
+        )
         method.load_state(restored_state(checkpoints, names[-1], device))
         return method
 

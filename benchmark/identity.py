@@ -12,7 +12,7 @@ from attacks.base import Attack
 from benchmark.plugins import Plugin
 from benchmark.presets import Preset
 from methods import backbones, training
-from methods.base import Method, Settings
+from methods.base import Method, MethodSettings
 from methods.recipe import Recipe
 from results import schema
 from results.checkpoints import tensor_hash
@@ -25,7 +25,7 @@ def run_identity(
     stream: Stream,
     data_fingerprint: str,
     method: Plugin[Method],
-    settings: Settings,
+    settings: MethodSettings,
     recipe: Recipe,
     seed: int,
     prerequisites: Sequence[str] = (),

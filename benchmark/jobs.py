@@ -11,7 +11,7 @@ from benchmark.errors import ConfigError
 from benchmark.identity import run_identity
 from benchmark.plugins import METHODS, Plugin
 from benchmark.presets import Preset, Row, validated
-from methods.base import Method, RunSpec, Settings
+from methods.base import Method, MethodSettings, RunSpec
 from methods.recipe import Recipe
 from results.files import digest
 from scenarios.base import SourceOptions, Task, fingerprint_of_tasks
@@ -52,7 +52,7 @@ class Job:
         return self.plugin.cls(self.typed_settings)
 
     @property
-    def typed_settings(self) -> Settings:
+    def typed_settings(self) -> MethodSettings:
         return self.plugin.cls.Settings.model_validate(self.settings)
 
     def __str__(self) -> str:
@@ -86,7 +86,12 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
     jobs: dict[str, Job] = {}
 
     def add(
-        plugin: Plugin[Method], label: str | None, settings: Settings, recipe: Recipe, seed: int, above: tuple[str, ...]
+        plugin: Plugin[Method],
+        label: str | None,
+        settings: MethodSettings,
+        recipe: Recipe,
+        seed: int,
+        above: tuple[str, ...],
     ) -> Job:
         if plugin.name in above:
             raise ConfigError(f"method {plugin.name} requires itself ({' → '.join([*above, plugin.name])})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind
 from benchmark.presets import available
+from methods.base import Method
 from results import load
 
 WHAT = ("methods", "attacks", "scenarios", "presets", "runs")
@@ -23,17 +25,18 @@ def show(what: str | None, runs: Path, published: Path, console: Console) -> Non
         elif name == "runs":
             _runs(runs, published, console)
         else:
-            _plugins({"methods": METHODS, "attacks": ATTACKS, "scenarios": SCENARIOS}[name], name, console)
+            kinds: dict[str, Kind[Any]] = {"methods": METHODS, "attacks": ATTACKS, "scenarios": SCENARIOS}
+            _plugins(kinds[name], name, console)
 
 
-def _plugins(kind: Kind, title: str, console: Console) -> None:
+def _plugins(kind: Kind[Any], title: str, console: Console) -> None:
     table = Table(title=title, title_justify="left")
-    columns = ["name", "what it is"] + (["needs", "claims", "paper"] if kind is METHODS else [])
+    columns = ["name", "what it is"] + (["needs", "claims", "paper"] if kind.base is Method else [])
     for column in columns:
         table.add_column(column)
     for plugin in kind.all().values():
         extra = []
-        if kind is METHODS:
+        if kind.base is Method:
             cls = plugin.cls
             extra = [", ".join(sorted(cls.needs)), ", ".join(sorted(cls.claims)), cls.paper]
         table.add_row(plugin.name, plugin.summary, *extra)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from attacks.ascent import ascend
 from attacks.base import Attack
-from benchmark.cells import Stored, Work, missing, shared_work
+from benchmark.cells import Cell, Stored, Work, missing, shared_work
 from benchmark.execution import find_run, task_key
 from benchmark.jobs import Job, Machine
 from methods.backbones import MultiHead
@@ -69,7 +69,9 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     if run is not None and run.published and (lacking or job.weights):
         run, lacking = None, _lacking(job, None, tasks, turns, all_at_once)
     local = RunStore(machine.runs, job.hash)
-    there = set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
+    there = (
+        set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
+    )
     latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
     to_learn = [turn for turn in turns if turn > latest] if lacking or (job.weights and latest < turns[-1]) else []
     work = shared_work(lacking)
@@ -87,7 +89,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     )
 
 
-def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list:
+def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list[Cell]:
     stored = Stored(run)
     return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
 
@@ -118,7 +120,7 @@ def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threa
         if device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    times = []
+    times: list[float] = []
     step()
     began = time.perf_counter()
     while time.perf_counter() - began < 1.0 or len(times) < 3:

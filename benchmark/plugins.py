@@ -67,7 +67,9 @@ class Kind(Generic[T]):
             module = importlib.import_module(f"{self.package}.{info.name}")
             classes = self._classes(module)
             if len(classes) > 1:
-                raise ConfigError(f"{module.__file__}: more than one {self.noun} ({_names(classes)}); one file, one class")
+                raise ConfigError(
+                    f"{module.__file__}: more than one {self.noun} ({_names(classes)}); one file, one class"
+                )
             if classes:
                 found[info.name] = Plugin(info.name, classes[0], Path(str(module.__file__)))
         return found
@@ -114,6 +116,6 @@ def _names(classes: list[type[T]]) -> str:
     return ", ".join(cls.__name__ for cls in classes)
 
 
-METHODS: Kind[Method] = Kind("methods", Method, "method")
-ATTACKS: Kind[Attack] = Kind("attacks", Attack, "attack")
-SCENARIOS: Kind[Scenario] = Kind("scenarios", Scenario, "scenario")
+METHODS: Kind[Method] = Kind("methods", Method, "method")  # type: ignore[type-abstract]
+ATTACKS: Kind[Attack] = Kind("attacks", Attack, "attack")  # type: ignore[type-abstract]
+SCENARIOS: Kind[Scenario] = Kind("scenarios", Scenario, "scenario")  # type: ignore[type-abstract]

@@ -15,7 +15,7 @@ from benchmark.demands import Demand, demands
 from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import METHODS, SCENARIOS, Plugin
 from methods.backbones import BackboneChoice
-from methods.base import Method, Settings
+from methods.base import Method, MethodSettings
 from methods.recipe import Recipe
 from scenarios.base import DataError, Scenario, ScenarioSettings, SourceOptions
 
@@ -64,7 +64,7 @@ class PresetFile(Strict):
 class Row:
     """A method of a preset with everything checked: what one row of the leaderboard is."""
 
-    def __init__(self, plugin: Plugin[Method], label: str, settings: Settings, recipe: Recipe) -> None:
+    def __init__(self, plugin: Plugin[Method], label: str, settings: MethodSettings, recipe: Recipe) -> None:
         self.plugin, self.label, self.settings, self.recipe = plugin, label, settings, recipe
 
 
@@ -88,7 +88,9 @@ class Preset:
         self.rows = [self.row(entry) for entry in self.file.methods]
         labels = [row.label for row in self.rows]
         if repeated := {label for label in labels if labels.count(label) > 1}:
-            raise ConfigError(f"{where}: methods: label {sorted(repeated)[0]!r} stands twice; give each row its own label")
+            raise ConfigError(
+                f"{where}: methods: label {sorted(repeated)[0]!r} stands twice; give each row its own label"
+            )
 
     def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
         """Another process makes it anew: classes from files outside the repository cannot be pickled."""
@@ -135,7 +137,9 @@ class Preset:
                 named = labelled or [row for row in self.rows if row.plugin.name == name]
             if not named and not name.endswith(".py") and name not in METHODS.all():
                 valid = {row.label for row in self.rows} | set(METHODS.all())
-                raise ConfigError(f"--methods: {name!r} is neither a label of this preset nor a method{nearest(name, valid)}")
+                raise ConfigError(
+                    f"--methods: {name!r} is neither a label of this preset nor a method{nearest(name, valid)}"
+                )
             for row in named or [self.row(MethodEntry(method=name))]:
                 if row.label not in [other.label for other in chosen]:
                     chosen.append(row)
@@ -172,16 +176,24 @@ def load_preset(
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     for method in methods or ():
-        plugin = METHODS.find(method) if method.endswith(".py") else METHODS.all().get(method)
-        entries = raw.get("methods") if isinstance(raw.get("methods"), list) else []
-        known = [entry for entry in entries if isinstance(entry, dict) and method in _names(entry)]
-        if plugin is not None and not known and isinstance(raw.get("methods"), list):
-            raw["methods"].append({"method": method, "label": plugin.name})
+        _add_row(raw, method)
     for override in overrides:
         _override(raw, override)
     if seeds is not None:
         raw["seeds"] = list(seeds)
     return Preset(" ".join([path.stem, *sorted(overrides)]), raw, path.stem)
+
+
+def _add_row(raw: dict[str, Any], method: str) -> None:
+    """Give a method of `--methods` that has no row in the preset one with its defaults."""
+    entries = raw.get("methods")
+    if not isinstance(entries, list):
+        return
+    if any(isinstance(entry, dict) and method in _names(entry) for entry in entries):
+        return
+    plugin = METHODS.find(method) if method.endswith(".py") else METHODS.all().get(method)
+    if plugin is not None:
+        entries.append({"method": method, "label": plugin.name})
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
@@ -269,4 +281,3 @@ def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
             return set()
         model = models[0]
     return set(model.model_fields)
-

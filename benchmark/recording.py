@@ -109,7 +109,9 @@ class Recorder:
 
     def _same(self, identifier: str, work: Work) -> str | None:
         """The name of a stored part of this evaluation with exactly these samples, from any other turn."""
-        for path in sorted((self.store.directory / "evaluations").glob(f"{identifier}.*.{work.samples[0]:05d}.parquet")):
+        for path in sorted(
+            (self.store.directory / "evaluations").glob(f"{identifier}.*.{work.samples[0]:05d}.parquet")
+        ):
             predictions = self.store.directory / "predictions" / path.name
             if predictions.exists() and _samples(predictions) == set(work.samples):
                 return path.stem

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.engine import load_tasks, run_jobs
+from benchmark.engine import run_jobs
 from benchmark.errors import ConfigError
 from benchmark.execution import demand
 from benchmark.jobs import Machine, make_jobs
@@ -143,16 +143,16 @@ def show_plan(
     planned: Sequence[Planned], preset: Preset, machine: Machine, tasks: Sequence[Task], console: Console
 ) -> None:
     """What would be done: cells, hours, gigabytes; nothing is started and nothing written."""
-    per_pass = seconds_per_pass([item.job for item in planned], preset.scenario(machine.source), machine.device, machine.threads)
+    per_pass = seconds_per_pass(
+        [item.job for item in planned], preset.scenario(machine.source), machine.device, machine.threads
+    )
     table = Table(title=f"preset {preset.name}", title_justify="left")
     for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "hours"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     for item in planned:
         cells = sum(len(work.run.members) for work in item.work)
         hours = item.passes * per_pass / 3600
-        table.add_row(
-            item.job.label, str(item.job.seed), item.state, str(item.turns), str(cells), f"{hours:.2f}"
-        )
+        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(cells), f"{hours:.2f}")
     console.print(table)
     todo = [item for item in planned if not item.complete]
     cells = sum(len(work.run.members) for item in todo for work in item.work)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 VERSION = 1
 
+HEAD_STD = 0.01
+
 
 class BackboneChoice(BaseModel):
     """Which backbone, and how wide: every channel and feature count is int(base · width), at least 1."""
@@ -32,6 +34,8 @@ class Backbone(nn.Module):
     """Normalised images (N, C, H, W) to features (N, `features`)."""
 
     features: int
+    linear_std: float | None = None
+    """Standard deviation of the linear layers' initial weights; None: Kaiming-normal, which narrow layers need."""
 
     def __init__(self, layers: Sequence[nn.Module], features: int) -> None:
         super().__init__()
@@ -67,6 +71,7 @@ class VGG16BN(Backbone):
     features after the last pooling.
     """
 
+    linear_std = 0.01
     plan = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
     def __init__(self, image_shape: tuple[int, int, int], width: float = 1.0) -> None:
@@ -186,18 +191,24 @@ def load_batch_norm_state(module: nn.Module, state: dict[str, Tensor]) -> None:
             current[name].copy_(tensor)
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """CPG's initialisation: convolutions Kaiming-normal fan-out, linear layers and heads N(0, 0.01), biases 0, batch norm (1, 0).
+def initialise(network: MultiHead, generator: torch.Generator) -> None:
+    """CPG's initialisation: convolutions Kaiming-normal fan-out, linear layers and heads N(0, 0.01), biases 0, batch norm
+    (1, 0); linear layers of backbones without a `linear_std` Kaiming-normal fan-in.
 
     Drawn on the CPU from `generator`, so that a seed means the same weights on every device.
     """
+    heads = set(network.heads)
     for module in network.modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        weight = torch.empty(module.weight.shape)
+        std = HEAD_STD if module in heads else network.backbone.linear_std
         if isinstance(module, nn.Conv2d):
-            weight = torch.empty(module.weight.shape)
             nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            module.weight.data.copy_(weight)
-        elif isinstance(module, nn.Linear):
-            weight = torch.empty(module.weight.shape)
-            nn.init.normal_(weight, 0.0, 0.01, generator=generator)
-            module.weight.data.copy_(weight)
+        elif std is None:
+            nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="relu", generator=generator)
+        else:
+            nn.init.normal_(weight, 0.0, std, generator=generator)
+        module.weight.data.copy_(weight)
+        if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -27,7 +27,7 @@ class MethodError(Exception):
     """A method cannot do what it was asked for; the message is one line with what would be right."""
 
 
-class Settings(BaseModel):
+class MethodSettings(BaseModel):
     """A method's settings: typed, validated, immutable, none unknown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,16 +66,21 @@ class Prerequisite(Protocol):
 
 
 class Facts(Protocol):
-    def record(self, name: str, value: float | None = None, *, task: int = -1, text: str | None = None) -> None: ...
+    def record(
+        self, name: str, value: float | None = None, *, task: int | None = None, text: str | None = None
+    ) -> None:
+        """Record a number or a text that the method reports of a task (by default the one being learned)."""
 
 
 class Context(Protocol):
-    """What the harness offers to a method while it learns."""
+    """What the harness offers to a method while it learns. eps: of the preset, in pixel space."""
 
     device: torch.device
     recipe: Recipe
     eps: float
-    facts: Facts
+
+    @property
+    def facts(self) -> Facts: ...
 
     def rng(self, task: int, phase: str, purpose: str) -> torch.Generator:
         """A generator on the device that depends on the run's seed and these words only, however often a run was resumed."""
@@ -94,7 +99,9 @@ class Context(Protocol):
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
         """Clean and robust accuracy on the validation split, under one fixed attack: what all decisions are made by."""
 
-    def train(self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None) -> Selected:
+    def train(
+        self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None
+    ) -> Selected:
         """The shared adversarial training loop (`methods.training.train`), logged under `phase`."""
 
     def prerequisite(self, spec: RunSpec) -> Prerequisite:
@@ -114,18 +121,18 @@ class Method(ABC):
     claims: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     paper: ClassVar[str] = ""
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MethodSettings) -> None:
         self.settings: Any = settings
 
     @classmethod
-    def requires(cls, settings: Settings) -> list[RunSpec]:
+    def requires(cls, settings: MethodSettings) -> list[RunSpec]:
         """Runs that must be finished first; run once and shared by all that need them."""
         return []
 
     @classmethod
-    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
         """Forward-sized passes per training image and epoch, for estimates of time: a PGD-k step costs 2k + 3."""
         return 2 * recipe.attack.steps + 3
 

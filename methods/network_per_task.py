@@ -7,7 +7,7 @@ from abc import abstractmethod
 from torch import nn
 
 from methods.backbones import TaskNetwork
-from methods.base import Context, Method, Settings, State
+from methods.base import Context, Method, State
 from methods.training import Fit, Objective
 from scenarios.base import LearnTask, Stream
 
@@ -16,7 +16,6 @@ class NetworkPerTask(Method):
     """Each task gets a freshly initialised network that no other task touches: the upper reference for forgetting."""
 
     claims = frozenset({"unforgetting"})
-    Settings = Settings
 
     stream: Stream
     networks: dict[int, TaskNetwork]

@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
-from methods.base import Context, Method, Settings, State
+from methods.base import Context, Method, MethodSettings, State
 from methods.training import Fit, Objective
 from scenarios.base import LearnTask, Stream
 
 
-class OneNetworkSettings(Settings):
+class OneNetworkSettings(MethodSettings):
     """`per_task_bn`: keep each task's batch norm (parameters and statistics) as it was when the task was learned."""
 
     per_task_bn: bool = Field(False, description="each task keeps the batch norm it was learned with")

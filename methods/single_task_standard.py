@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.base import Settings
+from methods.base import MethodSettings
 from methods.network_per_task import NetworkPerTask
 from methods.recipe import Recipe
 from methods.training import CleanTraining, Objective
@@ -14,7 +14,7 @@ class SingleTaskStandard(NetworkPerTask):
     version = 1
 
     @classmethod
-    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
         return 3
 
     def objective(self) -> Objective:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.base import Settings
+from methods.base import MethodSettings
 from methods.one_network import OneNetwork
 from methods.recipe import Recipe
 from methods.training import CleanTraining, Objective
@@ -14,7 +14,7 @@ class Standard(OneNetwork):
     version = 1
 
     @classmethod
-    def passes(cls, settings: Settings, recipe: Recipe) -> float:
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
         return 3
 
     def objective(self) -> Objective:

@@ -42,11 +42,11 @@ class Validation:
 
     @property
     def clean(self) -> float:
-        return float(self.clean_correct.float().mean())
+        return float(self.clean_correct.double().mean())
 
     @property
     def robust(self) -> float:
-        return float(self.robust_correct.float().mean())
+        return float(self.robust_correct.double().mean())
 
     @staticmethod
     def joined(parts: Sequence[Validation]) -> Validation:

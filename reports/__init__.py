@@ -1,4 +1,4 @@
-"""Reports from stored predictions: metrics, statistics, verdicts, tables, figures and the leaderboard page. No torch here."""
+"""Reports from stored predictions: metrics, statistics, verdicts, tables, figures and the page. No torch in here."""
 
 from reports.terminal import print_report
 from reports.write import Report, write_report

@@ -1,4 +1,4 @@
-"""From stored runs to boards: one per preset, its ranked rows above a line, everything else below it with its reason."""
+"""From stored runs to boards: one per preset, ranked rows above a line, everything else below it with its reason."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
 
 
 def _with_worst(evidence: Evidence) -> Outcomes:
-    """Outcomes with `worst`, unless a demanded attack is missing after the last task: over the others it is another number."""
+    """Outcomes with `worst`, unless a demanded attack is missing after the last task: that would be another number."""
     outcomes, attacks = evidence.outcomes, evidence.at_ranking_eps()
     if not attacks or any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
         return outcomes
@@ -175,7 +175,10 @@ def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
     row.verdict = overall([verdict for seed in seeds for verdict in seed.verdicts])
     noted = [(seed, verdict) for seed in seeds for verdict in seed.verdicts if verdict.status == row.verdict]
     if row.verdict in (FAIL, WARN):
-        row.reason = "; ".join(dict.fromkeys(f"{v.check}: {name(seed)}{v.reason}" for seed, v in noted))
+        first: dict[str, str] = {}
+        for seed, verdict in noted:
+            first.setdefault(verdict.check, f"{verdict.check}: {name(seed)}{verdict.reason}")
+        row.reason = "; ".join(first.values())
     return row
 
 
@@ -197,7 +200,7 @@ def _set_superseded_aside(rows: list[Row]) -> None:
 
 
 def _set_other_protocols_aside(rows: list[Row]) -> None:
-    """Numbers at another eps or on other data are other numbers: the protocol of most rows is the board's, then the latest."""
+    """Another eps or other data give other numbers: the protocol of most rows is the board's, else the latest."""
     candidates = [row for row in rows if row.verdict != SUPERSEDED]
     if not candidates:
         return

@@ -19,16 +19,24 @@ def learns_all_at_once(evidence: Evidence) -> bool:
 
 
 def missing_cells(evidence: Evidence) -> list[Missing]:
-    """Demanded cells that are not stored, or hold fewer samples than another cell of the same attack and task."""
+    """Demanded cells that are not stored or not whole.
+
+    A whole cell holds as many samples as any other of the same attack and task, and after the last task as many as were
+    demanded there.
+    """
     outcomes, protocol = evidence.outcomes, evidence.protocol
     rows = [outcomes.last] if learns_all_at_once(evidence) else range(outcomes.tasks)
     demanded = {(attack, i, j) for attack in protocol.matrix for i in rows for j in range(i + 1)}
     demanded |= {(attack, outcomes.last, j) for attack in protocol.final for j in range(outcomes.tasks)}
+    sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["test"].tolist(), strict=True))
     missing = []
     for attack, i, j in sorted(demanded, key=lambda cell: (cell[1], cell[2], cell[0])):
         cells = outcomes.correct.get(attack, {})
         covered = {cell: int((right >= 0).sum()) for cell, right in cells.items() if cell[1] == j}
-        if covered.get((i, j), 0) < max(covered.values(), default=1):
+        needed = [max(covered.values(), default=1)]
+        if attack in protocol.final and j in sizes:
+            needed.append(min(sizes[j], protocol.samples(attack) or sizes[j]))
+        if covered.get((i, j), 0) < (needed[0] if i < outcomes.last else needed[-1]):
             missing.append((attack, i, j))
     return missing
 

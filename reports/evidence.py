@@ -52,6 +52,11 @@ class Protocol:
     def tasks(self) -> int:
         return int(self.stored.get("tasks", 0))
 
+    def samples(self, attack: str) -> int | None:
+        """How many samples of each task an attack after the last task must cover; None: all."""
+        demanded = self.stored.get("samples", {}).get(attack)
+        return None if demanded is None else int(demanded)
+
     @property
     def demanded_at(self) -> str:
         return str(self.stored.get("demanded_at", ""))
@@ -128,7 +133,7 @@ class Evidence:
         return accuracy(correct), int((correct >= 0).sum())
 
     def traces(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Each evaluation (a named tuple of its columns) with its trace; those without a readable trace are left out."""
+        """Each evaluation (a named tuple of its columns) with its trace, where there is a readable one."""
         for evaluation in self.evaluations.itertuples(index=False):
             try:
                 trace = json.loads(evaluation.trace) if isinstance(evaluation.trace, str) else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from reports.boards import Board, Row
 from reports.leaderboard import percent, short_name
@@ -62,7 +63,13 @@ def accuracy_bars(board: Board, looks: Looks) -> Figure:
     axes.tick_params(axis="x", length=0)
     axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=min(5, len(rows) + 1), handlelength=1.4, columnspacing=1.4)
+    handles, labels = axes.get_legend_handles_labels()
+    # Bars first, in the order of the ranking; the line at chance last.
+    order = sorted(range(len(labels)), key=lambda k: not hasattr(handles[k], "patches"))
+    figure.legend(
+        [handles[k] for k in order], [labels[k] for k in order],
+        loc="outside upper center", ncols=min(5, len(labels)), handlelength=1.4, columnspacing=1.4,
+    )  # fmt: skip
     return figure
 
 
@@ -76,38 +83,41 @@ def matrix_attacks(board: Board) -> list[str]:
 
 
 def accuracy_matrices(board: Board) -> Figure:
-    """R as heat maps: a pair (clean, robust) per method; rows: after which task, columns: on which task."""
+    """R as heat maps: a pair (clean, robust) per method; rows: after which task, columns: on which task.
+
+    Everything is placed by hand, in inches, so that all maps have one size whatever their labels are.
+    """
     rows, attacks = board.ranked, matrix_attacks(board)
     pairs = 1 if len(rows) == 1 else 2
     lines = math.ceil(len(rows) / pairs)
     width = COLUMN if pairs == 1 else PAGE
-    columns = pairs * len(attacks)
-    side = (width - 0.75) / columns
-    figure = Figure(figsize=(width, lines * (side + 0.42) + 0.35), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False)
-    image = None
-    for k in range(lines * pairs):
+    left, between_pairs, between, bar, above, below = 0.42, 0.5, 0.1, 0.62, 0.42, 0.42
+    room = width - left - bar - (pairs - 1) * between_pairs - pairs * (len(attacks) - 1) * between
+    side = room / (pairs * len(attacks))
+    height = lines * (side + above) + below
+    figure = Figure(figsize=(width, height))
+    image: AxesImage | None = None
+    for k, row in enumerate(rows):
         line, pair = divmod(k, pairs)
+        x = left + pair * (len(attacks) * (side + between) - between + between_pairs)
+        y = height - (line + 1) * (side + above)
+        figure.text(x / width, (y + side + 0.22) / height, row.label, fontsize=8, fontweight="bold")
         for c, attack in enumerate(attacks):
-            axes = grid[line, pair * len(attacks) + c]
-            if k >= len(rows):
-                axes.set_axis_off()
-                continue
-            is_lowest = k + pairs >= len(rows)
-            image = _heat_map(axes, rows[k], attack, board, first=c == 0, lowest=is_lowest)
-            if c == 0:
-                axes.annotate(
-                    rows[k].label, (0, 1), (0, 15), xycoords="axes fraction", textcoords="offset points",
-                    fontsize=8, fontweight="bold", ha="left", va="bottom", annotation_clip=False,
-                )  # fmt: skip
+            place = ((x + c * (side + between)) / width, y / height, side / width, side / height)
+            axes = figure.add_axes(place)
+            image = _heat_map(axes, row, attack, board, first=c == 0, lowest=k + pairs >= len(rows))
     if image is not None:
-        bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 1.6 / (lines * side)), aspect=24, pad=0.015)
-        bar.set_label("accuracy (%)")
-        bar.outline.set_linewidth(0.4)
+        length = min(1.6, height - above - below)
+        axes = figure.add_axes(
+            ((width - bar + 0.12) / width, (height - above - length) / height, 0.09 / width, length / height)
+        )
+        scale = figure.colorbar(image, cax=axes)
+        scale.set_label("accuracy (%)", labelpad=2)
+        scale.outline.set_visible(False)
     return figure
 
 
-def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowest: bool) -> object:
+def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowest: bool) -> AxesImage:
     R: Array = row.measures.matrices.get(attack, np.full((board.tasks, board.tasks), np.nan))
     image = axes.imshow(100 * R, cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
     axes.set_title(short_name(attack, board), fontsize=7, pad=3, loc="left", color=INK)
@@ -124,7 +134,7 @@ def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowe
     if board.tasks <= MOST_ANNOTATED_TASKS:
         for (i, j), value in np.ndenumerate(R):
             if math.isfinite(value):
-                red, green, blue, _ = image.cmap(image.norm(100 * value))
+                red, green, blue, _ = image.to_rgba(np.array([100 * value]))[0]
                 light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
                 axes.text(j, i, percent(value).partition(".")[0], ha="center", va="center", fontsize=6,
                           color="#000000" if light else "#ffffff")  # fmt: skip

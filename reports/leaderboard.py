@@ -105,14 +105,29 @@ def amount(value: float) -> str:
 
 
 def short_name(attack: str, board: Board) -> str:
-    """The attack's name without the threat model that the whole board shares: `pgd-10 linf 51/255 a=..` → `pgd-10 a=..`."""
+    """The attack's name without what the whole board shares: `pgd-10 linf 51/255 a=12.75/255` → `pgd-10`.
+
+    Where the board has several step sizes for this kind of attack at its eps, they are told in eps: `pgd-10 a=eps/4`.
+    """
     base = attack.removesuffix(ANY)
     facts: AttackFacts | None = board.attacks.get(base)
     if facts is None or facts.eps != board.eps or not facts.norm:
         return attack
     kind, _, rest = base.partition(f" {facts.norm} ")
-    extras = rest.partition(" ")[2]
-    return " ".join(filter(None, [kind, extras])) + (ANY if attack.endswith(ANY) else "")
+    extras = rest.split(" ")[1:]
+    alike = [other for other in board.attacks.values() if (other.kind, other.eps) == (facts.kind, facts.eps)]
+    step = "" if len({other.step_size for other in alike}) == 1 else f"a={_in_eps(facts)}"
+    extras = [*([step] if step else []), *(extra for extra in extras if not extra.startswith("a="))]
+    return " ".join([kind, *extras]) + (ANY if attack.endswith(ANY) else "")
+
+
+def _in_eps(facts: AttackFacts) -> str:
+    """The step size in units of eps: `eps/4`, `3eps/2`."""
+    if facts.step_size is None or not facts.eps:
+        return NOT_AVAILABLE
+    ratio = facts.step_size / facts.eps
+    factor = "" if ratio.numerator == 1 else f"{ratio.numerator}"
+    return f"{factor}eps" + ("" if ratio.denominator == 1 else f"/{ratio.denominator}")
 
 
 def label_of(row: Row) -> str:
@@ -187,7 +202,8 @@ def caption(board: Board) -> str:
     return (
         f"Percent after {board.tasks} tasks, worst at eps {_eps(board)}{counted}; brackets: 95 % interval"
         + (f" ({'; '.join(kinds)})" if kinds else "")
-        + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better; F: forgetting, lower is better."
+        + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
+        + "F: forgetting, lower is better."
     )
 
 

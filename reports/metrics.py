@@ -1,8 +1,8 @@
 """Continual-learning metrics as pure functions of accuracy matrices and predictions.
 
-R[i, j] is the accuracy on task j after learning task i (both from 0; formulas below count from 1), NaN where it was not
-measured. All functions of R take (..., T, T), so a bootstrap is one more leading axis, and give NaN ("n/a") wherever a cell
-they need is missing, e.g. the upper rows of a method that learns all tasks at once.
+R[i, j] is the accuracy on task j after learning task i (both from 0; formulas below count from 1), NaN where it was
+not measured. All functions of R take (..., T, T), so a bootstrap is one more leading axis, and give NaN ("n/a")
+wherever a cell they need is missing, e.g. the upper rows of a method that learns all tasks at once.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ MATRIX_METRICS = {
 def macro_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[float, float, float]:
     """Macro precision, recall and F1 of one task over its measured samples (predicted ≥ 0).
 
-    As scikit-learn's `precision_recall_fscore_support(average="macro", zero_division=0)` with `labels` = the classes that
-    occur as label or prediction. NaN without samples.
+    As scikit-learn's `precision_recall_fscore_support(average="macro", zero_division=0)` with `labels` = the classes
+    that occur as label or prediction. NaN without samples.
     """
     measured = predicted >= 0
     if not measured.any():
@@ -136,8 +136,9 @@ def task_scores(outcomes: Outcomes, attack: str) -> Array:
 def add_worst(outcomes: Outcomes, attacks: Iterable[str]) -> Outcomes:
     """Outcomes with the attack `worst` after the last task: right only where right under every one of `attacks`.
 
-    Only samples that every attack covers count. The predicted class and margin are those of the attack with the smallest
-    margin (a wrong one, where a right one ties with it). Attacks that were not measured at all must not be in `attacks`.
+    Only samples that every attack covers count. The predicted class and margin are those of the attack with the
+    smallest margin (a wrong one, where a right one ties with it). Attacks that were not measured at all must not be
+    in `attacks`.
     """
     attacks = sorted(attacks)
     correct: dict[Cell, np.ndarray] = {}

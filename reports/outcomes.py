@@ -20,7 +20,7 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True)
 class Final:
-    """What a classifier says about a task after the last task: int16 (n,) and float32 (n,); -1 and NaN: not measured."""
+    """What a classifier says after the last task: int16 (n,) and float32 (n,); -1 and NaN where not measured."""
 
     predicted: np.ndarray
     margin: np.ndarray
@@ -30,8 +30,8 @@ class Final:
 class Outcomes:
     """All outcomes of one run.
 
-    samples[j], labels[j]: ids and labels (n_j,) of task j's test samples, ascending; correct[attack][i, j]: int8 (n_j,),
-    1 right, 0 wrong, -1 not measured; final[attack][j]: class and margin after the last task.
+    samples[j], labels[j]: ids and labels (n_j,) of task j's test samples, ascending; correct[attack][i, j]: int8
+    (n_j,), 1 right, 0 wrong, -1 not measured; final[attack][j]: class and margin after the last task.
     """
 
     tasks: int
@@ -77,7 +77,7 @@ def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
     inside = (attack >= 0) & (after >= 0) & (after < tasks) & (task >= 0) & (task < tasks)
     key = (attack.astype(np.int64) * tasks + after) * tasks + task
     sample = predictions["sample"].to_numpy()
-    order = np.lexsort((sample, key))
+    order = np.argsort(key, kind="stable")
     order = order[inside[order]]
     key, sample = key[order], sample[order]
     label, predicted, margin = (predictions[c].to_numpy()[order] for c in ("label", "predicted", "margin"))

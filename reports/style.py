@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ HATCHES = ("", "////", "....", "xxxx")
 SEQUENTIAL = "cividis"
 """Even in lightness, and the same for people who do not tell red from green."""
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 220,
     "font.family": "sans-serif",

@@ -44,7 +44,7 @@ def matrix_table(board: Board, attack: str) -> pd.DataFrame:
 
 
 def task_table(board: Board, attack: str) -> pd.DataFrame:
-    """Per task after the last one: accuracy with its Wilson interval, macro precision, recall and F1; then their mean."""
+    """Per task after the last one: accuracy, its Wilson interval, macro precision, recall and F1; then their mean."""
     records: list[tuple[object, ...]] = []
     for row in board.rows:
         for seed in row.seeds:

@@ -65,7 +65,7 @@ def _table(board: Board, narrow: bool) -> Table:
     names = ["worst", "clean", *([short_name(robust, board)] if robust else []), "F clean"]
     names += [f"F {short_name(robust, board)}"] if robust else []
     for name in [*names, "train s", "MB"]:
-        table.add_column(name.replace(" ", "\n", 1), justify="right", vertical="bottom")
+        table.add_column(name.replace(" ", "\n"), justify="right", vertical="top")
     tied = _tied(board)
     for row in board.ranked:
         attacks = [f"ACC_lopezpaz2017 {a}" for a in (WORST, CLEAN, *([robust] if robust else []))]

@@ -18,6 +18,7 @@ from reports.tables import board_tables, file_name
 from results import Problem, Results
 from results.files import whole_file
 
+_WORDS = ("label", "verdict", "reason")
 EMPTY = "No results yet: no stored run is a row of any preset."
 
 
@@ -36,7 +37,7 @@ class Report:
 
 
 def write_report(results: Results, output: Path | str) -> Report:
-    """Write leaderboard.csv/.md/.tex, index.html, tables/ and figures/ into `output`; what an older report left there goes.
+    """Write leaderboard.csv/.md/.tex, index.html, tables/ and figures/ into `output`; an older report there goes.
 
     Equal records give equal bytes, but for the line of the page that says when it was made.
     """
@@ -69,7 +70,7 @@ def _write(path: Path, text: str) -> None:
 
 def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]:
     """Draw and save the figures of every board that has ranked rows; return them by preset, for the page."""
-    appearance = looks(row.label for board in boards for row in board.rows)
+    appearance = looks(row.label for board in boards for row in board.ranked)
     found: dict[str, list[FigureOnPage]] = {}
     written = set()
     with paper_style():
@@ -120,9 +121,11 @@ def _md(text: str) -> str:
 
 
 def _md_table(frame: pd.DataFrame) -> str:
-    escaped = frame.map(_md)
+    # Numbers hold no markup; their brackets are easier to read as they are.
+    escaped = frame.apply(lambda column: column.map(_md) if column.name in _WORDS else column)
     escaped.columns = pd.Index([_md(str(column)) for column in frame.columns])
-    return escaped.to_markdown(index=False, disable_numparse=True)
+    alignment = ["left" if column in _WORDS else "right" for column in frame.columns]
+    return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)
 
 
 def latex(boards: list[Board]) -> str:
@@ -148,7 +151,8 @@ def latex(boards: list[Board]) -> str:
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "†": r"$\dagger$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "†": r"$\dagger$",
 }  # fmt: skip
 
 
@@ -161,11 +165,10 @@ def _comment(text: str) -> str:
 
 
 def _tex_table(frame: pd.DataFrame, text: str, label: str) -> str:
-    escaped = frame.map(_tex)
-    # A bracket at the start of a cell would be read as the argument of the `\\` before it; none does, labels come second.
+    escaped = frame.map(lambda cell: re.sub(r"(?<![\w.-])-(?=\d)", "$-$", _tex(cell)))
     escaped.columns = pd.Index([_tex(str(column)) for column in frame.columns])
     styler = escaped.style.hide(axis="index")
-    layout = "".join("l" if column in ("label", "verdict") else "r" for column in frame.columns)
+    layout = "".join("l" if column in _WORDS else "r" for column in frame.columns)
     return styler.to_latex(
         hrules=True, column_format=layout, caption=text, label=label, position="t", position_float="centering"
     ).strip()

@@ -108,8 +108,13 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """One row per (after_task, task, sample, attack), columns of `schema.PREDICTIONS`."""
         frame = self._read("predictions/*.parquet", schema.PREDICTIONS)
-        # The same rows may be there twice after directories were merged; the evaluation decides nothing then.
-        return frame.drop_duplicates(["after_task", "task", "sample", "attack"], ignore_index=True)
+        cell = ["after_task", "task", "sample", "attack"]
+        if not frame.duplicated(cell).any():
+            return frame
+        # An attack's version was raised and old rows are still there, or directories were merged: the newest counts.
+        versions = self.evaluations.groupby("evaluation_id")["attack_version"].max()
+        newest = frame["evaluation_id"].map(versions).astype("float64").fillna(-1).to_numpy()
+        return frame.iloc[(-newest).argsort(kind="stable")].drop_duplicates(cell).sort_index().reset_index(drop=True)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:

@@ -72,12 +72,17 @@ class RunStore:
     # -- tables -------------------------------------------------------------------------------------------------------
 
     def _write(self, path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, columns: pa.Schema) -> None:
-        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=columns)
+        table = (
+            rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=columns)
+        )
         with whole_file(path) as temporary:
             pq.write_table(table.cast(columns), temporary, compression="zstd")
 
     def write_tasks(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._write(self.directory / "tasks.parquet", rows, schema.TASKS)
+        """Store the tasks, once: they are part of the run's identity."""
+        path = self.directory / "tasks.parquet"
+        if read_parts([path], schema.TASKS)[1]:
+            self._write(path, rows, schema.TASKS)
 
     def write_part(self, table: str, name: str, rows: Iterable[Mapping[str, Any]] | pa.Table) -> None:
         """Put part `name` of `table` (predictions, evaluations, facts or training) in place."""

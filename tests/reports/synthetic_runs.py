@@ -48,7 +48,7 @@ def fgsm(eps: str = EPS) -> FakeAttack:
 def pgd(steps: int, eps: str = EPS, power: float | None = None, samples: int | None = None) -> FakeAttack:
     size = str(Fraction(eps) / 4)
     name = f"pgd-{steps} linf {over_255(eps)} a={over_255(size)}"
-    strength = 1.2 - 2 / (steps + 5) if power is None else power
+    strength = 1.1 - 0.5 / (steps + 5) if power is None else power
     return FakeAttack(name, "pgd", strength, eps, steps, size, samples)
 
 
@@ -59,7 +59,7 @@ def over_255(value: str) -> str:
 
 @dataclass
 class FakeRun:
-    """What to make up. quality: mean margin; forgets: margin lost on a task per later task; learned: tasks done so far."""
+    """What to make up. quality: mean margin; forgets: margin lost per later task; learned: tasks done so far."""
 
     method: str = "naive"
     label: str | None = None
@@ -76,9 +76,12 @@ class FakeRun:
     eps: str = EPS
     matrix: Sequence[FakeAttack] = field(default_factory=lambda: [clean(), pgd(10)])
     final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40)])
+    demands: dict[str, int] | None = None
     row_of_preset: bool = True
     demanded_at: str = "2026-01-01T00:00:00+00:00"
-    costs: dict[str, float] = field(default_factory=lambda: {"train_seconds": 12.5, "stored_mb": 1.25, "parameters": 1e5})
+    costs: dict[str, float] = field(
+        default_factory=lambda: {"train_seconds": 12.5, "stored_mb": 1.25, "parameters": 1e5}
+    )
     facts: Sequence[dict[str, Any]] = ()
     failure: dict[str, Any] | None = None
     trace: dict[str, list[float]] | None = None
@@ -93,7 +96,13 @@ class FakeRun:
 def write_run(root: Path, fake: FakeRun) -> RunStore:
     """Write the records of one made-up run under `root`, through the store."""
     row = {"method": fake.method, "settings": fake.settings, "recipe": {"eps": fake.eps}, "preset_data": fake.tasks}
-    identity = {"schema": 1, "hash": digest([row, fake.seed]), "row": digest(row), "label": fake.name, "seed": fake.seed}
+    identity = {
+        "schema": 1,
+        "hash": digest([row, fake.seed]),
+        "row": digest(row),
+        "label": fake.name,
+        "seed": fake.seed,
+    }
     identity |= {"method": fake.method, "scenario": {"name": "digits", "fingerprint": f"{fake.tasks}x{fake.samples}"}}
     store = RunStore(root, str(identity["hash"]))
     store.write_config(identity, {"device": "cpu"})
@@ -111,6 +120,8 @@ def write_run(root: Path, fake: FakeRun) -> RunStore:
 def demand(store: RunStore, fake: FakeRun) -> None:
     """Note the demand with the made-up time instead of the present one."""
     protocol = {"eps": fake.eps, "ranking_eps": fake.eps, "tasks": fake.tasks, "row_of_preset": fake.row_of_preset}
+    covered = {attack.name: attack.samples for attack in fake.final if attack.samples is not None}
+    protocol |= {"samples": covered if fake.demands is None else fake.demands}
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
     store.demand(fake.preset, fake.name if fake.row_of_preset else None, protocol)
     config = read_json(store.directory / "config.json")
@@ -119,9 +130,12 @@ def demand(store: RunStore, fake: FakeRun) -> None:
 
 
 def _tasks(fake: FakeRun) -> list[dict[str, Any]]:
-    counts = {"train": 100, "validation": 25, "test": fake.samples, "chance": 1 / fake.classes}
+    counts: dict[str, Any] = {"train": 100, "validation": 25, "test": fake.samples, "chance": 1 / fake.classes}
     classes = [str(c) for c in range(fake.classes)]
-    return [{"task": j, "name": f"pair_{j}", "classes": classes, "fingerprint": f"f{j}", **counts} for j in range(fake.tasks)]
+    return [
+        {"task": j, "name": f"pair_{j}", "classes": classes, "fingerprint": f"f{j}", **counts}
+        for j in range(fake.tasks)
+    ]
 
 
 def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:

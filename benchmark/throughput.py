@@ -1,0 +1,223 @@
+"""`time`: throughput on this machine, each number beside what it is compared with, measured in the same run.
+
+Medians of repeated runs after a warm-up, never a single shot; compared things take turns, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from attacks.ascent import ascend
+from attacks.pgd import PGD
+from attacks.planning import share_trajectories
+from attacks.starts import Starts
+from attacks.threat_model import ThreatModel, parse_fraction
+from benchmark.engine import load_tasks
+from benchmark.execution import peak_memory_mb
+from benchmark.presets import Preset, load_preset
+from benchmark.run_command import RunOptions, make_machine
+from methods.backbones import MultiHead, TaskNetwork, initialise
+from methods.training import AdversarialTraining, Batch, InnerAttack
+from results.files import write_json
+
+SECONDS = 4.0
+"""Time given to each measurement, shared by what is compared in it."""
+
+SWEEP = (7, 10, 20, 40)
+
+
+class Clock:
+    """Times functions in turn on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def _once(self, work: Callable[[], Any]) -> float:
+        self._wait()
+        began = time.perf_counter()
+        work()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def medians(self, *works: Callable[[], Any], seconds: float = SECONDS) -> list[float]:
+        """Median seconds of each, after one warm-up, at least three turns."""
+        for work in works:
+            self._once(work)
+        times: list[list[float]] = [[] for _ in works]
+        began = time.perf_counter()
+        while len(times[0]) < 3 or time.perf_counter() - began < seconds:
+            for i, work in enumerate(works):
+                times[i].append(self._once(work))
+        return [median(each) for each in times]
+
+
+def show_throughput(
+    preset_name: str, data_root: Path | None, device: str, output: Path | None, console: Console
+) -> int:
+    preset = load_preset(preset_name)
+    machine = make_machine(RunOptions(preset_name, data_root=data_root, device=device), preset)
+    torch.set_num_threads(machine.threads)
+    found = measure(preset, torch.device(machine.device))
+    if data_root is not None:
+        load_tasks(preset, machine)  # decodes where that was not done yet
+        found["load_from_cache_seconds"] = median(_seconds(lambda: load_tasks(preset, machine)) for _ in range(3))
+    found["peak_memory_mb"] = peak_memory_mb(torch.device(machine.device))
+    table = Table("what", "measured", title=f"network and recipe of preset {preset.name}", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, value in found.items():
+        table.add_row(name, f"{value:,.3g}" if isinstance(value, float) else str(value))
+    console.print(table)
+    if output is not None:
+        write_json(output, found)
+    return 0
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure(preset: Preset, device: torch.device) -> dict[str, Any]:
+    """All throughputs of the preset's network at its batch size; the keys are stable names."""
+    stream = preset.scenario(make_machine(RunOptions(preset.name), preset).source).stream()
+    network = MultiHead(preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std)
+    initialise(network, torch.Generator().manual_seed(0))
+    task_network = network.to(device, memory_format=torch.channels_last).for_task(0)
+    generator = torch.Generator(device).manual_seed(0)
+    recipe, eps, clock = preset.file.recipe, preset.eps, Clock(device)
+    images = torch.rand(recipe.batch_size, *stream.image_shape, device=device, generator=generator)
+    labels = torch.randint(stream.class_counts[0], (len(images),), device=device, generator=generator)
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "batch_size": len(images),
+        "attack_steps": recipe.attack.steps,
+    }
+    found |= _training(task_network, images, labels, eps, recipe.attack.steps, clock, generator)
+    found |= _sweep(task_network, images, labels, eps, clock)
+    found |= _share_of_peak(task_network, images, clock)
+    return found
+
+
+def _training(
+    network: TaskNetwork,
+    images: Tensor,
+    labels: Tensor,
+    eps: Fraction,
+    steps: int,
+    clock: Clock,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """An adversarial training step against its parts: k image gradients and one step on given images."""
+    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), steps, "eval", generator)
+    objective = AdversarialTraining()
+    batch = Batch(images, labels, torch.zeros_like(labels))
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
+
+    def update(loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def adversarial_step() -> None:
+        network.train()
+        update(objective.loss(network, batch, inner)[0])
+
+    def plain_step() -> None:
+        network.train()
+        update(F.cross_entropy(network(images), labels))
+
+    def image_gradient() -> None:
+        network.eval()
+        ascend(lambda x: F.cross_entropy(network(x), labels, reduction="sum"), images, images, images, 0.0, 1)
+
+    def forward() -> None:
+        network.eval()
+        with torch.no_grad():
+            network(images)
+
+    whole, plain, gradient, once = clock.medians(
+        adversarial_step, plain_step, image_gradient, forward, seconds=4 * SECONDS
+    )
+    return {
+        "forward_images_per_second": len(images) / once,
+        "attack_step_images_per_second": len(images) / gradient,
+        "train_step_images_per_second": len(images) / whole,
+        "train_step_vs_parts": whole / (steps * gradient + plain),
+    }
+
+
+def _sweep(network: TaskNetwork, images: Tensor, labels: Tensor, eps: Fraction, clock: Clock) -> dict[str, Any]:
+    """The steps sweep against the same table made with torchattacks as a user would call it, predictions included."""
+    import torchattacks
+
+    classifier = network.materialise()
+    # A user's network has the default memory format.
+    plain = network.materialise().to(memory_format=torch.contiguous_format)
+    step_size = parse_fraction("eps/4", eps)
+    wanted = [PGD(threat_model=ThreatModel(eps), steps=steps, step_size=step_size) for steps in SWEEP]
+    start = Starts(0, "throughput", torch.arange(len(images), device=images.device))
+
+    def ours() -> None:
+        for run in share_trajectories(wanted):
+            run.attack.run(classifier, images, labels, start, run.checkpoints)
+
+    def theirs() -> None:
+        for steps in SWEEP:
+            attack = torchattacks.PGD(plain, eps=float(eps), alpha=float(step_size), steps=steps, random_start=True)
+            _predict(plain, attack(images, labels))
+
+    mine, others = clock.medians(ours, theirs)
+    return {
+        "sweep": f"PGD {', '.join(map(str, SWEEP))} steps, one step size",
+        "sweep_seconds": mine,
+        "sweep_seconds_torchattacks": others,
+        "sweep_vs_torchattacks": others / mine,
+    }
+
+
+def _predict(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network(images).argmax(1)
+
+
+def _share_of_peak(network: TaskNetwork, images: Tensor, clock: Clock) -> dict[str, Any]:
+    """Arithmetic of the image gradient (two forwards) against a large matrix product timed in the same run."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side = 8192 if images.is_cuda else 2048
+    left, right = torch.rand(side, side, device=images.device), torch.rand(side, side, device=images.device)
+    network.eval().requires_grad_(False)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images[:1])
+    per_image = counter.get_total_flops()
+
+    def image_gradient() -> None:
+        ascend(lambda x: network(x).sum(), images, images, images, 0.0, 1)
+
+    product, gradient = clock.medians(lambda: left @ right, image_gradient)
+    network.requires_grad_(True)
+    peak = 2 * side**3 / product
+    return {
+        "forward_gflop_per_image": per_image / 1e9,
+        "peak_gflops": peak / 1e9,
+        "share_of_peak": 2 * per_image * len(images) / gradient / peak,
+    }

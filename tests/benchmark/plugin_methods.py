@@ -1,0 +1,75 @@
+"""Source of method files that the tests write to disk: third parties' methods, and ways for a method to go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEAD = """
+from methods.base import RunSpec, State
+from methods.madry_at import MadryAT
+
+class Mine(MadryAT):
+    "A method of a third party."
+    version = 1
+"""
+
+RAISES = HEAD + """
+    def learn(self, task, context):
+        if task.id == 1:
+            raise RuntimeError("planted\\nfailure")
+        super().learn(task, context)
+"""
+
+DIVERGES = HEAD + """
+    def learn(self, task, context):
+        import torch
+        with torch.no_grad():
+            for parameter in self.network.parameters():
+                parameter.fill_(float("nan"))
+        super().learn(task, context)
+"""
+
+BAD_CLASSIFIER = HEAD + """
+    def classifier(self, task):
+        return super().classifier(task).train()
+"""
+
+NEEDS_GOALS = HEAD + """
+    @classmethod
+    def requires(cls, settings):
+        return [RunSpec("single_task_at", {}, weights=True)]
+
+    def learn(self, task, context):
+        needed = context.prerequisite(RunSpec("single_task_at", {}, weights=True))
+        context.facts.record("goal", needed.fact("validation_robust", task.id))
+        context.facts.record("reached", context.validate(needed.classifier(task.id), task).robust)
+        super().learn(task, context)
+"""
+
+STAGES = HEAD + """
+    def learn(self, task, context):
+        from pathlib import Path
+        log = Path({log!r})
+
+        def first():
+            with log.open("a") as file:
+                file.write(f"first {{task.id}}\\n")
+            super(Mine, self).learn(task, context)
+            return {{"seen": task.id}}
+
+        def second():
+            with log.open("a") as file:
+                file.write(f"second {{task.id}}\\n")
+            if task.id == 1 and Path({stop!r}).exists():
+                raise KeyboardInterrupt
+            super(Mine, self).learn(task, context)
+
+        assert context.stage("first", first) == {{"seen": task.id}}
+        context.stage("second", second)
+"""
+
+
+def write(folder: Path, source: str, name: str = "mine") -> str:
+    path = folder / f"{name}.py"
+    path.write_text(source)
+    return str(path)

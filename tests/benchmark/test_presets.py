@@ -1,0 +1,164 @@
+"""Presets: what is valid, and one clear line for what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark.demands import demands
+from benchmark.errors import ConfigError
+from benchmark.presets import Preset, available, load_preset
+from scenarios.base import SourceOptions
+from tests.tiny import TINY, merged, write_preset
+
+
+def tiny(**changes: Any) -> Preset:
+    return Preset("tiny", merged(TINY, changes), "tiny")
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_built_in_preset_is_valid_and_names_existing_things(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.rows
+    assert len(preset.scenario(SourceOptions()).stream()) > 1
+    assert preset.matrix[0].attack.name == "clean"
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_built_in_preset_evaluates_the_matrix_attacks_after_the_last_task_too(name: str) -> None:
+    preset = load_preset(name)
+    assert {demand.attack for demand in preset.matrix} <= {demand.attack for demand in preset.final}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sedes": [0]}, ["sedes", "did you mean 'seeds'"]),
+        ({"recipe": {"epoch": 3}}, ["recipe.epoch", "did you mean 'epochs'"]),
+        ({"recipe": {"attack": {"step": 3}}}, ["recipe.attack.step", "did you mean 'steps'"]),
+        ({"recipe": {"epochs": 0}}, ["recipe.epochs", "0", "greater than or equal to 1"]),
+        ({"recipe": {"epochs": "many"}}, ["recipe.epochs", "'many'"]),
+        ({"eps": "8"}, ["eps", "8/255, not 8"]),
+        ({"eps": "acht"}, ["eps", "'acht'"]),
+        ({"seeds": []}, ["seeds"]),
+        ({"seeds": [0, 0]}, ["seeds", "different"]),
+        ({"seeds": [-1]}, ["seeds", "-1"]),
+        ({"methods": [{"method": "madry"}]}, ["'madry'", "did you mean 'madry_at'"]),
+        ({"methods": [{"method": "madry_at", "settings": {"per_task_nb": True}}]}, ["per_task_nb", "'per_task_bn'"]),
+        ({"methods": [{"method": "madry_at"}, {"method": "madry_at"}]}, ["madry_at", "twice"]),
+        ({"methods": []}, ["methods"]),
+        ({"backbone": {"name": "vgg"}}, ["backbone.name", "'vgg'", "vgg16_bn"]),
+        ({"scenario": {"name": "digitz"}}, ["digitz", "did you mean 'digits'"]),
+        ({"scenario": {"task": 2}}, ["scenario", "task", "did you mean 'tasks'"]),
+        ({"scenario": {"tasks": 6}}, ["tasks = 6", "5 tasks"]),
+        ({"scenario": {"train_fraction": 2}}, ["train_fraction", "2"]),
+        ({"evaluation": {"matrix": [{"attack": "pdg"}]}}, ["'pdg'", "did you mean 'pgd'"]),
+        ({"evaluation": {"matrix": [{"attack": "pgd", "stepz": 3}]}}, ["stepz", "did you mean 'steps'"]),
+        ({"evaluation": {"matrix": [{"attack": "pgd", "step_size": "eps/4"}]}}, ["pgd", "missing", "steps"]),
+        ({"evaluation": {"matrix": [{"attack": "pgd", "steps": 0, "step_size": "eps/4"}]}}, ["steps", "0"]),
+        ({"evaluation": {"matrix": [{"attack": "pgd", "steps": [], "step_size": "eps"}]}}, ["steps", "empty"]),
+        ({"evaluation": {"matrix": [{"attack": "fgsm", "eps": 2}]}}, ["eps", "2"]),
+        ({"evaluation": {"matrix": [{"attack": "fgsm", "samples": 0}]}}, ["samples", "0"]),
+        ({"evaluation": {"matrix": ["clean"]}}, ["evaluation.matrix.0", "dictionary"]),
+        ({"evaluation": {"matrix": [{"steps": 3}]}}, ["matrix[0]", "{attack: NAME"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_field_and_what_would_be_right(
+    changes: dict[str, Any], words: list[str]
+) -> None:
+    raw = merged(TINY, changes)
+    with pytest.raises(ConfigError) as error:
+        Preset("tiny", raw, "tiny").scenario(SourceOptions())
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_sweeps_are_multiplied_out() -> None:
+    entry = {"attack": "pgd", "steps": [10, 40], "step_size": ["eps/8", "eps/4", "eps/2"], "samples": 7}
+    found = demands([entry], tiny().eps, "x")
+    assert len(found) == 6
+    assert {demand.samples for demand in found} == {7}
+    assert "pgd-40 linf 51/255 a=6.375/255" in {demand.attack.name for demand in found}
+
+
+def test_the_same_attack_twice_is_one_on_the_larger_number_of_samples() -> None:
+    for samples, expected in (([5, 9], 9), ([9, 5], 9), ([5, None], None), ([None, 5], None)):
+        entries = [{"attack": "fgsm"} | ({"samples": n} if n else {}) for n in samples]
+        (demand,) = demands(entries, tiny().eps, "x")
+        assert demand.samples == expected
+
+
+def test_set_changes_the_preset_and_its_name(tmp_path: Path) -> None:
+    path = str(write_preset(tmp_path))
+    changed = load_preset(path, ["recipe.epochs=7", "methods.madry_at.per_task_bn=true", "scenario.order=3"])
+    assert changed.file.recipe.epochs == 7
+    assert changed.rows[0].settings.model_dump() == {"per_task_bn": True}
+    assert changed.file.scenario["order"] == 3
+    assert changed.name == "tiny methods.madry_at.per_task_bn=true recipe.epochs=7 scenario.order=3"
+    assert load_preset(path).name == "tiny"
+
+
+def test_a_rows_recipe_can_differ_from_the_presets(tmp_path: Path) -> None:
+    rows = [{"method": "madry_at"}, {"method": "madry_at", "label": "pgd-7", "recipe": {"attack": {"steps": 7}}}]
+    first, second = load_preset(str(write_preset(tmp_path, methods=rows))).rows
+    assert (first.recipe.attack.steps, second.recipe.attack.steps) == (2, 7)
+    assert second.recipe.epochs == first.recipe.epochs
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("recipe.epochs", ["key.path=value"]),
+        ("recipe.epoch=3", ["recipe.epoch", "'epochs'"]),
+        ("description.x=3", ["description", "no keys"]),
+        ("methods.madry=3", ["methods.LABEL.setting"]),
+        ("methods.madri_at.per_task_bn=true", ["madri_at", "'madry_at'"]),
+    ],
+)
+def test_a_wrong_override_is_one_line(tmp_path: Path, override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_preset(str(write_preset(tmp_path)), [override])
+    assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- 1", "\x00", "just text"])
+def test_a_file_that_is_no_preset_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        load_preset(str(path))
+
+
+def test_an_unknown_preset_gets_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'digits'"):
+        load_preset("digit")
+
+
+def test_a_file_may_not_take_a_built_in_presets_name(tmp_path: Path) -> None:
+    path = tmp_path / "digits.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    with pytest.raises(ConfigError, match="another name"):
+        load_preset(str(path))
+
+
+def test_methods_are_chosen_by_label_then_by_name_then_from_the_registry(tmp_path: Path) -> None:
+    rows = [
+        {"method": "madry_at", "label": "a"},
+        {"method": "madry_at", "label": "b", "settings": {"per_task_bn": True}},
+        {"method": "standard"},
+    ]
+    path = str(write_preset(tmp_path, methods=rows))
+
+    def labels(*names: str) -> list[str]:
+        return [row.label for row in load_preset(path, methods=names).choose(names)]
+
+    assert labels("b") == ["b"]
+    assert labels("madry_at") == ["a", "b"]
+    assert labels("joint_at", "a") == ["joint_at", "a"]
+    with pytest.raises(ConfigError, match="'standard'"):
+        labels("standart")

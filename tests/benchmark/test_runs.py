@@ -1,0 +1,294 @@
+"""Runs: nothing is done twice, nothing stored is harmed, a kill costs the current stage only, failures stay where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from results import Run, load
+from tests.benchmark import plugin_methods
+from tests.conftest import REPOSITORY
+from tests.tiny import TINY, run_tiny, write_preset
+
+CELL = ["after_task", "task", "sample", "attack"]
+
+
+def runs(folder: Path, results: str = "runs") -> list[Run]:
+    return load(folder / results, None).runs
+
+
+def only(folder: Path, results: str = "runs") -> Run:
+    (run,) = runs(folder, results)
+    return run
+
+
+def table(run: Run) -> pd.DataFrame:
+    frame = run.predictions.astype({"attack": str, "evaluation_id": str})
+    return frame.sort_values(CELL, ignore_index=True)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every stored file but the configuration, by what a change of it would change."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_ino)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "config.json"
+    }
+
+
+def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path) == 0
+    before = files(tmp_path)
+    assert run_tiny(tmp_path) == 0
+    assert files(tmp_path) == before | {name: value for name, value in files(tmp_path).items() if name == "tiny.yaml"}
+
+
+def test_cells_are_demanded_minus_stored(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    frame = only(tmp_path).predictions
+    counts = frame.groupby(["after_task", "task", "attack"], observed=True).size().to_dict()
+    test = dict(zip(only(tmp_path).tasks["task"], only(tmp_path).tasks["test"], strict=True))
+    pgd = "pgd-2 linf 51/255 a=12.75/255"
+    expected = {
+        (after, task, attack): test[task]
+        for after, task in ((0, 0), (1, 0), (1, 1))
+        for attack in ("clean", pgd, f"{pgd} any")
+    }
+    expected |= {(1, task, "fgsm linf 51/255"): 20 for task in (0, 1)}
+    assert counts == expected
+
+
+def test_a_new_attack_evaluates_only_itself_from_stored_checkpoints(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    before, predictions = files(tmp_path / "runs"), table(only(tmp_path))
+    more = {**TINY["evaluation"], "matrix": [*TINY["evaluation"]["matrix"], {"attack": "noise"}]}
+    assert run_tiny(tmp_path, evaluation=more) == 0
+    after = files(tmp_path / "runs")
+    untouched = {name: value for name, value in before.items() if not name.endswith("cost.parquet")}
+    assert untouched.items() <= after.items()
+    new = table(only(tmp_path))
+    assert set(new["attack"]) - set(predictions["attack"]) == {"noise linf 51/255"}
+    assert new[new["attack"] != "noise linf 51/255"].reset_index(drop=True).equals(predictions)
+    assert len(new[new["attack"] == "noise linf 51/255"].groupby(["after_task", "task"])) == 3
+
+
+def test_a_larger_number_of_samples_evaluates_only_the_rest(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    small = table(only(tmp_path))
+    more = {**TINY["evaluation"], "final": [{"attack": "fgsm", "samples": 30}]}
+    assert run_tiny(tmp_path, evaluation=more) == 0
+    large = table(only(tmp_path))
+    fgsm = large[large["attack"].str.startswith("fgsm")]
+    assert set(fgsm.groupby("task").size()) == {30}
+    assert len(large.merge(small, on=CELL)) == len(small)
+    assert sorted(only(tmp_path).evaluations.query("kind == 'fgsm'")["samples"]) == [10, 10, 20, 20]
+
+
+def test_an_unchanged_classifier_is_not_attacked_twice(tmp_path: Path) -> None:
+    run_tiny(tmp_path, ["single_task_at"])
+    run = only(tmp_path)
+    matrix = run.evaluations[run.evaluations["kind"] != "fgsm"].set_index(["after_task", "task", "kind"])["reused"]
+    assert matrix.to_dict() == {
+        (after, task, kind): (after, task) == (1, 0)
+        for after, task in ((0, 0), (1, 0), (1, 1))
+        for kind in ("clean", "pgd")
+    }
+    frame = table(run)
+    rows = [frame.query("task == 0 and after_task == @turn and not attack.str.startswith('fgsm')") for turn in (0, 1)]
+    columns = ["sample", "attack", "predicted", "margin", "evaluation_id"]
+    assert rows[0][columns].reset_index(drop=True).equals(rows[1][columns].reset_index(drop=True))
+
+
+def test_a_changed_recipe_seed_or_data_is_another_run(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    run_tiny(tmp_path, recipe={"learning_rate": 0.04})
+    run_tiny(tmp_path, seeds=[1])
+    run_tiny(tmp_path, scenario={"train_fraction": 0.5})
+    run_tiny(tmp_path, methods=["standard"])
+    assert len({run.hash for run in runs(tmp_path)}) == 5
+    assert len({run.row for run in runs(tmp_path)}) == 4, "runs that differ in the seed alone are one row"
+
+
+def test_a_raised_method_version_is_another_run(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.HEAD)
+    old = identity_of_plugin(tmp_path, path)
+    plugin_methods.write(tmp_path, plugin_methods.HEAD.replace("version = 1", "version = 2"))
+    assert identity_of_plugin(tmp_path, path)["hash"] != old["hash"]
+
+
+def identity_of_plugin(folder: Path, path: str) -> dict[str, Any]:
+    """The identity in a new process: a file that was imported once stays what it was for the process."""
+    script = (
+        "import sys, json; from tests.benchmark.test_runs import *; from benchmark.presets import load_preset;"
+        "from benchmark.jobs import make_jobs; from scenarios.base import SourceOptions as S;"
+        "p = load_preset(sys.argv[1], methods=[sys.argv[2]]); t = p.scenario(S()).load();"
+        "print(json.dumps(make_jobs(p, p.choose([sys.argv[2]]), t, S())[0].identity))"
+    )
+    command = [sys.executable, "-c", script, str(write_preset(folder)), path]
+    return json.loads(subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_predictions_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"scenario": {"tasks": 3}, "recipe": {"epochs": 3}}
+    assert run_tiny(tmp_path, results="whole", **changes) == 0
+    preset = write_preset(tmp_path, **changes)
+    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(preset), "--results", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("*/checkpoints/task-001.json")):
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "runs").glob("*/checkpoints/task-002.json")), "killed too late to show anything"
+    assert run_tiny(tmp_path, **changes) == 0
+    assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
+    assert only(tmp_path).training.drop(columns="seconds").equals(only(tmp_path, "whole").training.drop(columns="seconds"))
+
+
+def test_a_run_stopped_inside_a_task_goes_on_from_its_last_finished_stage(tmp_path: Path) -> None:
+    log, stop = tmp_path / "log", tmp_path / "stop"
+    path = plugin_methods.write(tmp_path, plugin_methods.STAGES.format(log=str(log), stop=str(stop)), "staged")
+    assert run_tiny(tmp_path, [path], results="whole") == 0
+    whole = log.read_text()
+    log.unlink()
+    stop.touch()
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path, [path])
+    stop.unlink()
+    assert run_tiny(tmp_path, [path]) == 0
+    assert whole.split("\n")[:4] == ["first 0", "second 0", "first 1", "second 1"]
+    assert log.read_text().split("\n")[:5] == ["first 0", "second 0", "first 1", "second 1", "second 1"]
+    assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
+    assert [path.name for path in only(tmp_path).directory.glob("checkpoints/*stage*")] == [], "inner stages are tidied"
+
+
+def test_a_torn_part_is_set_aside_and_measured_again(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    before = table(only(tmp_path))
+    part = sorted(only(tmp_path).directory.glob("predictions/*"))[0]
+    part.write_bytes(part.read_bytes()[:50])
+    assert run_tiny(tmp_path) == 0
+    assert table(only(tmp_path)).equals(before)
+    assert len(list(only(tmp_path).directory.glob("set-aside/*"))) == 1
+
+
+def test_a_torn_checkpoint_is_set_aside_and_its_task_learned_again(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    before = table(only(tmp_path))
+    last = only(tmp_path).directory / "checkpoints" / "task-001.json"
+    blob = sorted(json.loads(last.read_text())["tensors"].values())[0]
+    (only(tmp_path).directory / "checkpoints" / "blobs" / f"{blob}.safetensors").write_bytes(b"torn")
+    more = {**TINY["evaluation"], "final": [{"attack": "fgsm"}]}
+    assert run_tiny(tmp_path, evaluation=more) == 0
+    merged = table(only(tmp_path)).merge(before, on=CELL)
+    assert len(merged) == len(before)
+    assert (merged["margin_x"] == merged["margin_y"]).all()
+
+
+def test_force_sets_the_old_run_aside_and_measures_anew(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    old = files(only(tmp_path).directory)
+    assert run_tiny(tmp_path, options={"force": True}) == 0
+    (kept,) = (tmp_path / "runs" / ".set-aside").iterdir()
+    assert files(kept) == old
+    assert only(tmp_path).predictions is not None
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path, options={"dry_run": True}) == 0
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_method_that_raises_fails_its_own_cell_only(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.RAISES, "raising")
+    assert run_tiny(tmp_path, [path, "madry_at"]) == 1
+    by_label = {run.label: run for run in runs(tmp_path)}
+    assert by_label["madry_at"].failures == []
+    assert set(by_label["madry_at"].predictions["after_task"]) == {0, 1}
+    (failure,) = by_label["raising"].failures
+    assert failure["message"] == "RuntimeError: planted failure"
+    assert "Traceback" in failure["traceback"]
+    assert set(by_label["raising"].predictions["after_task"]) == {0}, "what was measured before stays"
+
+
+def test_a_run_that_succeeds_after_a_failure_has_not_failed(tmp_path: Path) -> None:
+    log, stop = tmp_path / "log", tmp_path / "stop"
+    source = plugin_methods.STAGES.format(log=str(log), stop=str(stop)).replace("KeyboardInterrupt", "RuntimeError")
+    path = plugin_methods.write(tmp_path, source, "flaky")
+    stop.touch()
+    assert run_tiny(tmp_path, [path]) == 1
+    assert len(only(tmp_path).failures) == 1
+    stop.unlink()
+    assert run_tiny(tmp_path, [path]) == 0
+    assert only(tmp_path).failures == []
+
+
+def test_a_method_that_diverges_fails(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.DIVERGES, "diverging")
+    assert run_tiny(tmp_path, [path]) == 1
+    assert "nan in epoch 1" in only(tmp_path).failures[0]["message"]
+
+
+def test_a_classifier_that_breaks_its_contract_is_a_failure_never_a_number(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.BAD_CLASSIFIER, "bad")
+    assert run_tiny(tmp_path, [path]) == 1
+    assert "not in eval mode" in only(tmp_path).failures[0]["message"]
+    assert only(tmp_path).predictions.empty
+
+
+def test_a_prerequisite_is_run_once_shared_and_counted_in_the_cost(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.NEEDS_GOALS, "goal_driven")
+    assert run_tiny(tmp_path, [path, "single_task_at"]) == 0
+    by_label = {run.label: run for run in runs(tmp_path)}
+    assert set(by_label) == {"goal_driven", "single_task_at"}
+    facts = by_label["goal_driven"].facts.set_index(["name", "task"])["value"]
+    goals = by_label["single_task_at"].facts.query("phase == 'harness'").set_index(["name", "task"])["value"]
+    cost = by_label["single_task_at"].facts.set_index("name")["value"]["train_seconds"]
+    for task in (0, 1):
+        assert facts[("goal", task)] == goals[("validation_robust", task)]
+        assert facts[("reached", task)] == goals[("validation_robust", task)], "its classifiers are the ones it had"
+    assert facts[("prerequisite_seconds", -1)] == cost > 0
+    assert by_label["single_task_at"].protocols["tiny"]["row_of_preset"] is True
+
+
+def test_a_prerequisite_that_no_row_asks_for_is_no_row(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.NEEDS_GOALS, "goal_driven_too")
+    assert run_tiny(tmp_path, [path]) == 0
+    rows = {run.method: run.protocols["tiny"]["row_of_preset"] for run in runs(tmp_path)}
+    assert rows == {"goal_driven_too": True, "single_task_at": False}
+
+
+def test_a_published_run_counts_as_done(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    published = tmp_path / "published" / "tiny"
+    published.mkdir(parents=True)
+    moved = only(tmp_path).directory.rename(published / only(tmp_path).directory.name)
+    (moved / "checkpoints").rename(tmp_path / "elsewhere")
+    assert run_tiny(tmp_path) == 0
+    assert runs(tmp_path) == []
+    more = {**TINY["evaluation"], "final": [{"attack": "fgsm"}]}
+    assert run_tiny(tmp_path, evaluation=more) == 0
+    assert len(runs(tmp_path)) == 1, "a published run without checkpoints cannot be attacked again, so it is run here"
+
+
+def test_two_workers_store_what_one_stores(tmp_path: Path) -> None:
+    preset = write_preset(tmp_path, seeds=[0, 1])
+    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(preset), "--workers", "2"]
+    command += ["--results", str(tmp_path / "two"), "--methods", "madry_at"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert run_tiny(tmp_path, seeds=[0, 1]) == 0
+    one, two = ({run.hash: table(run) for run in runs(tmp_path, name)} for name in ("runs", "two"))
+    assert one.keys() == two.keys()
+    assert all(one[key].equals(two[key]) for key in one)

@@ -1,0 +1,164 @@
+"""Every check passes an honest run and flags the defect it is meant for."""
+
+import pytest
+from synthetic_runs import FakeRun, clean, fgsm, noise, pgd, write_run
+
+from reports.boards import build_boards
+from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
+from results import load
+
+
+def verdicts(tmp_path, **fields):
+    write_run(tmp_path, FakeRun(**fields))
+    (board,) = build_boards(load(tmp_path, None))
+    return {verdict.check: verdict for verdict in board.rows[0].seeds[0].verdicts}
+
+
+def sweep():
+    return [noise(), fgsm(), pgd(20), pgd(40), pgd(10, "1/10", power=0.6)]
+
+
+def selection(logged, measured=0.8):
+    return [
+        {"task": 0, "phase": "harness", "name": "validation_clean", "value": measured},
+        {"task": 0, "phase": "harness", "name": "selected_clean", "value": logged},
+    ]
+
+
+def test_an_honest_run_passes_every_check(tmp_path):
+    found = verdicts(tmp_path, final=sweep(), facts=selection(0.8))
+    assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(found, PASS)
+    assert len(found) == len(CHECKS)
+    assert all(v.measures and v.threshold and v.evidence and v.reason for v in found.values())
+
+
+def test_what_was_not_recorded_is_not_run_and_never_passes(tmp_path):
+    def forget(record):
+        record.update(largest_change=None, unchanged=None, trace=None)
+
+    found = verdicts(tmp_path, matrix=[clean()], final=[fgsm()], edit_evaluation=forget)
+    for check in ("within_eps", "unchanged", "loss_rises", "gradients_carry_signal", "validation_reproduced"):
+        assert found[check].status == NOT_RUN, check
+    assert found["converged"].status == found["pgd_below_baselines"].status == NOT_RUN
+
+
+def test_a_change_beyond_eps_fails(tmp_path):
+    def beyond(record):
+        if record["kind"] == "pgd":
+            record["largest_change"] += 3e-6
+
+    assert verdicts(tmp_path, edit_evaluation=beyond)["within_eps"].status == FAIL
+
+
+def test_a_changed_classifier_fails(tmp_path):
+    def changed(record):
+        record["unchanged"] = (record["after_task"], record["task"]) != (1, 0)
+
+    assert verdicts(tmp_path, edit_evaluation=changed)["unchanged"].status == FAIL
+
+
+def lift(amount, *names):
+    """Margins of these attacks lifted, as if they were weaker."""
+    return lambda name, i, j, margin: margin + amount if any(part in name for part in names) else margin
+
+
+def test_robust_above_clean_fails(tmp_path):
+    found = verdicts(tmp_path, quality=0.8, edit_margin=lift(3, "pgd"))
+    assert found["robust_below_clean"].status == FAIL
+    assert found["pgd_below_baselines"].status == FAIL
+
+
+def test_pgd_weaker_than_fgsm_fails(tmp_path):
+    assert verdicts(tmp_path, edit_margin=lift(0.8, "pgd"))["pgd_below_baselines"].status == FAIL
+
+
+def test_one_weak_step_size_is_no_failure(tmp_path):
+    weak = pgd(10, power=0.1)
+    weak = type(weak)(weak.name + " b", weak.kind, 0.1, weak.eps, weak.steps, "1/5")
+    assert verdicts(tmp_path, final=[noise(), fgsm(), weak])["pgd_below_baselines"].status == PASS
+
+
+def test_accuracy_that_rises_with_steps_fails(tmp_path):
+    assert verdicts(tmp_path, edit_margin=lift(1, "pgd-40"))["not_rising_with_steps"].status == FAIL
+
+
+def test_accuracy_that_rises_with_eps_fails(tmp_path):
+    found = verdicts(tmp_path, final=[noise(), fgsm(), pgd(10, "2/5", power=0.1)])
+    assert found["not_rising_with_eps"].status == FAIL
+
+
+def test_a_little_noise_is_not_a_failure(tmp_path):
+    def one_sample(name, i, j, margin):
+        if name.startswith("pgd-40") and j == 0:
+            margin = margin.copy()
+            margin[margin.argmin()] = 1
+        return margin
+
+    assert verdicts(tmp_path, edit_margin=one_sample)["not_rising_with_steps"].status == PASS
+
+
+def test_final_far_from_any_warns(tmp_path):
+    def lost(name, i, j, margin):
+        return margin + 1 if name.startswith("pgd") and not name.endswith("any") else margin
+
+    assert verdicts(tmp_path, edit_margin=lost)["final_close_to_any"].status == WARN
+
+
+def test_a_loss_that_does_not_rise_warns(tmp_path):
+    trace = {"loss": [0.5, 0.4], "zero_gradients": [0.0], "non_finite": [0.0]}
+    assert verdicts(tmp_path, trace=trace)["loss_rises"].status == WARN
+
+
+def test_an_attack_that_still_gains_warns(tmp_path):
+    assert verdicts(tmp_path, edit_margin=lift(-1, "pgd-40"))["converged"].status == WARN
+
+
+@pytest.mark.parametrize(("zeros", "status"), [(0.99, FAIL), (0.7, WARN), (0.2, PASS)])
+def test_zero_gradients(tmp_path, zeros, status):
+    trace = {"loss": [0.5, 0.6], "zero_gradients": [zeros] * 10, "non_finite": [0.0] * 10}
+    assert verdicts(tmp_path, trace=trace)["gradients_carry_signal"].status == status
+
+
+def test_zero_gradients_at_chance_hide_nothing(tmp_path):
+    trace = {"loss": [0.5, 0.5], "zero_gradients": [1.0], "non_finite": [0.0]}
+    found = verdicts(tmp_path, quality=-1.0, trace=trace)
+    assert found["gradients_carry_signal"].status == PASS
+
+
+def test_gradients_that_are_not_finite_warn(tmp_path):
+    trace = {"loss": [0.5, 0.6], "zero_gradients": [0.0], "non_finite": [0.01]}
+    assert verdicts(tmp_path, trace=trace)["gradients_carry_signal"].status == WARN
+
+
+@pytest.mark.parametrize(("logged", "status"), [(0.80, PASS), (0.84, PASS), (0.85, FAIL), (0.70, FAIL)])
+def test_logged_validation_must_be_reproduced_within_one_sample(tmp_path, logged, status):
+    # 25 validation samples: one is worth 0.04.
+    assert verdicts(tmp_path, facts=selection(logged))["validation_reproduced"].status == status
+
+
+def test_a_recorded_failure_fails(tmp_path):
+    found = verdicts(
+        tmp_path, failure={"stage": "train", "task": 1, "kind": "RuntimeError", "message": "out of memory"}
+    )
+    assert found["failures"].status == FAIL
+    assert "out of memory" in found["failures"].reason
+
+
+def test_a_missing_cell_is_found(tmp_path):
+    store = write_run(tmp_path, FakeRun())
+    next((store.directory / "predictions").glob("pgd10-*-1-0.parquet")).unlink()
+    (board,) = build_boards(load(tmp_path, None))
+    verdict = next(v for v in board.rows[0].seeds[0].verdicts if v.check == "complete")
+    assert verdict.status == FAIL
+    assert "task 0 after task 1" in verdict.reason
+
+
+def test_checks_are_pluggable(tmp_path):
+    write_run(tmp_path, FakeRun())
+
+    def never(evidence):
+        return Verdict("never", "nothing", "none", "", FAIL, "by principle")
+
+    (board,) = build_boards(load(tmp_path, None), [never])
+    assert board.rows[0].verdict == FAIL
+    assert not board.ranked

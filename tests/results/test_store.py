@@ -1,0 +1,174 @@
+"""Stored runs: whole files or none, unreadable ones named, two processes never on one run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from results import load, schema
+from results.files import StoreError, digest, whole_file, write_json
+from results.store import RunStore
+
+PREDICTION: dict[str, Any] = {
+    "after_task": 0,
+    "task": 0,
+    "sample": 3,
+    "attack": "clean",
+    "label": 1,
+    "predicted": 1,
+    "margin": 0.5,
+    "evaluation_id": "ab" * 32,
+}
+
+
+def identity(seed: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {"schema": schema.VERSION, "method": "madry_at", **changes}
+    return {**row, "label": "AT", "seed": seed, "row": digest(row), "hash": digest({**row, "seed": seed})}
+
+
+def make_run(root: Path, **changes: Any) -> RunStore:
+    about = identity(**changes)
+    store = RunStore(root, about["hash"])
+    store.write_config(about, {})
+    store.write_part("predictions", "part", [PREDICTION])
+    return store
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (run,) = load(tmp_path, None).runs
+    assert (run.label, run.method, run.seed) == ("AT", "madry_at", 0)
+    assert run.predictions.to_dict("records")[0] | {"margin": 0.5} == PREDICTION
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "table.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_truncated_part_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    store.write_part("predictions", "torn", [{**PREDICTION, "sample": 4}])
+    torn = store.directory / "predictions" / "torn.parquet"
+    torn.write_bytes(torn.read_bytes()[:-20])
+    results = load(tmp_path, None)
+    assert list(results.runs[0].predictions["sample"]) == [3]
+    assert [problem.path for problem in results.problems] == [torn]
+    assert torn.exists(), "reading never moves or changes a file"
+
+
+def test_working_on_a_run_sets_torn_parts_aside(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    torn = store.directory / "predictions" / "torn.parquet"
+    torn.write_bytes(b"PAR1")
+    (moved,) = store.set_broken_aside()
+    assert not torn.exists()
+    assert moved.path.read_bytes() == b"PAR1"
+
+
+def test_a_part_of_another_version_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    store = make_run(tmp_path)
+    pq.write_table(pa.table({"task": [1]}), store.directory / "predictions" / "old.parquet")
+    results = load(tmp_path, None)
+    assert len(results.runs[0].predictions) == 1
+    assert "after_task" in str(results.problems[0])
+
+
+def test_a_run_in_another_record_format_is_named_not_read(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    config = json.loads((store.directory / "config.json").read_text())
+    config["identity"]["schema"] = schema.VERSION + 1
+    write_json(store.directory / "config.json", config)
+    results = load(tmp_path, None)
+    assert results.runs == []
+    assert f"format {schema.VERSION + 1}" in str(results.problems[0])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"identity": {}}', "null"])
+def test_a_broken_config_is_named_not_read(tmp_path: Path, content: str) -> None:
+    store = make_run(tmp_path)
+    (store.directory / "config.json").write_text(content)
+    results = load(tmp_path, None)
+    assert results.runs == []
+    assert store.directory.name in str(results.problems[0])
+
+
+def test_a_folder_without_a_config_is_named(tmp_path: Path) -> None:
+    (tmp_path / "something").mkdir()
+    assert "no config.json" in str(load(tmp_path, None).problems[0])
+
+
+def test_a_run_stored_here_and_published_is_one_run(tmp_path: Path) -> None:
+    local = make_run(tmp_path / "runs")
+    published = make_run(tmp_path / "published" / "digits")
+    published.demand("digits", "AT", {"eps": "1/5"})
+    (run,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert run.directory == local.directory
+    assert "digits" in run.protocols
+
+
+def test_published_runs_are_found_and_marked(tmp_path: Path) -> None:
+    make_run(tmp_path / "published" / "digits")
+    make_run(tmp_path / "runs", seed=1)
+    assert sorted((run.seed, run.published) for run in load(tmp_path / "runs", tmp_path / "published").runs) == [
+        (0, True),
+        (1, False),
+    ]
+
+
+def test_a_label_is_a_name_and_not_part_of_the_identity(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    store.demand("digits", "renamed", {})
+    (run,) = load(tmp_path, None).runs
+    assert run.label == "renamed"
+    assert run.hash == store.hash
+
+
+def test_a_run_is_worked_on_by_one_live_process_only(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    with store.working():
+        assert (store.directory / "running").exists()
+        with pytest.raises(StoreError, match=str(os.getpid())), RunStore(tmp_path, store.hash).working():
+            pass
+    assert not (store.directory / "running").exists()
+
+
+def test_the_heartbeat_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    import socket
+
+    store = make_run(tmp_path)
+    gone = {"pid": 2**22 - 3, "host": socket.gethostname()}
+    (store.directory / "running").write_text(json.dumps(gone))
+    with store.working():
+        assert json.loads((store.directory / "running").read_text())["pid"] == os.getpid()
+
+
+def test_a_directory_of_another_run_is_never_written_to(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    other = RunStore(tmp_path, store.hash[:16] + "0" * 48)
+    with pytest.raises(StoreError, match=store.hash):
+        other.write_config(identity(), {})
+
+
+def test_the_newest_version_of_an_attack_is_what_counts(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    old, new = "aa" * 32, "bb" * 32
+    for key, version, predicted in ((old, 1, 0), (new, 2, 1)):
+        store.write_part("predictions", key, [{**PREDICTION, "task": 1, "predicted": predicted, "evaluation_id": key}])
+        row = dict.fromkeys(schema.EVALUATIONS.names)
+        row |= {"after_task": 0, "task": 1, "attack": "clean", "evaluation_id": key, "attack_version": version}
+        store.write_part("evaluations", key, [row])
+    (run,) = load(tmp_path, None).runs
+    assert run.predictions.query("task == 1")["predicted"].tolist() == [1]

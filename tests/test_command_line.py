@@ -1,0 +1,142 @@
+"""The command line as a user meets it: exit codes, one clear line, nothing harmed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import cli
+from tests.benchmark import plugin_methods
+from tests.conftest import REPOSITORY
+from tests.tiny import run_tiny, write_preset
+
+
+def call(*arguments: str) -> int:
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:  # argparse
+        return int(stop.code or 0)
+
+
+def one_line(captured: str) -> str:
+    lines = [line for line in captured.strip().splitlines() if line.startswith(("error:", "run_benchmark.py"))]
+    assert len(lines) == 1, captured
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "digitz"], ["'digitz'", "did you mean 'digits'"]),
+        (["--preset", "digits", "--methods", "madri_at"], ["'madri_at'", "did you mean 'madry_at'"]),
+        (["--preset", "digits", "--methods", "nowhere/mine.py"], ["mine.py", "no such file"]),
+        (["--preset", "digits", "--set", "recipe.epoch=3"], ["recipe.epoch", "'epochs'"]),
+        (["--preset", "digits", "--set", "eps=2"], ["eps = 2"]),
+        (["--preset", "digits", "--set", "scenario.tasks=9"], ["tasks = 9", "5 tasks"]),
+        (["--preset", "digits", "--seeds"], ["--seeds"]),
+        (["--preset", "digits", "--workers", "0"], ["--workers 0"]),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(
+    arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("run", *arguments, "--results", str(tmp_path / "runs")) == 2
+    line = one_line(capsys.readouterr().err)
+    assert all(word in line for word in words), line
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_missing_data_set_says_where_it_was_looked_for_and_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--preset", "cifar100-cpu", "--data-root", str(tmp_path), "--results", str(tmp_path / "runs")]
+    assert call("run", *arguments) == 2
+    line = one_line(capsys.readouterr().err)
+    assert str(tmp_path) in line
+    assert "--download" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert call("run", "--preset", "digits", "--results", str(tmp_path / "runs")) == 2
+    assert str(tmp_path / "runs") in one_line(capsys.readouterr().err)
+
+
+def test_a_results_path_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert call("run", "--preset", "digits", "--results", str(tmp_path / "file")) == 2
+    assert str(tmp_path / "file") in one_line(capsys.readouterr().err)
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert call("run", "--preset", "digits", "--device", "cuda", "--results", str(tmp_path)) == 2
+    assert "--device cpu" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def broken(:\n", ["line 1"]),
+        ("x = 1\n", ["expected one class", "none"]),
+        ("import nothing_of_this_name\n", ["nothing_of_this_name"]),
+        (plugin_methods.HEAD + plugin_methods.HEAD.replace("Mine", "Other"), ["2 (Mine, Other)"]),
+    ],
+)
+def test_a_broken_method_file_is_named_with_its_cause(
+    source: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = plugin_methods.write(tmp_path, source, f"broken_{abs(hash(source))}")
+    assert call("run", "--preset", "digits", "--methods", path, "--results", str(tmp_path / "runs")) == 2
+    line = one_line(capsys.readouterr().err)
+    assert all(word in line for word in [*words, path]), line
+
+
+def test_a_method_file_may_not_take_a_built_in_methods_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.HEAD, "standard")
+    assert call("run", "--preset", "digits", "--methods", path, "--results", str(tmp_path / "runs")) == 2
+    assert "exists already" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("what", ["methods", "attacks", "scenarios", "presets", "runs"])
+def test_list_names_what_there_is(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", what, "--results", str(tmp_path)) == 0
+    expected = {"methods": "madry_at", "attacks": "pgd", "scenarios": "digits", "presets": "cifar100", "runs": "runs"}
+    assert expected[what] in capsys.readouterr().out
+
+
+def test_a_run_with_a_failing_method_ends_with_1_and_the_report_shows_it_as_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.RAISES, "failing")
+    preset, runs = str(write_preset(tmp_path)), str(tmp_path / "runs")
+    assert call("run", "--preset", preset, "--methods", path, "madry_at", "--results", runs) == 1
+    assert call("report", "--results", runs, "--output", str(tmp_path / "out")) == 0
+    board = (tmp_path / "out" / "leaderboard.csv").read_text()
+    assert "failing" in board
+    assert "planted failure" in (tmp_path / "out" / "leaderboard.md").read_text()
+    capsys.readouterr()
+
+
+def test_report_needs_no_torch(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path) == 0
+    script = (
+        "import sys; from pathlib import Path; from results import load; from reports.write import write_report;"
+        f"write_report(load(Path({str(tmp_path / 'runs')!r}), None), Path({str(tmp_path / 'out')!r}));"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
+    assert (tmp_path / "out" / "index.html").exists()
+
+
+def test_a_report_of_nothing_is_a_sensible_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("report", "--results", str(tmp_path / "none"), "--output", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "index.html").exists()
+    assert capsys.readouterr().out.strip()
