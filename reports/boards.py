@@ -14,8 +14,9 @@ from reports.evidence import AttackFacts, Evidence, Protocol, attack_facts
 from reports.measures import Measures, measure
 from reports.metrics import CLEAN, WORST, add_worst
 from reports.outcomes import Outcomes, outcomes_of
+from reports.record_checks import describe_failure
 from reports.statistics import Comparison, Scored, compare_all, ranks
-from reports.verdicts import FAIL, WARN, Check, Verdict, describe_failure, judge, overall
+from reports.verdicts import FAIL, WARN, Check, Verdict, judge, overall
 from results import Results, Run
 
 FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL = "failed", "incomplete", "superseded", "other protocol"

@@ -55,7 +55,7 @@ def _note(row: Row) -> Text:
 
 
 def _table(board: Board, narrow: bool) -> Table:
-    """Narrow terminals get the intervals of the ranking's number only."""
+    """Narrow terminals get intervals where they decide: on the ranking's number and on forgetting."""
     robust = board.robust_matrix
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     table.add_column("#", justify="right", no_wrap=True)
@@ -65,14 +65,15 @@ def _table(board: Board, narrow: bool) -> Table:
     names = ["worst", "clean", *([short_name(robust, board)] if robust else []), "F clean"]
     names += [f"F {short_name(robust, board)}"] if robust else []
     for name in [*names, "train s", "MB"]:
-        table.add_column(name.replace(" ", "\n"), justify="right", vertical="top")
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     tied = _tied(board)
     for row in board.ranked:
         attacks = [f"ACC_lopezpaz2017 {a}" for a in (WORST, CLEAN, *([robust] if robust else []))]
         forgetting = [f"F_chaudhry2018 {a}" for a in (CLEAN, *([robust] if robust else []))]
-        cells = [_number(row, attacks[0], interval=True)]
-        cells += [_number(row, column, interval=not narrow) for column in attacks[1:]]
-        cells += [_number(row, column, interval=True) for column in forgetting]
+        gap = "" if narrow else " "
+        cells = [_with_interval(row, attacks[0], gap)]
+        cells += [percent(row.measures.value(c)) if narrow else _with_interval(row, c, gap) for c in attacks[1:]]
+        cells += [_with_interval(row, column, gap) for column in forgetting]
         rank = f"={row.rank}" if row.rank in tied else str(row.rank)
         verdict = Text(row.verdict, _COLOURS.get(row.verdict, "red"))
         costs = [amount(row.measures.value(name)) for name in ("train_seconds", "stored_mb")]
@@ -85,9 +86,9 @@ def _tied(board: Board) -> set[int | None]:
     return {rank for rank in ranks if ranks.count(rank) > 1}
 
 
-def _number(row: Row, column: str, interval: bool) -> str:
+def _with_interval(row: Row, column: str, gap: str) -> str:
     """`61.2 ±3.1` in points; the longer side of an interval that is not symmetric."""
     value, bounds = row.measures.value(column), row.measures.bounds(column)
-    if not interval or value != value or bounds.low != bounds.low:
+    if value != value or bounds.low != bounds.low:
         return percent(value)
-    return f"{percent(value)} ±{100 * max(value - bounds.low, bounds.high - value):.1f}"
+    return f"{percent(value)}{gap}±{100 * max(value - bounds.low, bounds.high - value):.1f}"

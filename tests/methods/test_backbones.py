@@ -113,13 +113,14 @@ def test_the_same_generator_seed_gives_the_same_weights_and_another_gives_others
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_vgg_is_initialised_as_in_cpg() -> None:
-    network = MultiHead(VGG16BN((3, 32, 32), 0.5), (5,), (0.5,) * 3, (0.5,) * 3)
+@pytest.mark.parametrize("width", [0.25, 1.0])
+def test_vgg_is_initialised_as_in_cpg_with_signals_of_the_same_size_at_every_width(width: float) -> None:
+    network = MultiHead(VGG16BN((3, 32, 32), width), (5,), (0.5,) * 3, (0.5,) * 3)
     initialise(network, torch.Generator().manual_seed(0))
     for layer in network.backbone.layers:
         if isinstance(layer, nn.Conv2d):
             fan_out = layer.out_channels * 9
             assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
         if isinstance(layer, nn.Linear):
-            assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+            assert layer.weight.std().item() == pytest.approx(0.01 / width**0.5, rel=0.05)
             assert torch.all(layer.bias == 0)

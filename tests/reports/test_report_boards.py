@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from synthetic_runs import FakeRun, clean, demand, pgd, write_run
 
 from reports.boards import build_boards
 from results import load
+from tests.reports.synthetic_runs import FakeRun, clean, demand, pgd, write_run
 
 
 def boards(tmp_path, *fakes):

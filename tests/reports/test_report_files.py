@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
-from synthetic_runs import FakeRun, clean, pgd, write_run
 
 from reports import print_report, write_report
 from reports.boards import build_boards
 from reports.leaderboard import short_name
 from results import load
+from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 
 NASTY = "cmat <b>2/255</b> | 5%_x & [bold]$a$[/]"
 
@@ -182,7 +182,7 @@ def test_the_terminal_fits_and_says_what_is_below(report, width):
 
 def test_labels_are_no_markup_in_the_terminal(tmp_path):
     write_run(tmp_path / "runs", FakeRun("cmat", "[red]x[/]"))
-    write_run(tmp_path / "runs", FakeRun("cmat", "[red]y[/]", learned=1))
+    write_run(tmp_path / "runs", FakeRun("cmat", "[red]y[/]", learned=1, settings={"a": 1}))
     console = Console(width=120, file=io.StringIO())
     print_report(write_report(load(tmp_path / "runs", None), tmp_path / "out"), console)
     assert "[red]x[/]" in console.file.getvalue()

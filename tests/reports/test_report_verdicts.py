@@ -1,11 +1,12 @@
 """Every check passes an honest run and flags the defect it is meant for."""
 
+import numpy as np
 import pytest
-from synthetic_runs import FakeRun, clean, fgsm, noise, pgd, write_run
 
 from reports.boards import build_boards
 from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from results import load
+from tests.reports.synthetic_runs import FakeRun, clean, fgsm, noise, pgd, write_run
 
 
 def verdicts(tmp_path, **fields):
@@ -119,6 +120,21 @@ def test_zero_gradients(tmp_path, zeros, status):
     assert verdicts(tmp_path, trace=trace)["gradients_carry_signal"].status == status
 
 
+def collapsed(name, i, j, margin):
+    """Half of the samples right, whatever the attack: a constant answer, from task 1 on."""
+    return np.where(np.arange(len(margin)) % 2 == 0, 1.0, -1.0) if i >= 1 else margin
+
+
+def test_a_network_that_collapsed_warns(tmp_path):
+    verdict = verdicts(tmp_path, edit_margin=collapsed)["learned_something"]
+    assert verdict.status == WARN
+    assert "2 of 3 tasks" in verdict.reason
+
+
+def test_what_was_learned_and_forgotten_was_learned(tmp_path):
+    assert verdicts(tmp_path, forgets=2.0)["learned_something"].status == PASS
+
+
 def test_zero_gradients_at_chance_hide_nothing(tmp_path):
     trace = {"loss": [0.5, 0.5], "zero_gradients": [1.0], "non_finite": [0.0]}
     found = verdicts(tmp_path, quality=-1.0, trace=trace)
@@ -134,6 +150,11 @@ def test_gradients_that_are_not_finite_warn(tmp_path):
 def test_logged_validation_must_be_reproduced_within_one_sample(tmp_path, logged, status):
     # 25 validation samples: one is worth 0.04.
     assert verdicts(tmp_path, facts=selection(logged))["validation_reproduced"].status == status
+
+
+def test_validation_over_all_tasks_together_is_held_to_one_of_their_samples(tmp_path):
+    facts = [{**fact, "task": -1} for fact in selection(0.80, 0.82)]
+    assert verdicts(tmp_path, facts=facts)["validation_reproduced"].status == FAIL
 
 
 def test_a_recorded_failure_fails(tmp_path):
