@@ -25,7 +25,8 @@ DEFAULT_PRESET = "digits"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done; 1 some cells failed; 2 the command or configuration is wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    # A file or a pipe has no width: tables get enough to be read, and lines are not broken.
+    console = Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=True)
     options = parser().parse_args(given)
     command = shlex.join(["python", "run_benchmark.py", *given])
     try:

@@ -346,6 +346,7 @@ def demand(job: Job, store: RunStore, machine: Machine, tasks: int) -> None:
         "final": [attack_name(demand.attack, seed) for demand in preset.final],
         "samples": {attack_name(d.attack, seed): d.samples for d in preset.final if d.samples is not None},
         "tasks": tasks,
+        "all_at_once": "all_tasks" in job.plugin.cls.needs,
         "row_of_preset": job.of_preset,
         "command": machine.command,
     }

@@ -18,6 +18,7 @@ from benchmark.jobs import Machine, make_jobs
 from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
+from results.files import StoreError
 from results.records import DIRECTORY_DIGITS
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task
@@ -51,12 +52,20 @@ def run(options: RunOptions, console: Console) -> int:
     preset = load_preset(options.preset, options.overrides, options.seeds, options.methods)
     rows = preset.choose(options.methods)
     machine = make_machine(options, preset)
-    check_writable(machine.runs)
+    if not options.dry_run:
+        check_writable(machine.runs)
     tasks = load_with_progress(preset, machine, console)
     jobs = make_jobs(preset, rows, tasks, machine.source)
-    if options.force and not options.dry_run:
+    if not options.dry_run:
         for job in jobs:
-            set_run_aside(machine.runs, job.hash, console)
+            directory = machine.runs / job.hash[:DIRECTORY_DIGITS]
+            if options.force and directory.exists():
+                set_aside(directory, "run again by --force", console)
+            elif (directory / "config.json").exists():
+                try:
+                    RunStore(machine.runs, job.hash).read()
+                except StoreError as error:
+                    set_aside(directory, str(error), console)
     planned = plan(jobs, machine, tasks)
     todo = [item for item in planned if not item.complete]
     if options.dry_run:
@@ -129,14 +138,12 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
         return scenario.load(machine.device, report)
 
 
-def set_run_aside(runs: Path, run_hash: str, console: Console) -> None:
-    """`--force`: a run that is there is moved, not deleted."""
-    directory = runs / run_hash[:DIRECTORY_DIGITS]
-    if directory.exists():
-        target = runs / ".set-aside" / f"{directory.name}-{now().replace(':', '')}"
-        target.parent.mkdir(exist_ok=True)
-        directory.rename(target)
-        console.print(f"set aside {target}", highlight=False, markup=False)
+def set_aside(directory: Path, reason: str, console: Console) -> None:
+    """Move a run's directory out of the way, never delete it."""
+    target = directory.parent / ".set-aside" / f"{directory.name}-{now().replace(':', '')}"
+    target.parent.mkdir(exist_ok=True)
+    directory.rename(target)
+    console.print(f"set aside {target}: {reason}", style="yellow", highlight=False, markup=False)
 
 
 def show_plan(

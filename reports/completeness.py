@@ -9,11 +9,14 @@ Missing = tuple[str, int, int]
 
 
 def learns_all_at_once(evidence: Evidence) -> bool:
-    """Whether only the classifiers after the last task were ever evaluated.
+    """Whether the method learns all tasks at once, so that there is nothing to evaluate before the last row.
 
-    A method that learns task after task is evaluated after the first one before it comes to the last, so a filled last
-    row without any earlier one means that there are no earlier ones.
+    Where the record does not say: whether only that row was ever evaluated. A method that learns task after task is
+    evaluated after the first one before it comes to the last, so a filled last row without any earlier one means that
+    there are no earlier ones.
     """
+    if evidence.protocol.all_at_once is not None:
+        return evidence.protocol.all_at_once
     rows = {i for cells in evidence.outcomes.correct.values() for i, _ in cells}
     return evidence.outcomes.tasks > 1 and rows == {evidence.outcomes.last}
 

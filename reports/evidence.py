@@ -58,6 +58,11 @@ class Protocol:
         return None if demanded is None else int(demanded)
 
     @property
+    def all_at_once(self) -> bool | None:
+        """Whether the method learns all tasks at once; None in records that do not say."""
+        return self.stored.get("all_at_once")
+
+    @property
     def demanded_at(self) -> str:
         return str(self.stored.get("demanded_at", ""))
 

@@ -200,7 +200,7 @@ def caption(board: Board) -> str:
     samples = sorted({int(row.measures.value(f"samples {WORST}")) for row in board.ranked})
     counted = f" over {' or '.join(f'{n:,}' for n in samples)} test images" if samples else ""
     return (
-        f"Percent after {board.tasks} tasks, worst at eps {_eps(board)}{counted}; brackets: 95 % interval"
+        f"Percent after {board.tasks} tasks, worst at eps {_eps(board)}{counted}; intervals: 95 %"
         + (f" ({'; '.join(kinds)})" if kinds else "")
         + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
         + "F: forgetting, lower is better."

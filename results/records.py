@@ -36,7 +36,8 @@ def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, lis
     tables, problems = [], []
     for path in paths:
         try:
-            table = pq.read_table(path, partitioning=None)
+            # Half the time of pq.read_table, which looks for data sets; there are thousands of small parts.
+            table = pq.ParquetFile(path).read(use_threads=False)
         except (OSError, pa.ArrowException) as error:
             problems.append(Problem(path, f"not readable as parquet ({str(error).splitlines()[0]})"))
             continue

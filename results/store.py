@@ -95,12 +95,12 @@ class RunStore:
             for path in sorted((self.directory / table).glob("*.parquet")):
                 for problem in read_parts([path], columns)[1]:
                     moved.append(Problem(self._aside(path), problem.reason))
-        for path in self.directory.rglob(f".*{PARTIAL_SUFFIX}"):
-            path.unlink(missing_ok=True)
+        for path in sorted(self.directory.rglob(f".*{PARTIAL_SUFFIX}")):
+            moved.append(Problem(self._aside(path), "half-written when its process was killed"))
         return moved
 
     def _aside(self, path: Path) -> Path:
-        target = self.directory / "set-aside" / f"{time.time_ns()}-{path.parent.name}-{path.name}"
+        target = self.directory / "set-aside" / f"{time.time_ns()}-{path.parent.name}-{path.name.lstrip('.')}"
         target.parent.mkdir(exist_ok=True)
         return path.rename(target)
 

@@ -13,14 +13,19 @@ class Mine(MadryAT):
     version = 1
 """
 
-RAISES = HEAD + """
+RAISES = (
+    HEAD
+    + """
     def learn(self, task, context):
         if task.id == 1:
             raise RuntimeError("planted\\nfailure")
         super().learn(task, context)
 """
+)
 
-DIVERGES = HEAD + """
+DIVERGES = (
+    HEAD
+    + """
     def learn(self, task, context):
         import torch
         with torch.no_grad():
@@ -28,13 +33,19 @@ DIVERGES = HEAD + """
                 parameter.fill_(float("nan"))
         super().learn(task, context)
 """
+)
 
-BAD_CLASSIFIER = HEAD + """
+BAD_CLASSIFIER = (
+    HEAD
+    + """
     def classifier(self, task):
         return super().classifier(task).train()
 """
+)
 
-NEEDS_GOALS = HEAD + """
+NEEDS_GOALS = (
+    HEAD
+    + """
     @classmethod
     def requires(cls, settings):
         return [RunSpec("single_task_at", {}, weights=True)]
@@ -45,8 +56,11 @@ NEEDS_GOALS = HEAD + """
         context.facts.record("reached", context.validate(needed.classifier(task.id), task).robust)
         super().learn(task, context)
 """
+)
 
-STAGES = HEAD + """
+STAGES = (
+    HEAD
+    + """
     def learn(self, task, context):
         from pathlib import Path
         log = Path({log!r})
@@ -67,6 +81,7 @@ STAGES = HEAD + """
         assert context.stage("first", first) == {{"seen": task.id}}
         context.stage("second", second)
 """
+)
 
 
 def write(folder: Path, source: str, name: str = "mine") -> str:

@@ -56,7 +56,9 @@ def restored(folder: Path, name: str) -> tuple[Method, list[Task]]:
     return method, tasks
 
 
-def test_its_classifiers_are_frozen_in_eval_mode_and_give_the_logits_of_their_task_alone(folder: Path, name: str) -> None:
+def test_its_classifiers_are_frozen_in_eval_mode_and_give_the_logits_of_their_task_alone(
+    folder: Path, name: str
+) -> None:
     method, tasks = restored(folder, name)
     for task in tasks:
         check_classifier(method.classifier(task.id), to_float(task.test.images[:2]), len(task.classes))
@@ -97,7 +99,8 @@ def test_it_learns_the_same_twice_and_something_else_from_another_seed(folder: P
     columns = ["after_task", "task", "sample", "attack", "predicted", "margin"]
     order = columns[:4]
     same, other, first = (
-        frame[columns].astype({"attack": str}).sort_values(order, ignore_index=True) for frame in (here[0], here[1], there)
+        frame[columns].astype({"attack": str}).sort_values(order, ignore_index=True)
+        for frame in (here[0], here[1], there)
     )
     assert same.equals(first), "the same seed gives the same predictions, to the bit"
     assert not other.equals(first)
