@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A file or a pipe has no width: tables get enough to be read, and lines are not broken.
     console = Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=True)
     options = parser().parse_args(given)
-    command = shlex.join(["python", "run_benchmark.py", *given])
+    command = shlex.join(["python", "run_benchmark.py", *_without_places(given)])
     try:
         if options.command is None:
             code = run(RunOptions(DEFAULT_PRESET, command=command), console)
@@ -49,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from the last finished stage\n")
         return 130
+
+
+def _without_places(given: Sequence[str]) -> list[str]:
+    """The command as it is recorded: where somebody keeps data and results is theirs, and of no use to others."""
+    places = ("--data-root", "--results", "--output")
+    return ["DIR" if before in places else word for before, word in zip(["", *given], given, strict=False)]
 
 
 def parser() -> argparse.ArgumentParser:

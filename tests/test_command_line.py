@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import cli
+from results import load
 from tests.benchmark import plugin_methods
 from tests.conftest import REPOSITORY
 from tests.tiny import run_tiny, write_preset
@@ -122,6 +123,16 @@ def test_a_run_with_a_failing_method_ends_with_1_and_the_report_shows_it_as_fail
     board = (tmp_path / "out" / "leaderboard.csv").read_text()
     assert "failing" in board
     assert "planted failure" in (tmp_path / "out" / "leaderboard.md").read_text()
+    capsys.readouterr()
+
+
+def test_the_recorded_command_says_what_was_run_but_not_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--preset", str(write_preset(tmp_path)), "--results", str(tmp_path / "runs"), "--seeds", "3"]
+    assert call(*arguments) == 0
+    (run,) = load(tmp_path / "runs", None).runs
+    assert "--results DIR --seeds 3" in run.protocols["tiny"]["command"]
     capsys.readouterr()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from results import Run, load
+from results import Run, load, publishing
 from tests.benchmark import plugin_methods
 from tests.conftest import REPOSITORY
 from tests.tiny import TINY, run_tiny, write_preset
@@ -291,17 +291,30 @@ def test_a_prerequisite_that_no_row_asks_for_is_no_row(tmp_path: Path) -> None:
     assert rows == {"goal_driven_too": True, "single_task_at": False}
 
 
-def test_a_published_run_counts_as_done(tmp_path: Path) -> None:
+def test_a_published_run_says_what_the_run_said_and_counts_as_done(tmp_path: Path) -> None:
     run_tiny(tmp_path)
-    published = tmp_path / "published" / "tiny"
-    published.mkdir(parents=True)
-    moved = only(tmp_path).directory.rename(published / only(tmp_path).directory.name)
-    (moved / "checkpoints").rename(tmp_path / "elsewhere")
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    folders = ["--results", str(tmp_path / "elsewhere"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 0
+    (published,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert table(published).equals(table(only(tmp_path, "elsewhere")))
+    assert not list(published.directory.rglob("*.safetensors"))
+    before = files(tmp_path / "published")
     assert run_tiny(tmp_path) == 0
     assert runs(tmp_path) == []
     more = {**TINY["evaluation"], "final": [{"attack": "fgsm"}]}
     assert run_tiny(tmp_path, evaluation=more) == 0
     assert len(runs(tmp_path)) == 1, "a published run without checkpoints cannot be attacked again, so it is run here"
+    assert files(tmp_path / "published") == before
+
+
+def test_a_failed_run_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.RAISES, "not_to_publish")
+    assert run_tiny(tmp_path, [path]) == 1
+    folders = ["--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 2
+    assert "planted failure" in capsys.readouterr().err
+    assert publishing.main(["tinny", *folders]) == 2
 
 
 def test_two_workers_store_what_one_stores(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Publishing runs: `python -m results.publishing PRESET` copies finished runs of a preset into `results/published/`.
+
+A published run is a tracked record: every table as one part, no checkpoints, no files that were set aside. What it says is what
+the run says, row for row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from results import schema
+from results.files import StoreError, whole_file, write_json
+from results.records import Run, load, read_parts
+
+HERE = Path(__file__).parent
+TABLES = {
+    "predictions": schema.PREDICTIONS,
+    "evaluations": schema.EVALUATIONS,
+    "facts": schema.FACTS,
+    "training": schema.TRAINING,
+}
+
+
+def publish(run: Run, folder: Path) -> Path:
+    """Copy a run into `folder` and return where it stands now; an older copy is replaced, part by part.
+
+    Raises StoreError if a part of the run cannot be read, or if the run failed or is still being worked on.
+    """
+    if run.failures:
+        raise StoreError(f"{run.directory}: the run failed ({run.failures[-1].get('message', '')})")
+    if (run.directory / "running").exists():
+        raise StoreError(f"{run.directory}: the run is still being worked on")
+    target = folder / run.directory.name
+    for table, columns in TABLES.items():
+        rows, problems = read_parts(sorted((run.directory / table).glob("*.parquet")), columns)
+        if problems:
+            raise StoreError(str(problems[0]))
+        with whole_file(target / table / "all.parquet") as temporary:
+            pq.write_table(rows, temporary, compression="zstd", compression_level=19)
+    with whole_file(target / "tasks.parquet") as temporary:
+        temporary.write_bytes((run.directory / "tasks.parquet").read_bytes())
+    # The configuration comes last: a directory without one is no run.
+    write_json(target / "config.json", run.config)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m results.publishing", description="publish the runs of a preset")
+    parser.add_argument("preset", help="a board's name, such as cifar100-cpu")
+    parser.add_argument("--results", type=Path, default=HERE / "runs", metavar="DIR")
+    parser.add_argument("--published", type=Path, default=HERE / "published", metavar="DIR")
+    options = parser.parse_args(arguments)
+    runs = [run for run in load(options.results, None).runs if options.preset in run.protocols]
+    try:
+        if not runs:
+            raise StoreError(f"no run of preset {options.preset} in {options.results}")
+        for run in runs:
+            print(f"{run.label} seed {run.seed}: {publish(run, options.published / options.preset)}")
+    except StoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
