@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=True)
     options = parser().parse_args(given)
     command = shlex.join(["python", "run_benchmark.py", *_without_places(given)])
+    if threading.current_thread() is threading.main_thread():
+        # A scheduler's `terminate` is Ctrl-C from somebody else: workers end, files are whole, the same command goes on.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if options.command is None:
             code = run(RunOptions(DEFAULT_PRESET, command=command), console)
@@ -45,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (ConfigError, DataError, StoreError, MethodError) as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from the last finished stage\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from methods.base import JSON, Method, MethodError, Prerequisite, RunSpec, State
 from methods.recipe import Recipe
 from methods.training import Epoch, Fit, Selected, Validation, train
 from results.checkpoints import Checkpoint, Checkpoints
+from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import LearnTask, Stream
 
@@ -32,13 +34,14 @@ class Spent:
 
     seconds: float = 0.0
     image_gradients: int = 0
+    peak_memory_mb: float = 0.0
 
     def to_json(self) -> dict[str, float]:
-        return {"seconds": self.seconds, "image_gradients": self.image_gradients}
+        return asdict(self)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Spent:
-        return Spent(values["seconds"], values["image_gradients"])
+        return Spent(**values)
 
 
 @dataclass
@@ -119,7 +122,8 @@ class RunContext:
         self._fact("method", name, value, self._turn if task is None else task, text)
 
     def _fact(self, phase: str, name: str, value: float | None, task: int, text: str | None = None) -> None:
-        number = None if value is None else float(value)
+        # JSON knows no NaN: a number that is none is stored as missing.
+        number = None if value is None or not math.isfinite(value) else float(value)
         self.logs.facts.append({"task": task, "phase": phase, "name": name, "value": number, "text": text})
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
@@ -128,12 +132,16 @@ class RunContext:
         self._stages.append(name)
         key = f"task-{self._turn:03d}.stage-{len(self._stages):03d}-{name}"
         if key in self._checkpoints:
-            stored = self._checkpoints.load(key)
-            self._method.load_state(State(stored.tensors, stored.values["method"]))
-            self.spent = Spent.from_json(stored.values["spent"])
-            self.logs = Logs(**stored.values["logs"])
-            self._began = time.perf_counter()
-            return stored.result
+            try:
+                stored = self._checkpoints.load(key, self.device)
+            except StoreError as error:
+                self._store.set_checkpoint_aside(key, str(error))
+            else:
+                self._method.load_state(State(stored.tensors, stored.values["method"]))
+                self.spent = Spent.from_json(stored.values["spent"])
+                self.logs = Logs(**stored.values["logs"])
+                self._began = time.perf_counter()
+                return stored.result
         result = work()
         self._count_time()
         state = self._method.state()
@@ -142,6 +150,7 @@ class RunContext:
         return result
 
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
+        self.spent.image_gradients += len(task.validation) * self.recipe.selection.steps
         return validate(classifier, task, self.recipe, self.exact_eps)
 
     def train(

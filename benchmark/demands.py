@@ -74,6 +74,8 @@ def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str)
         )
         if not has_default:
             fields["threat_model"] = ThreatModel(own_eps, fields.pop("norm", "linf"))
+        elif own_eps != eps or "norm" in fields:
+            raise ConfigError(f"{where}: this attack has a threat model of its own; leave eps and norm out")
         return cls(**fields)
     except (AttackError, ThreatModelError) as error:
         raise ConfigError(f"{where}: {error}") from None

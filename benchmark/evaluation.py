@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from attacks.base import AttackError, AttackResult, Outcome
 from attacks.planning import SharedRun, combine_results
 from attacks.starts import Starts
 from benchmark.identity import classifier_fingerprint
+from results.checkpoints import tensor_hash
 from scenarios.augmentation import to_float
 from scenarios.base import ImageSet
 
@@ -63,7 +66,7 @@ def measure(classifier: nn.Module, test: ImageSet, run: SharedRun, *, seed: int,
     before = _state(classifier)
     began = time.perf_counter()
     results: list[AttackResult] = []
-    with _deterministic():
+    with repeatable(), _full_precision():
         for index in torch.arange(len(test), device=test.labels.device).split(batch_size):
             start = Starts(seed, key, test.samples[index])
             images = to_float(test.images[index])
@@ -85,8 +88,12 @@ def measure(classifier: nn.Module, test: ImageSet, run: SharedRun, *, seed: int,
     )
 
 
-def _state(classifier: nn.Module) -> tuple[str, bytes]:
-    return classifier_fingerprint(classifier), torch.get_rng_state().numpy().tobytes()
+def _state(classifier: nn.Module) -> tuple[object, ...]:
+    """What an evaluation must leave as it was: the classifier, its gradients, and the global random states."""
+    gradients = {name: p.grad is not None and tensor_hash(p.grad) for name, p in classifier.named_parameters()}
+    on_gpu = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
+    random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, repr(np.random.get_state()), random.getstate())
+    return classifier_fingerprint(classifier), gradients, random_states
 
 
 def _on_cpu(result: AttackResult) -> AttackResult:
@@ -99,15 +106,27 @@ def _on_cpu(result: AttackResult) -> AttackResult:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
-    """Deterministic kernels, no autotuning and no TF32 while attacks run; what was set before comes back afterwards."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+def repeatable() -> Iterator[None]:
+    """Deterministic kernels and no autotuning: learning and attacking again gives the same bits on the same device."""
+    cudnn = torch.backends.cudnn
+    before = (cudnn.deterministic, cudnn.benchmark)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32 while attacks run; what was set before comes back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.allow_tf32, matmul.allow_tf32)
+    cudnn.allow_tf32, matmul.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def subset(test: ImageSet, samples: Sequence[int]) -> ImageSet:

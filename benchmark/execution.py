@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -19,31 +19,38 @@ from torch import nn
 
 from benchmark.cells import Stored, Work, missing, shared_work
 from benchmark.context import RunContext, Spent
-from benchmark.evaluation import check_classifier, measure, subset
+from benchmark.demands import Demand
+from benchmark.evaluation import check_classifier, measure, repeatable, subset
 from benchmark.events import Event, Listener
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
 from benchmark.recording import Recorder
+from benchmark.validation import validate
 from methods.base import Method, MethodError, Prerequisite, State
 from methods.training import Diverged
 from results.checkpoints import Checkpoint, Checkpoints, stored_bytes
 from results.files import StoreError
 from results.records import DIRECTORY_DIGITS, Run, read_run
-from results.store import RunStore, now
+from results.store import RunStore, demand_of_published, now
 from scenarios.augmentation import to_float
 from scenarios.base import Stream, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. failures: one line each; empty if everything demanded is stored."""
+    """How a job ended. failures: one line each, empty if everything demanded is stored; learned: whether all tasks were."""
 
     job: str
     failures: tuple[str, ...] = ()
+    learned: bool = True
 
 
 def task_key(turn: int) -> str:
     return f"task-{turn:03d}"
+
+
+COSTS = "cost"
+"""The part of `facts` that holds what a run cost; a run without it is not finished."""
 
 
 def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> Outcome:
@@ -55,13 +62,17 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
     torch.set_num_threads(machine.threads)
     with store.working():
         execution = Execution(job, machine, tasks, store, listen)
+        if execution.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(execution.device)
         try:
             execution.prepare()
-            execution.run()
+            with repeatable():
+                execution.run()
         except (StoreError, KeyboardInterrupt):
             raise
         except Exception as error:
             execution.fail("learn", error)
+            return Outcome(job.hash, tuple(execution.failures), learned=False)
         if not execution.failures:
             store.clear_failures()
         return Outcome(job.hash, tuple(execution.failures))
@@ -90,7 +101,7 @@ class Execution:
         for problem in self.store.set_broken_aside():
             self.note(f"set aside {problem}")
         self.store.write_config(self.job.identity, provenance(self.machine))
-        demand(self.job, self.store, self.machine, len(self.tasks))
+        demand(self.job, self.machine, len(self.tasks))
         self.store.write_tasks(
             {
                 "task": task.id,
@@ -130,22 +141,40 @@ class Execution:
     def run(self) -> None:
         stored = Stored(self.store.read())
         self.method.begin(stream_of(self.job, self.machine), self.context)
+        there = [turn for turn in self.turns if self._state_key(turn) is not None]
         for turn in self.turns:
-            work = shared_work(missing(self.job.preset, self.tasks, stored, turn, self.all_at_once))
-            have = self._has_state_after(turn)
-            needed_by_next = turn != self.turns[-1] and not self._has_state_after(self._next(turn))
-            if not have:
+            work = self._work(stored, turn)
+            if there and turn <= there[-1]:
+                if not work and turn != there[-1]:
+                    continue
+                if self._state_key(turn) is None:
+                    self._learn_again(turn)
+                    work = self._work(Stored(self.store.read()), turn)
+                else:
+                    self.restore(turn)
+            else:
                 self.learn(turn)
-            elif work or needed_by_next or turn == self.turns[-1]:
-                self.restore(turn)
+                work = self._work(Stored(self.store.read()), turn)
             self.listen(self._event("task", turn))
             for item in work:
                 self.evaluate(item)
             self._forget_old_checkpoints(turn)
         self.write_costs()
 
-    def _next(self, turn: int) -> int:
-        return self.turns[self.turns.index(turn) + 1]
+    def _work(self, stored: Stored, turn: int) -> list[Work]:
+        return shared_work(missing(self.job.preset, self.tasks, stored, turn, self.all_at_once))
+
+    def _learn_again(self, turn: int) -> None:
+        """Learn a turn whose checkpoint is not there though a later one is, because cells after it are demanded."""
+        before = self.turns[: self.turns.index(turn)]
+        if before and self._state_key(before[-1]) is None:
+            raise MethodError(
+                f"cells after task {turn} are demanded and its checkpoint was not kept (keep: {self.job.preset.file.keep}); "
+                "run again with --force"
+            )
+        if before:
+            self.restore(before[-1])
+        self.learn(turn)
 
     def _state_key(self, turn: int) -> str | None:
         """The checkpoint that gives the classifiers as they were after `turn`: its own, or for a method that claims not to
@@ -157,13 +186,7 @@ class Execution:
             return later[-1] if later else None
         return None
 
-    def _has_state_after(self, turn: int) -> bool:
-        return self._state_key(turn) is not None
-
     def learn(self, turn: int) -> None:
-        # Whatever the method holds must be the state before this turn, or nothing.
-        if self.at_turn is None and turn != self.turns[0]:
-            raise MethodError(f"the checkpoint before task {turn} is not there: run again with --force")
         context, tasks = self.context, [task.to_learn() for task in self.tasks]
         if self.all_at_once:
             context.begin_turn(-1, len(tasks), "all tasks")
@@ -175,18 +198,24 @@ class Execution:
         self._recheck_validation(turn)
         state = self.method.state()
         fingerprints = {str(task): classifier_fingerprint(self.method.classifier(task)) for task in range(turn + 1)}
+        for problem in self.store.set_stale_aside(turn, fingerprints):
+            self.note(f"set aside {problem}")
+        context.spent.peak_memory_mb = peak_memory_mb(self.device)
         values = {"method": state.values, "spent": context.spent.to_json(), "classifiers": fingerprints}
         self.store.write_part("facts", task_key(turn), context.logs.facts)
         self.store.write_part("training", task_key(turn), context.logs.training)
         self.checkpoints.save(task_key(turn), Checkpoint(state.tensors, values))
-        self.checkpoints.forget([name for name in self.checkpoints.names() if name.startswith(f"{task_key(turn)}.")])
+        self.checkpoints.forget([name for name in self.checkpoints.names() if ".stage-" in name])
         self.at_turn = turn
 
     def _recheck_validation(self, turn: int) -> None:
         """Validation accuracy through `classifier(t)`, recomputed by the harness, beside what the method logged."""
         context = self.context
         learned = range(turn + 1) if self.all_at_once else [turn]
-        found = {task: context.validate(self.method.classifier(task), self.tasks[task].to_learn()) for task in learned}
+        recipe, eps = self.job.recipe, self.job.preset.eps
+        found = {
+            task: validate(self.method.classifier(task), self.tasks[task].to_learn(), recipe, eps) for task in learned
+        }
         for task, validation in found.items():
             context._fact("harness", "validation_clean", validation.clean, task)
             context._fact("harness", "validation_robust", validation.robust, task)
@@ -249,8 +278,6 @@ class Execution:
 
     def write_costs(self) -> None:
         """What learning took and what a deployment must store, measured by the harness, never self-reported."""
-        if self.at_turn is None:
-            return
         tensors = self.method.state().tensors
         spent = self.context.spent
         needed = [cost for job in self.job.needs.values() if (cost := self._cost_of(job.hash)) is not None]
@@ -260,10 +287,10 @@ class Execution:
             "prerequisite_seconds": sum(needed),
             "stored_mb": stored_bytes(tensors) / 1e6,
             "parameters": sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point()),
-            "peak_memory_mb": peak_memory_mb(self.device),
+            "peak_memory_mb": spent.peak_memory_mb,
         }
         rows = [{"task": -1, "phase": "cost", "name": name, "value": float(value)} for name, value in values.items()]
-        self.store.write_part("facts", "cost", rows)
+        self.store.write_part("facts", COSTS, rows)
 
     def _cost_of(self, run_hash: str) -> float | None:
         run = find_run(run_hash, self.machine)
@@ -319,38 +346,51 @@ def stream_of(job: Job, machine: Machine) -> Stream:
 
 def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
     """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
-    stored = checkpoints.load(name)
-    return State({key: tensor.to(device) for key, tensor in stored.tensors.items()}, stored.values["method"])
+    stored = checkpoints.load(name, device)
+    return State(stored.tensors, stored.values["method"])
 
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:
-    """The stored run with this hash: a local one, else a published one."""
+    """The stored run with this hash: the local one, or a published one that holds more."""
     name = run_hash[:DIRECTORY_DIGITS]
-    places = [machine.runs / name, *sorted(machine.published.glob(f"*/{name}"))]
-    for directory in places:
+    local = machine.runs / name
+    found = []
+    for directory in [local, *sorted(machine.published.glob(f"*/{name}"))]:
         if (directory / "config.json").exists():
-            run = read_run(directory, published=directory != places[0])
+            run = read_run(directory, published=directory != local)
             if run.hash == run_hash:
-                return run
-    return None
+                found.append(run)
+    return max(found, key=lambda run: run.measured_cells, default=None)
 
 
-def demand(job: Job, store: RunStore, machine: Machine, tasks: int) -> None:
-    """Note in the run what the preset demands of it: what reports and later resumptions measure it against."""
+def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -> None:
+    """Note with the run what the preset demands of it: what reports and later resumptions measure it against.
+
+    Published records are tracked files that a run does not change: what is demanded of them stands beside the local runs.
+    """
     preset = job.preset
     seed = preset.file.evaluation.seed
+
+    def samples(demands: Sequence[Demand]) -> dict[str, int]:
+        return {attack_name(d.attack, seed): d.samples for d in demands if d.samples is not None}
+
     protocol = {
+        "label": job.label if job.of_preset else job.plugin.name,
         "eps": str(preset.eps),
         "ranking_eps": str(preset.eps),
         "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
+        "matrix_samples": samples(preset.matrix),
         "final": [attack_name(demand.attack, seed) for demand in preset.final],
-        "samples": {attack_name(d.attack, seed): d.samples for d in preset.final if d.samples is not None},
+        "samples": samples(preset.final),
         "tasks": tasks,
         "all_at_once": "all_tasks" in job.plugin.cls.needs,
         "row_of_preset": job.of_preset,
         "command": machine.command,
     }
-    store.demand(preset.name, job.label if job.of_preset else None, protocol)
+    if published:
+        demand_of_published(machine.runs, job.hash, preset.name, protocol)
+    else:
+        RunStore(machine.runs, job.hash).demand(preset.name, protocol)
 
 
 def provenance(machine: Machine) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from attacks.base import Attack
+from attacks.pgd import PGD
+from attacks.threat_model import parse_fraction
+from benchmark import validation
 from benchmark.plugins import Plugin
 from benchmark.presets import Preset
 from methods import backbones, training
@@ -17,6 +21,7 @@ from methods.recipe import Recipe
 from results import schema
 from results.checkpoints import tensor_hash
 from results.files import digest
+from scenarios import augmentation
 from scenarios.base import SPLIT_SEED, VALIDATION_FRACTION, Stream
 
 
@@ -41,7 +46,7 @@ def run_identity(
         "scenario": {
             "name": plugin.name,
             "version": plugin.cls.version,
-            "settings": preset.scenario_settings.model_dump(mode="json"),
+            "settings": plugin.cls.identity_settings(preset.scenario_settings),
             "file": plugin.sha256,
             "fingerprint": data_fingerprint,
             "tasks": list(stream.names),
@@ -50,11 +55,17 @@ def run_identity(
         "method": method.name,
         "method_version": method.cls.version,
         "method_file": method.sha256,
-        "parts": {"training": training.VERSION, "backbone": backbones.VERSION},
+        "parts": {
+            "training": training.VERSION,
+            "backbone": backbones.VERSION,
+            "attack": PGD.version,
+            "augmentation": augmentation.VERSION,
+            "validation": validation.VERSION,
+        },
         "settings": settings.model_dump(mode="json"),
         "eps": str(preset.eps),
         "backbone": preset.file.backbone.model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": _exact(recipe.model_dump(mode="json"), preset.eps),
         "prerequisites": sorted(prerequisites),
     }
     return {
@@ -66,14 +77,41 @@ def run_identity(
     }
 
 
+def _exact(recipe: dict[str, Any], eps: Fraction) -> dict[str, Any]:
+    """The recipe with step sizes as exact numbers: `eps/4` and the number it stands for are one recipe."""
+    for part in ("attack", "selection"):
+        recipe[part] = {**recipe[part], "step_size": str(parse_fraction(recipe[part]["step_size"], eps))}
+    return recipe
+
+
 def classifier_fingerprint(classifier: nn.Module) -> str:
-    """SHA-256 over the structure, the modes and every parameter and buffer of a classifier."""
+    """SHA-256 over the structure, the modes and everything that decides what a classifier answers.
+
+    That is every parameter and buffer, and what a state dict leaves out: non-persistent buffers, and plain tensors and
+    numbers that modules hold as attributes.
+    """
     state = hashlib.sha256(repr(classifier).encode())
     for name, module in classifier.named_modules():
         state.update(f"{name} {module.training}\n".encode())
-    for name, tensor in classifier.state_dict(keep_vars=True).items():
+    stored = classifier.state_dict(keep_vars=True)
+    for name, tensor in stored.items():
         state.update(f"{name} {tensor.requires_grad} {tensor_hash(tensor)}\n".encode())
+    for name, buffer in classifier.named_buffers(remove_duplicate=False):
+        if name not in stored:
+            state.update(f"{name} not stored {tensor_hash(buffer)}\n".encode())
+    for name, module in classifier.named_modules():
+        for key, value in sorted(_attributes(module).items()):
+            what = tensor_hash(value) if isinstance(value, Tensor) else repr(value)
+            state.update(f"{name} {key} {what}\n".encode())
     return state.hexdigest()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Plain tensors and numbers of a module of somebody's own; torch's layers print theirs, our backbones have none that
+    change what they compute."""
+    own = not type(module).__module__.startswith(("torch.", "methods.backbones"))
+    kinds = (Tensor, int, float, str) if own else (Tensor,)
+    return {key: value for key, value in vars(module).items() if isinstance(value, kinds) and key != "training"}
 
 
 def measurement(attack: Attack, test_fingerprint: str, seed: int, precision: str) -> Mapping[str, Any]:

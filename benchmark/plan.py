@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from attacks.ascent import ascend
 from attacks.base import Attack
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
-from benchmark.execution import find_run, task_key
+from benchmark.execution import COSTS, find_run, task_key
 from benchmark.jobs import Job, Machine
 from methods.backbones import MultiHead
 from methods.recipe import Recipe
@@ -38,10 +38,11 @@ class Planned:
     evaluation_passes: float
     run: Run | None
     published: bool = False
+    costs_missing: bool = False
 
     @property
     def complete(self) -> bool:
-        return not self.turns and not self.work
+        return not self.turns and not self.work and not self.costs_missing
 
     @property
     def passes(self) -> float:
@@ -56,7 +57,10 @@ class Planned:
         return "go on" if self.run is not None else "train"
 
 
-def plan(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
+def plan(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task], *, use_published: bool = True) -> list[Planned]:
+    """What each job still lacks. use_published: whether tracked records count as done."""
+    if not use_published:
+        machine = replace(machine, published=machine.runs / ".nowhere")
     return [_plan_job(job, machine, tasks) for job in jobs]
 
 
@@ -67,13 +71,15 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     # A failed or published run without checkpoints can still be complete: only what is demanded counts.
     lacking = _lacking(job, run, tasks, turns, all_at_once)
     if run is not None and run.published and (lacking or job.weights):
-        run, lacking = None, _lacking(job, None, tasks, turns, all_at_once)
+        run = find_run(job.hash, replace(machine, published=machine.runs / ".nowhere"))
+        lacking = _lacking(job, run, tasks, turns, all_at_once)
     local = RunStore(machine.runs, job.hash)
     there = (
         set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
     )
     latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
     to_learn = [turn for turn in turns if turn > latest] if lacking or (job.weights and latest < turns[-1]) else []
+    finished = latest == turns[-1]
     work = shared_work(lacking)
     sizes = [(len(task.train), len(task.validation)) for task in tasks]
     learned = sizes if all_at_once and to_learn else [sizes[turn] for turn in to_learn]
@@ -83,7 +89,8 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         turns=len(to_learn),
         work=tuple(work),
         learning_passes=sum(_learning_passes(job.recipe, train, held_out, per_image) for train, held_out in learned),
-        evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in work),
+        evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in _paid(job, work)),
+        costs_missing=finished and not (local.directory / "facts" / f"{COSTS}.parquet").exists(),
         run=run,
         published=run is not None and run.published,
     )
@@ -97,6 +104,13 @@ def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[i
 def _learning_passes(recipe: Recipe, train: int, held_out: int, per_image: float) -> float:
     validations = -(-recipe.epochs // recipe.selection.every)
     return recipe.epochs * train * per_image + validations * held_out * (2 * recipe.selection.steps + 1)
+
+
+def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
+    """The work that is really run: old classifiers of a method that does not forget are attacked once."""
+    if "unforgetting" not in job.plugin.cls.claims:
+        return list(work)
+    return list({(item.task, item.run, item.samples): item for item in reversed(work)}.values())
 
 
 def passes_of(attack: Attack) -> float:

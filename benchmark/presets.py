@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -110,8 +111,9 @@ class Preset:
     def scenario(self, source: SourceOptions) -> Scenario:
         scenario = self.scenario_plugin.cls(self.scenario_settings, source)
         try:
-            scenario.chosen()
-        except DataError as error:
+            with torch.device("meta"):
+                self.file.backbone.build(scenario.stream().image_shape)
+        except (DataError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario
 
@@ -177,6 +179,9 @@ def load_preset(
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     for method in methods or ():
         _add_row(raw, method)
+    keys = [override.partition("=")[0] for override in overrides]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise ConfigError(f"--set: {sorted(repeated)[0]} is set twice; give it one value")
     for override in overrides:
         _override(raw, override)
     if seeds is not None:
@@ -221,11 +226,13 @@ def _override(raw: dict[str, Any], text: str) -> None:
 
 def _override_method(raw: dict[str, Any], parts: list[str], value: Any, text: str) -> None:
     """`methods.LABEL.key=value` sets a setting of that row; `methods.LABEL.recipe.key=value` its recipe."""
-    if len(parts) < 2:
+    if len(parts) < 2 or parts[1:] == ["recipe"]:
         raise ConfigError(f"--set {text!r}: expected methods.LABEL.setting=value")
-    entries = [entry for entry in raw.get("methods", []) if isinstance(entry, dict)]
-    chosen = [entry for entry in entries if entry.get("label") == parts[0]] or [
-        entry for entry in entries if parts[0] in _names(entry)
+    rows = raw.get("methods")
+    entries = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
+    # As in --methods: a label names one row; a method's name all rows of it that have other labels too.
+    chosen = [entry for entry in entries if (entry.get("label") or entry.get("method")) == parts[0]] or [
+        entry for entry in entries if entry.get("method") == parts[0]
     ]
     if not chosen:
         names = {name for entry in entries for name in _names(entry)}
@@ -235,6 +242,8 @@ def _override_method(raw: dict[str, Any], parts: list[str], value: Any, text: st
         path = parts[2:] if parts[1] == "recipe" else parts[1:]
         for part in path[:-1]:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {text!r}: {part} holds no keys in this preset")
         place[path[-1]] = value
 
 

@@ -19,7 +19,6 @@ from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
 from results.files import StoreError
-from results.records import DIRECTORY_DIGITS
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task
 
@@ -58,23 +57,23 @@ def run(options: RunOptions, console: Console) -> int:
     jobs = make_jobs(preset, rows, tasks, machine.source)
     if not options.dry_run:
         for job in jobs:
-            directory = machine.runs / job.hash[:DIRECTORY_DIGITS]
-            if options.force and directory.exists():
-                set_aside(directory, "run again by --force", console)
-            elif (directory / "config.json").exists():
+            store = RunStore(machine.runs, job.hash)
+            if options.force and store.directory.exists():
+                set_aside(store, "run again by --force", console)
+            elif store.exists():
                 try:
-                    RunStore(machine.runs, job.hash).read()
+                    store.read()
                 except StoreError as error:
-                    set_aside(directory, str(error), console)
-    planned = plan(jobs, machine, tasks)
+                    set_aside(store, str(error), console)
+    planned = plan(jobs, machine, tasks, use_published=not options.force)
     todo = [item for item in planned if not item.complete]
     if options.dry_run:
         show_plan(planned, preset, machine, tasks, console)
         return 0
     for item in planned:
-        # Complete local runs are demanded too: the preset may know them by another label, or for the first time.
-        if item.complete and not item.published:
-            demand(item.job, RunStore(machine.runs, item.job.hash), machine, len(tasks))
+        # Complete runs are demanded too: the preset may know them by another label, or for the first time.
+        if item.complete:
+            demand(item.job, machine, len(tasks), published=item.published)
     if not todo:
         rows_text = f"all {len(planned)} runs of preset {preset.name} are complete"
         console.print(f"Nothing to do: {rows_text} in {machine.runs}", highlight=False, markup=False)
@@ -138,11 +137,10 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
         return scenario.load(machine.device, report)
 
 
-def set_aside(directory: Path, reason: str, console: Console) -> None:
-    """Move a run's directory out of the way, never delete it."""
-    target = directory.parent / ".set-aside" / f"{directory.name}-{now().replace(':', '')}"
-    target.parent.mkdir(exist_ok=True)
-    directory.rename(target)
+def set_aside(store: RunStore, reason: str, console: Console) -> None:
+    """Move a run's directory out of the way, never delete it. Raises StoreError if a process is working on it."""
+    target = store.directory.parent / ".set-aside" / f"{store.directory.name}-{now().replace(':', '')}"
+    store.move_away(target)
     console.print(f"set aside {target}: {reason}", style="yellow", highlight=False, markup=False)
 
 

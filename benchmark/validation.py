@@ -16,6 +16,9 @@ from methods.training import Validation
 from scenarios.augmentation import to_float
 from scenarios.base import LearnTask
 
+VERSION = 1
+"""Part of every run's identity: raised whenever the same classifier would get another validation accuracy."""
+
 SEED = 20_000
 """Apart from every evaluation seed a person would choose, so that selection never sees the starts of an evaluation."""
 
@@ -28,7 +31,7 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     attack = PGD(threat_model=ThreatModel(eps), steps=recipe.selection.steps, step_size=step_size)
     part = task.validation
     images = to_float(part.images)
-    training = classifier.training
+    modes = [(module, module.training) for module in classifier.modules()]
     classifier.eval()
     results, clean = [], []
     for index in torch.arange(len(part), device=part.labels.device).split(BATCH):
@@ -36,7 +39,8 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
             clean.append(classifier(images[index]).argmax(1) == part.labels[index])
         start = Starts(SEED, f"validation {task.name}", part.samples[index])
         results.append(attack.run(classifier, images[index], part.labels[index], start))
-    classifier.train(training)
+    for module, training in modes:
+        module.training = training
     clean_correct = torch.cat(clean)
     # An any-iterate outcome is wrong wherever the clean one is: the unchanged image lies in the ball too.
     robust = (combine_results(results).any[attack.steps].predicted == part.labels) & clean_correct

@@ -6,9 +6,10 @@ import math
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from attacks.threat_model import ThreatModelError, parse_fraction
+from scenarios.augmentation import by_name
 
 
 def _step_size(value: Any) -> str:
@@ -22,11 +23,16 @@ def _step_size(value: Any) -> str:
     return str(value)
 
 
+def _augmentation(name: str) -> str:
+    by_name(name)
+    return name
+
+
 StepSize = Annotated[str, BeforeValidator(_step_size), PlainSerializer(str)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingAttack(Strict):
@@ -59,7 +65,7 @@ class Recipe(Strict):
     schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[float, ...] = Field((0.5, 0.8), description="shares of the epochs after which the rate is cut")
     gamma: float = Field(0.1, gt=0, le=1)
-    augmentation: str = "none"
+    augmentation: Annotated[str, AfterValidator(_augmentation)] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     attack: TrainingAttack = TrainingAttack()
     selection: Selection = Selection()

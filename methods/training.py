@@ -21,7 +21,7 @@ from attacks.ascent import ascend
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.recipe import Recipe
 from scenarios.augmentation import by_name
-from scenarios.base import ImageSet, LearnTask
+from scenarios.base import LearnTask
 
 VERSION = 1
 
@@ -81,10 +81,12 @@ class InnerAttack:
         if start is None:
             noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
             start = torch.clamp(images + noise * float(self.threat_model.eps), lower, upper)
-        training = self.network.training
+        # Each module gets its own mode back: a method may hold some of them, such as frozen batch norm, in eval mode.
+        modes = [(module, module.training) for module in self.network.modules()]
         self.network.train(self.bn_mode == "train")
         adversarial = ascend(loss, start, lower, upper, self.step_size, self.steps)
-        self.network.train(training)
+        for module, training in modes:
+            module.training = training
         return adversarial
 
 
@@ -274,8 +276,3 @@ def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.opti
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
-
-
-def image_gradients_of_validation(validation: ImageSet, recipe: Recipe) -> int:
-    """Image gradients that one validation costs."""
-    return len(validation) * recipe.selection.steps

@@ -14,7 +14,7 @@ from reports.evidence import AttackFacts, Evidence, Protocol, attack_facts
 from reports.measures import Measures, measure
 from reports.metrics import CLEAN, WORST, add_worst
 from reports.outcomes import Outcomes, outcomes_of
-from reports.record_checks import describe_failure
+from reports.record_checks import describe_failure, standing_failures
 from reports.statistics import Comparison, Scored, compare_all, ranks
 from reports.verdicts import FAIL, WARN, Check, Verdict, judge, overall
 from results import Results, Run
@@ -145,7 +145,7 @@ def _with_worst(evidence: Evidence) -> Outcomes:
 def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
     grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
     for evidence in evidences:
-        grouped[evidence.run.label, evidence.run.row].append(Seed(evidence, judge(evidence, checks)))
+        grouped[evidence.label, evidence.run.row].append(Seed(evidence, judge(evidence, checks)))
     rows = [_row(label, identity, seeds) for (label, identity), seeds in sorted(grouped.items())]
     _set_superseded_aside(rows)
     _set_other_protocols_aside(rows)
@@ -166,8 +166,9 @@ def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
         return f"seed {seed.run.seed}: " if len(seeds) > 1 else ""
 
     for seed in seeds:
-        if seed.run.failures:
-            row.verdict, row.reason = FAILED, f"failed: {name(seed)}{describe_failure(seed.run.failures[-1])}"
+        failed = standing_failures(seed.evidence)
+        if failed:
+            row.verdict, row.reason = FAILED, f"failed: {name(seed)}{describe_failure(failed[-1])}"
             return row
     for seed in seeds:
         if not seed.is_complete:

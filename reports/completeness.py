@@ -24,8 +24,7 @@ def learns_all_at_once(evidence: Evidence) -> bool:
 def missing_cells(evidence: Evidence) -> list[Missing]:
     """Demanded cells that are not stored or not whole.
 
-    A whole cell holds as many samples as any other of the same attack and task, and after the last task as many as were
-    demanded there.
+    A cell is whole when it covers as many test images as the protocol demands, after the last task or before.
     """
     outcomes, protocol = evidence.outcomes, evidence.protocol
     rows = [outcomes.last] if learns_all_at_once(evidence) else range(outcomes.tasks)
@@ -34,12 +33,11 @@ def missing_cells(evidence: Evidence) -> list[Missing]:
     sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["test"].tolist(), strict=True))
     missing = []
     for attack, i, j in sorted(demanded, key=lambda cell: (cell[1], cell[2], cell[0])):
-        cells = outcomes.correct.get(attack, {})
-        covered = {cell: int((right >= 0).sum()) for cell, right in cells.items() if cell[1] == j}
-        needed = [max(covered.values(), default=1)]
-        if attack in protocol.final and j in sizes:
-            needed.append(min(sizes[j], protocol.samples(attack) or sizes[j]))
-        if covered.get((i, j), 0) < (needed[0] if i < outcomes.last else needed[-1]):
+        right = outcomes.correct.get(attack, {}).get((i, j))
+        covered = 0 if right is None else int((right >= 0).sum())
+        final = i == outcomes.last and attack in protocol.final
+        size = sizes.get(j, 1)
+        if covered < min(size, protocol.samples(attack, final=final) or size):
             missing.append((attack, i, j))
     return missing
 

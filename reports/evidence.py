@@ -52,9 +52,9 @@ class Protocol:
     def tasks(self) -> int:
         return int(self.stored.get("tasks", 0))
 
-    def samples(self, attack: str) -> int | None:
-        """How many samples of each task an attack after the last task must cover; None: all."""
-        demanded = self.stored.get("samples", {}).get(attack)
+    def samples(self, attack: str, *, final: bool) -> int | None:
+        """How many samples of each task an attack must cover, after the last task or after any; None: all."""
+        demanded = self.stored.get("samples" if final else "matrix_samples", {}).get(attack)
         return None if demanded is None else int(demanded)
 
     @property
@@ -106,6 +106,11 @@ class Evidence:
     evaluations: pd.DataFrame
     facts: pd.DataFrame
     attacks: Mapping[str, AttackFacts]
+
+    @property
+    def label(self) -> str:
+        """What the preset calls the run; another preset may call it something else."""
+        return str(self.protocol.stored.get("label") or self.run.label)
 
     def at_ranking_eps(self) -> list[AttackFacts]:
         """The demanded attacks at the ranking's eps that were run, `clean` not among them."""

@@ -16,11 +16,28 @@ CHANGE_TOLERANCE = 1e-6
 
 
 def failures(evidence: Evidence) -> Verdict:
-    found = evidence.run.failures
-    verdict = unit("failures", "failures recorded while the run was made", "none: a crash is a failure, never robust")
+    found = standing_failures(evidence)
+    verdict = unit(
+        "failures", "failures of what this preset demands and is missing", "none: a crash is a failure, never robust"
+    )
     if not found:
         return verdict("0 failures", PASS, "nothing failed")
     return verdict(f"{len(found)} failures", FAIL, f"failed: {describe_failure(found[-1])}")
+
+
+def standing_failures(evidence: Evidence) -> list[dict[str, Any]]:
+    """Recorded failures, oldest first, that explain why something demanded here is missing.
+
+    A crash of an attack that this preset does not demand, or of a cell that was measured since, says nothing of this row.
+    """
+    missing = set(missing_cells(evidence))
+    standing = []
+    for entry in evidence.run.failures:
+        attack = entry.get("attack")
+        cell = (attack, entry.get("after_task"), entry.get("task"))
+        if cell in missing or (attack is None and missing):
+            standing.append(entry)
+    return standing
 
 
 def describe_failure(entry: dict[str, Any]) -> str:

@@ -256,6 +256,9 @@ def compare(first: Scored, second: Scored) -> Comparison:
         if len(seeds) == 1:
             flat = [np.concatenate(side) for side in zip(*pairs[seeds[0]], strict=True)]
             p, test = mcnemar(flat[0], flat[1]), "McNemar, exact"
+            if (flat[0].mean() - flat[1].mean()) * difference < 0:
+                # Tasks of very different size: what holds for all images together is not what holds on average over tasks.
+                p, test = bootstrap_p(draws), "bootstrap over samples"
         else:
             p, test = bootstrap_p(draws), "hierarchical bootstrap"
     return Comparison(first.label, second.label, difference, bounds.low, bounds.high, p, p, test, len(seeds), samples)

@@ -68,8 +68,11 @@ class Checkpoints:
             blobs[tensor_name] = key
         write_json(self._manifest(name), {"tensors": blobs, "values": checkpoint.values, "result": checkpoint.result})
 
-    def load(self, name: str) -> Checkpoint:
-        """Raises StoreError, naming the file, if the manifest or a blob is missing, truncated or exchanged."""
+    def load(self, name: str, device: torch.device | str = "cpu") -> Checkpoint:
+        """The checkpoint, its tensors on `device`.
+
+        Raises StoreError, naming the file, if the manifest or a blob is missing, truncated or exchanged.
+        """
         manifest = read_json(self._manifest(name))
         tensors = {}
         for tensor_name, key in manifest["tensors"].items():
@@ -80,7 +83,7 @@ class Checkpoints:
                 raise StoreError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
             if tensor_hash(tensor) != key:
                 raise StoreError(f"{path}: its content is not what its name says")
-            tensors[tensor_name] = tensor
+            tensors[tensor_name] = tensor.to(device)
         return Checkpoint(tensors, manifest["values"], manifest["result"])
 
     def values(self, name: str) -> dict[str, Any]:

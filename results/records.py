@@ -101,6 +101,11 @@ class Run:
         self.problems.extend(problem for problem in problems if problem not in self.problems)
         return table.to_pandas()
 
+    @property
+    def measured_cells(self) -> int:
+        """How many evaluations are stored: of two copies of a run, the one with more says more."""
+        return len(self.evaluations)
+
     @cached_property
     def tasks(self) -> pd.DataFrame:
         return self._read("tasks.parquet", schema.TASKS)
@@ -109,13 +114,14 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """One row per (after_task, task, sample, attack), columns of `schema.PREDICTIONS`."""
         frame = self._read("predictions/*.parquet", schema.PREDICTIONS)
-        cell = ["after_task", "task", "sample", "attack"]
-        if not frame.duplicated(cell).any():
-            return frame
-        # An attack's version was raised and old rows are still there, or directories were merged: the newest counts.
-        versions = self.evaluations.groupby("evaluation_id")["attack_version"].max()
-        newest = frame["evaluation_id"].map(versions).astype("float64").fillna(-1).to_numpy()
-        return frame.iloc[(-newest).argsort(kind="stable")].drop_duplicates(cell).sort_index().reset_index(drop=True)
+        # An attack's version was raised and old rows are still there: only the newest counts, also where it is not done yet.
+        rows = self.evaluations
+        newest = rows.groupby("attack")["attack_version"].transform("max")
+        old = rows.loc[rows["attack_version"] < newest, "evaluation_id"].unique()
+        if len(old):
+            frame = frame[~frame["evaluation_id"].isin(old)]
+        # The same rows stand twice where directories were merged.
+        return frame.drop_duplicates(["after_task", "task", "sample", "attack"], ignore_index=True)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
@@ -136,11 +142,12 @@ class Run:
         if not path.exists():
             return []
         entries = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except ValueError:
-                entries.append({"message": line})
+                entry = line
+            entries.append(entry if isinstance(entry, dict) else {"message": str(entry)})
         return entries
 
 
@@ -162,7 +169,9 @@ def read_run(directory: Path, published: bool = False) -> Run:
     if not path.exists():
         raise StoreError(f"{directory}: no config.json, so this is no finished run directory")
     config = read_json(path)
-    identity = config.get("identity", {}) if isinstance(config, dict) else {}
+    identity = config.get("identity") if isinstance(config, dict) else None
+    if not isinstance(identity, dict) or not isinstance(config.get("protocols", {}), dict):
+        raise StoreError(f"{path}: not the configuration of a run")
     lacking = {"hash", "row", "method", "label", "seed", "schema"} - set(identity)
     if lacking:
         raise StoreError(f"{path}: identity lacks {', '.join(sorted(lacking))}")
@@ -175,7 +184,7 @@ def load(runs: Path | str = "results/runs", published: Path | str | None = "resu
     """Every run under `runs`, and every published one that is not also there.
 
     `runs` holds one directory per run; `published` one folder per preset, each with such directories. Missing folders are
-    empty. A run that is in both places is one run: a local copy holds at least as much.
+    empty. A run that is in both places is one run: the copy that holds more.
     """
     found: dict[str, Run] = {}
     unreadable = []
@@ -188,13 +197,27 @@ def load(runs: Path | str = "results/runs", published: Path | str | None = "resu
         except StoreError as error:
             unreadable.append(Problem(directory, str(error).removeprefix(f"{directory}: ")))
             continue
-        if run.hash in found and is_published:
-            # The published copy may have been demanded under presets that the local one has not seen.
-            for preset, protocol in run.protocols.items():
-                found[run.hash].protocols.setdefault(preset, protocol)
+        known = found.get(run.hash)
+        if known is None:
+            found[run.hash] = run
             continue
-        found[run.hash] = run
+        # Two copies: the one that holds more, with what was demanded of either.
+        keep = max((known, run), key=lambda each: each.measured_cells)
+        keep.config["protocols"] = {**run.protocols, **known.protocols}
+        found[run.hash] = keep
+    for run in found.values():
+        path = demands_path(Path(runs), run.hash)
+        if path.exists():
+            try:
+                run.config["protocols"] = {**run.protocols, **read_json(path)}
+            except StoreError as error:
+                unreadable.append(Problem(path, str(error).removeprefix(f"{path}: ")))
     return Results(list(found.values()), unreadable)
+
+
+def demands_path(runs: Path, run_hash: str) -> Path:
+    """Where the demands on a published run are noted, so that tracked records stay as they are."""
+    return runs / ".demands" / f"{run_hash[:DIRECTORY_DIGITS]}.json"
 
 
 def _directories(folder: Path) -> list[Path]:

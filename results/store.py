@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
 import socket
 import threading
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 
 from results import schema
 from results.files import PARTIAL_SUFFIX, StoreError, read_json, whole_file, write_json
-from results.records import DIRECTORY_DIGITS, Problem, Run, read_parts, read_run
+from results.records import DIRECTORY_DIGITS, Problem, Run, demands_path, read_parts, read_run
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -61,11 +63,9 @@ class RunStore:
             return
         write_json(self.directory / "config.json", {"identity": identity, "provenance": provenance, "protocols": {}})
 
-    def demand(self, preset: str, label: str | None, protocol: Mapping[str, Any]) -> None:
-        """Note what a preset demands of this run, and the label it goes by (None: demanded by another run only)."""
+    def demand(self, preset: str, protocol: Mapping[str, Any]) -> None:
+        """Note what a preset demands of this run, and the label it goes by there (`protocol["label"]`)."""
         config = read_json(self.directory / "config.json")
-        if label is not None:
-            config["identity"]["label"] = label
         config["protocols"][preset] = {**protocol, "demanded_at": now()}
         write_json(self.directory / "config.json", config)
 
@@ -107,6 +107,21 @@ class RunStore:
     def set_checkpoint_aside(self, name: str, reason: str) -> Problem:
         return Problem(self._aside(self.directory / "checkpoints" / f"{name}.json"), reason)
 
+    def set_stale_aside(self, turn: int, classifiers: Mapping[str, str]) -> list[Problem]:
+        """Set aside what was measured after task `turn` on other classifiers (task → fingerprint) than these.
+
+        A task that is learned again, because its checkpoint could not be read, may end in other weights on another machine.
+        """
+        moved = []
+        for path in sorted((self.directory / "evaluations").glob(f"*.{turn:03d}.*.parquet")):
+            rows = read_parts([path], schema.EVALUATIONS)[0].to_pylist()
+            if all(row["classifier"] == classifiers.get(str(row["task"])) for row in rows):
+                continue
+            for part in (self.directory / "predictions" / path.name, path):
+                if part.exists():
+                    moved.append(Problem(self._aside(part), "measured on a classifier that was learned again"))
+        return moved
+
     # -- failures and the heartbeat -------------------------------------------------------------------------------------
 
     def fail(self, **entry: Any) -> None:
@@ -123,49 +138,78 @@ class RunStore:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Hold the heartbeat file `running` while working on the run. Raises StoreError if a live process holds it."""
-        path = self.directory / "running"
+        """Hold the run while working on it, and keep its heartbeat file `running`.
+
+        A file lock decides between processes of one machine: it goes with its process, however that ends. Between machines
+        on a shared file system a fresh heartbeat does. Raises StoreError if somebody else holds the run.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        holder = _live_holder(path)
-        if holder is not None:
-            raise StoreError(f"{self.directory}: process {holder} is working on this run; wait for it or stop it")
-        path.unlink(missing_ok=True)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump(me, file)
-        except FileExistsError:
-            raise StoreError(f"{self.directory}: another process has just begun to work on this run") from None
-        stop = threading.Event()
+        path = self.directory / "running"
+        with self._locked():
+            other = _holder(path)
+            if other.get("host") not in (None, socket.gethostname()) and _age(path) < STALE_SECONDS:
+                raise StoreError(
+                    f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run"
+                )
+            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(me), encoding="utf-8")
+            stop = threading.Event()
 
-        def beat() -> None:
-            while not stop.wait(HEARTBEAT_SECONDS):
-                path.touch()
+            def beat() -> None:
+                while not stop.wait(HEARTBEAT_SECONDS):
+                    path.touch()
 
-        thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
-        thread.start()
-        try:
+            thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+                path.unlink(missing_ok=True)
+
+    def move_away(self, target: Path) -> None:
+        """Move the whole directory to `target`. Raises StoreError if a process is working on the run."""
+        with self._locked():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.directory.rename(target)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Beside the run's directory, because that one can be moved away; never deleted, because a lock on a deleted file
+        # locks nobody out.
+        path = self.directory.parent / ".locks" / self.directory.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = _holder(self.directory / "running").get("pid", "another")
+                raise StoreError(
+                    f"{self.directory}: process {holder} is working on this run; wait for it or stop it"
+                ) from None
             yield
-        finally:
-            stop.set()
-            thread.join()
-            path.unlink(missing_ok=True)
 
 
-def _live_holder(path: Path) -> str | None:
-    """Who holds the heartbeat file, or None if nobody does or the holder is gone."""
+def demand_of_published(runs: Path, run_hash: str, preset: str, protocol: Mapping[str, Any]) -> None:
+    """Note what a preset demands of a published run, in a file beside the local ones that `records.load` reads."""
+    path = demands_path(runs, run_hash)
+    protocols = read_json(path) if path.exists() else {}
+    write_json(path, {**protocols, preset: {**protocol, "demanded_at": now()}})
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """Who wrote the heartbeat file; empty if there is none."""
     try:
-        age = time.time() - path.stat().st_mtime
         holder = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    if age > STALE_SECONDS:
-        return None
-    if holder.get("host") == socket.gethostname():
-        try:
-            os.kill(holder["pid"], 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-    return f"{holder.get('pid')} on {holder.get('host')}"
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return math.inf

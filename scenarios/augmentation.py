@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+VERSION = 1
+"""Part of every run's identity: raised whenever the same generator would give other images."""
+
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """augment(images, generator): uint8 (N, C, H, W) to float32 in [0, 1]; the generator is on the images' device."""
 

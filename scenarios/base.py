@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -154,6 +154,11 @@ class Scenario(ABC):
 
     version: ClassVar[int]
     Settings: ClassVar[type[ScenarioSettings]] = ScenarioSettings
+
+    @classmethod
+    def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
+        """The settings as JSON that are part of a run's identity: what is learned, not where it lies."""
+        return settings.model_dump(mode="json")
 
     def __init__(self, settings: ScenarioSettings, source: SourceOptions | None = None) -> None:
         self.settings = settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,11 @@ class ImageFolder(Scenario):
     version = 1
     Settings: ClassVar[type[ScenarioSettings]] = ImageFolderSettings
     settings: ImageFolderSettings
+
+    @classmethod
+    def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
+        # Names and pixels are in the fingerprint; where the folders lie makes no other run.
+        return {key: value for key, value in super().identity_settings(settings).items() if key != "folders"}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -108,6 +108,15 @@ def test_an_unchanged_classifier_is_not_attacked_twice(tmp_path: Path) -> None:
     assert rows[0][columns].reset_index(drop=True).equals(rows[1][columns].reset_index(drop=True))
 
 
+def test_a_sweep_of_steps_is_paid_once(tmp_path: Path) -> None:
+    sweep = {"attack": "pgd", "steps": [2, 3, 5], "step_size": "eps/4", "restarts": 2}
+    assert run_tiny(tmp_path, evaluation={"matrix": [sweep], "final": []}) == 0
+    run = only(tmp_path)
+    test = dict(zip(run.tasks["task"], run.tasks["test"], strict=True))
+    paid = run.evaluations.groupby(["after_task", "task"])["gradient_evaluations"].sum()
+    assert paid.to_dict() == {(after, task): 2 * 5 * test[task] for after, task in ((0, 0), (1, 0), (1, 1))}
+
+
 def test_a_changed_recipe_seed_or_data_is_another_run(tmp_path: Path) -> None:
     run_tiny(tmp_path)
     run_tiny(tmp_path, recipe={"learning_rate": 0.04})

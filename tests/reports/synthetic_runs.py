@@ -123,7 +123,7 @@ def demand(store: RunStore, fake: FakeRun) -> None:
     covered = {attack.name: attack.samples for attack in fake.final if attack.samples is not None}
     protocol |= {"samples": covered if fake.demands is None else fake.demands}
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
-    store.demand(fake.preset, fake.name if fake.row_of_preset else None, protocol)
+    store.demand(fake.preset, {"label": fake.name, **protocol})
     config = read_json(store.directory / "config.json")
     config["protocols"][fake.preset]["demanded_at"] = fake.demanded_at
     write_json(store.directory / "config.json", config)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from results import load, schema
 from results.files import StoreError, digest, whole_file, write_json
-from results.store import RunStore
+from results.store import RunStore, demand_of_published
+from tests.conftest import REPOSITORY
 
 PREDICTION: dict[str, Any] = {
     "after_task": 0,
@@ -96,7 +99,7 @@ def test_a_run_in_another_record_format_is_named_not_read(tmp_path: Path) -> Non
     assert f"format {schema.VERSION + 1}" in str(results.problems[0])
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"identity": {}}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"identity": {}}', '{"identity": null}', "null"])
 def test_a_broken_config_is_named_not_read(tmp_path: Path, content: str) -> None:
     store = make_run(tmp_path)
     (store.directory / "config.json").write_text(content)
@@ -113,7 +116,7 @@ def test_a_folder_without_a_config_is_named(tmp_path: Path) -> None:
 def test_a_run_stored_here_and_published_is_one_run(tmp_path: Path) -> None:
     local = make_run(tmp_path / "runs")
     published = make_run(tmp_path / "published" / "digits")
-    published.demand("digits", "AT", {"eps": "1/5"})
+    published.demand("digits", {"label": "AT", "eps": "1/5"})
     (run,) = load(tmp_path / "runs", tmp_path / "published").runs
     assert run.directory == local.directory
     assert "digits" in run.protocols
@@ -128,12 +131,30 @@ def test_published_runs_are_found_and_marked(tmp_path: Path) -> None:
     ]
 
 
-def test_a_label_is_a_name_and_not_part_of_the_identity(tmp_path: Path) -> None:
+def test_a_label_is_a_presets_name_for_a_run_and_not_part_of_its_identity(tmp_path: Path) -> None:
     store = make_run(tmp_path)
-    store.demand("digits", "renamed", {})
+    store.demand("digits", {"label": "renamed"})
     (run,) = load(tmp_path, None).runs
-    assert run.label == "renamed"
-    assert run.hash == store.hash
+    assert run.protocols["digits"]["label"] == "renamed"
+    assert (run.label, run.hash) == ("AT", store.hash)
+
+
+def test_what_is_demanded_of_a_published_run_leaves_it_as_it_is(tmp_path: Path) -> None:
+    published = make_run(tmp_path / "published" / "digits")
+    before = {path: path.read_bytes() for path in published.directory.rglob("*") if path.is_file()}
+    demand_of_published(tmp_path / "runs", published.hash, "copy", {"label": "AT"})
+    (run,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert run.protocols["copy"]["label"] == "AT"
+    assert {path: path.read_bytes() for path in published.directory.rglob("*") if path.is_file()} == before
+
+
+def test_of_two_copies_of_a_run_the_one_that_holds_more_counts(tmp_path: Path) -> None:
+    row = dict.fromkeys(schema.EVALUATIONS.names) | {"after_task": 0, "task": 0, "attack": "clean", "attack_version": 1}
+    make_run(tmp_path / "runs")
+    full = make_run(tmp_path / "published" / "digits")
+    full.write_part("evaluations", "part", [{**row, "evaluation_id": PREDICTION["evaluation_id"]}])
+    (run,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert run.directory == full.directory
 
 
 def test_a_run_is_worked_on_by_one_live_process_only(tmp_path: Path) -> None:
@@ -145,14 +166,44 @@ def test_a_run_is_worked_on_by_one_live_process_only(tmp_path: Path) -> None:
     assert not (store.directory / "running").exists()
 
 
-def test_the_heartbeat_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    import socket
-
+def test_a_run_whose_process_died_is_free_at_once(tmp_path: Path) -> None:
     store = make_run(tmp_path)
-    gone = {"pid": 2**22 - 3, "host": socket.gethostname()}
-    (store.directory / "running").write_text(json.dumps(gone))
+    script = (
+        "import os, sys; from pathlib import Path; from results.store import RunStore;"
+        "RunStore(Path(sys.argv[1]), sys.argv[2]).working().__enter__(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), store.hash], cwd=REPOSITORY, check=False)
+    assert (store.directory / "running").exists()
     with store.working():
         assert json.loads((store.directory / "running").read_text())["pid"] == os.getpid()
+
+
+def test_a_fresh_heartbeat_from_another_machine_holds_the_run_and_an_old_one_does_not(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    heartbeat = store.directory / "running"
+    heartbeat.write_text(json.dumps({"pid": 1, "host": "another-machine"}))
+    with pytest.raises(StoreError, match="another-machine"), store.working():
+        pass
+    os.utime(heartbeat, (0, 0))
+    with store.working():
+        pass
+
+
+def test_a_run_that_is_worked_on_is_not_moved_away(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    with store.working(), pytest.raises(StoreError, match="working on this run"):
+        store.move_away(tmp_path / "elsewhere")
+    store.move_away(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "config.json").exists()
+
+
+def test_failures_cut_short_are_kept_as_text(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    store.fail(stage="learn", message="ü")
+    path = store.directory / "failures.jsonl"
+    path.write_bytes(path.read_bytes() + b"5\n" + '{"message": "ü'.encode()[:-1])
+    (run,) = load(tmp_path, None).runs
+    assert [type(entry) for entry in run.failures] == [dict] * 3
 
 
 def test_a_directory_of_another_run_is_never_written_to(tmp_path: Path) -> None:
