@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -41,22 +42,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "run":
             return run(run_options(options, command), console)
         if options.command == "report":
+            must_be_there(options.results)
             return report(options.results, PUBLISHED, options.output, console)
         if options.command == "time":
             from benchmark.throughput import show_throughput
 
             return show_throughput(options.preset, options.data_root, options.device, options.output, console)
+        must_be_there(options.results)
         listing.show(options.what, options.results, PUBLISHED, console)
         return 0
     except (ConfigError, DataError, StoreError, MethodError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+    except OSError as error:
+        if error.filename is None:
+            raise
         sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from the last finished stage\n")
         return 130
+
+
+def must_be_there(results: Path) -> None:
+    """Raise ConfigError for a folder that somebody named and that is not there; the default one may be empty still."""
+    if results != RUNS and not results.is_dir():
+        raise ConfigError(f"--results {results}: no such folder")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
 def _without_places(given: Sequence[str]) -> list[str]:
@@ -66,7 +84,7 @@ def _without_places(given: Sequence[str]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = OneLineParser(
         prog="run_benchmark.py",
         description="Benchmark of continual adversarial defenses. Without a command: the preset digits end to end.",
     )

@@ -86,6 +86,11 @@ class RunContext:
         self._stages, self.logs, self.selected = [], Logs(), None
         self._began = time.perf_counter()
 
+    @property
+    def turn(self) -> int:
+        """The task being learned; -1 before the first, and for a method that learns all at once."""
+        return self._turn
+
     def end_turn(self) -> None:
         self._count_time()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,13 +32,15 @@ def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> 
 
     where: the field's place in the preset, for messages. Raises ConfigError.
     """
+    return joined([demand for i, entry in enumerate(entries) for demand in _expand(entry, eps, f"{where}[{i}]")])
+
+
+def joined(demands: Iterable[Demand]) -> list[Demand]:
+    """The demands without repetition: the same attack twice is one attack, on the larger number of samples."""
     found: dict[Attack, Demand] = {}
-    for i, entry in enumerate(entries):
-        for demand in _expand(entry, eps, f"{where}[{i}]"):
-            known = found.get(demand.attack, demand)
-            # The same attack twice is one attack, on the larger number of samples.
-            counts = (known.samples, demand.samples)
-            found[demand.attack] = Demand(demand.attack, None if None in counts else max(c for c in counts if c))
+    for demand in demands:
+        counts = (found.get(demand.attack, demand).samples, demand.samples)
+        found[demand.attack] = Demand(demand.attack, None if None in counts else max(c for c in counts if c))
     return list(found.values())
 
 
@@ -67,18 +70,18 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
 
 def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
     try:
-        own_eps = parse_fraction(fields.pop("eps", eps), eps)
-        has_default = any(
+        has_own = any(
             field.name == "threat_model" and field.default is not dataclasses.MISSING
             for field in dataclasses.fields(cls)
         )
-        if not has_default:
-            fields["threat_model"] = ThreatModel(own_eps, fields.pop("norm", "linf"))
-        elif own_eps != eps or "norm" in fields:
+        if has_own and ("eps" in fields or "norm" in fields):
             raise ConfigError(f"{where}: this attack has a threat model of its own; leave eps and norm out")
+        if not has_own:
+            own_eps = parse_fraction(fields.pop("eps", eps), eps)
+            fields["threat_model"] = ThreatModel(own_eps, fields.pop("norm", "linf"))
         return cls(**fields)
     except (AttackError, ThreatModelError) as error:
         raise ConfigError(f"{where}: {error}") from None
     except TypeError as error:
-        missing = str(error).partition("missing")[2]
-        raise ConfigError(f"{where}: missing{missing}" if missing else f"{where}: {error}") from None
+        missing = re.findall(r"'(\w+)'", str(error)) if "missing" in str(error) else []
+        raise ConfigError(f"{where}: missing {', '.join(missing)}" if missing else f"{where}: {error}") from None

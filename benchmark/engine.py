@@ -18,9 +18,11 @@ from benchmark.execution import Outcome, execute
 from benchmark.jobs import Job, Machine
 from benchmark.presets import Preset
 from results.files import StoreError
+from results.store import RunStore
 from scenarios.base import Task
 
 _worker_tasks: list[Task] | None = None
+_worker_events: multiprocessing.Queue[Event] | None = None
 
 
 def load_tasks(preset: Preset, machine: Machine) -> list[Task]:
@@ -59,55 +61,76 @@ def _in_turn(jobs: Sequence[Job], work: Callable[[Job], Outcome]) -> list[Outcom
     return list(outcomes.values())
 
 
+class Pool:
+    """Worker processes and the events they send. A queue of their own, because a killed worker may have held its lock."""
+
+    def __init__(self, preset: Preset, machine: Machine, listen: Listener) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._events: multiprocessing.Queue[Event] = context.Queue()
+        self._stop = threading.Event()
+        self._pump = threading.Thread(target=_pump, args=(self._events, listen, self._stop), daemon=True, name="events")
+        self._pump.start()
+        self._executor = ProcessPoolExecutor(
+            machine.workers, context, initializer=_start_worker, initargs=(preset, machine, self._events)
+        )
+
+    def submit(self, job: Job, machine: Machine) -> Future[Outcome]:
+        return self._executor.submit(_work, job, machine)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._stop.set()
+        self._pump.join(timeout=2)
+
+
 def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> list[Outcome]:
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        events = manager.Queue()
-        stop = threading.Event()
-        pump = threading.Thread(target=_pump, args=(events, listen, stop), daemon=True, name="events")
-        pump.start()
-
-        def new_pool() -> ProcessPoolExecutor:
-            return ProcessPoolExecutor(
-                machine.workers, context, initializer=_start_worker, initargs=(jobs[0].preset, machine)
-            )
-
-        pool = new_pool()
-        try:
-            waiting, running, outcomes = list(jobs), dict[Future[Outcome], Job](), dict[str, Outcome]()
-            wanted = {job.hash for job in jobs}
-            while waiting or running:
-                try:
-                    for job in list(waiting):
-                        failed = _failed_need(job, outcomes)
-                        if failed is not None:
-                            outcomes[job.hash] = failed
-                            waiting.remove(job)
-                            continue
-                        ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
-                        if ready and len(running) < machine.workers:
-                            running[pool.submit(_work, job, machine, events)] = job
-                            waiting.remove(job)
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        outcome = future.result()
-                        outcomes[running.pop(future).hash] = outcome
-                except BrokenProcessPool:
-                    # A worker was killed (memory, a signal): its pool is lost, and with it what ran beside it.
-                    for job in running.values():
-                        reason = f"{job}: its process was killed (out of memory?); the same command goes on"
-                        outcomes[job.hash] = Outcome(job.hash, (reason,), learned=False)
-                        listen(Event(job.hash, job.label, job.seed, "failed", text=reason))
-                    running.clear()
-                    pool.shutdown(wait=False)
-                    pool = new_pool()
-            return [outcomes[job.hash] for job in jobs]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop.set()
-            pump.join(timeout=2)
+    pool = Pool(jobs[0].preset, machine, listen)
+    try:
+        waiting, running, outcomes = list(jobs), dict[Future[Outcome], Job](), dict[str, Outcome]()
+        wanted = {job.hash for job in jobs}
+        # Jobs that ran when a worker was killed: each goes on alone, so that the next kill says whose it was.
+        suspects: set[str] = set()
+        while waiting or running:
+            try:
+                for job in list(waiting):
+                    failed = _failed_need(job, outcomes)
+                    if failed is not None:
+                        outcomes[job.hash] = failed
+                        waiting.remove(job)
+                        continue
+                    ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
+                    alone = job.hash in suspects or any(other.hash in suspects for other in running.values())
+                    if ready and len(running) < (1 if alone else machine.workers):
+                        running[pool.submit(job, machine)] = job
+                        waiting.remove(job)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    outcome = future.result()
+                    outcomes[running.pop(future).hash] = outcome
+            except BrokenProcessPool:
+                # A worker was killed (memory, a signal): its pool is lost, and with it what ran beside it.
+                lost = list(running.values())
+                running.clear()
+                pool.close()
+                pool = Pool(jobs[0].preset, machine, listen)
+                if len(lost) == 1 and lost[0].hash in suspects:
+                    outcomes[lost[0].hash] = _killed(lost[0], machine, listen)
+                else:
+                    suspects |= {job.hash for job in lost}
+                    waiting = lost + waiting
+        return [outcomes[job.hash] for job in jobs]
+    finally:
+        pool.close()
 
 
-def _pump(events: queue.Queue[Event], listen: Listener, stop: threading.Event) -> None:
+def _killed(job: Job, machine: Machine, listen: Listener) -> Outcome:
+    """Record that a job's process was killed while nothing else ran."""
+    message = "its process was killed (out of memory?); the same command goes on"
+    RunStore(machine.runs, job.hash).fail(stage="run", task=None, kind="killed", message=message)
+    listen(Event(job.hash, job.label, job.seed, "failed", text=message))
+    return Outcome(job.hash, (f"{job}: {message}",), learned=False)
+
+
+def _pump(events: multiprocessing.Queue[Event], listen: Listener, stop: threading.Event) -> None:
     while not stop.is_set() or not events.empty():
         try:
             listen(events.get(timeout=0.2))
@@ -117,11 +140,12 @@ def _pump(events: queue.Queue[Event], listen: Listener, stop: threading.Event) -
             return
 
 
-def _start_worker(preset: Preset, machine: Machine) -> None:
-    global _worker_tasks
+def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queue[Event]) -> None:
+    global _worker_tasks, _worker_events
     # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent says what to do.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True, name="parent").start()
+    _worker_events = events
     _worker_tasks = load_tasks(preset, machine)
 
 
@@ -132,12 +156,14 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(job: Job, machine: Machine, events: queue.Queue[Event]) -> Outcome:
+def _work(job: Job, machine: Machine) -> Outcome:
     assert _worker_tasks is not None
+    assert _worker_events is not None
+    events = _worker_events
 
     def tell(event: Event) -> None:
         # Whether anybody listens is no matter of the run's.
-        with suppress(EOFError, OSError):
+        with suppress(EOFError, OSError, ValueError):
             events.put(event)
 
     return _guarded(job, machine, _worker_tasks, tell)

@@ -70,12 +70,13 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
                 execution.run()
         except (StoreError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # A method that calls `sys.exit` fails like one that raises: it does not end the others.
             execution.fail("learn", error)
-            return Outcome(job.hash, tuple(execution.failures), learned=False)
+            return Outcome(job.hash, tuple(execution.failure_lines()), learned=False)
         if not execution.failures:
             store.clear_failures()
-        return Outcome(job.hash, tuple(execution.failures))
+        return Outcome(job.hash, tuple(execution.failure_lines()))
 
 
 class Execution:
@@ -83,7 +84,7 @@ class Execution:
 
     def __init__(self, job: Job, machine: Machine, tasks: list[Task], store: RunStore, listen: Listener) -> None:
         self.job, self.machine, self.tasks, self.store, self.listen = job, machine, tasks, store, listen
-        self.failures: list[str] = []
+        self.failures: list[tuple[str, str]] = []
         self.device = torch.device(machine.device)
         self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self.recorder = Recorder(store, job.preset, machine.device, machine.threads)
@@ -102,20 +103,7 @@ class Execution:
             self.note(f"set aside {problem}")
         self.store.write_config(self.job.identity, provenance(self.machine))
         demand(self.job, self.machine, len(self.tasks))
-        self.store.write_tasks(
-            {
-                "task": task.id,
-                "name": task.name,
-                "classes": list(task.classes),
-                "train": len(task.train),
-                "validation": len(task.validation),
-                "test": len(task.test),
-                "chance": task.chance,
-                "fingerprint": task.fingerprint,
-                "test_fingerprint": task.test_fingerprint,
-            }
-            for task in self.tasks
-        )
+        self.store.write_tasks(task_rows(self.tasks))
         for turn in self.turns:
             if task_key(turn) in self.checkpoints:
                 try:
@@ -127,14 +115,25 @@ class Execution:
     def note(self, text: str) -> None:
         self.listen(Event(self.job.hash, self.job.label, self.job.seed, "note", text=text))
 
-    def fail(self, stage: str, error: Exception, **where: Any) -> None:
+    def fail(self, stage: str, error: BaseException, **where: Any) -> None:
         """Record a failure of this run: in failures.jsonl with its traceback, and as one line for people."""
         expected = isinstance(error, MethodError | Diverged)
         message = str(error) if expected else f"{type(error).__name__}: {error}"
         message = " ".join(message.split())
-        entry = {"stage": stage, "task": self.context._turn, **where, "kind": type(error).__name__, "message": message}
+        turn = None if self.context.turn < 0 else self.context.turn
+        entry = {"stage": stage, "task": turn, **where, "kind": type(error).__name__, "message": message}
         self.store.fail(**entry, traceback="".join(traceback.format_exception(error)))
-        self.failures.append(f"{self.job}: {stage}: {message}")
+        self.failures.append((stage, message))
+
+    def failure_lines(self) -> list[str]:
+        """One line for each cause, however many cells it cost."""
+        stages: dict[str, list[str]] = {}
+        for stage, message in self.failures:
+            stages.setdefault(message, []).append(stage)
+        return [
+            f"{self.job}: {found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {message}"
+            for message, found in stages.items()
+        ]
 
     # -- the run --------------------------------------------------------------------------------------------------------
 
@@ -348,6 +347,24 @@ def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) ->
     """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
     stored = checkpoints.load(name, device)
     return State(stored.tensors, stored.values["method"])
+
+
+def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """The rows of `tasks.parquet`."""
+    return [
+        {
+            "task": task.id,
+            "name": task.name,
+            "classes": list(task.classes),
+            "train": len(task.train),
+            "validation": len(task.validation),
+            "test": len(task.test),
+            "chance": task.chance,
+            "fingerprint": task.fingerprint,
+            "test_fingerprint": task.test_fingerprint,
+        }
+        for task in tasks
+    ]
 
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:

@@ -58,6 +58,13 @@ class Kind(Generic[T]):
             and not inspect.isabstract(value)
         ]
 
+    def _explain_abstract(self, module: ModuleType, path: Path) -> None:
+        """Raise ConfigError that names what a class lacks, if there is one that is only not finished."""
+        for value in vars(module).values():
+            if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__:
+                lacks = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
+                raise ConfigError(f"{path}: {value.__name__} lacks {lacks}; {self.base.__name__} says what each does")
+
     @cache  # noqa: B019 - three instances that live as long as the process
     def all(self) -> dict[str, Plugin[T]]:
         """Every plug-in of the package, by name. Files that hold no such class are helpers."""
@@ -106,9 +113,13 @@ class Kind(Generic[T]):
         except Exception as error:
             raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
         classes = self._classes(module)
+        if not classes:
+            self._explain_abstract(module, path)
         if len(classes) != 1:
             found = f"{len(classes)} ({_names(classes)})" if classes else "none"
             raise ConfigError(f"{path}: expected one class that extends {self.base.__name__}, found {found}")
+        if not isinstance(getattr(classes[0], "version", None), int):
+            raise ConfigError(f"{path}: {classes[0].__name__} lacks version, a whole number")
         return Plugin(name, classes[0], path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

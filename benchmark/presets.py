@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
-from benchmark.demands import Demand, demands
+from benchmark.demands import Demand, demands, joined
 from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import METHODS, SCENARIOS, Plugin
 from methods.backbones import BackboneChoice
@@ -83,9 +83,8 @@ class Preset:
         if len(set(self.file.seeds)) != len(self.file.seeds) or min(self.file.seeds) < 0:
             raise ConfigError(f"{where}: seeds = {self.file.seeds}: different numbers, 0 or more")
         self.matrix: list[Demand] = demands(self.file.evaluation.matrix, self.eps, f"{where}: evaluation.matrix")
-        self.final: list[Demand] = demands(
-            [*self.file.evaluation.matrix, *self.file.evaluation.final], self.eps, f"{where}: evaluation.final"
-        )
+        last = demands(self.file.evaluation.final, self.eps, f"{where}: evaluation.final")
+        self.final: list[Demand] = joined([*self.matrix, *last])
         self.rows = [self.row(entry) for entry in self.file.methods]
         labels = [row.label for row in self.rows]
         if repeated := {label for label in labels if labels.count(label) > 1}:
@@ -218,7 +217,8 @@ def _override(raw: dict[str, Any], text: str) -> None:
         if not isinstance(place.get(part), dict):
             # Fields left to their defaults are not in the file; an unknown one is found when the preset is validated.
             if place.get(part) is not None:
-                raise ConfigError(f"--set {text!r}: {part} holds no keys in this preset")
+                what = "is a list; set it whole" if isinstance(place[part], list) else "holds no keys in this preset"
+                raise ConfigError(f"--set {text!r}: {part} {what}")
             place[part] = {}
         place = place[part]
     place[parts[-1]] = parsed

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmark.engine import run_jobs
 from benchmark.errors import ConfigError
-from benchmark.execution import demand
+from benchmark.execution import demand, task_rows
 from benchmark.jobs import Machine, make_jobs
 from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
@@ -74,13 +74,18 @@ def run(options: RunOptions, console: Console) -> int:
         # Complete runs are demanded too: the preset may know them by another label, or for the first time.
         if item.complete:
             demand(item.job, machine, len(tasks), published=item.published)
+            if not item.published:
+                # Nothing else of a complete run is needed to repair these.
+                store = RunStore(machine.runs, item.job.hash)
+                store.write_tasks(task_rows(tasks))
+                store.clear_failures()
     if not todo:
-        rows_text = f"all {len(planned)} runs of preset {preset.name} are complete"
-        console.print(f"Nothing to do: {rows_text} in {machine.runs}", highlight=False, markup=False)
+        text = f"Nothing to do: {_count(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
+        console.print(text, highlight=False, markup=False)
         return 0
     console.print(
         f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
-        f"({machine.workers} worker{'s' * (machine.workers > 1)} with {machine.threads} threads)",
+        f"({_count(machine.workers, 'worker')} with {_count(machine.threads, 'thread')})",
         highlight=False,
         markup=False,
     )
@@ -89,7 +94,12 @@ def run(options: RunOptions, console: Console) -> int:
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     for failure in failures:
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
+    console.print("stored; `python run_benchmark.py report` shows it", highlight=False, markup=False)
     return 1 if failures else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def make_machine(options: RunOptions, preset: Preset) -> Machine:
@@ -102,11 +112,14 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(preset.file.threads or cores, cores)
     workers = options.workers
+    if workers is not None and workers > cores:
+        raise ConfigError(f"--workers {workers}: this machine has {_count(cores, 'core')}; use 1..{cores}")
     if workers is None:
         workers = 1 if device.startswith("cuda") else max(1, cores // threads)
     elif preset.file.threads is None:
         threads = max(1, cores // workers)
-    source = SourceOptions(options.data_root, options.download)
+    # A dry run starts nothing, a download neither.
+    source = SourceOptions(options.data_root, options.download and not options.dry_run)
     return Machine(options.results, options.published, source, device, workers, threads, options.command)
 
 
@@ -165,7 +178,7 @@ def show_plan(
     data = sum(part.images.numel() for task in tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(
         f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
-        f"{machine.device} with {machine.workers} worker(s), from {per_pass * 1e6:.1f} µs per image and pass timed just "
+        f"{machine.device} with {_count(machine.workers, 'worker')}, from {per_pass * 1e6:.1f} µs per image and pass timed just "
         f"now; {data:.2f} GB of images per worker in memory, at most "
         f"{checkpoint_gigabytes(planned, preset.scenario(machine.source)):.2f} GB of checkpoints on disk",
         highlight=False,

@@ -73,6 +73,10 @@ def show_throughput(
     preset = load_preset(preset_name)
     machine = make_machine(RunOptions(preset_name, data_root=data_root, device=device), preset)
     torch.set_num_threads(machine.threads)
+    if output is not None:
+        # Minutes are not spent before it is known that the result can be kept.
+        write_json(output, {})
+    console.print(f"timing the network of preset {preset.name} for about a minute ...", highlight=False, markup=False)
     found = measure(preset, torch.device(machine.device))
     if data_root is not None:
         load_tasks(preset, machine)  # decodes where that was not done yet

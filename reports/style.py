@@ -92,7 +92,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def for_page(svg: str) -> str:
     """The figure's <svg> element for a page with a light and a dark side: ink takes the colour of the page's text."""
-    body = svg[svg.index("<svg") :]
+    # Paper is white on a page only where the page is.
+    body = svg[svg.index("<svg") :].replace("fill: #ffffff", "fill: none")
     return (
         body.replace(INK, "currentColor").replace('width="', 'data-width="', 1).replace('height="', 'data-height="', 1)
     )

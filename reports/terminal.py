@@ -59,12 +59,14 @@ def _table(board: Board, narrow: bool) -> Table:
     robust = board.robust_matrix
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("label", overflow="fold", min_width=8)
-    table.add_column("seeds", justify="right")
+    table.add_column("label", overflow="fold", min_width=8 if narrow else 20)
+    if not narrow:
+        table.add_column("seeds", justify="right")
     table.add_column("verdict", no_wrap=True)
     names = ["worst", "clean", *([short_name(robust, board)] if robust else []), "F clean"]
     names += [f"F {short_name(robust, board)}"] if robust else []
-    for name in [*names, "train s", "MB"]:
+    # What costs least to leave out: costs and the number of seeds stand in the files and on the page.
+    for name in names if narrow else [*names, "train s", "MB"]:
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     tied = _tied(board)
     for row in board.ranked:
@@ -77,7 +79,8 @@ def _table(board: Board, narrow: bool) -> Table:
         rank = f"={row.rank}" if row.rank in tied else str(row.rank)
         verdict = Text(row.verdict, _COLOURS.get(row.verdict, "red"))
         costs = [amount(row.measures.value(name)) for name in ("train_seconds", "stored_mb")]
-        table.add_row(rank, Text(label_of(row)), str(len(row.seeds)), verdict, *cells, *costs)
+        seeds = [] if narrow else [str(len(row.seeds))]
+        table.add_row(rank, Text(label_of(row)), *seeds, verdict, *cells, *([] if narrow else costs))
     return table
 
 

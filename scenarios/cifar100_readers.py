@@ -279,7 +279,9 @@ def _check_counts(where: str, fine: NDArray[np.int64], expected: int) -> None:
     if (wrong := np.flatnonzero(counts != expected)).size:
         others = f" ({wrong.size} classes have a wrong count)" if wrong.size > 1 else ""
         first = wrong[0]
-        raise DataError(f"{where}: class {FINE_NAMES[first]} has {counts[first]} images, expected {expected}{others}")
+        raise DataError(
+            f"{where}: class {FINE_NAMES[first]} has {counts[first]} images, expected {expected}{others}; is a file of it missing?"
+        )
 
 
 def _to_array(image: Image.Image, where: str) -> NDArray[np.uint8]:

@@ -40,6 +40,13 @@ def one_line(captured: str) -> str:
         (["--preset", "digits", "--set", "scenario.tasks=9"], ["tasks = 9", "5 tasks"]),
         (["--preset", "digits", "--seeds"], ["--seeds"]),
         (["--preset", "digits", "--workers", "0"], ["--workers 0"]),
+        (["--preset", "digits", "--workers", "5000"], ["--workers 5000", "core"]),
+        (["--preset", "digits", "--set", "backbone.name=vgg16_bn"], ["vgg16_bn", "32x32", "small_conv"]),
+        (["--preset", "digits", "--set", "recipe.augmentation=shfit"], ["shfit", "shift"]),
+        (["--preset", "digits", "--set", "recipe.learning_rate=.inf"], ["recipe.learning_rate", "finite"]),
+        (["--preset", "digits", "--set", "methods.madry_at.recipe=5"], ["methods.LABEL.setting"]),
+        (["--preset", "digits", "--set", "methods.madry_at+bn.per_task_bn.x=1"], ["per_task_bn", "no keys"]),
+        (["--preset", "digits", "--set", "recipe.epochs=1", "recipe.epochs=2"], ["recipe.epochs", "twice"]),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(
@@ -88,6 +95,11 @@ def test_a_gpu_that_is_not_there_is_refused(
         ("def broken(:\n", ["line 1"]),
         ("x = 1\n", ["expected one class", "none"]),
         ("import nothing_of_this_name\n", ["nothing_of_this_name"]),
+        (
+            "from methods.base import Method\nclass Mine(Method):\n    version = 1\n",
+            ["Mine lacks", "load_state", "begin"],
+        ),
+        (plugin_methods.HEAD.replace("    version = 1\n", "    version = None\n"), ["lacks version"]),
         (plugin_methods.HEAD + plugin_methods.HEAD.replace("Mine", "Other"), ["2 (Mine, Other)"]),
     ],
 )
@@ -136,6 +148,31 @@ def test_the_recorded_command_says_what_was_run_but_not_where(
     capsys.readouterr()
 
 
+def test_a_mistyped_results_folder_is_named_and_no_page_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("report", "list"):
+        words = ["runs"] if command == "list" else ["--output", str(tmp_path / "out")]
+        assert call(command, *words, "--results", str(tmp_path / "typo")) == 2
+        assert "typo" in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "runs").mkdir()
+    assert call("report", "--results", str(tmp_path / "runs"), "--output", str(tmp_path / "file" / "out")) == 2
+    assert str(tmp_path / "file") in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rum"], ["run"], ["run", "--preset", "digits", "--seeds", "x"], ["list", "runz"]]
+)
+def test_a_usage_error_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_report_needs_no_torch(tmp_path: Path) -> None:
     assert run_tiny(tmp_path) == 0
     script = (
@@ -148,6 +185,7 @@ def test_report_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_is_a_sensible_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").mkdir()
     assert call("report", "--results", str(tmp_path / "none"), "--output", str(tmp_path / "out")) == 0
     assert (tmp_path / "out" / "index.html").exists()
     assert capsys.readouterr().out.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 HEAD = """
+import torch
 from methods.base import RunSpec, State
 from methods.madry_at import MadryAT
 
@@ -81,6 +82,42 @@ STAGES = (
         assert context.stage("first", first) == {{"seen": task.id}}
         context.stage("second", second)
 """
+)
+
+
+EXITS = (
+    HEAD
+    + """
+    def learn(self, task, context):
+        raise SystemExit(5)
+"""
+)
+
+KILLS_ITSELF = (
+    HEAD
+    + """
+    def learn(self, task, context):
+        import os
+        os.kill(os.getpid(), 9)
+"""
+)
+
+FORGETS_OUTSIDE_ITS_TENSORS = (
+    HEAD
+    + """
+    claims = frozenset({"unforgetting"})
+
+    def classifier(self, task):
+        classifier = super().classifier(task)
+        classifier.register_buffer("sign", torch.tensor(1.0 if self.last == task else -1.0), persistent=False)
+        classifier.register_forward_hook(lambda module, inputs, output: output * module.sign)
+        return classifier
+
+    def learn(self, task, context):
+        self.last = task.id
+        if task.id == 0:
+            super().learn(task, context)
+""".replace("import RunSpec", "import RunSpec")
 )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from benchmark.run_command import RunOptions, run
 from results import Run, load, publishing
 from tests.benchmark import plugin_methods
 from tests.conftest import REPOSITORY
@@ -263,6 +267,116 @@ def test_a_run_that_succeeds_after_a_failure_has_not_failed(tmp_path: Path) -> N
     stop.unlink()
     assert run_tiny(tmp_path, [path]) == 0
     assert only(tmp_path).failures == []
+
+
+def test_a_method_that_exits_fails_like_one_that_raises(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.EXITS, "exiting")
+    assert run_tiny(tmp_path, [path, "madry_at"]) == 1
+    assert {run.label: len(run.failures) for run in runs(tmp_path)} == {"exiting": 1, "madry_at": 0}
+
+
+def test_a_killed_worker_costs_its_own_run_only_and_says_so(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.KILLS_ITSELF, "killed")
+    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(write_preset(tmp_path)), "--workers", "2"]
+    command += ["--results", str(tmp_path / "runs"), "--methods", path, "madry_at", "standard"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    failures = {run.label: [failure["message"] for failure in run.failures] for run in runs(tmp_path)}
+    assert failures["madry_at"] == failures["standard"] == []
+    assert "process was killed" in failures["killed"][0]
+    assert "Traceback" not in done.stderr
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    preset = write_preset(tmp_path, recipe={"epochs": 2000}, seeds=[0, 1])
+    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(preset), "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--results", str(tmp_path / "runs")], cwd=REPOSITORY, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: len(list((tmp_path / "runs").glob("*/running"))) == 2)
+    holders = [json.loads(path.read_text())["pid"] for path in (tmp_path / "runs").glob("*/running")]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in holders))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_one_cause_is_one_line_however_many_cells_it_costs(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.BAD_CLASSIFIER, "bad_everywhere")
+    out = io.StringIO()
+    options = RunOptions(str(write_preset(tmp_path)), [path], results=tmp_path / "runs", published=tmp_path, workers=1)
+    assert run(options, Console(file=out, width=200)) == 1
+    (line,) = [line for line in out.getvalue().splitlines() if line.startswith("failed:")]
+    assert "and 7 more" in line
+
+
+def test_a_classifier_that_changes_outside_its_stored_tensors_is_attacked_again(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.FORGETS_OUTSIDE_ITS_TENSORS, "sly")
+    assert run_tiny(tmp_path, [path]) == 0
+    frame = table(only(tmp_path)).query("attack == 'clean' and task == 0")
+    right = (frame["label"] == frame["predicted"]).groupby(frame["after_task"]).mean()
+    assert right[1] == pytest.approx(1 - right[0], abs=0.05), "what was forgotten is seen"
+
+
+def test_a_crash_of_an_attack_that_is_no_longer_demanded_is_forgotten(tmp_path: Path) -> None:
+    crashing = {**TINY["evaluation"], "final": [{"attack": "pgd", "steps": 2, "step_size": "eps/4", "loss": "dlr"}]}
+    assert run_tiny(tmp_path, evaluation=crashing) == 1
+    assert run_tiny(tmp_path) == 0
+    assert only(tmp_path).failures == []
+
+
+def test_a_damaged_table_of_tasks_is_repaired(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    path = only(tmp_path).directory / "tasks.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    assert run_tiny(tmp_path) == 0
+    assert path.read_bytes() == whole
+
+
+def test_a_new_final_attack_on_the_last_checkpoint_alone_trains_nothing(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path, keep="last") == 0
+    checkpoint = only(tmp_path).directory / "checkpoints" / "task-001.json"
+    before = checkpoint.stat().st_mtime_ns
+    assert not checkpoint.with_name("task-000.json").exists()
+    more = {**TINY["evaluation"], "final": [{"attack": "fgsm"}]}
+    assert run_tiny(tmp_path, keep="last", evaluation=more) == 0
+    assert checkpoint.stat().st_mtime_ns == before
+    more = {**TINY["evaluation"], "matrix": [{"attack": "clean"}, {"attack": "noise"}]}
+    assert run_tiny(tmp_path, keep="last", evaluation=more) == 0, "what was not kept is learned again"
+    assert len(only(tmp_path).predictions.query("attack == 'noise linf 51/255' and after_task == 0")) > 0
+
+
+def test_force_ignores_a_published_run(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    folders = ["--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 0
+    before = only(tmp_path).directory.stat().st_ino
+    assert run_tiny(tmp_path, options={"force": True}) == 0
+    assert only(tmp_path).directory.stat().st_ino != before
+
+
+def test_a_published_run_stands_on_the_board_of_a_copied_preset(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    folders = ["--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 0
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    assert run_tiny(tmp_path, name="copy") == 0
+    (published,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert published.published
+    assert set(published.protocols) == {"tiny", "copy"}
+
+
+def test_step_sizes_written_in_two_ways_are_one_recipe(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    run_tiny(tmp_path, recipe={"attack": {"step_size": "1/20"}})
+    assert len(runs(tmp_path)) == 1
 
 
 def test_a_method_that_diverges_fails(tmp_path: Path) -> None:

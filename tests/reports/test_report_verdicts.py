@@ -157,12 +157,21 @@ def test_validation_over_all_tasks_together_is_held_to_one_of_their_samples(tmp_
     assert verdicts(tmp_path, facts=facts)["validation_reproduced"].status == FAIL
 
 
-def test_a_recorded_failure_fails(tmp_path):
-    found = verdicts(
-        tmp_path, failure={"stage": "train", "task": 1, "kind": "RuntimeError", "message": "out of memory"}
-    )
+OUT_OF_MEMORY = {"stage": "train", "task": 1, "kind": "RuntimeError", "message": "out of memory"}
+
+
+def test_a_failure_that_explains_what_is_missing_fails(tmp_path):
+    store = write_run(tmp_path, FakeRun(failure=OUT_OF_MEMORY))
+    next((store.directory / "predictions").glob("pgd10-*-1-0.parquet")).unlink()
+    (board,) = build_boards(load(tmp_path, None))
+    found = {verdict.check: verdict for verdict in board.rows[0].seeds[0].verdicts}
     assert found["failures"].status == FAIL
     assert "out of memory" in found["failures"].reason
+
+
+@pytest.mark.parametrize("failure", [OUT_OF_MEMORY, {**OUT_OF_MEMORY, "attack": "dlr linf 8/255", "after_task": 1}])
+def test_a_failure_of_what_is_there_by_now_or_not_demanded_says_nothing(tmp_path, failure):
+    assert verdicts(tmp_path, failure=failure)["failures"].status == PASS
 
 
 def test_a_missing_cell_is_found(tmp_path):

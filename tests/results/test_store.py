@@ -170,7 +170,7 @@ def test_a_run_whose_process_died_is_free_at_once(tmp_path: Path) -> None:
     store = make_run(tmp_path)
     script = (
         "import os, sys; from pathlib import Path; from results.store import RunStore;"
-        "RunStore(Path(sys.argv[1]), sys.argv[2]).working().__enter__(); os.kill(os.getpid(), 9)"
+        "held = RunStore(Path(sys.argv[1]), sys.argv[2]).working(); held.__enter__(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path), store.hash], cwd=REPOSITORY, check=False)
     assert (store.directory / "running").exists()
