@@ -25,11 +25,11 @@ def shown_attacks(board: Board) -> list[str]:
     stored = set().union(*(row.measures.matrices for row in board.ranked))
     weak = {"noise": 0, "fgsm": 1, "pgd": 2}
     at_eps = [a for a in board.attacks.values() if a.kind != CLEAN and a.eps == board.eps and a.name in stored]
-    at_eps.sort(key=lambda a: (weak.get(a.kind, 3), a.steps, a.name))
-    names = [a.name for a in at_eps]
-    while len(names) > MOST_ATTACKS - 2:
-        # Step-size variants of the same attack go first: `worst` has them all.
-        names.pop(len(names) // 2)
+    at_eps.sort(key=lambda a: (weak.get(a.kind, 3), a.steps, a.step_size or 0, a.name))
+    # Where there are too many, the variants of few steps go first: `worst` has them all, and the matrix' own attacks stay.
+    variants = [a.name for a in at_eps if a.kind not in ("noise", "fgsm") and a.name not in board.matrix]
+    gone = set(variants[: max(0, len(at_eps) - (MOST_ATTACKS - 2))])
+    names = [a.name for a in at_eps if a.name not in gone][: MOST_ATTACKS - 2]
     return [name for name in (CLEAN, *names, WORST) if name in stored]
 
 

@@ -280,7 +280,7 @@ def _check_counts(where: str, fine: NDArray[np.int64], expected: int) -> None:
         others = f" ({wrong.size} classes have a wrong count)" if wrong.size > 1 else ""
         first = wrong[0]
         raise DataError(
-            f"{where}: class {FINE_NAMES[first]} has {counts[first]} images, expected {expected}{others}; is a file of it missing?"
+            f"{where}: class {FINE_NAMES[first]} has {counts[first]} images, expected {expected}{others}; is a file missing?"
         )
 
 

@@ -8,13 +8,13 @@ from fractions import Fraction
 
 import pytest
 import torch
-from attack_cases import EIGHT, attack_classes, attack_classes_by_module, batch, make, small_conv
 from torch import nn
 
 from attacks.base import AttackError, margins
 from attacks.clean import Clean
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError
+from tests.attacks.attack_cases import EIGHT, attack_classes, attack_classes_by_module, batch, make, small_conv
 
 ATTACKS = attack_classes()
 every_attack = pytest.mark.parametrize("cls", ATTACKS, ids=lambda cls: cls.__name__)

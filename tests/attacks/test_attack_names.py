@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import pytest
-from attack_cases import EIGHT
 
 from attacks.base import AttackError
 from attacks.clean import Clean
@@ -11,6 +10,7 @@ from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
+from tests.attacks.attack_cases import EIGHT
 
 TWO = Fraction(2, 255)
 

@@ -5,7 +5,6 @@ from fractions import Fraction
 import pytest
 import torch
 import torchattacks
-from attack_cases import EIGHT, Counting, SmallConv, batch, small_conv
 from torch import nn
 
 from attacks.ascent import ascend, step
@@ -16,6 +15,7 @@ from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from attacks.trajectory import starting_points
+from tests.attacks.attack_cases import EIGHT, Counting, SmallConv, batch, small_conv
 
 
 class TorchattacksPGD(torchattacks.PGD):

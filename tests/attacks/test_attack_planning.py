@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from attack_cases import EIGHT, Counting, batch, small_conv
 
 from attacks.base import Trace
 from attacks.clean import Clean
@@ -15,6 +14,7 @@ from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.planning import combine_results, combine_traces, executed_as, share_trajectories
 from attacks.threat_model import ThreatModel
+from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
 
 
 def pgd(steps: int, **settings: object) -> PGD:

@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from attack_cases import EIGHT, SmallConv, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.trajectory import starting_points
+from tests.attacks.attack_cases import EIGHT, SmallConv, batch
 
 MASK = (1 << 64) - 1
 

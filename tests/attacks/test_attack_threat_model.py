@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from attack_cases import small_conv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, over_255, parse_fraction
+from tests.attacks.attack_cases import small_conv
 
 EPS = Fraction(8, 255)
 
