@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import subprocess
-import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib.metadata import version
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmark.cells import Stored, Work, missing, shared_work
 from benchmark.context import RunContext, Spent
-from benchmark.demands import Demand
 from benchmark.evaluation import check_classifier, measure, repeatable, subset
 from benchmark.events import Event, Listener
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
+from benchmark.provenance import peak_memory_mb, provenance
 from benchmark.recording import Recorder
+from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_rows
 from benchmark.validation import validate
-from methods.base import Method, MethodError, Prerequisite, State
+from methods.base import MethodError, Prerequisite
 from methods.training import Diverged
 from results.checkpoints import Checkpoint, Checkpoints, stored_bytes
 from results.files import StoreError
-from results.records import DIRECTORY_DIGITS, Run, read_run
-from results.store import RunStore, demand_of_published, now
+from results.store import RunStore
 from scenarios.augmentation import to_float
-from scenarios.base import Stream, Task
+from scenarios.base import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,151 +294,3 @@ class Execution:
 
     def _prerequisites(self) -> dict[str, Callable[[], Prerequisite]]:
         return {key: partial(FinishedRun, needed, self.machine) for key, needed in self.job.needs.items()}
-
-
-class FinishedRun:
-    """A finished run that another one needs (`methods.base.Prerequisite`)."""
-
-    def __init__(self, job: Job, machine: Machine) -> None:
-        run = find_run(job.hash, machine)
-        if run is None:
-            raise MethodError(f"the prerequisite run {job} is not stored")
-        self.job, self.machine, self.run = job, machine, run
-
-    def fact(self, name: str, task: int) -> float:
-        """A fact's value, the last recorded where several phases recorded it. Raises MethodError if there is none."""
-        facts = self.run.facts
-        found = facts[(facts["name"] == name) & (facts["task"] == task)]["value"].dropna()
-        if found.empty:
-            raise MethodError(f"prerequisite {self.job} holds no fact {name!r} of task {task}")
-        return float(found.iloc[-1])
-
-    @cached_property
-    def _method(self) -> Method:
-        store = RunStore(self.machine.runs, self.job.hash)
-        checkpoints = Checkpoints(store.directory / "checkpoints")
-        names = [name for name in checkpoints.names() if "." not in name]
-        if not names:
-            raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
-        method, device = self.job.new_method(), torch.device(self.machine.device)
-        method.begin(
-            stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None)
-        )
-        method.load_state(restored_state(checkpoints, names[-1], device))
-        return method
-
-    def classifier(self, task: int) -> nn.Module:
-        """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
-        return self._method.classifier(task)
-
-
-def stream_of(job: Job, machine: Machine) -> Stream:
-    return job.preset.scenario(machine.source).stream()
-
-
-def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
-    """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
-    stored = checkpoints.load(name, device)
-    return State(stored.tensors, stored.values["method"])
-
-
-def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """The rows of `tasks.parquet`."""
-    return [
-        {
-            "task": task.id,
-            "name": task.name,
-            "classes": list(task.classes),
-            "train": len(task.train),
-            "validation": len(task.validation),
-            "test": len(task.test),
-            "chance": task.chance,
-            "fingerprint": task.fingerprint,
-            "test_fingerprint": task.test_fingerprint,
-        }
-        for task in tasks
-    ]
-
-
-def find_run(run_hash: str, machine: Machine) -> Run | None:
-    """The stored run with this hash: the local one, or a published one that holds more."""
-    name = run_hash[:DIRECTORY_DIGITS]
-    local = machine.runs / name
-    found = []
-    for directory in [local, *sorted(machine.published.glob(f"*/{name}"))]:
-        if (directory / "config.json").exists():
-            run = read_run(directory, published=directory != local)
-            if run.hash == run_hash:
-                found.append(run)
-    return max(found, key=lambda run: run.measured_cells, default=None)
-
-
-def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -> None:
-    """Note with the run what the preset demands of it: what reports and later resumptions measure it against.
-
-    Published records are tracked files that a run does not change: what is demanded of them stands beside the local runs.
-    """
-    preset = job.preset
-    seed = preset.file.evaluation.seed
-
-    def samples(demands: Sequence[Demand]) -> dict[str, int]:
-        return {attack_name(d.attack, seed): d.samples for d in demands if d.samples is not None}
-
-    protocol = {
-        "label": job.label if job.of_preset else job.plugin.name,
-        "eps": str(preset.eps),
-        "ranking_eps": str(preset.eps),
-        "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
-        "matrix_samples": samples(preset.matrix),
-        "final": [attack_name(demand.attack, seed) for demand in preset.final],
-        "samples": samples(preset.final),
-        "tasks": tasks,
-        "all_at_once": "all_tasks" in job.plugin.cls.needs,
-        "row_of_preset": job.of_preset,
-        "command": machine.command,
-    }
-    if published:
-        demand_of_published(machine.runs, job.hash, preset.name, protocol)
-    else:
-        RunStore(machine.runs, job.hash).demand(preset.name, protocol)
-
-
-def provenance(machine: Machine) -> dict[str, Any]:
-    """Where and with what a run was made: beside the results, never part of an identity."""
-    device = torch.cuda.get_device_name() if machine.device.startswith("cuda") else platform.processor() or "cpu"
-    names = ("torch", "numpy", "pandas", "pyarrow")
-    return {
-        "started_at": now(),
-        "command": machine.command,
-        "device": machine.device,
-        "hardware": device,
-        "cores": torch.get_num_threads(),
-        "threads": machine.threads,
-        "workers": machine.workers,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: version(name) for name in names},
-        "git": git_commit(),
-    }
-
-
-def git_commit() -> str | None:
-    """The commit this code is at, with `+changes` if files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (1e6 if sys.platform == "darwin" else 1e3)

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from attacks.ascent import ascend
 from attacks.base import Attack
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
-from benchmark.execution import COSTS, find_run, task_key
+from benchmark.execution import COSTS, task_key
 from benchmark.jobs import Job, Machine
+from benchmark.stored_runs import find_run
 from methods.backbones import MultiHead
 from methods.recipe import Recipe
 from results.checkpoints import Checkpoints

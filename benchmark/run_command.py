@@ -13,11 +13,11 @@ from rich.table import Table
 
 from benchmark.engine import run_jobs
 from benchmark.errors import ConfigError
-from benchmark.execution import demand, task_rows
 from benchmark.jobs import Machine, make_jobs
 from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
+from benchmark.stored_runs import demand, task_rows
 from results.files import StoreError
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task

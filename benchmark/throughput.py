@@ -25,8 +25,8 @@ from attacks.planning import share_trajectories
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
 from benchmark.engine import load_tasks
-from benchmark.execution import peak_memory_mb
 from benchmark.presets import Preset, load_preset
+from benchmark.provenance import peak_memory_mb
 from benchmark.run_command import RunOptions, make_machine
 from methods.backbones import MultiHead, TaskNetwork, initialise
 from methods.training import AdversarialTraining, Batch, InnerAttack

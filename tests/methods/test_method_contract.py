@@ -9,11 +9,12 @@ import torch
 
 from benchmark.context import RunContext
 from benchmark.evaluation import check_classifier
-from benchmark.execution import restored_state, stream_of, task_key
+from benchmark.execution import task_key
 from benchmark.identity import classifier_fingerprint
 from benchmark.jobs import Job, Machine, make_jobs
 from benchmark.plugins import METHODS
 from benchmark.presets import load_preset
+from benchmark.stored_runs import restored_state, stream_of
 from methods.base import Method
 from results import load
 from results.checkpoints import Checkpoints

@@ -1,0 +1,127 @@
+"""Runs that are there: finding them, noting what is demanded of them, and using one in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.context import RunContext
+from benchmark.demands import Demand
+from benchmark.identity import attack_name
+from benchmark.jobs import Job, Machine
+from methods.base import Method, MethodError, State
+from results.checkpoints import Checkpoints
+from results.records import DIRECTORY_DIGITS, Run, read_run
+from results.store import RunStore, demand_of_published
+from scenarios.base import Stream, Task
+
+
+def find_run(run_hash: str, machine: Machine) -> Run | None:
+    """The stored run with this hash: the local one, or a published one that holds more."""
+    name = run_hash[:DIRECTORY_DIGITS]
+    local = machine.runs / name
+    found = []
+    for directory in [local, *sorted(machine.published.glob(f"*/{name}"))]:
+        if (directory / "config.json").exists():
+            run = read_run(directory, published=directory != local)
+            if run.hash == run_hash:
+                found.append(run)
+    return max(found, key=lambda run: run.measured_cells, default=None)
+
+
+def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -> None:
+    """Note with the run what the preset demands of it: what reports and later resumptions measure it against.
+
+    Published records are tracked files that a run does not change: what is demanded of them stands beside the local runs.
+    """
+    preset = job.preset
+    seed = preset.file.evaluation.seed
+
+    def samples(demands: Sequence[Demand]) -> dict[str, int]:
+        return {attack_name(d.attack, seed): d.samples for d in demands if d.samples is not None}
+
+    protocol = {
+        "label": job.label if job.of_preset else job.plugin.name,
+        "eps": str(preset.eps),
+        "ranking_eps": str(preset.eps),
+        "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
+        "matrix_samples": samples(preset.matrix),
+        "final": [attack_name(demand.attack, seed) for demand in preset.final],
+        "samples": samples(preset.final),
+        "tasks": tasks,
+        "all_at_once": "all_tasks" in job.plugin.cls.needs,
+        "row_of_preset": job.of_preset,
+        "command": machine.command,
+    }
+    if published:
+        demand_of_published(machine.runs, job.hash, preset.name, protocol)
+    else:
+        RunStore(machine.runs, job.hash).demand(preset.name, protocol)
+
+
+def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """The rows of `tasks.parquet`."""
+    return [
+        {
+            "task": task.id,
+            "name": task.name,
+            "classes": list(task.classes),
+            "train": len(task.train),
+            "validation": len(task.validation),
+            "test": len(task.test),
+            "chance": task.chance,
+            "fingerprint": task.fingerprint,
+            "test_fingerprint": task.test_fingerprint,
+        }
+        for task in tasks
+    ]
+
+
+class FinishedRun:
+    """A finished run that another one needs (`methods.base.Prerequisite`)."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        run = find_run(job.hash, machine)
+        if run is None:
+            raise MethodError(f"the prerequisite run {job} is not stored")
+        self.job, self.machine, self.run = job, machine, run
+
+    def fact(self, name: str, task: int) -> float:
+        """A fact's value, the last recorded where several phases recorded it. Raises MethodError if there is none."""
+        facts = self.run.facts
+        found = facts[(facts["name"] == name) & (facts["task"] == task)]["value"].dropna()
+        if found.empty:
+            raise MethodError(f"prerequisite {self.job} holds no fact {name!r} of task {task}")
+        return float(found.iloc[-1])
+
+    @cached_property
+    def _method(self) -> Method:
+        store = RunStore(self.machine.runs, self.job.hash)
+        checkpoints = Checkpoints(store.directory / "checkpoints")
+        names = [name for name in checkpoints.names() if "." not in name]
+        if not names:
+            raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
+        method, device = self.job.new_method(), torch.device(self.machine.device)
+        method.begin(
+            stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None)
+        )
+        method.load_state(restored_state(checkpoints, names[-1], device))
+        return method
+
+    def classifier(self, task: int) -> nn.Module:
+        """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
+        return self._method.classifier(task)
+
+
+def stream_of(job: Job, machine: Machine) -> Stream:
+    return job.preset.scenario(machine.source).stream()
+
+
+def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
+    """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
+    stored = checkpoints.load(name, device)
+    return State(stored.tensors, stored.values["method"])
