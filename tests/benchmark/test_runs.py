@@ -17,8 +17,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from benchmark.jobs import make_jobs
+from benchmark.presets import load_preset
 from benchmark.run_command import RunOptions, run
 from results import Run, load, publishing
+from scenarios.base import SourceOptions
 from tests.benchmark import plugin_methods
 from tests.conftest import REPOSITORY
 from tests.tiny import TINY, run_tiny, write_preset
@@ -131,23 +134,37 @@ def test_a_changed_recipe_seed_or_data_is_another_run(tmp_path: Path) -> None:
     assert len({run.row for run in runs(tmp_path)}) == 4, "runs that differ in the seed alone are one row"
 
 
-def test_a_raised_method_version_is_another_run(tmp_path: Path) -> None:
-    path = plugin_methods.write(tmp_path, plugin_methods.HEAD)
-    old = identity_of_plugin(tmp_path, path)
-    plugin_methods.write(tmp_path, plugin_methods.HEAD.replace("version = 1", "version = 2"))
-    assert identity_of_plugin(tmp_path, path)["hash"] != old["hash"]
+@pytest.mark.parametrize(
+    "part",
+    [
+        "methods.madry_at.MadryAT.version",
+        "scenarios.digits.Digits.version",
+        "attacks.pgd.PGD.version",
+        "methods.training.VERSION",
+        "methods.backbones.VERSION",
+        "scenarios.augmentation.VERSION",
+        "benchmark.validation.VERSION",
+    ],
+)
+def test_a_raised_version_of_any_part_is_another_run(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = identity(tmp_path)
+    monkeypatch.setattr(part, 99)
+    assert identity(tmp_path)["row"] != before["row"]
 
 
-def identity_of_plugin(folder: Path, path: str) -> dict[str, Any]:
-    """The identity in a new process: a file that was imported once stays what it was for the process."""
-    script = (
-        "import sys, json; from tests.benchmark.test_runs import *; from benchmark.presets import load_preset;"
-        "from benchmark.jobs import make_jobs; from scenarios.base import SourceOptions as S;"
-        "p = load_preset(sys.argv[1], methods=[sys.argv[2]]); t = p.scenario(S()).load();"
-        "print(json.dumps(make_jobs(p, p.choose([sys.argv[2]]), t, S())[0].identity))"
-    )
-    command = [sys.executable, "-c", script, str(write_preset(folder)), path]
-    return json.loads(subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout)
+def test_a_changed_method_file_is_another_run(tmp_path: Path) -> None:
+    first = plugin_methods.write(tmp_path, plugin_methods.HEAD, "written_once")
+    (tmp_path / "b").mkdir()
+    second = plugin_methods.write(tmp_path / "b", plugin_methods.HEAD + "# changed\n", "written_once")
+    assert identity(tmp_path, first)["hash"] != identity(tmp_path, second)["hash"]
+
+
+def identity(folder: Path, method: str = "madry_at") -> dict[str, Any]:
+    preset = load_preset(str(write_preset(folder)), methods=[method])
+    tasks = preset.scenario(SourceOptions()).load()
+    return make_jobs(preset, preset.choose([method]), tasks, SourceOptions())[0].identity
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_predictions_of_an_uninterrupted_one(tmp_path: Path) -> None:
