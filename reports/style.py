@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,8 +93,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def for_page(svg: str) -> str:
     """The figure's <svg> element for a page with a light and a dark side: ink takes the colour of the page's text."""
-    # Paper is white on a page only where the page is.
-    body = svg[svg.index("<svg") :].replace("fill: #ffffff", "fill: none")
+    # Backgrounds are patches: on a page they are the page's own. White words on dark cells stay white.
+    body = re.sub(r'(<g id="patch_\d+">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", svg[svg.index("<svg") :])
     return (
         body.replace(INK, "currentColor").replace('width="', 'data-width="', 1).replace('height="', 'data-height="', 1)
     )

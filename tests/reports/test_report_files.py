@@ -244,3 +244,13 @@ def test_three_seeds_have_wider_words_than_one(tmp_path):
 def test_reports_import_no_torch():
     code = "import sys, reports; sys.exit(any(name.partition('.')[0] == 'torch' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_figures_on_the_page_have_no_white_background_and_keep_white_words(tmp_path):
+    write_run(tmp_path / "runs", FakeRun())
+    write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert not re.search(r'<g id="patch_\d+">\s*<path [^>]*fill: #ffffff', page)
+    figure = next((tmp_path / "out" / "figures").glob("*matrices.svg")).read_text()
+    white_words = len(re.findall(r"<(?:text|g)[^>]*fill: #ffffff", figure))
+    assert len(re.findall(r"<(?:text|g)[^>]*fill: #ffffff", page)) == white_words
