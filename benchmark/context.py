@@ -113,8 +113,8 @@ class RunContext:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
         return torch.Generator(device).manual_seed(seed)
 
-    def network(self, stream: Stream, *, task: int = -1) -> MultiHead:
-        backbone = self.job.preset.file.backbone.build(stream.image_shape)
+    def network(self, stream: Stream, *, task: int = -1, mu: float = 1.0) -> MultiHead:
+        backbone = self.job.preset.file.backbone.build(stream.image_shape, mu)
         network = MultiHead(backbone, stream.class_counts, stream.mean, stream.std)
         initialise(network, self._generator("cpu", task, "init", "weights"))
         # Channels-last weights make every activation channels-last: a third faster here, the same mathematics.

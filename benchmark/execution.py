@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmark import unforgetting
 from benchmark.cells import Stored, Work, missing, shared_work
 from benchmark.context import RunContext, Spent
 from benchmark.evaluation import check_classifier, measure, repeatable, subset
@@ -18,7 +19,7 @@ from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
 from benchmark.provenance import peak_memory_mb, provenance
 from benchmark.recording import Recorder
-from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_rows
+from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_checkpoints, task_rows
 from benchmark.validation import validate
 from methods.base import MethodError, Prerequisite
 from methods.training import Diverged
@@ -151,6 +152,8 @@ class Execution:
             for item in work:
                 self.evaluate(item)
             self._forget_old_checkpoints(turn)
+        if unforgetting.CLAIM in self.method.claims:
+            self.prove_unforgetting()
         self.write_costs()
 
     def _work(self, stored: Stored, turn: int) -> list[Work]:
@@ -173,8 +176,8 @@ class Execution:
         forget the latest one."""
         if task_key(turn) in self.checkpoints:
             return task_key(turn)
-        if "unforgetting" in self.method.claims:
-            later = [name for name in self.checkpoints.names() if "." not in name and name > task_key(turn)]
+        if unforgetting.CLAIM in self.method.claims:
+            later = [name for name in task_checkpoints(self.checkpoints) if name > task_key(turn)]
             return later[-1] if later else None
         return None
 
@@ -188,6 +191,11 @@ class Execution:
             self.method.learn(tasks[turn], context)
         context.end_turn()
         self._recheck_validation(turn)
+        if unforgetting.CLAIM in self.method.claims:
+            found = unforgetting.fingerprints(self.method.classifier(turn).to(self.device), self.tasks[turn])
+            for kind, value in found.items():
+                context._fact("harness", f"fingerprint_{kind}", None, turn, value)
+            self.store.drop_part("facts", unforgetting.PHASE)
         state = self.method.state()
         fingerprints = {str(task): classifier_fingerprint(self.method.classifier(task)) for task in range(turn + 1)}
         for problem in self.store.set_stale_aside(turn, fingerprints):
@@ -209,8 +217,10 @@ class Execution:
             task: validate(self.method.classifier(task), self.tasks[task].to_learn(), recipe, eps) for task in learned
         }
         for task, validation in found.items():
-            context._fact("harness", "validation_clean", validation.clean, task)
-            context._fact("harness", "validation_robust", validation.robust, task)
+            # Image by image, so that methods which take this run as their goal can compare pairs.
+            outcomes = validation.to_json()
+            context._fact("harness", "validation_clean", validation.clean, task, outcomes["clean"])
+            context._fact("harness", "validation_robust", validation.robust, task, outcomes["robust"])
         if self.all_at_once:
             sizes = [len(self.tasks[task].validation) for task in learned]
             for kind in ("clean", "robust"):
@@ -263,10 +273,23 @@ class Execution:
 
     def _forget_old_checkpoints(self, turn: int) -> None:
         keep = self.job.preset.file.keep
-        if keep == "last" or (keep == "auto" and "unforgetting" in self.method.claims):
+        if keep == "last" or (keep == "auto" and unforgetting.CLAIM in self.method.claims):
             self.checkpoints.forget([task_key(old) for old in self.turns if old < turn])
 
     # -- after ----------------------------------------------------------------------------------------------------------
+
+    def prove_unforgetting(self) -> None:
+        """Once every task is learned: a fresh process makes the old classifiers again. A crash is a failure, never a proof."""
+        if self.store.has_part("facts", unforgetting.PHASE):
+            return
+        try:
+            key = task_key(self.turns[-1])
+            rows = unforgetting.prove(self.job, self.machine, key, self.store.read(), len(self.tasks))
+            self.store.write_part("facts", unforgetting.PHASE, rows)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            self.fail("proof that nothing is forgotten", error)
 
     def write_costs(self) -> None:
         """What learning took and what a deployment must store, measured by the harness, never self-reported."""

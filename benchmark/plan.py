@@ -91,7 +91,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         work=tuple(work),
         learning_passes=sum(_learning_passes(job.recipe, train, held_out, per_image) for train, held_out in learned),
         evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in _paid(job, work)),
-        costs_missing=finished and not (local.directory / "facts" / f"{COSTS}.parquet").exists(),
+        costs_missing=finished and not local.has_part("facts", COSTS),
         run=run,
         published=run is not None and run.published,
     )

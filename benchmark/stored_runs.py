@@ -14,6 +14,7 @@ from benchmark.demands import Demand
 from benchmark.identity import attack_name
 from benchmark.jobs import Job, Machine
 from methods.base import Method, MethodError, State
+from methods.training import Validation
 from results.checkpoints import Checkpoints
 from results.records import DIRECTORY_DIGITS, Run, read_run
 from results.store import RunStore, demand_of_published
@@ -54,6 +55,7 @@ def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -
         "samples": samples(preset.final),
         "tasks": tasks,
         "all_at_once": "all_tasks" in job.plugin.cls.needs,
+        "claims": sorted(job.plugin.cls.claims),
         "row_of_preset": job.of_preset,
         "command": machine.command,
     }
@@ -98,19 +100,25 @@ class FinishedRun:
             raise MethodError(f"prerequisite {self.job} holds no fact {name!r} of task {task}")
         return float(found.iloc[-1])
 
+    def validation(self, task: int) -> Validation:
+        """What its classifier of a task got right on the validation images, as the harness found it. Raises MethodError."""
+        facts = self.run.facts
+        found = facts[(facts["phase"] == "harness") & (facts["task"] == task)].dropna(subset=["text"])
+        texts = dict(zip(found["name"], found["text"], strict=True))
+        try:
+            return Validation.from_json({kind: texts[f"validation_{kind}"] for kind in ("clean", "robust")})
+        except (KeyError, ValueError):
+            raise MethodError(
+                f"prerequisite {self.job} does not hold what it got right on the validation images of task {task}, so there is "
+                f"no goal; run `run --methods {self.job.method} --force` first"
+            ) from None
+
     @cached_property
     def _method(self) -> Method:
-        store = RunStore(self.machine.runs, self.job.hash)
-        checkpoints = Checkpoints(store.directory / "checkpoints")
-        names = [name for name in checkpoints.names() if "." not in name]
+        names = task_checkpoints(Checkpoints(RunStore(self.machine.runs, self.job.hash).directory / "checkpoints"))
         if not names:
             raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
-        method, device = self.job.new_method(), torch.device(self.machine.device)
-        method.begin(
-            stream_of(self.job, self.machine), RunContext(self.job, device, method, store, {}, lambda event: None)
-        )
-        method.load_state(restored_state(checkpoints, names[-1], device))
-        return method
+        return restored_method(self.job, self.machine, names[-1])
 
     def classifier(self, task: int) -> nn.Module:
         """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
@@ -119,6 +127,21 @@ class FinishedRun:
 
 def stream_of(job: Job, machine: Machine) -> Stream:
     return job.preset.scenario(machine.source).stream()
+
+
+def task_checkpoints(checkpoints: Checkpoints) -> list[str]:
+    """Names of the checkpoints made when a task was learned, in order; those of stages inside a task are left out."""
+    return [name for name in checkpoints.names() if "." not in name]
+
+
+def restored_method(job: Job, machine: Machine, key: str) -> Method:
+    """A fresh instance of the job's method that was given the state of checkpoint `key` and nothing else. Raises StoreError."""
+    store, device = RunStore(machine.runs, job.hash), torch.device(machine.device)
+    method = job.new_method()
+    context = RunContext(job, device, method, store, {}, lambda event: None)
+    method.begin(stream_of(job, machine), context)
+    method.load_state(restored_state(Checkpoints(store.directory / "checkpoints"), key, device))
+    return method
 
 
 def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:

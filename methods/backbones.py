@@ -17,6 +17,8 @@ VERSION = 1
 
 HEAD_STD = 0.01
 
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
 
 class BackboneChoice(BaseModel):
     """Which backbone, and how wide: every channel and feature count is int(base · width), at least 1."""
@@ -26,8 +28,9 @@ class BackboneChoice(BaseModel):
     name: Literal["vgg16_bn", "small_conv"]
     width: float = Field(1.0, gt=0, le=4)
 
-    def build(self, image_shape: tuple[int, int, int]) -> Backbone:
-        return {"vgg16_bn": VGG16BN, "small_conv": SmallConv}[self.name](image_shape, self.width)
+    def build(self, image_shape: tuple[int, int, int], mu: float = 1.0) -> Backbone:
+        """The backbone for images of this shape. mu: multiplies the number of parameters, so widths by its root (CPG)."""
+        return {"vgg16_bn": VGG16BN, "small_conv": SmallConv}[self.name](image_shape, self.width * mu**0.5)
 
 
 class Backbone(nn.Module):
@@ -177,7 +180,7 @@ class MultiHead(nn.Module):
 
 def batch_norm_state(module: nn.Module) -> dict[str, Tensor]:
     """Copies of gamma, beta, mean, variance and count of every batch norm in `module`, by state-dict name."""
-    names = [name for name, child in module.named_modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
+    names = [name for name, child in module.named_modules() if isinstance(child, BatchNorm)]
     return {
         f"{name}.{key}": tensor.detach().clone()
         for name in names

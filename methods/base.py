@@ -62,6 +62,10 @@ class Prerequisite(Protocol):
 
     def fact(self, name: str, task: int) -> float: ...
 
+    def validation(self, task: int) -> Validation:
+        """What its classifier of a task got right on the validation images: the same images, starts and attack as in
+        `Context.validate`. Raises MethodError if that is not stored."""
+
     def classifier(self, task: int) -> nn.Module: ...
 
 
@@ -85,10 +89,10 @@ class Context(Protocol):
     def rng(self, task: int, phase: str, purpose: str) -> torch.Generator:
         """A generator on the device that depends on the run's seed and these words only, however often a run was resumed."""
 
-    def network(self, stream: Stream, *, task: int = -1) -> MultiHead:
+    def network(self, stream: Stream, *, task: int = -1, mu: float = 1.0) -> MultiHead:
         """A freshly initialised network of the preset's backbone with a head per task of the stream, on the device.
 
-        task: the networks of different tasks are initialised differently."""
+        task: the networks of different tasks are initialised differently; mu: times as many parameters, for methods that grow."""
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
         """Run `work` and checkpoint the method's state under `name`, or restore both if that was done before.

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,11 +49,31 @@ class Validation:
     def robust(self) -> float:
         return float(self.robust_correct.double().mean())
 
+    def to_json(self) -> dict[str, str]:
+        """Both as text, for checkpoints and records: `from_json` gives the same back."""
+        return {"clean": _to_text(self.clean_correct), "robust": _to_text(self.robust_correct)}
+
+    @staticmethod
+    def from_json(values: Mapping[str, str]) -> Validation:
+        """Raises ValueError if the text is not what `to_json` wrote."""
+        return Validation(_from_text(values["clean"]), _from_text(values["robust"]))
+
     @staticmethod
     def joined(parts: Sequence[Validation]) -> Validation:
         return Validation(
             torch.cat([part.clean_correct for part in parts]), torch.cat([part.robust_correct for part in parts])
         )
+
+
+def _to_text(correct: Tensor) -> str:
+    """A bool tensor (N,) as `N:hex`, eight images a byte."""
+    return f"{len(correct)}:{np.packbits(correct.cpu().numpy()).tobytes().hex()}"
+
+
+def _from_text(text: str) -> Tensor:
+    count, _, digits = text.partition(":")
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=int(count))
+    return torch.from_numpy(bits.astype(bool))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +117,14 @@ class Objective(ABC):
     robust: bool = True
     """Whether epochs are chosen by robust validation accuracy, or by clean accuracy."""
 
+    def correct(self, validation: Validation) -> Tensor:
+        """The validation outcomes that decisions are made by: bool (N,)."""
+        return validation.robust_correct if self.robust else validation.clean_correct
+
+    def score(self, validation: Validation) -> float:
+        """The validation accuracy that decisions are made by."""
+        return validation.robust if self.robust else validation.clean
+
     @abstractmethod
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         """The loss (scalar) and the logits (N, classes) that training accuracy is read from."""
@@ -122,14 +151,33 @@ class AdversarialTraining(Objective):
         return F.cross_entropy(output, batch.labels), output
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was just made. number: from 1; epoch: from 0; per_epoch: steps of an epoch; optimizer: the recipe's."""
+
+    number: int
+    epoch: int
+    per_epoch: int
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOptimizer:
+    """An optimiser beside the recipe's, for parameters that the recipe does not move. rate: epoch (from 0) → learning rate."""
+
+    optimizer: torch.optim.Optimizer
+    rate: Callable[[int], float]
+
+
 @dataclass
 class Fit:
     """What is trained, and the callables in which methods differ.
 
     network: whose train/eval mode is switched and whose state is kept at the best epoch; parameters: what the optimiser
     moves; validate: accuracy on the validation split as it stands; logits: for a batch, the function from images to logits
-    (default: the network itself), made once per step, so effective weights are computed once per step and not once per
-    attack step; after_backward: before the optimiser steps (gradient masks); after_step: after it (weights held at zero).
+    (default: the network itself), made once per step; after_backward: before the optimisers step (gradient masks);
+    after_step: after it (effective weights made anew, once per step and not once per attack step; cuts);
+    second: for parameters with an optimiser of their own; patience: stop after so many validations without a better one.
     """
 
     network: nn.Module
@@ -138,7 +186,25 @@ class Fit:
     objective: Objective = field(default_factory=AdversarialTraining)
     logits: Callable[[Batch], Logits] | None = None
     after_backward: Callable[[], None] | None = None
-    after_step: Callable[[], None] | None = None
+    after_step: Callable[[Step], None] | None = None
+    second: SecondOptimizer | None = None
+    patience: int | None = None
+
+    def step(self, batch: Batch, attack: InnerAttack, recipe: Recipe, step: Step) -> tuple[Tensor, Tensor]:
+        """One training step on a batch: the loss (scalar) and the logits (N, classes), detached."""
+        with _autocast(recipe, batch.images.device):
+            logits = self.logits(batch) if self.logits else self.network
+            loss, output = self.objective.loss(logits, batch, attack)
+        step.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.after_backward:
+            self.after_backward()
+        step.optimizer.step()
+        if self.second:
+            self.second.optimizer.step()
+        if self.after_step:
+            self.after_step(step)
+        return loss.detach(), output.detach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +258,18 @@ def train(
         bn_mode=recipe.attack.bn_mode,
         generator=rng("attack start"),
     )
-    optimizer = _optimizer(fit.parameters, recipe)
+    optimizer = make_optimizer(fit.parameters, recipe)
     batch_size = min(recipe.batch_size, len(labels))
     batches = len(labels) // batch_size
     best: tuple[float, int, Validation, dict[str, Tensor]] | None = None
     validation: Validation | None = None
     log: list[Epoch] = []
+    number, unimproved, stopped = 0, 0, False
     for epoch in range(recipe.epochs):
         began = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(epoch)
+        _set_rate(optimizer, recipe.rate(epoch))
+        if fit.second:
+            _set_rate(fit.second.optimizer, fit.second.rate(epoch))
         fit.network.train()
         # Sums stay on the device; reading them would make the host wait for every step.
         loss_sum = torch.zeros((), device=images.device)
@@ -209,18 +277,10 @@ def train(
         order = torch.randperm(len(labels), device=images.device, generator=order_rng)
         for index in order[: batches * batch_size].split(batch_size):
             batch = Batch(augment(images[index], augmentation_rng), labels[index], task_ids[index])
-            with _autocast(recipe, images.device):
-                logits = fit.logits(batch) if fit.logits else fit.network
-                loss, output = fit.objective.loss(logits, batch, inner)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if fit.after_backward:
-                fit.after_backward()
-            optimizer.step()
-            if fit.after_step:
-                fit.after_step()
-            loss_sum += loss.detach()
-            right += (output.detach().argmax(1) == batch.labels).sum()
+            number += 1
+            loss, output = fit.step(batch, inner, recipe, Step(number, epoch, batches, optimizer))
+            loss_sum += loss
+            right += (output.argmax(1) == batch.labels).sum()
         loss_mean, train_accuracy = torch.stack([loss_sum / batches, right / (batches * batch_size)]).tolist()
         if not math.isfinite(loss_mean):
             raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
@@ -228,10 +288,12 @@ def train(
         if validated:
             fit.network.eval()
             validation = fit.validate()
-            score = validation.robust if fit.objective.robust else validation.clean
+            score = fit.objective.score(validation)
+            unimproved = 0 if best is None or score > best[0] else unimproved + 1
+            stopped = fit.patience is not None and unimproved >= fit.patience
             if best is None or score > best[0] or recipe.selection.keep == "last":
                 # The last epoch needs no copy: its network is the one that stays.
-                last_one = epoch + 1 == recipe.epochs
+                last_one = stopped or epoch + 1 == recipe.epochs
                 best = (score, epoch, validation, {} if last_one else _snapshot(fit.network))
         log.append(
             Epoch(
@@ -246,13 +308,20 @@ def train(
             )
         )
         on_epoch(log[-1])
+        if stopped:
+            break
     assert best is not None
     assert validation is not None
     if best[3]:
         fit.network.load_state_dict(best[3])
     fit.network.eval()
     attacked = recipe.attack.steps if fit.objective.robust else 0
-    return Selected(best[1], best[2], validation, log, attacked * recipe.epochs * batches * batch_size)
+    return Selected(best[1], best[2], validation, log, attacked * len(log) * batches * batch_size)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def _snapshot(network: nn.Module) -> dict[str, Tensor]:
@@ -265,8 +334,8 @@ def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[ob
     return nullcontext()
 
 
-def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on weights only: biases and batch norm have one dimension."""
+def make_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser. Weight decay on weights only: biases and batch norm have one dimension."""
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -88,6 +88,13 @@ class RunStore:
         """Put part `name` of `table` (predictions, evaluations, facts or training) in place."""
         self._write(self.directory / table / f"{name}.parquet", rows, _PARTS[table])
 
+    def has_part(self, table: str, name: str) -> bool:
+        return (self.directory / table / f"{name}.parquet").exists()
+
+    def drop_part(self, table: str, name: str) -> None:
+        """Delete a part that says something of weights which are no more."""
+        (self.directory / table / f"{name}.parquet").unlink(missing_ok=True)
+
     def set_broken_aside(self) -> list[Problem]:
         """Move parts that cannot be read to `set-aside/`, so that what they held is measured again; return what was moved."""
         moved = []

@@ -1,0 +1,146 @@
+"""Proof that a method which claims not to forget does not: in a fresh process, from nothing but its last state.
+
+When a task is learned its classifier is fingerprinted (every tensor, buffers included) together with its logits on a probe batch. After
+the last task another process loads only that state, makes every classifier again and must find the same bits; some old cells are
+attacked again and must give the same predictions. A copy that the learning process kept of an old classifier is not there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from attacks.planning import share_trajectories
+from benchmark.evaluation import measure, repeatable
+from benchmark.identity import attack_name, classifier_fingerprint
+from benchmark.jobs import Job, Machine
+from benchmark.stored_runs import restored_method
+from results.checkpoints import tensor_hash
+from results.records import Run
+from scenarios.augmentation import to_float
+from scenarios.base import Task
+
+PHASE = "unforgetting"
+"""The phase of the facts recorded here, and the name of their part."""
+
+PROBES = 32
+CELLS_AGAIN = 2
+CLAIM = "unforgetting"
+
+
+def fingerprints(classifier: nn.Module, task: Task) -> dict[str, str]:
+    """SHA-256 of the classifier (`classifier_fingerprint`) and of its logits on the task's first validation images."""
+    images = to_float(task.validation.images[:PROBES])
+    with torch.no_grad():
+        logits = classifier(images)
+    return {"classifier": classifier_fingerprint(classifier), "logits": tensor_hash(logits)}
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a fresh process found. found: by task the `fingerprints`; attacked: per cell the outcomes by sample id."""
+
+    found: dict[int, dict[str, str]]
+    attacked: list[dict[int, tuple[int, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class OldCell:
+    """An attack of the matrix (its place in `preset.matrix`) on a task right after that task was learned."""
+
+    task: int
+    attack: int
+
+
+def old_cells(job: Job, tasks: int) -> list[OldCell]:
+    """A few cells of tasks before the last, drawn by the run's identity: attacks where there are some, else clean passes."""
+    attacks = [k for k, demand in enumerate(job.preset.matrix) if demand.attack.iterative] or [0]
+    every = [OldCell(task, attack) for task in range(tasks - 1) for attack in attacks]
+    return random.Random(job.hash).sample(every, min(CELLS_AGAIN, len(every)))
+
+
+def make_again(job: Job, machine: Machine, key: str, cells: Sequence[OldCell]) -> Again:
+    """Run in a fresh process: classifiers from the checkpoint `key` alone, and the attack of each cell on its task."""
+    torch.set_num_threads(machine.threads)
+    tasks = job.preset.scenario(machine.source).load(machine.device)
+    method, evaluation = restored_method(job, machine, key), job.preset.file.evaluation
+    with repeatable():
+        found = {task.id: fingerprints(method.classifier(task.id).to(machine.device), task) for task in tasks}
+        attacked = []
+        for cell in cells:
+            task, demand = tasks[cell.task], job.preset.matrix[cell.attack]
+            (run,) = share_trajectories([demand.attack])
+            test = task.test.select(task.test.balanced_order()[: demand.covers(len(task.test))].sort().values)
+            measured = measure(
+                method.classifier(task.id).to(machine.device),
+                test,
+                run,
+                seed=evaluation.seed,
+                key=task.test_fingerprint,
+                batch_size=evaluation.batch_size,
+            )
+            outcome = measured.final[demand.attack.steps]
+            values = zip(outcome.predicted.tolist(), outcome.margin.tolist(), strict=True)
+            attacked.append(dict(zip(measured.samples.tolist(), values, strict=True)))
+    return Again(found, attacked)
+
+
+def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[dict[str, Any]]:
+    """Facts, per task: whether classifier, logits and (for some) predictions are what they were when it was learned.
+
+    run: the stored records. A task whose fingerprints were not recorded when it was learned proves nothing and has no fact.
+    """
+    cells = old_cells(job, tasks)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
+        again = pool.submit(make_again, job, machine, key, cells).result()
+    facts = run.facts[run.facts["phase"] == "harness"]
+    rows = []
+    for task, found in again.found.items():
+        for kind, value in found.items():
+            learned = facts.loc[(facts["task"] == task) & (facts["name"] == f"fingerprint_{kind}"), "text"]
+            if len(learned):
+                rows.append(_fact(task, f"same_{kind}", learned.iloc[-1] == value, ""))
+    for cell, outcomes in zip(cells, again.attacked, strict=True):
+        name = attack_name(job.preset.matrix[cell.attack].attack, job.preset.file.evaluation.seed)
+        stored = _stored(run.predictions, cell.task, name)
+        # A cell whose attack failed is missing for that reason, not because anything was forgotten.
+        if stored:
+            rows.append(_fact(cell.task, "same_predictions", stored == outcomes, f"{name}, after task {cell.task}"))
+    return rows
+
+
+def _fact(task: int, name: str, same: bool, text: str) -> dict[str, Any]:
+    return {"task": task, "phase": PHASE, "name": name, "value": float(same), "text": text or None}
+
+
+def _stored(predictions: pd.DataFrame, task: int, attack: str) -> dict[int, tuple[int, float]]:
+    """What was measured on a task right after it was learned: sample → predicted class and margin."""
+    rows = predictions[
+        (predictions["task"] == task) & (predictions["after_task"] == task) & (predictions["attack"] == attack)
+    ]
+    margins = rows["margin"].to_numpy(np.float32).tolist()
+    return dict(zip(rows["sample"].tolist(), zip(rows["predicted"].tolist(), margins, strict=True), strict=True))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()

@@ -1,0 +1,127 @@
+"""Who owns which weight: the state that PackNet and CMAT share (Mallya & Lazebnik 2018, section 3; Hung et al. 2019, section 3).
+
+Every shared weight (of convolutions and linear layers) has one owner, a task or nobody. A task's classifier is a pure function
+of the weights, the owner map and what the task keeps for itself; no gradient of another task reaches a weight that is owned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+FREE = 0
+MOST_TASKS = 255
+"""Owners are uint8: 0 is nobody, task t (from 0) is t + 1."""
+
+
+def owner_of(task: int) -> int:
+    return task + 1
+
+
+def top_left(shape: torch.Size) -> tuple[slice, ...]:
+    """The block of a grown tensor in which a smaller one lives: its first rows and columns."""
+    return tuple(slice(0, size) for size in shape)
+
+
+@dataclass
+class TaskPart:
+    """What one task keeps for itself: batch norm, biases and head by state-dict name; the width multiplier it was learned at.
+
+    picks: bool per shared weight, at the task's width: which weights of earlier tasks it uses; None: all of them.
+    """
+
+    mu: float
+    tensors: dict[str, Tensor]
+    picks: dict[str, Tensor] | None = None
+
+
+@dataclass
+class PackedWeights:
+    """Shared weights and the owner map (uint8, same shapes), by name; parts: what every learned task keeps for itself.
+
+    mu: the width multiplier the weights have now. Once a task has claimed, free weights are exactly zero.
+    since: the first task whose weights are here; lost: whether the next task must start afresh (both only by the published gate).
+    """
+
+    mu: float
+    weights: dict[str, Tensor]
+    owners: dict[str, Tensor]
+    parts: dict[int, TaskPart] = field(default_factory=dict)
+    since: int = 0
+    lost: bool = False
+
+    @staticmethod
+    def fresh(weights: Mapping[str, Tensor], mu: float = 1.0) -> PackedWeights:
+        """Randomly initialised weights that nobody owns."""
+        copies = {name: weight.detach().clone() for name, weight in weights.items()}
+        return PackedWeights(mu, copies, {name: torch.zeros_like(w, dtype=torch.uint8) for name, w in copies.items()})
+
+    def clone(self) -> PackedWeights:
+        """A copy that later training leaves alone. Parts are shared: they are replaced, never changed."""
+        return PackedWeights(
+            self.mu,
+            {name: tensor.clone() for name, tensor in self.weights.items()},
+            {name: tensor.clone() for name, tensor in self.owners.items()},
+            dict(self.parts),
+            self.since,
+            self.lost,
+        )
+
+    def claim(self, task: int) -> None:
+        """Everything that is free goes to the task; freed weights start from zero."""
+        for owners in self.owners.values():
+            owners[owners == FREE] = owner_of(task)
+
+    def widen(self, fresh: Mapping[str, Tensor], mu: float, task: int) -> None:
+        """Grow to the shapes of `fresh`: the old weights are the top-left block, new ones start as in `fresh` and are the task's."""
+        for name, new in fresh.items():
+            block = top_left(self.weights[name].shape)
+            weight, owners = new.detach().clone(), torch.full_like(new, owner_of(task), dtype=torch.uint8)
+            weight[block], owners[block] = self.weights[name], self.owners[name]
+            self.weights[name], self.owners[name] = weight, owners
+        self.mu = mu
+
+    def owned(self, name: str, task: int) -> Tensor:
+        """Bool: weights that belong to the task."""
+        return self.owners[name] == owner_of(task)
+
+    def earlier(self, name: str, task: int) -> Tensor:
+        """Bool: weights that belong to an earlier task."""
+        return (self.owners[name] != FREE) & (self.owners[name] < owner_of(task))
+
+    def effective(self, name: str, task: int, shape: torch.Size) -> Tensor:
+        """The weights of the task's sub-network, of its own width: w · 1[owned, or owned earlier and picked]."""
+        block = top_left(shape)
+        weight, owners = self.weights[name][block], self.owners[name][block]
+        used = (owners != FREE) & (owners < owner_of(task))
+        part = self.parts.get(task)
+        if part is not None and part.picks is not None:
+            used &= part.picks[name]
+        return torch.where(used | (owners == owner_of(task)), weight, 0.0)
+
+    def release(self, task: int, cuts: Mapping[str, Tensor]) -> None:
+        """The task gives weights (bool by name) back: free, and zero."""
+        for name, cut in cuts.items():
+            gone = cut & self.owned(name, task)
+            self.weights[name].masked_fill_(gone, 0.0)
+            self.owners[name].masked_fill_(gone, FREE)
+
+    def store(self, task: int, weights: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> None:
+        """Take over the task's own weights as they were trained; those that are its own no more are free, and zero."""
+        for name, mine in owned.items():
+            self.weights[name] = torch.where(mine, weights[name].detach(), self.weights[name])
+        self.release(task, {name: ~mine for name, mine in owned.items()})
+
+    def owns_anything(self, task: int) -> bool:
+        return any(bool(self.owned(name, task).any()) for name in self.owners)
+
+    def counts(self) -> dict[str, list[int]]:
+        """Per layer how many weights nobody owns, task 0 owns, task 1 owns ..., up to the last task that was learned."""
+        length = max(self.parts, default=-1) + 2
+        return {
+            name: torch.bincount(owners.flatten().long(), minlength=length).tolist()
+            for name, owners in self.owners.items()
+        }

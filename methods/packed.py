@@ -1,0 +1,269 @@
+"""What PackNet and CMAT share as methods: every task is a sub-network of one set of owned weights, and is made from it anew."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods.backbones import MultiHead, TaskNetwork
+from methods.base import Context, Method, MethodError, MethodSettings, State
+from methods.ownership import MOST_TASKS, PackedWeights, TaskPart, top_left
+from methods.recipe import Recipe
+from methods.subnetwork import Subnetwork
+from methods.training import AdversarialTraining, Fit, Objective, SecondOptimizer, Selected, Step, Validation
+from scenarios.base import LearnTask, Stream
+
+BACKBONE = "backbone."
+
+
+def stage_recipe(
+    recipe: Recipe,
+    *,
+    epochs: int,
+    rate: float,
+    milestones: Sequence[float] = (),
+    keep: str | None = None,
+    every: int | None = None,
+) -> Recipe:
+    """The recipe of a stage after the first training.
+
+    rate: learning rate in units of the recipe's, cut at `milestones` (shares of the epochs), constant without any; keep, every:
+    which epoch's network is kept and how often it is validated, as in the recipe if None.
+    """
+    selection = {key: value for key, value in (("keep", keep), ("every", every)) if value is not None}
+    changes = {
+        "epochs": epochs,
+        "learning_rate": recipe.learning_rate * rate,
+        "schedule": "step",
+        "milestones": tuple(milestones),
+        "selection": {**recipe.selection.model_dump(), **selection},
+    }
+    return Recipe.model_validate({**recipe.model_dump(), **changes})
+
+
+class PackedSettings(MethodSettings):
+    train_gate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="published: unless accuracy on the training attack exceeds this, the task's weights are thrown away and the "
+        "next task starts from a random network that remembers nothing (what is sound decides on validation images: None)",
+    )
+
+
+class PackedMethod(Method):
+    """One set of shared weights with an owner each; a task's classifier is made from them whenever it is asked for."""
+
+    claims = frozenset({"unforgetting"})
+
+    packed: PackedWeights
+    last_task: int
+    _new: Callable[[int, float], MultiHead]
+    _skeletons: dict[float, MultiHead]
+
+    def objective(self) -> Objective:
+        return AdversarialTraining()
+
+    def begin(self, stream: Stream, context: Context) -> None:
+        tasks = len(stream.class_counts)
+        if tasks > MOST_TASKS:
+            raise MethodError(f"the owner map counts up to {MOST_TASKS} tasks, this stream has {tasks}; use fewer tasks")
+        self._new = lambda task, mu: context.network(stream, task=task, mu=mu)
+        self._skeletons = {}
+        self.last_task = tasks - 1
+        self.packed = PackedWeights.fresh(_shared(self._new(0, 1.0)))
+
+    @abstractmethod
+    def learn(self, task: LearnTask, context: Context) -> None: ...
+
+    def begin_task(self, task: int) -> None:
+        """Where the published gate threw the last task's weights away: a random network that nobody owns anything of."""
+        if self.packed.lost:
+            fresh = PackedWeights.fresh(_shared(self._new(task, 1.0)))
+            fresh.parts, fresh.since = self.packed.parts, task
+            self.packed = fresh
+
+    # -- the network of a task --------------------------------------------------------------------------------------------
+
+    def subnetwork(self, task: int, recipe: Recipe, *, batch_norm: bool = True, biases: bool = True) -> Subnetwork:
+        """The task's network, ready for a stage of training.
+
+        Batch norm and biases are the task's own; before it has any, the previous task's, new channels starting fresh. So is the
+        head, but that no task hands on.
+        """
+        network = self._new(task, self.packed.mu).for_task(task)
+        parts = self.packed.parts
+        start: Mapping[str, Tensor] = {}
+        if task in parts:
+            start = parts[task].tensors
+        elif task > self.packed.since:
+            start = {name: t for name, t in parts[task - 1].tensors.items() if name.startswith(BACKBONE)}
+        self._fill(network, task, start)
+        return Subnetwork(
+            network, self.packed, task, weight_decay=recipe.weight_decay, batch_norm=batch_norm, biases=biases
+        )
+
+    @torch.no_grad()
+    def _fill(self, network: TaskNetwork, task: int, tensors: Mapping[str, Tensor]) -> None:
+        state = network.state_dict()
+        for name, tensor in tensors.items():
+            state[name][top_left(tensor.shape)].copy_(tensor)
+        for name, weight in network.backbone.shared_weights():
+            weight.copy_(self.packed.effective(name, task, weight.shape))
+
+    def keep(self, network: Subnetwork, task: int) -> None:
+        """Take over what a stage of training made of the task's network."""
+        self.packed.store(task, network.shared, network.own)
+        shared = {BACKBONE + name for name in network.shared} | {"mean", "std"}
+        own = {
+            name: tensor.detach().clone()
+            for name, tensor in network.state_dict().items()
+            if name not in shared and not name.startswith("pick_masks")
+        }
+        before = self.packed.parts.get(task)
+        picks = network.picks() if network.pick_masks else before.picks if before else None
+        self.packed.parts[task] = TaskPart(self.packed.mu, own, picks)
+
+    def fit(
+        self,
+        network: Subnetwork,
+        task: LearnTask,
+        context: Context,
+        *,
+        phase: str,
+        recipe: Recipe,
+        second: SecondOptimizer | None = None,
+        patience: int | None = None,
+        after_step: Callable[[Step], None] | None = None,
+    ) -> Selected:
+        """A stage of training in which only the task's own weights move; what it made is kept."""
+        fit = Fit(
+            network=network,
+            parameters=network.trained(),
+            validate=lambda: context.validate(network, task),
+            objective=self.objective(),
+            after_backward=network.mask_gradients,
+            after_step=after_step or network.after_step,
+            second=second,
+            patience=patience,
+        )
+        # Weight decay is part of the masked gradient: an optimiser's own would move the weights of other tasks.
+        selected = context.train(fit, [task], phase=phase, recipe=recipe.model_copy(update={"weight_decay": 0.0}))
+        self.keep(network, task.id)
+        return selected
+
+    def passes_gate(self, selected: Selected) -> bool:
+        """Whether the published gate on training accuracy is off or passed."""
+        last = selected.epochs[-1]
+        accuracy = last.robust_train if last.robust_train is not None else last.clean_train
+        gate = self.settings.train_gate
+        return gate is None or (accuracy is not None and accuracy > gate)
+
+    # -- what the harness asks for ----------------------------------------------------------------------------------------
+
+    def classifier(self, task: int | None) -> nn.Module:
+        assert task is not None
+        part = self.packed.parts[task]
+        network = self._skeleton(part.mu).for_task(task).materialise()
+        self._fill(network, task, part.tensors)
+        return network
+
+    def _skeleton(self, mu: float) -> MultiHead:
+        if mu not in self._skeletons:
+            self._skeletons[mu] = self._new(0, mu)
+        return self._skeletons[mu]
+
+    def state(self) -> State:
+        packed = self.packed
+        tensors = {f"weight.{name}": tensor for name, tensor in packed.weights.items()}
+        tensors |= {f"owner.{name}": tensor for name, tensor in packed.owners.items()}
+        for task, part in packed.parts.items():
+            tensors |= {f"task.{task}.{name}": tensor for name, tensor in part.tensors.items()}
+            tensors |= {f"picks.{task}.{name}": tensor for name, tensor in (part.picks or {}).items()}
+        parts = {str(task): {"mu": part.mu, "picks": part.picks is not None} for task, part in packed.parts.items()}
+        return State(tensors, {"mu": packed.mu, "since": packed.since, "lost": packed.lost, "parts": parts})
+
+    def load_state(self, state: State) -> None:
+        values: dict[str, Any] = state.values
+        skeleton = _shared(self._skeleton(values["mu"]))
+        weights, owners = state.under("weight."), state.under("owner.")
+        for name, expected in skeleton.items():
+            found = weights.get(name)
+            if found is None or found.shape != expected.shape:
+                raise MethodError(
+                    f"the state holds {name} as {'nothing' if found is None else list(found.shape)}, this backbone at mu "
+                    f"{values['mu']:g} has {list(expected.shape)}: load it into the backbone and width it was learned with"
+                )
+        # In the memory format of the network, as they were when they were learned.
+        packed = PackedWeights.fresh(skeleton, values["mu"])
+        for name in skeleton:
+            packed.weights[name].copy_(weights[name])
+            packed.owners[name].copy_(owners[name])
+        packed.since, packed.lost = values["since"], values["lost"]
+        for key, part in values["parts"].items():
+            picks = state.under(f"picks.{key}.") if part["picks"] else None
+            packed.parts[int(key)] = TaskPart(part["mu"], state.under(f"task.{key}."), picks)
+        self.packed = packed
+
+    # -- what is reported -------------------------------------------------------------------------------------------------
+
+    def record_reached(self, stage: str, selected: Selected, context: Context) -> float:
+        """The validation accuracy that the method decides by, as a stage of training left it."""
+        reached = self.objective().score(selected.validation)
+        context.facts.record(f"reached_{stage}", reached)
+        return reached
+
+    def record_selected(self, context: Context, validation: Validation) -> None:
+        """What the classifier that is handed back reached, where the last training that ran is not what was kept."""
+        context.facts.record("selected_clean", validation.clean)
+        context.facts.record("selected_robust", validation.robust)
+
+    def record_capacity(self, task: int, context: Context) -> None:
+        """Who owns what: per layer and in all, free, own and picked shares; the width multiplier; exhaustion in words."""
+        packed, record = self.packed, context.facts.record
+        totals = [0] * (task + 2)
+        for layer, counts in packed.counts().items():
+            for owner, count in enumerate(counts[: task + 2]):
+                record("weights_free" if owner == 0 else f"weights_of_task_{owner - 1}", count, text=layer)
+                totals[owner] += count
+        everything = sum(totals)
+        record("mu", packed.mu)
+        record("shared_weights", everything)
+        record("free_share", totals[0] / everything)
+        record("owned_share", totals[task + 1] / everything)
+        picks = packed.parts[task].picks
+        if picks is not None:
+            picked = earlier = 0
+            for name, mask in picks.items():
+                of_layer = int(packed.earlier(name, task)[top_left(mask.shape)].sum())
+                picked, earlier = picked + int(mask.sum()), earlier + of_layer
+                record("picked_share", int(mask.sum()) / of_layer if of_layer else None, text=name)
+            record("picked_share", picked / earlier if earlier else None)
+        if totals[task + 1] == 0:
+            record("exhausted", 1, text="no free weight was left: learned from frozen weights, batch norm, biases and head")
+
+    def record_structure(self, task: int, moment: str, context: Context) -> None:
+        """The whole owner map of the smallest layer, and what this task picks of it: what the structure figure is drawn from."""
+        packed = self.packed
+        name = min(packed.owners, key=lambda layer: packed.owners[layer].numel())
+        owners, part = packed.owners[name], packed.parts.get(task)
+        used = packed.earlier(name, task) | packed.owned(name, task)
+        if part is not None and part.picks is not None:
+            used = part.picks[name] | packed.owned(name, task)
+        picture = {
+            "layer": name,
+            "rows": owners.shape[0],
+            "owners": bytes(owners.flatten().tolist()).hex(),
+            "used": "".join("01"[value] for value in used.flatten().int().tolist()),
+        }
+        context.facts.record(f"structure {moment}", packed.mu, text=json.dumps(picture))
+
+
+def _shared(network: MultiHead) -> dict[str, Tensor]:
+    return dict(network.backbone.shared_weights())

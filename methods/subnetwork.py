@@ -1,0 +1,124 @@
+"""A task's sub-network while it is trained: a plain network of effective weights, of which only the task's own move.
+
+No mask is applied in a forward pass, so an attack step costs what it costs in any network. Masks act twice per optimiser step:
+on the gradients before it, and on the picked weights of earlier tasks after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from methods.backbones import BatchNorm, TaskNetwork
+from methods.ownership import PackedWeights
+from methods.training import SecondOptimizer, Step
+
+PICK_START, PICK_THRESHOLD = 0.01, 0.005
+"""Hung et al. 2019: pick-masks start at .01; a weight is picked while its mask is above .005."""
+
+
+class Subnetwork(TaskNetwork):
+    """The network of one task, trained inside `packed`.
+
+    network: holds the effective weights (`PackedWeights.effective`) and what the task starts from in batch norm, biases and head.
+    weight_decay: on the task's own shared weights only (PackNet's and CPG's rule). own, earlier: bool by weight name.
+    frozen: batch norm and biases stay as they are, batch norm in eval mode (Mallya's variant), if `batch_norm` or `biases` is False.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        packed: PackedWeights,
+        task: int,
+        *,
+        weight_decay: float,
+        batch_norm: bool = True,
+        biases: bool = True,
+    ) -> None:
+        super().__init__(network.backbone, network.head, network.mean, network.std)
+        self.weight_decay, self._holds_batch_norm = weight_decay, not batch_norm
+        self.shared = dict(self.backbone.shared_weights())
+        self.own = {name: _like(packed.owned(name, task), weight) for name, weight in self.shared.items()}
+        self.earlier = {name: _like(packed.earlier(name, task), weight) for name, weight in self.shared.items()}
+        self._packed = packed
+        # Registered, so that the masks of a selected epoch are kept with its weights.
+        self.pick_masks = nn.ParameterList()
+        self._unpicked: dict[str, Tensor] = {}
+        for module in self.backbone.modules():
+            if isinstance(module, BatchNorm):
+                module.requires_grad_(batch_norm)
+            elif getattr(module, "bias", None) is not None:
+                module.bias.requires_grad_(biases)
+
+    def train(self, mode: bool = True) -> Subnetwork:
+        super().train(mode)
+        if self._holds_batch_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
+        return self
+
+    def trained(self) -> list[nn.Parameter]:
+        """What the recipe's optimiser moves: shared weights (their gradients are masked), batch norm, biases, head."""
+        masks = {id(mask) for mask in self.pick_masks}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in masks]
+
+    # -- picks ----------------------------------------------------------------------------------------------------------
+
+    def learn_picks(self, rate: Callable[[int], float]) -> SecondOptimizer:
+        """Start with every weight of earlier tasks picked; Adam moves the masks. rate: epoch (from 0) → learning rate."""
+        self.pick_masks = nn.ParameterList(torch.full_like(weight, PICK_START) for weight in self.shared.values())
+        self._unpicked = {
+            name: torch.where(self.earlier[name], _like(self._packed.weights[name], weight), 0.0)
+            for name, weight in self.shared.items()
+        }
+        self.apply_picks()
+        return SecondOptimizer(torch.optim.Adam(self.pick_masks, lr=rate(0)), rate)
+
+    def picks(self) -> dict[str, Tensor]:
+        """Bool by weight name: the weights of earlier tasks that are in use."""
+        return {
+            name: self.earlier[name] & (mask > PICK_THRESHOLD)
+            for name, mask in zip(self.shared, self.pick_masks, strict=True)
+        }
+
+    @torch.no_grad()
+    def apply_picks(self) -> None:
+        """Make the weights of earlier tasks effective: w where picked, else 0."""
+        for (name, weight), mask in zip(self.shared.items(), self.pick_masks, strict=True):
+            weight.copy_(torch.where(self.earlier[name], self._unpicked[name] * (mask > PICK_THRESHOLD), weight))
+
+    # -- the two places where masks act -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """After the backward pass: dL/dm = dL/dw_eff · w for weights of earlier tasks (straight-through), weight decay on the
+        task's own weights, and no gradient for anybody else's."""
+        for mask, (name, weight) in zip(self.pick_masks, self.shared.items(), strict=False):
+            mask.grad = weight.grad * self._unpicked[name]
+        for name, weight in self.shared.items():
+            assert weight.grad is not None
+            weight.grad.add_(weight, alpha=self.weight_decay).mul_(self.own[name])
+
+    def after_step(self, step: Step) -> None:
+        """After the optimisers' step: what was picked or dropped takes effect."""
+        if self.pick_masks:
+            self.apply_picks()
+
+    @torch.no_grad()
+    def release(self, cuts: Mapping[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
+        """The task gives weights (bool by name) back: they become zero, and so does every momentum that would move them."""
+        for name, weight in self.shared.items():
+            gone = self.own[name] & cuts[name]
+            self.own[name] &= ~gone
+            weight.masked_fill_(gone, 0.0)
+            for kept in (optimizer.state[weight] if optimizer else {}).values():
+                if isinstance(kept, Tensor) and kept.shape == weight.shape:
+                    kept.masked_fill_(gone, 0.0)
+
+
+def _like(tensor: Tensor, weight: Tensor) -> Tensor:
+    """The tensor in the weight's memory format: mixed formats make every elementwise operation slow."""
+    return torch.empty_like(weight, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
