@@ -152,8 +152,9 @@ class Execution:
             for item in work:
                 self.evaluate(item)
             self._forget_old_checkpoints(turn)
-        if unforgetting.CLAIM in self.method.claims:
-            self.prove_unforgetting()
+        if unforgetting.CLAIM in self.method.claims and not self.prove_unforgetting():
+            return
+        # Last, because a run without its costs is not finished.
         self.write_costs()
 
     def _work(self, stored: Stored, turn: int) -> list[Work]:
@@ -278,10 +279,13 @@ class Execution:
 
     # -- after ----------------------------------------------------------------------------------------------------------
 
-    def prove_unforgetting(self) -> None:
-        """Once every task is learned: a fresh process makes the old classifiers again. A crash is a failure, never a proof."""
+    def prove_unforgetting(self) -> bool:
+        """Once every task is learned: a fresh process makes the old classifiers again. A crash is a failure, never a proof.
+
+        Returns whether the outcome, for or against, is stored.
+        """
         if self.store.has_part("facts", unforgetting.PHASE):
-            return
+            return True
         try:
             key = task_key(self.turns[-1])
             rows = unforgetting.prove(self.job, self.machine, key, self.store.read(), len(self.tasks))
@@ -290,6 +294,8 @@ class Execution:
             raise
         except Exception as error:
             self.fail("proof that nothing is forgotten", error)
+            return False
+        return True
 
     def write_costs(self) -> None:
         """What learning took and what a deployment must store, measured by the harness, never self-reported."""

@@ -1,8 +1,8 @@
 """Proof that a method which claims not to forget does not: in a fresh process, from nothing but its last state.
 
-When a task is learned its classifier is fingerprinted (every tensor, buffers included) together with its logits on a probe batch. After
-the last task another process loads only that state, makes every classifier again and must find the same bits; some old cells are
-attacked again and must give the same predictions. A copy that the learning process kept of an old classifier is not there.
+When a task is learned its classifier is fingerprinted (every tensor, buffers included) together with its logits on a probe batch.
+After the last task another process loads only that state, makes every classifier again and must find the same bits; some old
+cells are attacked again and must give the same predictions. A copy that the learning process kept of a classifier is not there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ from results.checkpoints import tensor_hash
 from results.records import Run
 from scenarios.augmentation import to_float
 from scenarios.base import Task
+
+T = TypeVar("T")
 
 PHASE = "unforgetting"
 """The phase of the facts recorded here, and the name of their part."""
@@ -103,8 +105,7 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
     run: the stored records. A task whose fingerprints were not recorded when it was learned proves nothing and has no fact.
     """
     cells = old_cells(job, tasks)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
-        again = pool.submit(make_again, job, machine, key, cells).result()
+    again = in_fresh_process(make_again, job, machine, key, cells)
     facts = run.facts[run.facts["phase"] == "harness"]
     rows = []
     for task, found in again.found.items():
@@ -119,6 +120,12 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
         if stored:
             rows.append(_fact(cell.task, "same_predictions", stored == outcomes, f"{name}, after task {cell.task}"))
     return rows
+
+
+def in_fresh_process(work: Callable[..., T], *arguments: Any) -> T:
+    """What `work` returns in a process that was started for it and has learned nothing."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def _fact(task: int, name: str, same: bool, text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scenarios.base import LearnTask
 
 
 class CMATSettings(PackedSettings):
-    """Defaults: CPG's published schedule for CIFAR-100 (100 epochs of finetuning in the recipe), its decisions on validation images.
+    """Defaults: CPG's published schedule for CIFAR-100 (100 epochs in the recipe), with its decisions on validation images.
 
     goals: accuracies to reach, one per task; None: what single-task networks of the same recipe and seed reach.
     tolerance: how far below its goal a network still counts as good; None: one standard error of the paired difference.
@@ -46,7 +46,8 @@ class CMATSettings(PackedSettings):
     retrain_mask_rate: float = Field(1e-4, gt=0)
     retrain_patience: int = Field(5, ge=1, description="epochs without a better one")
     retrain_against: Literal["pruned", "reset"] = Field(
-        "pruned", description="what retraining must beat; published: the pruned network after its picks were reset, which is less"
+        "pruned",
+        description="what retraining must beat; published: the pruned network after its picks were reset, which is less",
     )
 
     @field_validator("ratios")
@@ -150,9 +151,7 @@ class CMAT(PackedMethod):
 
     # -- B: prune gradually, and choose the largest ratio that is still good ---------------------------------------------------
 
-    def _prune(
-        self, task: LearnTask, goal: Goal, unpruned: Validation, context: Context
-    ) -> tuple[Validation, float]:
+    def _prune(self, task: LearnTask, goal: Goal, unpruned: Validation, context: Context) -> tuple[Validation, float]:
         # A goal that even the widest network missed cannot choose: then capacity for the tasks to come is what counts.
         missed = not self._meets(goal, unpruned)
         enough = required_ratio(self.last_task - task.id) - 1e-9
@@ -161,9 +160,7 @@ class CMAT(PackedMethod):
             if missed and chosen >= enough:
                 break
             found = Validation.from_json(
-                context.stage(
-                    f"prune-{ratio:g}", partial(self._prune_stage, task, chosen, ratio, context)
-                )
+                context.stage(f"prune-{ratio:g}", partial(self._prune_stage, task, chosen, ratio, context))
             )
             if not missed and not self._meets(goal, found):
                 break

@@ -1,4 +1,4 @@
-"""The goal that a task must reach, and how much less is still as good: what CPG and CMAT decide by (Hung et al. 2019, section 3)."""
+"""The goal that a task must reach, and how much less is still as good: what CPG and CMAT decide by (Hung et al. 2019)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class PackedWeights:
             owners[owners == FREE] = owner_of(task)
 
     def widen(self, fresh: Mapping[str, Tensor], mu: float, task: int) -> None:
-        """Grow to the shapes of `fresh`: the old weights are the top-left block, new ones start as in `fresh` and are the task's."""
+        """Grow to the shapes of `fresh`: the old weights are the top-left block, new ones are as in `fresh` and the task's."""
         for name, new in fresh.items():
             block = top_left(self.weights[name].shape)
             weight, owners = new.detach().clone(), torch.full_like(new, owner_of(task), dtype=torch.uint8)

@@ -73,7 +73,9 @@ class PackedMethod(Method):
     def begin(self, stream: Stream, context: Context) -> None:
         tasks = len(stream.class_counts)
         if tasks > MOST_TASKS:
-            raise MethodError(f"the owner map counts up to {MOST_TASKS} tasks, this stream has {tasks}; use fewer tasks")
+            raise MethodError(
+                f"the owner map counts up to {MOST_TASKS} tasks, this stream has {tasks}; use fewer tasks"
+            )
         self._new = lambda task, mu: context.network(stream, task=task, mu=mu)
         self._skeletons = {}
         self.last_task = tasks - 1
@@ -246,7 +248,9 @@ class PackedMethod(Method):
                 record("picked_share", int(mask.sum()) / of_layer if of_layer else None, text=name)
             record("picked_share", picked / earlier if earlier else None)
         if totals[task + 1] == 0:
-            record("exhausted", 1, text="no free weight was left: learned from frozen weights, batch norm, biases and head")
+            record(
+                "exhausted", 1, text="no free weight was left: learned from frozen weights, batch norm, biases and head"
+            )
 
     def record_structure(self, task: int, moment: str, context: Context) -> None:
         """The whole owner map of the smallest layer, and what this task picks of it: what the structure figure is drawn from."""

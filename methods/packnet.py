@@ -18,15 +18,21 @@ class PackNetSettings(PackedSettings):
     per_task_biases false, retrain_epochs 10, retrain_milestones [], retrain_keep best, retrain_must_improve true; in the recipe
     20 epochs and no weight decay."""
 
-    prune_ratio: tuple[float, ...] = Field((0.6,), min_length=1, description="of a task's weights; per task, the last repeats")
+    prune_ratio: tuple[float, ...] = Field(
+        (0.6,), min_length=1, description="of a task's weights; per task, the last repeats"
+    )
     prune_last_task: bool = True
     per_task_bn: bool = Field(True, description="False: batch norm as the first task left it, in eval mode ever after")
     per_task_biases: bool = Field(True, description="False: biases as the first task left them")
     retrain_epochs: int = Field(30, ge=1)
     retrain_rate: float = Field(0.1, gt=0, description="learning rate, in units of the recipe's")
-    retrain_milestones: tuple[float, ...] = Field((0.83,), description="shares of the epochs after which the rate is cut")
+    retrain_milestones: tuple[float, ...] = Field(
+        (0.83,), description="shares of the epochs after which the rate is cut"
+    )
     retrain_keep: Literal["best", "last"] | None = Field(None, description="None: as in the recipe")
-    retrain_must_improve: bool = Field(False, description="keep the retrained weights only if better than right after pruning")
+    retrain_must_improve: bool = Field(
+        False, description="keep the retrained weights only if better than right after pruning"
+    )
 
     @field_validator("prune_ratio", mode="before")
     @classmethod

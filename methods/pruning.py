@@ -34,7 +34,7 @@ def cubic_sparsity(progress: float, start: float, end: float) -> float:
 def cut_steps(steps: int, every: int, at_least: int = 4) -> list[int]:
     """The steps (from 1) after which a gradual pruning of `steps` steps cuts: each `every`-th and the last.
 
-    At least `at_least` of them, evenly spread, where `every` would give fewer; as many as there are steps, if they are fewer still.
+    At least `at_least` of them, evenly spread, where `every` would give fewer; one a step, if there are fewer steps still.
     """
     regular = sorted({*range(every, steps + 1, every), steps})
     if len(regular) >= at_least:

@@ -24,7 +24,7 @@ class Subnetwork(TaskNetwork):
 
     network: holds the effective weights (`PackedWeights.effective`) and what the task starts from in batch norm, biases and head.
     weight_decay: on the task's own shared weights only (PackNet's and CPG's rule). own, earlier: bool by weight name.
-    frozen: batch norm and biases stay as they are, batch norm in eval mode (Mallya's variant), if `batch_norm` or `biases` is False.
+    batch_norm, biases: False: they stay as they are, batch norm in eval mode (Mallya's variant).
     """
 
     def __init__(

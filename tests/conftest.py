@@ -1,16 +1,34 @@
-"""What all tests share: one thread (small networks, and the same bits everywhere), and no cache folder but the test's own."""
+"""What all tests share: one thread (small networks, and the same bits everywhere), and proofs of not forgetting without the
+seconds that a fresh process takes to start; `test_unforgetting.py` starts them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from benchmark import unforgetting
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_CIFAR100 = REPOSITORY.parent / "shared" / "data" / "cifar100"
+
+IN_FRESH_PROCESS = unforgetting.in_fresh_process
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _proofs_in_this_process() -> Iterator[None]:
+    def here(work: Callable[..., Any], *arguments: Any) -> Any:
+        return work(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unforgetting, "in_fresh_process", here)
+        yield

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from rich.console import Console
 
+from benchmark.context import RunContext
+from benchmark.jobs import Machine, make_jobs
+from benchmark.presets import load_preset
 from benchmark.run_command import RunOptions, run
+from benchmark.stored_runs import stream_of
+from methods.base import Method
+from results.store import RunStore
+from scenarios.base import SourceOptions, Task
 
 TINY: dict[str, Any] = {
     "description": "for tests",
@@ -40,6 +48,20 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+SHORT: dict[str, dict[str, Any]] = {
+    "packnet": {"retrain_epochs": 1},
+    "cmat": {"ratios": [0.3, 0.6], "prune_epochs": 1, "retrain_epochs": 2},
+    "cpg": {"ratios": [0.3, 0.6], "prune_epochs": 1, "retrain_epochs": 2},
+}
+"""Schedules as short as the rest, for methods whose defaults are published ones."""
+
+
+def rows_for(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The tiny preset's rows, and one with a short schedule for each of `names` that needs one."""
+    short = [{"method": name, "settings": SHORT[name]} for name in names if name in SHORT]
+    return [*TINY["methods"], *short]
+
+
 def write_preset(folder: Path, name: str = "tiny", **changes: Any) -> Path:
     """The tiny preset as a file, with top-level keys changed (dictionaries are merged)."""
     path = folder / f"{name}.yaml"
@@ -48,12 +70,31 @@ def write_preset(folder: Path, name: str = "tiny", **changes: Any) -> Path:
 
 
 def run_tiny(folder: Path, methods: Sequence[str] | None = None, *, results: str = "runs", **changes: Any) -> int:
-    """Run the tiny preset, changed, in this process; results go to `folder/results`."""
+    """Run the tiny preset, changed, in this process; results go to `folder/results`. rows: instead of the preset's."""
     options = changes.pop("options", {})
-    preset = write_preset(folder, **changes)
+    rows = changes.pop("rows", None) or rows_for(methods or ())
+    preset = write_preset(folder, methods=rows, **changes)
     return run(
         RunOptions(
             str(preset), methods=methods, results=folder / results, published=folder / "published", workers=1, **options
         ),
         Console(quiet=True),
     )
+
+
+def begun(folder: Path, row: dict[str, Any], **changes: Any) -> tuple[Method, RunContext, list[Task]]:
+    """A method of the tiny preset (as a row of it) that has begun and learned nothing, its context, and the tasks."""
+    preset = load_preset(str(write_preset(folder, methods=[row], **changes)))
+    machine = Machine(folder / "runs", folder / "published", SourceOptions(), "cpu", 1, 1, "")
+    tasks = preset.scenario(SourceOptions()).load()
+    job = make_jobs(preset, preset.rows, tasks, SourceOptions())[-1]
+    method, store = job.new_method(), RunStore(machine.runs, job.hash)
+    context = RunContext(job, torch.device("cpu"), method, store, {}, lambda event: None)
+    method.begin(stream_of(job, machine), context)
+    return method, context, tasks
+
+
+def learn(method: Method, context: RunContext, task: Task, tasks: int) -> None:
+    """Learn a task as the harness does, without measuring anything."""
+    context.begin_turn(task.id, tasks, task.name)
+    method.learn(task.to_learn(), context)

@@ -120,6 +120,22 @@ FORGETS_OUTSIDE_ITS_TENSORS = (
 """.replace("import RunSpec", "import RunSpec")
 )
 
+HANDS_OUT_COPIES = (
+    HEAD
+    + """
+    claims = frozenset({"unforgetting"})
+
+    def begin(self, stream, context):
+        super().begin(stream, context)
+        self.copies = {}
+
+    def classifier(self, task):
+        if task not in self.copies:
+            self.copies[task] = super().classifier(task)
+        return self.copies[task]
+"""
+)
+
 
 def write(folder: Path, source: str, name: str = "mine") -> str:
     path = folder / f"{name}.py"

@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from benchmark.context import RunContext
 from benchmark.evaluation import check_classifier
 from benchmark.execution import task_key
 from benchmark.identity import classifier_fingerprint
 from benchmark.jobs import Job, Machine, make_jobs
 from benchmark.plugins import METHODS
 from benchmark.presets import load_preset
-from benchmark.stored_runs import restored_state, stream_of
+from benchmark.stored_runs import restored_method
 from methods.base import Method
 from results import load
 from results.checkpoints import Checkpoints
 from results.store import RunStore
 from scenarios.augmentation import to_float
 from scenarios.base import SourceOptions, Task
-from tests.tiny import run_tiny, write_preset
+from tests.tiny import rows_for, run_tiny, write_preset
 
 NAMES = sorted(METHODS.all())
 
@@ -40,7 +38,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def job_of(folder: Path, name: str) -> tuple[Job, Machine, list[Task]]:
-    preset = load_preset(str(write_preset(folder)), methods=[name])
+    preset = load_preset(str(write_preset(folder, methods=rows_for([name]))), methods=[name])
     machine = Machine(folder / "runs", folder / "published", SourceOptions(), "cpu", 1, 1, "")
     tasks = preset.scenario(SourceOptions()).load()
     jobs = make_jobs(preset, preset.choose([name]), tasks, SourceOptions())
@@ -50,11 +48,7 @@ def job_of(folder: Path, name: str) -> tuple[Job, Machine, list[Task]]:
 def restored(folder: Path, name: str) -> tuple[Method, list[Task]]:
     """A fresh instance that was given nothing but the stored state."""
     job, machine, tasks = job_of(folder, name)
-    method, store = job.new_method(), RunStore(machine.runs, job.hash)
-    method.begin(stream_of(job, machine), RunContext(job, torch.device("cpu"), method, store, {}, lambda event: None))
-    checkpoints = Checkpoints(store.directory / "checkpoints")
-    method.load_state(restored_state(checkpoints, task_key(len(tasks) - 1), torch.device("cpu")))
-    return method, tasks
+    return restored_method(job, machine, task_key(len(tasks) - 1)), tasks
 
 
 def test_its_classifiers_are_frozen_in_eval_mode_and_give_the_logits_of_their_task_alone(
@@ -87,7 +81,7 @@ def test_a_method_that_claims_not_to_forget_hands_out_the_same_classifier_ever_a
     if "unforgetting" not in METHODS.find(name).cls.claims:
         pytest.skip(f"{name} does not claim not to forget")
     assert run_tiny(tmp_path, [name], keep="all") == 0
-    (run,) = load(tmp_path / "runs", None).runs
+    (run,) = [run for run in load(tmp_path / "runs", None).runs if run.method == name]
     checkpoints = Checkpoints(run.directory / "checkpoints")
     first, last = (checkpoints.values(task_key(turn))["classifiers"] for turn in (0, 1))
     assert first["0"] == last["0"]

@@ -8,28 +8,16 @@ import pytest
 import torch
 
 from benchmark.context import RunContext
-from benchmark.jobs import Machine, make_jobs
-from benchmark.presets import load_preset
-from benchmark.stored_runs import stream_of
 from benchmark.validation import validate
 from methods.backbones import batch_norm_state
 from methods.one_network import OneNetwork
-from results.store import RunStore
-from scenarios.base import SourceOptions, Task
-from tests.tiny import write_preset
+from scenarios.base import Task
+from tests.tiny import begun
 
 
-def begun(folder: Path, per_task_bn: bool) -> tuple[OneNetwork, RunContext, list[Task]]:
-    rows = [{"method": "madry_at", "settings": {"per_task_bn": per_task_bn}}]
-    preset = load_preset(str(write_preset(folder, methods=rows)))
-    machine = Machine(folder / "runs", folder / "published", SourceOptions(), "cpu", 1, 1, "")
-    tasks = preset.scenario(SourceOptions()).load()
-    (job,) = make_jobs(preset, preset.rows, tasks, SourceOptions())
-    method = job.new_method()
+def one_network(folder: Path, per_task_bn: bool) -> tuple[OneNetwork, RunContext, list[Task]]:
+    method, context, tasks = begun(folder, {"method": "madry_at", "settings": {"per_task_bn": per_task_bn}})
     assert isinstance(method, OneNetwork)
-    store = RunStore(machine.runs, job.hash)
-    context = RunContext(job, torch.device("cpu"), method, store, {}, lambda event: None)
-    method.begin(stream_of(job, machine), context)
     return method, context, tasks
 
 
@@ -43,7 +31,7 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 @pytest.mark.parametrize("per_task_bn", [False, True])
 def test_old_tasks_keep_their_batch_norm_only_where_that_is_asked_for(tmp_path: Path, per_task_bn: bool) -> None:
-    method, context, tasks = begun(tmp_path, per_task_bn)
+    method, context, tasks = one_network(tmp_path, per_task_bn)
     method.learn(tasks[0].to_learn(), context)
     learned = batch_norm(method, 0)
     method.learn(tasks[1].to_learn(), context)
@@ -52,18 +40,18 @@ def test_old_tasks_keep_their_batch_norm_only_where_that_is_asked_for(tmp_path: 
 
 
 def test_the_batch_norm_of_every_task_is_part_of_the_state(tmp_path: Path) -> None:
-    method, context, tasks = begun(tmp_path, True)
+    method, context, tasks = one_network(tmp_path, True)
     for task in tasks:
         method.learn(task.to_learn(), context)
     (tmp_path / "other").mkdir()
-    other, _, _ = begun(tmp_path / "other", True)
+    other, _, _ = one_network(tmp_path / "other", True)
     other.load_state(method.state())
     for task in tasks:
         assert equal(batch_norm(other, task.id), batch_norm(method, task.id))
 
 
 def test_the_head_of_an_old_task_stays_as_it_was(tmp_path: Path) -> None:
-    method, context, tasks = begun(tmp_path, False)
+    method, context, tasks = one_network(tmp_path, False)
     method.learn(tasks[0].to_learn(), context)
     head = method.classifier(0).get_submodule("head").weight.clone()
     method.learn(tasks[1].to_learn(), context)
@@ -71,7 +59,7 @@ def test_the_head_of_an_old_task_stays_as_it_was(tmp_path: Path) -> None:
 
 
 def test_validation_is_in_eval_mode_and_leaves_the_network_as_it_was(tmp_path: Path) -> None:
-    method, context, tasks = begun(tmp_path, False)
+    method, context, tasks = one_network(tmp_path, False)
     network = method.network.for_task(0).train()
     network.backbone.layers[1].eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -150,7 +150,7 @@ def test_callables_run_once_per_step_in_their_order(task: LearnTask) -> None:
         Scripted(5),
         logits=lambda batch: (calls.append("logits"), net)[1],
         after_backward=lambda: calls.append("after_backward"),
-        after_step=lambda: calls.append("after_step"),
+        after_step=lambda step: calls.append("after_step"),
     )
     assert calls == ["logits", "after_backward", "after_step"] * (len(task.train) // 16)
 
