@@ -5,6 +5,8 @@ Medians of repeated runs after a warm-up, never a single shot; compared things t
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import platform
 import time
 from collections.abc import Callable
@@ -29,7 +31,11 @@ from benchmark.presets import Preset, load_preset
 from benchmark.provenance import peak_memory_mb
 from benchmark.run_command import RunOptions, make_machine
 from methods.backbones import MultiHead, TaskNetwork, initialise
-from methods.training import AdversarialTraining, Batch, InnerAttack
+from methods.ownership import PackedWeights
+from methods.pruning import smallest_share
+from methods.recipe import Recipe
+from methods.subnetwork import Subnetwork
+from methods.training import Batch, Fit, InnerAttack, Step, Validation, make_optimizer
 from results.files import write_json
 
 SECONDS = 4.0
@@ -115,7 +121,8 @@ def measure(preset: Preset, device: torch.device) -> dict[str, Any]:
         "batch_size": len(images),
         "attack_steps": recipe.attack.steps,
     }
-    found |= _training(task_network, images, labels, eps, recipe.attack.steps, clock, generator)
+    found |= _training(task_network, images, labels, eps, recipe, clock, generator)
+    found |= _packed_steps(task_network, images, labels, eps, recipe, clock, generator)
     found |= _sweep(task_network, images, labels, eps, clock)
     found |= _share_of_peak(task_network, images, clock)
     return found
@@ -126,28 +133,21 @@ def _training(
     images: Tensor,
     labels: Tensor,
     eps: Fraction,
-    steps: int,
+    recipe: Recipe,
     clock: Clock,
     generator: torch.Generator,
 ) -> dict[str, Any]:
     """An adversarial training step against its parts: k image gradients and one step on given images."""
-    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), steps, "eval", generator)
-    objective = AdversarialTraining()
+    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
     batch = Batch(images, labels, torch.zeros_like(labels))
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
-
-    def update(loss: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    def adversarial_step() -> None:
-        network.train()
-        update(objective.loss(network, batch, inner)[0])
+    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+    optimizer = make_optimizer(list(network.parameters()), recipe)
 
     def plain_step() -> None:
         network.train()
-        update(F.cross_entropy(network(images), labels))
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(network(images), labels).backward()
+        optimizer.step()
 
     def image_gradient() -> None:
         network.eval()
@@ -158,15 +158,59 @@ def _training(
         with torch.no_grad():
             network(images)
 
-    whole, plain, gradient, once = clock.medians(
-        adversarial_step, plain_step, image_gradient, forward, seconds=4 * SECONDS
-    )
+    whole, plain, gradient, once = clock.medians(madry, plain_step, image_gradient, forward, seconds=4 * SECONDS)
     return {
         "forward_images_per_second": len(images) / once,
         "attack_step_images_per_second": len(images) / gradient,
         "train_step_images_per_second": len(images) / whole,
-        "train_step_vs_parts": whole / (steps * gradient + plain),
+        "train_step_vs_parts": whole / (recipe.attack.steps * gradient + plain),
     }
+
+
+def _unused() -> Validation:
+    raise AssertionError("a single step validates nothing")
+
+
+def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
+    """One step of the shared training loop, as it stands in an epoch; its learning rate is too small to change anything."""
+    slow = recipe.model_copy(update={"learning_rate": 1e-9})
+    optimizer = make_optimizer(fit.parameters, slow)
+
+    def step() -> None:
+        fit.network.train()
+        fit.step(batch, dataclasses.replace(inner, network=fit.network), slow, Step(1, 0, 100, optimizer))
+
+    return step
+
+
+def _packed_steps(
+    network: TaskNetwork,
+    images: Tensor,
+    labels: Tensor,
+    eps: Fraction,
+    recipe: Recipe,
+    clock: Clock,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """Steps of PackNet and of CMAT (picks moving) on a second task, against Madry AT's at the same width and batch."""
+    packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
+    packed.claim(0)
+    packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
+    packed.claim(1)
+    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
+    batch = Batch(images, labels, torch.zeros_like(labels))
+
+    def packed_step(picks: bool) -> Callable[[], None]:
+        sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
+        second = sub.learn_picks(lambda epoch: 1e-9) if picks else None
+        fit = Fit(
+            sub, sub.trained(), _unused, after_backward=sub.mask_gradients, after_step=sub.after_step, second=second
+        )
+        return _step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
+
+    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * SECONDS)
+    return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
 
 
 def _sweep(network: TaskNetwork, images: Tensor, labels: Tensor, eps: Fraction, clock: Clock) -> dict[str, Any]:

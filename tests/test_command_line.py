@@ -45,7 +45,9 @@ def one_line(captured: str) -> str:
         (["--preset", "digits", "--set", "recipe.augmentation=shfit"], ["shfit", "shift"]),
         (["--preset", "digits", "--set", "recipe.learning_rate=.inf"], ["recipe.learning_rate", "finite"]),
         (["--preset", "digits", "--set", "methods.madry_at.recipe=5"], ["methods.LABEL.setting"]),
-        (["--preset", "digits", "--set", "methods.madry_at+bn.per_task_bn.x=1"], ["per_task_bn", "no keys"]),
+        (["--preset", "digits", "--set", "methods.cmat.prune_epochs.x=1"], ["prune_epochs", "no keys"]),
+        (["--preset", "digits", "--set", "methods.packnet.prune_ratio=1"], ["packnet", "prune_ratio = 1", "nothing"]),
+        (["--preset", "digits", "--set", "methods.cmat.mu=0.5"], ["cmat", "mu = 0.5", "1"]),
         (["--preset", "digits", "--set", "recipe.epochs=1", "recipe.epochs=2"], ["recipe.epochs", "twice"]),
     ],
 )

@@ -114,7 +114,8 @@ def test_time_measures_every_ratio_it_promises(tmp_path: Path, monkeypatch: pyte
     output = tmp_path / "time.json"
     assert throughput.show_throughput(str(preset), None, "cpu", output, Console(quiet=True)) == 0
     found = json.loads(output.read_text())
-    for name in ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second"):
+    promised = ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second")
+    for name in (*promised, "packnet_step_vs_madry_at", "cmat_step_vs_madry_at"):
         assert found[name] > 0
     assert found["peak_memory_mb"] > 1
 

@@ -110,8 +110,8 @@ def test_one_bit_of_an_old_picks_that_changed_is_found(tmp_path: Path, monkeypat
         if task == 2:
             picks = method.packed.parts[1].picks
             assert picks is not None
-            mask = picks["layers.3.weight"].view(-1)
-            mask[mask.nonzero()[0]] = False
+            mask = picks["layers.3.weight"]
+            mask[tuple(mask.nonzero()[0])] = False
 
     monkeypatch.setattr(PackedMethod, "begin_task", careless)
     assert run_tiny(tmp_path, ["cmat"], rows=[row], scenario={"tasks": 3}) == 0

@@ -83,6 +83,8 @@ class FakeRun:
         default_factory=lambda: {"train_seconds": 12.5, "stored_mb": 1.25, "parameters": 1e5}
     )
     facts: Sequence[dict[str, Any]] = ()
+    claims: Sequence[str] | None = None
+    backbone: str | None = None
     failure: dict[str, Any] | None = None
     trace: dict[str, list[float]] | None = None
     edit_evaluation: Callable[[dict[str, Any]], None] | None = None
@@ -104,6 +106,7 @@ def write_run(root: Path, fake: FakeRun) -> RunStore:
         "seed": fake.seed,
     }
     identity |= {"method": fake.method, "scenario": {"name": "digits", "fingerprint": f"{fake.tasks}x{fake.samples}"}}
+    identity |= {"backbone": {"name": fake.backbone, "width": 1.0}} if fake.backbone else {}
     store = RunStore(root, str(identity["hash"]))
     store.write_config(identity, {"device": "cpu"})
     demand(store, fake)
@@ -123,6 +126,8 @@ def demand(store: RunStore, fake: FakeRun) -> None:
     covered = {attack.name: attack.samples for attack in fake.final if attack.samples is not None}
     protocol |= {"samples": covered if fake.demands is None else fake.demands}
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
+    # Older records do not say what a method claims.
+    protocol |= {} if fake.claims is None else {"claims": list(fake.claims)}
     store.demand(fake.preset, {"label": fake.name, **protocol})
     config = read_json(store.directory / "config.json")
     config["protocols"][fake.preset]["demanded_at"] = fake.demanded_at
