@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -17,7 +18,6 @@ from benchmark.execution import COSTS, task_key
 from benchmark.jobs import Job, Machine
 from benchmark.stored_runs import find_run
 from methods.backbones import MultiHead
-from methods.recipe import Recipe
 from results.checkpoints import Checkpoints
 from results.records import Run
 from results.store import RunStore
@@ -84,12 +84,12 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     work = shared_work(lacking)
     sizes = [(len(task.train), len(task.validation)) for task in tasks]
     learned = sizes if all_at_once and to_learn else [sizes[turn] for turn in to_learn]
-    per_image = job.plugin.cls.passes(job.typed_settings, job.recipe)
+    per_task = _passes_of_learning(job)
     return Planned(
         job=job,
         turns=len(to_learn),
         work=tuple(work),
-        learning_passes=sum(_learning_passes(job.recipe, train, held_out, per_image) for train, held_out in learned),
+        learning_passes=sum(per_task(train, held_out) for train, held_out in learned),
         evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in _paid(job, work)),
         costs_missing=finished and not local.has_part("facts", COSTS),
         run=run,
@@ -102,9 +102,13 @@ def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[i
     return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
 
 
-def _learning_passes(recipe: Recipe, train: int, held_out: int, per_image: float) -> float:
-    validations = -(-recipe.epochs // recipe.selection.every)
-    return recipe.epochs * train * per_image + validations * held_out * (2 * recipe.selection.steps + 1)
+def _passes_of_learning(job: Job) -> Callable[[int, int], float]:
+    """Passes that learning costs on so many training and validation images, at most."""
+    cls, settings, recipe = job.plugin.cls, job.typed_settings, job.recipe
+    epochs, per_image = cls.epochs(settings, recipe), cls.passes(settings, recipe)
+    validations = math.ceil(epochs / recipe.selection.every)
+    per_validation = 2 * recipe.selection.steps + 1
+    return lambda train, held_out: epochs * train * per_image + validations * held_out * per_validation
 
 
 def _paid(job: Job, work: Sequence[Work]) -> list[Work]:

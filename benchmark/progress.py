@@ -30,6 +30,9 @@ class _Line:
     began: float = 0.0
     turns_done: int = 0
     epoch_share: float = 0.0
+    phase: str = ""
+    epochs_before: int = 0
+    epochs_of_phase: int = 0
     evaluations_done: int = 0
     text: str = "waiting"
     ended: bool = False
@@ -43,6 +46,15 @@ class _Line:
         learned = min(1.0, (self.turns_done + self.epoch_share) / turns) if turns else 0.0
         evaluated = self.evaluations_done / work if work else 0.0
         return learned * self.planned.learning_passes + evaluated * self.planned.evaluation_passes
+
+    def count_epoch(self, event: Event) -> None:
+        """An epoch of some stage of the task being learned; all its stages together are `Method.epochs`, at most."""
+        if event.phase != self.phase:
+            self.phase, self.epochs_before = event.phase, self.epochs_before + self.epochs_of_phase
+        self.epochs_of_phase = event.epoch
+        job = self.planned.job
+        expected = job.plugin.cls.epochs(job.typed_settings, job.recipe)
+        self.epoch_share = min(1.0, (self.epochs_before + event.epoch) / expected)
 
     def seconds_left(self) -> float | None:
         """By this job's own speed so far; None before there is any."""
@@ -83,12 +95,12 @@ class Display:
             if self._live is None:
                 self.console.print(f"{name}: started", highlight=False)
         elif event.kind == "epoch":
-            line.epoch_share = event.epoch / event.epochs
+            line.count_epoch(event)
             line.text = self._epoch_text(event)
         elif event.kind == "task":
             if line.turns_done < line.planned.turns and line.epoch_share:
                 line.turns_done += 1
-            line.epoch_share = 0.0
+            line.epoch_share, line.phase, line.epochs_before, line.epochs_of_phase = 0.0, "", 0, 0
             line.text = f"task {event.task + 1}/{event.tasks} {event.task_name}: attacking"
         elif event.kind == "evaluation":
             line.evaluations_done += 1

@@ -136,6 +136,11 @@ class Method(ABC):
         return []
 
     @classmethod
+    def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        """Epochs of training per task, at most, all stages together, for estimates of time."""
+        return recipe.epochs
+
+    @classmethod
     def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
         """Forward-sized passes per training image and epoch, for estimates of time: a PGD-k step costs 2k + 3."""
         return 2 * recipe.attack.steps + 3

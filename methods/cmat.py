@@ -78,12 +78,11 @@ class CMAT(PackedMethod):
         return [] if settings.goals is not None else [RunSpec(cls.goals_from)]
 
     @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+    def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
         """At most: one growth, every ratio tried, no early stop."""
         assert isinstance(settings, CMATSettings)
-        stages = settings.prune_epochs * len(settings.ratios) + settings.retrain_epochs
-        grows = settings.mu_max if settings.mu_max > settings.mu else 0.0
-        return super().passes(settings, recipe) * (1 + grows + stages / recipe.epochs)
+        finetune = recipe.epochs * (2 if settings.mu_max > settings.mu else 1)
+        return finetune + settings.prune_epochs * len(settings.ratios) + settings.retrain_epochs
 
     def learn(self, task: LearnTask, context: Context) -> None:
         self.begin_task(task.id)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork
 from methods.base import Context, Method, MethodError, MethodSettings, State
-from methods.ownership import MOST_TASKS, PackedWeights, TaskPart, top_left
+from methods.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
 from methods.recipe import Recipe
 from methods.subnetwork import Subnetwork
 from methods.training import AdversarialTraining, Fit, Objective, SecondOptimizer, Selected, Step, Validation
@@ -58,7 +58,10 @@ class PackedSettings(MethodSettings):
 
 
 class PackedMethod(Method):
-    """One set of shared weights with an owner each; a task's classifier is made from them whenever it is asked for."""
+    """One set of shared weights with an owner each; a task's classifier is made from them whenever it is asked for.
+
+    Whoever changes what this file, `subnetwork`, `ownership` or `pruning` computes raises the version of each method on top.
+    """
 
     claims = frozenset({"unforgetting"})
 
@@ -181,10 +184,16 @@ class PackedMethod(Method):
             self._skeletons[mu] = self._new(0, mu)
         return self._skeletons[mu]
 
+    @property
+    def _owner_bits(self) -> int:
+        return owner_of(self.last_task).bit_length()
+
     def state(self) -> State:
         packed = self.packed
         tensors = {f"weight.{name}": tensor for name, tensor in packed.weights.items()}
-        tensors |= {f"owner.{name}": tensor for name, tensor in packed.owners.items()}
+        # One tensor a bit: what is stored, and counted, is as many bits per weight as it takes to tell the tasks apart.
+        for bit in range(self._owner_bits):
+            tensors |= {f"owner.{bit}.{name}": (owners >> bit) % 2 == 1 for name, owners in packed.owners.items()}
         for task, part in packed.parts.items():
             tensors |= {f"task.{task}.{name}": tensor for name, tensor in part.tensors.items()}
             tensors |= {f"picks.{task}.{name}": tensor for name, tensor in (part.picks or {}).items()}
@@ -194,7 +203,7 @@ class PackedMethod(Method):
     def load_state(self, state: State) -> None:
         values: dict[str, Any] = state.values
         skeleton = _shared(self._skeleton(values["mu"]))
-        weights, owners = state.under("weight."), state.under("owner.")
+        weights = state.under("weight.")
         for name, expected in skeleton.items():
             found = weights.get(name)
             if found is None or found.shape != expected.shape:
@@ -206,7 +215,8 @@ class PackedMethod(Method):
         packed = PackedWeights.fresh(skeleton, values["mu"])
         for name in skeleton:
             packed.weights[name].copy_(weights[name])
-            packed.owners[name].copy_(owners[name])
+            for bit in range(self._owner_bits):
+                packed.owners[name] += state.tensors[f"owner.{bit}.{name}"].to(torch.uint8) << bit
         packed.since, packed.lost = values["since"], values["lost"]
         for key, part in values["parts"].items():
             picks = state.under(f"picks.{key}.") if part["picks"] else None

@@ -58,9 +58,9 @@ class PackNet(PackedMethod):
     Settings = PackNetSettings
 
     @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+    def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
         assert isinstance(settings, PackNetSettings)
-        return super().passes(settings, recipe) * (1 + settings.retrain_epochs / recipe.epochs)
+        return recipe.epochs + settings.retrain_epochs
 
     def learn(self, task: LearnTask, context: Context) -> None:
         self.begin_task(task.id)

@@ -85,6 +85,31 @@ def test_the_share_of_work_done_rises_from_nothing_to_all(tmp_path: Path) -> Non
     assert shares[-1] == pytest.approx(item.passes)
 
 
+def test_the_stages_of_a_task_are_shares_of_it(tmp_path: Path) -> None:
+    """PackNet's task of two epochs and one of retraining is a third done after each of them."""
+    item = planned(tmp_path, methods=[{"method": "packnet", "settings": {"retrain_epochs": 1}}])
+    display = Display([item], 1, Console(file=io.StringIO()))
+    line, shares = display.lines[item.job.hash], []
+    display(event(item, "start"))
+    for phase, epoch, epochs in (("train", 1, 2), ("train", 2, 2), ("retrain", 1, 1)):
+        display(event(item, "epoch", task=0, tasks=2, phase=phase, epoch=epoch, epochs=epochs, loss=0.5))
+        shares.append(line.epoch_share)
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+def test_stages_are_counted_in_the_estimate(tmp_path: Path) -> None:
+    madry, packnet, cmat = (
+        planned(tmp_path, methods=[{"method": method, "settings": settings}]).learning_passes
+        for method, settings in (
+            ("madry_at", {}),
+            ("packnet", {"retrain_epochs": 2}),
+            ("cmat", {"goals": [0.5, 0.5], "ratios": [0.3, 0.6], "prune_epochs": 2, "retrain_epochs": 2}),
+        )
+    )
+    assert packnet == pytest.approx(2 * madry), "two epochs, and two of retraining"
+    assert cmat == pytest.approx(5 * madry), "two epochs, twice where it grows, two stages of two, two of retraining"
+
+
 def test_without_a_terminal_there_is_a_line_when_a_run_starts_and_one_when_it_ends(tmp_path: Path) -> None:
     item, out = planned(tmp_path), io.StringIO()
     with Display([item], 1, Console(file=out)) as display:

@@ -19,6 +19,7 @@ from methods.packed import PackedMethod
 from methods.recipe import Recipe
 from methods.subnetwork import Subnetwork
 from methods.training import Batch, Fit, InnerAttack, Step
+from results.checkpoints import stored_bytes
 from scenarios.base import Task
 from tests.tiny import SHORT, begun, learn
 
@@ -203,6 +204,20 @@ def test_a_state_of_another_width_is_refused(tmp_path: Path, name: str) -> None:
     wider, _, _ = begun(tmp_path, ROWS[name], scenario={"tasks": TASKS}, backbone={"width": 0.5})
     with pytest.raises(MethodError, match=r"holds layers.0.weight as \[8, 1, 3, 3\], this backbone at mu 1 has \[16"):
         wider.load_state(method.state())
+
+
+def test_what_is_stored_is_weights_bits_and_what_tasks_keep_for_themselves(tmp_path: Path) -> None:
+    """Three tasks and nobody: two bits a weight for the owner, one for each task that picks; the rest are floats."""
+    method, context, tasks = start(tmp_path, ROWS["cmat"])
+    for task in tasks:
+        learn(method, context, task, TASKS)
+    tensors = method.state().tensors
+    weights = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("weight."))
+    bits = sum(tensor.numel() for tensor in tensors.values() if tensor.dtype == torch.bool)
+    assert bits == 2 * weights + 2 * weights
+    assert stored_bytes(tensors) <= 4 * weights + bits / 8 + 40 + sum(
+        tensor.numel() * tensor.element_size() for name, tensor in tensors.items() if name.startswith("task.")
+    )
 
 
 @pytest.mark.parametrize("name", ["packnet", "cmat"])
