@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.recipe import Recipe
-from methods.training import AdversarialTraining, CleanTraining, Diverged, Fit, Selected, Validation, train
+from methods.training import (
+    AdversarialTraining,
+    CleanTraining,
+    Diverged,
+    Fit,
+    SecondOptimizer,
+    Selected,
+    Step,
+    Validation,
+    train,
+)
 from scenarios.base import LearnTask, ScenarioSettings
 from scenarios.digits import Digits
 
@@ -88,6 +98,57 @@ def test_validation_happens_as_often_as_asked_and_after_the_last_epoch(task: Lea
     script = Scripted(1, 2, 3)
     selected = run(task, network(), recipe(epochs=5, selection={"every": 2}), script)
     assert [epoch.epoch for epoch in selected.epochs if epoch.robust_validation is not None] == [1, 3, 4]
+
+
+def test_patience_ends_training_after_so_many_validations_without_a_better_one(task: LearnTask) -> None:
+    net, script = network(), Scripted(3, 8, 5, 8, 9, 9)
+    chosen = recipe(epochs=6)
+    selected = run(task, net, chosen, script, patience=2)
+    assert [epoch.epoch for epoch in selected.epochs] == [0, 1, 2, 3], "equal is not better"
+    assert selected.epoch == 1
+    assert same(net, script.states[1])
+    batches = len(task.train) // chosen.batch_size
+    assert selected.image_gradients == 4 * batches * chosen.batch_size * chosen.attack.steps, (
+        "what ran, not what was planned"
+    )
+
+
+def test_patience_with_the_last_epoch_kept_leaves_the_network_it_stopped_at(task: LearnTask) -> None:
+    net, script = network(), Scripted(8, 5, 5, 5)
+    selected = run(task, net, recipe(epochs=4, selection={"keep": "last"}), script, patience=2)
+    assert selected.epoch == 2
+    assert same(net, script.states[2])
+
+
+def test_a_second_optimizer_moves_its_parameters_at_its_own_rate(task: LearnTask) -> None:
+    net, mask = network(), nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([mask], lr=1.0)
+    steps: list[tuple[int, float]] = []
+
+    def note(step: Step) -> None:
+        steps.append((step.epoch, mask.item()))
+
+    def backward() -> None:
+        mask.grad = torch.full_like(mask, -1.0)
+
+    run(
+        task, net, recipe(epochs=3), Scripted(5, 5, 5), after_backward=backward, after_step=note,
+        second=SecondOptimizer(optimizer, lambda epoch: (1.0, 10.0, 0.0)[epoch]),
+    )  # fmt: skip
+    batches = len(task.train) // 16
+    assert [sum(epoch == e for epoch, _ in steps) for e in range(3)] == [batches] * 3
+    ends = [max(value for epoch, value in steps if epoch == e) for e in range(3)]
+    assert ends == [batches, 11 * batches, 11 * batches]
+
+
+def test_a_step_is_told_its_number_and_its_epoch(task: LearnTask) -> None:
+    seen: list[tuple[int, int, int]] = []
+    run(
+        task, network(), recipe(epochs=2), Scripted(5, 5),
+        after_step=lambda step: seen.append((step.number, step.epoch, step.per_epoch)),
+    )  # fmt: skip
+    batches = len(task.train) // 16
+    assert seen == [(number + 1, number // batches, batches) for number in range(2 * batches)]
 
 
 def test_a_step_costs_as_many_forwards_as_the_attack_has_steps_and_one_more(task: LearnTask) -> None:
