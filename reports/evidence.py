@@ -63,6 +63,12 @@ class Protocol:
         return self.stored.get("all_at_once")
 
     @property
+    def claims(self) -> list[str] | None:
+        """What the method claims of itself, such as `unforgetting`; None in records that do not say."""
+        claims = self.stored.get("claims")
+        return None if claims is None else [str(claim) for claim in claims]
+
+    @property
     def demanded_at(self) -> str:
         return str(self.stored.get("demanded_at", ""))
 

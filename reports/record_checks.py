@@ -10,9 +10,12 @@ from reports.checks import FAIL, NOT_RUN, PASS, WARN, Verdict, is_at_chance, uni
 from reports.completeness import learns_all_at_once, missing_cells
 from reports.evidence import Evidence
 from reports.metrics import CLEAN
+from reports.unforgetting import CLAIM, KINDS, counted, proofs
 
 CHANGE_TOLERANCE = 1e-6
 """Slack of the largest measured change over eps: x + eps is rounded to float32."""
+MOST_NAMED = 3
+"""How many tasks a reason names."""
 
 
 def failures(evidence: Evidence) -> Verdict:
@@ -131,3 +134,40 @@ def validation_reproduced(evidence: Evidence) -> Verdict:
     if samples > 1 + 1e-6:
         return verdict(found, FAIL, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
     return verdict(found, PASS, "the harness finds what the method logged")
+
+
+def unforgetting(evidence: Evidence) -> Verdict:
+    """A method that claims not to forget must have been made again, bit for bit, by a process that learned nothing."""
+    verdict = unit(
+        "unforgetting",
+        "old classifiers, their logits and some attacks, made again by a fresh process from nothing but the last state",
+        "all equal to the bit: what changes is forgotten, however little",
+    )
+    claims, found, tasks = evidence.protocol.claims, proofs(evidence.facts), evidence.outcomes.tasks
+    if claims is None:
+        return verdict("", NOT_RUN, "an older record that does not say what the method claims")
+    if CLAIM not in claims:
+        return verdict("", NOT_RUN, "the method does not claim not to forget")
+    differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
+    if any(differing.values()):
+        named = "; ".join(f"{kind} of {_first(those)}" for kind, those in differing.items() if those)
+        return verdict(named, FAIL, f"not what was learned: {named}")
+    if not found and missing_cells(evidence):
+        return verdict("", NOT_RUN, "the proof follows the last task, and the run is not complete")
+    if not found:
+        return verdict("0 tasks", WARN, "the method claims not to forget, and no proof of it is stored")
+    whole = sum(proof.is_whole for proof in found.values())
+    attacks = sum(proof.attacks for proof in found.values())
+    words = f"{whole} of {tasks} classifiers, {counted(attacks, 'attack')}"
+    if whole < tasks:
+        return verdict(words, WARN, f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}")
+    repeated = f", and {counted(attacks, 'attack')} gave the same predictions" if attacks else ""
+    made = f"made {whole} of {tasks} classifiers again, bit for bit"
+    return verdict(words, PASS, f"a fresh process with nothing but the last state {made}{repeated}")
+
+
+def _first(tasks: list[int]) -> str:
+    """`task 2`, `tasks 0, 1, 2 and 5 more`."""
+    named = ", ".join(str(task) for task in tasks[:MOST_NAMED])
+    more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
+    return f"task{'' if len(tasks) == 1 else 's'} {named}{more}"

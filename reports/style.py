@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.5, 7.16
@@ -23,6 +24,8 @@ PALETTE = (
 HATCHES = ("", "////", "....", "xxxx")
 SEQUENTIAL = "cividis"
 """Even in lightness, and the same for people who do not tell red from green."""
+TASK_SCALE, MOST_NAMED_TASKS = "viridis", 8
+"""Up to so many tasks each has a colour of the palette (before its grey, which is what nobody owns); more take this scale."""
 
 SETTINGS: dict[Any, Any] = {
     "figure.dpi": 100,
@@ -98,3 +101,14 @@ def for_page(svg: str) -> str:
     return (
         body.replace(INK, "currentColor").replace('width="', 'data-width="', 1).replace('height="', 'data-height="', 1)
     )
+
+
+def task_colours(tasks: int) -> list[str]:
+    """A colour per task. Many tasks take a scale, from the first to the last: their order is then what can be seen."""
+    if tasks <= MOST_NAMED_TASKS:
+        return list(PALETTE[:tasks])
+    return [to_hex(mpl.colormaps[TASK_SCALE](0.97 * k / (tasks - 1))) for k in range(tasks)]
+
+
+def shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: longest - 1].rstrip(" _-") + "…"

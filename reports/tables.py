@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.boards import Board
+from reports.capacity_tables import capacity_table, owners_table
 from reports.metrics import accuracy_matrix, task_scores
 from reports.statistics import wilson
 
@@ -28,6 +29,9 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"{prefix}__tasks__{file_name(attack)}", task_table(board, attack)
     yield f"{prefix}__comparisons", comparison_table(board)
     yield f"{prefix}__verdicts", verdict_table(board)
+    for name, table in (("capacity", capacity_table(board)), ("owners", owners_table(board))):
+        if len(table):
+            yield f"{prefix}__{name}", table
 
 
 def matrix_table(board: Board, attack: str) -> pd.DataFrame:

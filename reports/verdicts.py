@@ -30,6 +30,7 @@ CHECKS: list[Check] = [
     attack_checks.converged,
     attack_checks.gradients_carry_signal,
     record_checks.validation_reproduced,
+    record_checks.unforgetting,
 ]
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from reports.boards import Board, build_boards
+from reports.capacity_figures import capacity_figures
+from reports.capacity_tables import decisions_caption, decisions_table
 from reports.figures import accuracy_bars, accuracy_matrices
 from reports.leaderboard import accuracy_table, below_table, caption, compact_table, to_csv, wide_table
 from reports.page import FigureOnPage, render_page
@@ -18,7 +20,7 @@ from reports.tables import board_tables, file_name
 from results import Problem, Results
 from results.files import whole_file
 
-_WORDS = ("label", "verdict", "reason")
+_WORDS = ("label", "verdict", "reason", "task", "never changed since")
 EMPTY = "No results yet: no stored run is a row of any preset."
 
 
@@ -83,6 +85,7 @@ def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]
                     accuracy_bars(board, appearance),
                 ),
                 "matrices": ("Accuracy on each task after each task, mean over seeds", accuracy_matrices(board)),
+                **capacity_figures(board, appearance),
             }
             for name, (title, figure) in drawn.items():
                 paths = save(figure, folder / f"{file_name(board.preset)}__{name}")
@@ -112,6 +115,9 @@ def markdown(boards: list[Board]) -> str:
             parts.append("No row is ranked yet.")
         if board.below:
             parts += ["Below the line:", _md_table(below_table(board))]
+        decided = decisions_table(board)
+        if len(decided):
+            parts += ["### Capacity and decisions", _md(decisions_caption(board)), _md_table(decided)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -85,6 +85,7 @@ class FakeRun:
     facts: Sequence[dict[str, Any]] = ()
     claims: Sequence[str] | None = None
     backbone: str | None = None
+    task_name: str = "pair_{}"
     failure: dict[str, Any] | None = None
     trace: dict[str, list[float]] | None = None
     edit_evaluation: Callable[[dict[str, Any]], None] | None = None
@@ -138,7 +139,7 @@ def _tasks(fake: FakeRun) -> list[dict[str, Any]]:
     counts: dict[str, Any] = {"train": 100, "validation": 25, "test": fake.samples, "chance": 1 / fake.classes}
     classes = [str(c) for c in range(fake.classes)]
     return [
-        {"task": j, "name": f"pair_{j}", "classes": classes, "fingerprint": f"f{j}", **counts}
+        {"task": j, "name": fake.task_name.format(j), "classes": classes, "fingerprint": f"f{j}", **counts}
         for j in range(fake.tasks)
     ]
 

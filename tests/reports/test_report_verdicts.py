@@ -6,6 +6,7 @@ import pytest
 from reports.boards import build_boards
 from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from results import load
+from tests.reports.synthetic_capacity import proof_facts
 from tests.reports.synthetic_runs import FakeRun, clean, fgsm, noise, pgd, write_run
 
 
@@ -27,7 +28,8 @@ def selection(logged, measured=0.8):
 
 
 def test_an_honest_run_passes_every_check(tmp_path):
-    found = verdicts(tmp_path, final=sweep(), facts=selection(0.8))
+    facts = [*selection(0.8), *proof_facts(3)]
+    found = verdicts(tmp_path, final=sweep(), facts=facts, claims=["unforgetting"])
     assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(found, PASS)
     assert len(found) == len(CHECKS)
     assert all(v.measures and v.threshold and v.evidence and v.reason for v in found.values())
@@ -181,6 +183,73 @@ def test_a_missing_cell_is_found(tmp_path):
     verdict = next(v for v in board.rows[0].seeds[0].verdicts if v.check == "complete")
     assert verdict.status == FAIL
     assert "task 0 after task 1" in verdict.reason
+
+
+def unforgetting(tmp_path, claims=("unforgetting",), **fields):
+    return verdicts(tmp_path, claims=claims, **fields)["unforgetting"]
+
+
+def test_a_proof_that_nothing_was_forgotten_passes_and_says_of_what(tmp_path):
+    verdict = unforgetting(tmp_path, facts=proof_facts(3, attacks=2))
+    assert verdict.status == PASS
+    assert "3 of 3 classifiers again, bit for bit, and 2 attacks gave the same predictions" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("different", "reason"),
+    [
+        ([(1, "classifier")], "classifier of task 1"),
+        ([(2, "logits")], "logits of task 2"),
+        ([(0, "predictions")], "predictions of task 0"),
+        ([(1, "classifier"), (1, "logits")], "classifier of task 1; logits of task 1"),
+        ([(k, "logits") for k in range(5)], "logits of tasks 0, 1, 2 and 2 more"),
+    ],
+)
+def test_what_is_not_as_it_was_when_it_was_learned_fails(tmp_path, different, reason):
+    verdict = unforgetting(tmp_path, tasks=5, facts=proof_facts(5, different=different))
+    assert verdict.status == FAIL
+    assert verdict.reason == f"not what was learned: {reason}"
+
+
+def test_a_claim_without_proof_warns(tmp_path):
+    verdict = unforgetting(tmp_path)
+    assert verdict.status == WARN
+    assert "no proof" in verdict.reason
+
+
+def test_a_proof_of_some_tasks_is_none_of_all(tmp_path):
+    verdict = unforgetting(tmp_path, facts=proof_facts(2))
+    assert verdict.status == WARN
+    assert "2 of 3 tasks" in verdict.reason
+
+
+def test_logits_alone_do_not_prove_the_classifier(tmp_path):
+    facts = [fact for fact in proof_facts(3) if (fact["task"], fact["name"]) != (1, "same_classifier")]
+    assert unforgetting(tmp_path, facts=facts).status == WARN
+
+
+def test_who_claims_nothing_has_nothing_to_prove(tmp_path):
+    verdict = unforgetting(tmp_path, claims=[])
+    assert (verdict.status, verdict.reason) == (NOT_RUN, "the method does not claim not to forget")
+
+
+def test_an_older_record_that_does_not_say_what_is_claimed_is_not_judged(tmp_path):
+    verdict = unforgetting(tmp_path, claims=None)
+    assert verdict.status == NOT_RUN
+    assert "older record" in verdict.reason
+
+
+def test_a_run_on_its_way_is_not_blamed_for_a_proof_that_comes_last(tmp_path):
+    verdict = unforgetting(tmp_path, learned=1)
+    assert verdict.status == NOT_RUN
+    assert "not complete" in verdict.reason
+
+
+def test_a_method_that_forgot_what_it_claims_to_keep_is_not_ranked(tmp_path):
+    write_run(tmp_path, FakeRun(claims=["unforgetting"], facts=proof_facts(3, different=[(0, "classifier")])))
+    (board,) = build_boards(load(tmp_path, None))
+    assert not board.ranked
+    assert board.below[0].reason == "unforgetting: not what was learned: classifier of task 0"
 
 
 def test_checks_are_pluggable(tmp_path):
