@@ -48,6 +48,8 @@ def stage_recipe(
 
 
 class PackedSettings(MethodSettings):
+    """Settings of every packed method."""
+
     train_gate: float | None = Field(
         None,
         gt=0,
