@@ -121,25 +121,18 @@ def measure(preset: Preset, device: torch.device) -> dict[str, Any]:
         "batch_size": len(images),
         "attack_steps": recipe.attack.steps,
     }
-    found |= _training(task_network, images, labels, eps, recipe, clock, generator)
-    found |= _packed_steps(task_network, images, labels, eps, recipe, clock, generator)
+    inner = InnerAttack(task_network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
+    batch = Batch(images, labels, torch.zeros_like(labels))
+    found |= _training(task_network, batch, inner, recipe, clock)
+    found |= _packed_steps(task_network, batch, inner, recipe, clock)
     found |= _sweep(task_network, images, labels, eps, clock)
     found |= _share_of_peak(task_network, images, clock)
     return found
 
 
-def _training(
-    network: TaskNetwork,
-    images: Tensor,
-    labels: Tensor,
-    eps: Fraction,
-    recipe: Recipe,
-    clock: Clock,
-    generator: torch.Generator,
-) -> dict[str, Any]:
+def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
     """An adversarial training step against its parts: k image gradients and one step on given images."""
-    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
-    batch = Batch(images, labels, torch.zeros_like(labels))
+    images, labels = batch.images, batch.labels
     madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
     optimizer = make_optimizer(list(network.parameters()), recipe)
 
@@ -184,21 +177,13 @@ def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callabl
 
 
 def _packed_steps(
-    network: TaskNetwork,
-    images: Tensor,
-    labels: Tensor,
-    eps: Fraction,
-    recipe: Recipe,
-    clock: Clock,
-    generator: torch.Generator,
+    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
     """Steps of PackNet and of CMAT (picks moving) on a second task, against Madry AT's at the same width and batch."""
     packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
     packed.claim(0)
     packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
     packed.claim(1)
-    inner = InnerAttack(network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
-    batch = Batch(images, labels, torch.zeros_like(labels))
 
     def packed_step(picks: bool) -> Callable[[], None]:
         sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
