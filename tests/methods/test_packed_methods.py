@@ -227,8 +227,13 @@ def test_the_published_gate_throws_away_what_did_not_reach_it(tmp_path: Path, na
     method, context, tasks = start(tmp_path, row)
     learn(method, context, tasks[0], TASKS)
     assert method.packed.lost
+    resumed, _, _ = start(tmp_path, row)
+    resumed.load_state(method.state())
+    assert resumed.packed.lost, "a run that was stopped here knows it too"
     first = classifier_fingerprint(method.classifier(0))
     learn(method, context, tasks[1], TASKS)
+    resumed.load_state(method.state())
+    assert resumed.packed.since == 1
     assert not any(bool((owners == 1).any()) for owners in method.packed.owners.values())
     assert classifier_fingerprint(method.classifier(0)) != first, "it forgets, and its fingerprint says so"
     weights = method.classifier(0).get_submodule("backbone").state_dict()["layers.0.weight"]
