@@ -17,7 +17,7 @@ from benchmark.evaluation import check_classifier, measure, repeatable, subset
 from benchmark.events import Event, Listener
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
-from benchmark.provenance import peak_memory_mb, provenance
+from benchmark.provenance import arithmetic, peak_memory_mb, provenance
 from benchmark.recording import Recorder
 from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_checkpoints, task_rows
 from benchmark.validation import validate
@@ -152,7 +152,7 @@ class Execution:
             for item in work:
                 self.evaluate(item)
             self._forget_old_checkpoints(turn)
-        if unforgetting.CLAIM in self.method.claims and not self.prove_unforgetting():
+        if unforgetting.CLAIM in self.method.claimed() and not self.prove_unforgetting():
             return
         # Last, because a run without its costs is not finished.
         self.write_costs()
@@ -177,7 +177,7 @@ class Execution:
         forget the latest one."""
         if task_key(turn) in self.checkpoints:
             return task_key(turn)
-        if unforgetting.CLAIM in self.method.claims:
+        if unforgetting.CLAIM in self.method.claimed():
             later = [name for name in task_checkpoints(self.checkpoints) if name > task_key(turn)]
             return later[-1] if later else None
         return None
@@ -192,8 +192,9 @@ class Execution:
             self.method.learn(tasks[turn], context)
         context.end_turn()
         self._recheck_validation(turn)
-        if unforgetting.CLAIM in self.method.claims:
+        if unforgetting.CLAIM in self.method.claimed():
             found = unforgetting.fingerprints(self.method.classifier(turn).to(self.device), self.tasks[turn])
+            found["arithmetic"] = arithmetic(self.device)
             for kind, value in found.items():
                 context._fact("harness", f"fingerprint_{kind}", None, turn, value)
             self.store.drop_part("facts", unforgetting.PHASE)
@@ -274,7 +275,7 @@ class Execution:
 
     def _forget_old_checkpoints(self, turn: int) -> None:
         keep = self.job.preset.file.keep
-        if keep == "last" or (keep == "auto" and unforgetting.CLAIM in self.method.claims):
+        if keep == "last" or (keep == "auto" and unforgetting.CLAIM in self.method.claimed()):
             self.checkpoints.forget([task_key(old) for old in self.turns if old < turn])
 
     # -- after ----------------------------------------------------------------------------------------------------------

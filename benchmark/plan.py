@@ -113,7 +113,7 @@ def _passes_of_learning(job: Job) -> Callable[[int, int], float]:
 
 def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
     """The work that is really run: old classifiers of a method that does not forget are attacked once."""
-    if "unforgetting" not in job.plugin.cls.claims:
+    if "unforgetting" not in job.new_method().claimed():
         return list(work)
     return list({(item.task, item.run, item.samples): item for item in reversed(work)}.values())
 

@@ -49,6 +49,21 @@ def git_commit() -> str | None:
         return None
 
 
+def arithmetic(device: torch.device) -> str:
+    """What decides the last bits of a result: library version, processor or GPU, and the instructions in use."""
+    if device.type == "cuda":
+        return f"torch {torch.__version__} {torch.cuda.get_device_name(device)}"
+    return f"torch {torch.__version__} {_processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """Peak memory so far: of the GPU's allocator, or of this process."""
     if device.type == "cuda":

@@ -55,7 +55,7 @@ def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -
         "samples": samples(preset.final),
         "tasks": tasks,
         "all_at_once": "all_tasks" in job.plugin.cls.needs,
-        "claims": sorted(job.plugin.cls.claims),
+        "claims": sorted(job.new_method().claimed()),
         "row_of_preset": job.of_preset,
         "command": machine.command,
     }

@@ -26,6 +26,7 @@ from attacks.planning import share_trajectories
 from benchmark.evaluation import measure, repeatable
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
+from benchmark.provenance import arithmetic
 from benchmark.stored_runs import restored_method
 from results.checkpoints import tensor_hash
 from results.records import Run
@@ -103,21 +104,30 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
     """Facts, per task: whether classifier, logits and (for some) predictions are what they were when it was learned.
 
     run: the stored records. A task whose fingerprints were not recorded when it was learned proves nothing and has no fact.
+    What is computed (logits, predictions) is compared only on the library and processor that computed it: others round otherwise.
     """
     cells = old_cells(job, tasks)
     again = in_fresh_process(make_again, job, machine, key, cells)
     facts = run.facts[run.facts["phase"] == "harness"]
     rows = []
+    learned = {
+        (int(task), name): text for task, name, text in zip(facts["task"], facts["name"], facts["text"], strict=True)
+    }
+    here = arithmetic(torch.device(machine.device))
+
+    def comparable(task: int) -> bool:
+        return learned.get((task, "fingerprint_arithmetic")) == here
+
     for task, found in again.found.items():
         for kind, value in found.items():
-            learned = facts.loc[(facts["task"] == task) & (facts["name"] == f"fingerprint_{kind}"), "text"]
-            if len(learned):
-                rows.append(_fact(task, f"same_{kind}", learned.iloc[-1] == value, ""))
+            before = learned.get((task, f"fingerprint_{kind}"))
+            if before is not None and (kind == "classifier" or comparable(task)):
+                rows.append(_fact(task, f"same_{kind}", before == value, ""))
     for cell, outcomes in zip(cells, again.attacked, strict=True):
         name = attack_name(job.preset.matrix[cell.attack].attack, job.preset.file.evaluation.seed)
         stored = _stored(run.predictions, cell.task, name)
         # A cell whose attack failed is missing for that reason, not because anything was forgotten.
-        if stored:
+        if stored and comparable(cell.task):
             rows.append(_fact(cell.task, "same_predictions", stored == outcomes, f"{name}, after task {cell.task}"))
     return rows
 

@@ -30,7 +30,7 @@ class MethodError(Exception):
 class MethodSettings(BaseModel):
     """A method's settings: typed, validated, immutable, none unknown."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,10 @@ class Method(ABC):
 
     def __init__(self, settings: MethodSettings) -> None:
         self.settings: Any = settings
+
+    def claimed(self) -> frozenset[str]:
+        """What this instance claims: `claims`, unless its settings take something back."""
+        return self.claims
 
     @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:

@@ -19,7 +19,7 @@ from methods.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_
 from methods.recipe import Recipe
 from methods.subnetwork import Subnetwork
 from methods.training import Step, Validation
-from scenarios.base import LearnTask
+from scenarios.base import LearnTask, Stream
 
 
 class CMATSettings(PackedSettings):
@@ -32,8 +32,8 @@ class CMATSettings(PackedSettings):
     goals: tuple[float, ...] | None = None
     tolerance: float | None = Field(None, ge=0, lt=1)
     mu: float = Field(1.0, ge=1, description="width multiplier at the start, in parameters")
-    mu_step: float = Field(0.5, gt=0)
-    mu_max: float = Field(1.5, ge=1)
+    mu_step: float = Field(0.5, ge=0.05)
+    mu_max: float = Field(1.5, ge=1, le=16)
     mask_rate: float = Field(5e-4, gt=0, description="Adam, for pick-masks; a fifth from half of the epochs on")
     mask_freeze: float = Field(0.7, gt=0, le=1, description="share of the epochs after which pick-masks stay")
     ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -50,10 +50,26 @@ class CMATSettings(PackedSettings):
         description="what retraining must beat; published: the pruned network after its picks were reset, which is less",
     )
 
+    @field_validator("goals", mode="before")
+    @classmethod
+    def _one_per_task(cls, value: object) -> object:
+        if value is not None and not isinstance(value, list | tuple):
+            raise ValueError("one accuracy per task, such as [0.4, 0.5]")
+        return value
+
+    @field_validator("goals")
+    @classmethod
+    def _accuracies(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and any(not 0 <= goal <= 1 for goal in value):
+            raise ValueError("accuracies between 0 and 1, not percent")
+        return value
+
     @field_validator("ratios")
     @classmethod
     def _rising_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < ratio < 1 for ratio in value) or sorted(set(value)) != list(value):
+        # Stages are named by their ratio: what reads the same would be the same stage.
+        names = {f"{ratio:g}" for ratio in value}
+        if any(not 0 < ratio < 1 for ratio in value) or sorted(value) != list(value) or len(names) < len(value):
             raise ValueError("rising numbers between 0 and 1: each is the share of its capacity that a task hands back")
         return value
 
@@ -84,6 +100,14 @@ class CMAT(PackedMethod):
         finetune = recipe.epochs * (2 if settings.mu_max > settings.mu else 1)
         return finetune + settings.prune_epochs * len(settings.ratios) + settings.retrain_epochs
 
+    def begin(self, stream: Stream, context: Context) -> None:
+        goals, tasks = self.settings.goals, len(stream.class_counts)
+        if goals is not None and len(goals) != tasks:
+            raise MethodError(
+                f"goals holds {len(goals)} numbers, this stream has {tasks} tasks; give one for every task"
+            )
+        super().begin(stream, context)
+
     def learn(self, task: LearnTask, context: Context) -> None:
         self.begin_task(task.id)
         goal = self._goal(task, context)
@@ -106,8 +130,6 @@ class CMAT(PackedMethod):
             validation = context.prerequisite(RunSpec(self.goals_from)).validation(task.id)
             objective = self.objective()
             return Goal(objective.score(validation), objective.correct(validation), tolerance)
-        if task.id >= len(goals):
-            raise MethodError(f"goals holds {len(goals)} numbers and none for task {task.id}; give one for every task")
         return Goal(goals[task.id], None, tolerance)
 
     def _meets(self, goal: Goal, validation: Validation) -> bool:

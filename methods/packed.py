@@ -75,6 +75,10 @@ class PackedMethod(Method):
     def objective(self) -> Objective:
         return AdversarialTraining()
 
+    def claimed(self) -> frozenset[str]:
+        """Under the published gate a task's weights may be thrown away: nothing is claimed."""
+        return self.claims if self.settings.train_gate is None else frozenset()
+
     def begin(self, stream: Stream, context: Context) -> None:
         tasks = len(stream.class_counts)
         if tasks > MOST_TASKS:
@@ -92,7 +96,8 @@ class PackedMethod(Method):
     def begin_task(self, task: int) -> None:
         """Where the published gate threw the last task's weights away: a random network that nobody owns anything of."""
         if self.packed.lost:
-            fresh = PackedWeights.fresh(_shared(self._new(task, 1.0)))
+            # As wide as it is: earlier tasks' classifiers are of the widths they were learned at.
+            fresh = PackedWeights.fresh(_shared(self._new(task, self.packed.mu)), self.packed.mu)
             fresh.parts, fresh.since = self.packed.parts, task
             self.packed = fresh
 

@@ -46,6 +46,13 @@ class PackNetSettings(PackedSettings):
             raise ValueError("a prune ratio must be at least 0 and below 1: 1 leaves the task nothing")
         return value
 
+    @field_validator("retrain_milestones")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share < 1 for share in value):
+            raise ValueError("shares of the epochs, between 0 and 1")
+        return value
+
     def ratio(self, task: int) -> float:
         return self.prune_ratio[min(task, len(self.prune_ratio) - 1)]
 
@@ -91,10 +98,14 @@ class PackNet(PackedMethod):
         cuts = {
             name: smallest_share(weight, packed.owned(name, task.id), ratio) for name, weight in packed.weights.items()
         }
-        owned_something = packed.owns_anything(task.id)
         packed.release(task.id, cuts)
-        if owned_something and task.id == packed.since and not packed.owns_anything(task.id):
-            raise MethodError(f"prune_ratio {ratio:g} leaves the first task no weight in any layer; use a smaller one")
+        # Later tasks have earlier ones' weights to live on.
+        if task.id == packed.since:
+            emptied = [name for name in packed.weights if not bool(packed.owned(name, task.id).any())]
+            if emptied:
+                raise MethodError(
+                    f"prune_ratio {ratio:g} leaves the first task nothing of {emptied[0]}; use a smaller one"
+                )
 
     def _retrain(self, task: LearnTask, context: Context) -> None:
         record, settings = context.facts.record, self.settings

@@ -14,6 +14,8 @@ from reports.unforgetting import CLAIM, KINDS, counted, proofs
 
 CHANGE_TOLERANCE = 1e-6
 """Slack of the largest measured change over eps: x + eps is rounded to float32."""
+AGAIN = "; run it again with --force"
+"""The way out for runs that were recorded before there were proofs."""
 MOST_NAMED = 3
 """How many tasks a reason names."""
 
@@ -155,12 +157,13 @@ def unforgetting(evidence: Evidence) -> Verdict:
     if not found and missing_cells(evidence):
         return verdict("", NOT_RUN, "the proof follows the last task, and the run is not complete")
     if not found:
-        return verdict("0 tasks", WARN, "the method claims not to forget, and no proof of it is stored")
+        return verdict("0 tasks", FAIL, f"the method claims not to forget, and no proof of it is stored{AGAIN}")
     whole = sum(proof.is_whole for proof in found.values())
     attacks = sum(proof.attacks for proof in found.values())
     words = f"{whole} of {tasks} classifiers, {counted(attacks, 'attack')}"
     if whole < tasks:
-        return verdict(words, WARN, f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}")
+        reason = f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}{AGAIN}"
+        return verdict(words, FAIL, reason)
     repeated = f", and {counted(attacks, 'attack')} gave the same predictions" if attacks else ""
     made = f"made {whole} of {tasks} classifiers again, bit for bit"
     return verdict(words, PASS, f"a fresh process with nothing but the last state {made}{repeated}")

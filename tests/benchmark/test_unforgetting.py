@@ -127,6 +127,14 @@ def test_a_cached_copy_of_every_old_classifier_does_not_help(tmp_path: Path) -> 
     assert found[1, "same_classifier"] == found[1, "same_logits"] == 1.0
 
 
+def test_on_another_processor_or_version_bits_are_compared_and_what_is_computed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.execution.arithmetic", lambda device: "another machine")
+    assert run_tiny(tmp_path, ["packnet"]) == 0
+    assert proof(tmp_path, "packnet") == {(0, "same_classifier"): 1.0, (1, "same_classifier"): 1.0}
+
+
 def test_a_method_that_claims_nothing_is_asked_nothing(tmp_path: Path) -> None:
     assert run_tiny(tmp_path, ["madry_at"]) == 0
     assert proof(tmp_path, "madry_at") == {}

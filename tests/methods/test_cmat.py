@@ -56,7 +56,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, robust: Callable[[str], float]) ->
 
 
 def test_a_missed_goal_widens_the_network_and_old_logits_stay_as_they_were(tmp_path: Path) -> None:
-    method, context, tasks = start(tmp_path, goals=[0.0, 2.0, 2.0], tolerance=0.0)
+    method, context, tasks = start(tmp_path, goals=[0.0, 1.0, 1.0], tolerance=0.0)
     images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     learn(method, context, tasks[0], TASKS)
     assert method.packed.mu == 1.0
@@ -240,6 +240,27 @@ def test_the_published_comparison_is_with_the_network_whose_picks_were_reset(
     assert facts(context)["reached"] == pytest.approx(0.5)
 
 
+def test_stages_have_the_recipes_that_their_settings_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, tuple[Any, Any]] = {}
+    train = RunContext.train
+
+    def watched(context: RunContext, fit: Any, tasks: Any, *, phase: str = "train", recipe: Any = None) -> Any:
+        seen[phase] = (recipe, fit.patience)
+        return train(context, fit, tasks, phase=phase, recipe=recipe)
+
+    monkeypatch.setattr(RunContext, "train", watched)
+    method, context, tasks = start(tmp_path, prune_epochs=2, prune_rate=0.5, retrain_epochs=3, retrain_rate=0.2)
+    learn(method, context, tasks[0], TASKS)
+    learn(method, context, tasks[1], TASKS)
+    rate = context.recipe.learning_rate
+    prune, patience = seen["prune-0.3"]
+    assert (prune.epochs, prune.milestones, prune.selection.keep, patience) == (2, (), "last", None)
+    assert prune.rate(1) == pytest.approx(0.5 * rate)
+    retrain, patience = seen["retrain"]
+    assert (retrain.epochs, retrain.selection.keep, retrain.selection.every, patience) == (3, "best", 1, 5)
+    assert retrain.rate(2) == pytest.approx(0.2 * rate)
+
+
 # -- goals ---------------------------------------------------------------------------------------------------------------
 
 
@@ -270,11 +291,12 @@ def test_cpg_takes_clean_goals_and_decides_on_clean_images() -> None:
     assert CMAT(CMATSettings()).objective().score(validation) == 0.5
 
 
-def test_a_task_without_a_goal_is_one_clear_line(tmp_path: Path) -> None:
-    method, context, tasks = start(tmp_path, goals=[0.0])
-    learn(method, context, tasks[0], TASKS)
-    with pytest.raises(MethodError, match="goals holds 1 numbers and none for task 1; give one for every task"):
-        learn(method, context, tasks[1], TASKS)
+@pytest.mark.parametrize("goals", [[0.0], [0.0] * 4])
+def test_goals_that_are_not_one_per_task_are_one_clear_line_before_anything_is_trained(
+    tmp_path: Path, goals: list[float]
+) -> None:
+    with pytest.raises(MethodError, match=f"goals holds {len(goals)} numbers, this stream has 3 tasks; give one for"):
+        start(tmp_path, goals=goals)
 
 
 def test_a_goal_run_without_outcomes_image_by_image_says_what_to_do(
@@ -300,7 +322,12 @@ def test_a_goal_run_without_outcomes_image_by_image_says_what_to_do(
         ({"mu": 2.0, "mu_max": 1.5}, "mu_max = 1.5 is below mu = 2: the network cannot shrink"),
         ({"ratios": [0.5, 1.0]}, "rising numbers between 0 and 1"),
         ({"ratios": [0.5, 0.2]}, "rising numbers between 0 and 1"),
+        ({"ratios": [0.5, 0.50000001]}, "rising numbers between 0 and 1"),
         ({"tolerance": -0.1}, "greater than or equal to 0"),
+        ({"goals": [90.0]}, "accuracies between 0 and 1, not percent"),
+        ({"goals": 0.9}, "one accuracy per task"),
+        ({"mu_step": 1e-9}, "greater than or equal to 0.05"),
+        ({"mask_rate": float("inf")}, "finite"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_clear_line(settings: dict[str, Any], message: str) -> None:

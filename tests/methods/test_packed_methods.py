@@ -33,7 +33,10 @@ ROWS = {
         "recipe": {"attack": {"bn_mode": "train"}},
     },
     "cmat": {"method": "cmat", "settings": {**SHORT["cmat"], "goals": [0.0, 0.5, 0.5], "mask_rate": 0.01}},
-    "cmat grown": {"method": "cmat", "settings": {**SHORT["cmat"], "goals": [0.0, 1.1, 1.1], "mask_rate": 0.01}},
+    "cmat grown": {
+        "method": "cmat",
+        "settings": {**SHORT["cmat"], "goals": [0.0, 1.0, 1.0], "tolerance": 0.0, "mask_rate": 0.01},
+    },
     "cpg": {"method": "cpg", "settings": {**SHORT["cpg"], "goals": [0.0, 0.5, 0.5]}},
 }
 
@@ -238,3 +241,23 @@ def test_the_published_gate_throws_away_what_did_not_reach_it(tmp_path: Path, na
     assert classifier_fingerprint(method.classifier(0)) != first, "it forgets, and its fingerprint says so"
     weights = method.classifier(0).get_submodule("backbone").state_dict()["layers.0.weight"]
     assert not bool(weights.any())
+
+
+def test_what_was_thrown_away_may_have_grown(tmp_path: Path) -> None:
+    row = {
+        "method": "cmat",
+        "settings": {**SHORT["cmat"], "goals": [1.0, 0.0, 0.0], "tolerance": 0.0, "train_gate": 0.9999},
+        "recipe": {"epochs": 1},
+    }
+    method, context, tasks = start(tmp_path, row)
+    for task in tasks[:2]:
+        learn(method, context, task, TASKS)
+    assert method.packed.parts[0].mu == method.packed.mu == 1.5
+    images = torch.rand(2, 1, 8, 8)
+    assert method.classifier(0)(images).shape == method.classifier(1)(images).shape == (2, 2)
+
+
+def test_under_the_published_gate_nothing_is_claimed(tmp_path: Path) -> None:
+    gated = {**ROWS["packnet"], "settings": {**SHORT["packnet"], "train_gate": 0.9}}
+    assert start(tmp_path, gated)[0].claimed() == frozenset()
+    assert start(tmp_path, ROWS["packnet"])[0].claimed() == {"unforgetting"}

@@ -115,15 +115,41 @@ def test_a_ratio_that_leaves_nothing_is_one_clear_line(ratio: object) -> None:
         PackNetSettings.model_validate({"prune_ratio": ratio})
 
 
-def test_a_ratio_that_rounds_to_everything_is_named(tmp_path: Path) -> None:
-    method, context, tasks = start(tmp_path, prune_ratio=0.99999999)
-    with pytest.raises(MethodError, match="leaves the first task no weight in any layer"):
+@pytest.mark.parametrize("ratio", [0.99999999, 0.995])
+def test_a_ratio_that_leaves_the_first_task_an_empty_layer_is_named(tmp_path: Path, ratio: float) -> None:
+    """The first layer has 72 weights: 99.5 % of them is all of them, and what is left would be a constant."""
+    method, context, tasks = start(tmp_path, prune_ratio=ratio)
+    with pytest.raises(MethodError, match=r"leaves the first task nothing of layers.0.weight; use a smaller one"):
         learn(method, context, tasks[0], TASKS)
+
+
+def test_retraining_has_the_recipe_that_its_settings_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    train = RunContext.train
+
+    def watched(context: RunContext, fit: Any, tasks: Any, *, phase: str = "train", recipe: Any = None) -> Any:
+        seen[phase] = recipe
+        return train(context, fit, tasks, phase=phase, recipe=recipe)
+
+    monkeypatch.setattr(RunContext, "train", watched)
+    method, context, tasks = start(
+        tmp_path, retrain_epochs=4, retrain_rate=0.5, retrain_milestones=[0.5], retrain_keep="last"
+    )
+    learn(method, context, tasks[0], TASKS)
+    rate, retrain = context.recipe.learning_rate, seen["retrain"]
+    assert [retrain.rate(epoch) for epoch in range(4)] == pytest.approx([0.5 * rate] * 2 + [0.05 * rate] * 2)
+    assert (retrain.selection.keep, retrain.selection.every) == ("last", context.recipe.selection.every)
 
 
 def test_a_bad_ratio_on_the_command_line_names_the_field(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"packnet.settings: prune_ratio = 1.0: .*leaves the task nothing"):
         start(tmp_path, prune_ratio=1.0)
+
+
+@pytest.mark.parametrize("settings", [{"retrain_milestones": [25]}, {"retrain_rate": float("inf")}])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"between 0 and 1|finite"):
+        PackNetSettings.model_validate(settings)
 
 
 def test_one_ratio_is_a_ratio_for_every_task() -> None:

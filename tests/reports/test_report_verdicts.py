@@ -211,21 +211,27 @@ def test_what_is_not_as_it_was_when_it_was_learned_fails(tmp_path, different, re
     assert verdict.reason == f"not what was learned: {reason}"
 
 
-def test_a_claim_without_proof_warns(tmp_path):
+def test_a_claim_without_proof_fails_and_says_what_to_do(tmp_path):
     verdict = unforgetting(tmp_path)
-    assert verdict.status == WARN
+    assert verdict.status == FAIL
     assert "no proof" in verdict.reason
+    assert "run it again with --force" in verdict.reason
 
 
 def test_a_proof_of_some_tasks_is_none_of_all(tmp_path):
     verdict = unforgetting(tmp_path, facts=proof_facts(2))
-    assert verdict.status == WARN
+    assert verdict.status == FAIL
     assert "2 of 3 tasks" in verdict.reason
 
 
 def test_logits_alone_do_not_prove_the_classifier(tmp_path):
     facts = [fact for fact in proof_facts(3) if (fact["task"], fact["name"]) != (1, "same_classifier")]
-    assert unforgetting(tmp_path, facts=facts).status == WARN
+    assert unforgetting(tmp_path, facts=facts).status == FAIL
+
+
+def test_where_another_processor_computed_the_logits_equal_bits_are_the_proof(tmp_path):
+    facts = [fact for fact in proof_facts(3) if fact["name"] == "same_classifier"]
+    assert unforgetting(tmp_path, facts=facts).status == PASS
 
 
 def test_who_claims_nothing_has_nothing_to_prove(tmp_path):
