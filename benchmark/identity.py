@@ -33,12 +33,13 @@ def run_identity(
     settings: MethodSettings,
     recipe: Recipe,
     seed: int,
-    prerequisites: Sequence[str] = (),
+    prerequisites: Sequence[Mapping[str, Any]] = (),
     label: str | None = None,
 ) -> dict[str, Any]:
     """The canonical fields of a run with their hash (`hash`), the hash without the seed (`row`), and its `label`.
 
-    The label is a name, not part of what was trained, so it is not hashed. prerequisites: hashes of the runs it needs.
+    The label is a name, not part of what was trained, so it is not hashed. prerequisites: identities of the
+    runs it needs, of the same seed.
     """
     plugin = preset.scenario_plugin
     row = {
@@ -66,13 +67,14 @@ def run_identity(
         "eps": str(preset.eps),
         "backbone": preset.file.backbone.model_dump(mode="json"),
         "recipe": _exact(recipe.model_dump(mode="json"), preset.eps),
-        "prerequisites": sorted(prerequisites),
+        "prerequisites": sorted(needed["hash"] for needed in prerequisites),
     }
     return {
         **row,
         "seed": seed,
         "label": label or method.name,
-        "row": digest(row),
+        # What it needs belongs to the row too, and that differs from seed to seed: there it counts by its own row.
+        "row": digest({**row, "prerequisites": sorted(needed["row"] for needed in prerequisites)}),
         "hash": digest({**row, "seed": seed}),
     }
 

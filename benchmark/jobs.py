@@ -103,8 +103,8 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
             if spec.weights:
                 job = jobs[job.hash] = replace(job, weights=True)
             needs[spec_key(spec)] = job
-        hashes = [job.hash for job in needs.values()]
-        identity = run_identity(preset, stream, fingerprint, plugin, settings, recipe, seed, hashes, label=label)
+        needed_runs = [job.identity for job in needs.values()]
+        identity = run_identity(preset, stream, fingerprint, plugin, settings, recipe, seed, needed_runs, label=label)
         known = jobs.get(identity["hash"])
         if known is not None and known.of_preset and label is not None:
             raise ConfigError(f"rows {known.label!r} and {label!r} are the same run: give one of them other settings")

@@ -277,6 +277,18 @@ def test_goals_come_from_single_task_networks_that_are_trained_once(tmp_path: Pa
     assert all(0 <= number < 0.5 for number in tolerance.values())
 
 
+def test_seeds_of_a_method_with_goals_are_one_row_though_their_goals_are_not(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path, ["cmat"], seeds=[0, 1]) == 0
+    runs = [run for run in load(tmp_path / "runs", None).runs if run.method == "cmat"]
+    assert sorted(run.seed for run in runs) == [0, 1]
+    assert len({run.row for run in runs}) == 1
+    assert len({tuple(run.identity["prerequisites"]) for run in runs}) == 2
+    (tmp_path / "other").mkdir()
+    assert run_tiny(tmp_path / "other", ["cmat"], recipe={"learning_rate": 0.04}) == 0
+    (other,) = [run for run in load(tmp_path / "other" / "runs", None).runs if run.method == "cmat"]
+    assert other.row != runs[0].row
+
+
 def value(run: Run, name: str) -> dict[int, float]:
     rows = run.facts[run.facts["name"] == name]
     return dict(zip(rows["task"], rows["value"], strict=True))
