@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +15,7 @@ from benchmark.events import Event, Listener
 from benchmark.execution import Outcome, execute
 from benchmark.jobs import Job, Machine
 from benchmark.presets import Preset
+from benchmark.processes import end_with_parent
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import Task
@@ -144,16 +143,9 @@ def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queu
     global _worker_tasks, _worker_events
     # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent says what to do.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True, name="parent").start()
+    end_with_parent()
     _worker_events = events
     _worker_tasks = load_tasks(preset, machine)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone: an orphan would hold its run and be in the way of the next command."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _work(job: Job, machine: Machine) -> Outcome:

@@ -8,10 +8,7 @@ cells are attacked again and must give the same predictions. A copy that the lea
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from attacks.planning import share_trajectories
 from benchmark.evaluation import measure, repeatable
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
+from benchmark.processes import end_with_parent
 from benchmark.provenance import arithmetic
 from benchmark.stored_runs import restored_method
 from results.checkpoints import tensor_hash
@@ -134,7 +132,7 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
 
 def in_fresh_process(work: Callable[..., T], *arguments: Any) -> T:
     """What `work` returns in a process that was started for it and has learned nothing."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(work, *arguments).result()
 
 
@@ -149,15 +147,3 @@ def _stored(predictions: pd.DataFrame, task: int, attack: str) -> dict[int, tupl
     ]
     margins = rows["margin"].to_numpy(np.float32).tolist()
     return dict(zip(rows["sample"].tolist(), zip(rows["predicted"].tolist(), margins, strict=True), strict=True))
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent").start()
