@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attacks.base import Attack, AttackError, AttackResult
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from attacks.trajectory import attack_batch
+from attacks.trajectory import Demand, Lane, walk_lanes
 
 NO_CHANGE = ThreatModel(Fraction(0))
 
@@ -41,4 +41,5 @@ class Clean(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        return attack_batch(self, classifier, images, labels, [images], checkpoints)
+        demand = Demand((Lane(self.threat_model),), self.checked(checkpoints))
+        return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

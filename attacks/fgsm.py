@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
 from attacks.starts import Starts
-from attacks.trajectory import attack_batch
+from attacks.trajectory import Demand, Lane, walk_lanes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,5 +36,6 @@ class FGSM(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        eps = float(self.threat_model.eps)
-        return attack_batch(self, classifier, images, labels, [images], checkpoints, step_size=eps)
+        # From the image, one step as long as the radius: in l2 that is the fast gradient method.
+        demand = Demand((Lane(self.threat_model, float(self.threat_model.eps)),), self.checked(checkpoints))
+        return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

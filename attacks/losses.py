@@ -42,7 +42,49 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
 
 
+def targeted_cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Minus the cross-entropy of the target class (Kurakin et al. 2017, the iterative least-likely class method)."""
+    return -F.cross_entropy(logits, targets, reduction="none")
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The target's logit minus the label's: positive when the target wins over the label."""
+    return logits.gather(1, targets[:, None]).squeeze(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def targeted_difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Targeted DLR (Croce and Hein 2020, eq. 7): (z_t − z_y) / (z_π1 − (z_π3 + z_π4) / 2).
+
+    Raises AttackError below four classes, where there is no fourth logit.
+    """
+    if logits.shape[1] < 4:
+        raise AttackError(f"targeted loss dlr needs 4 classes, the classifier has {logits.shape[1]}; use ce or margin")
+    ordered = logits.topk(4, dim=1).values
+    gap = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+    return targeted_margin(logits, labels, targets) / (gap + 1e-12)
+
+
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": difference_of_logits_ratio}
+
+TargetedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits (N, C), labels and target classes int64 (N,) to a loss per sample, larger where the target is nearer."""
+
+TARGETED: dict[str, TargetedLoss] = {
+    "ce": targeted_cross_entropy,
+    "margin": targeted_margin,
+    "dlr": targeted_difference_of_logits_ratio,
+}
+
+
+def fewest_classes(loss: str, targets: int = 0) -> int:
+    """How many classes a classifier must have for this loss."""
+    return (4 if targets else 3) if loss == "dlr" else 2
+
+
+def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The `count` classes of largest logit other than the label, likeliest first: int64 (N, min(count, C − 1))."""
+    others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
+    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
 def find_loss(name: str) -> Loss:

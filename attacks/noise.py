@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attacks.base import Attack, AttackResult, describe
 from attacks.settings import whole_number
 from attacks.starts import Starts
-from attacks.trajectory import attack_batch, starting_points
+from attacks.trajectory import Demand, Lane, walk_lanes
 
 DRAWS = 10
 
@@ -35,6 +35,14 @@ class Noise(Attack):
         extras: dict[str, Any] = {} if self.restarts == DRAWS else {"r": self.restarts}
         return describe(self.kind, self.threat_model, extras)
 
+    def lanes(self) -> list[Lane]:
+        """One per draw; nobody takes a step."""
+        return [Lane(self.threat_model, restart=draw) for draw in range(self.restarts)]
+
+    @classmethod
+    def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
+        return max(attack.restarts for attack in attacks)  # type: ignore[attr-defined]
+
     def run(
         self,
         classifier: nn.Module,
@@ -43,5 +51,5 @@ class Noise(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        draws = starting_points(self.threat_model, images, start, self.restarts)
-        return attack_batch(self, classifier, images, labels, draws, checkpoints)
+        demand = Demand(tuple(self.lanes()), self.checked(checkpoints))
+        return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -10,25 +10,29 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from attacks.ascent import ascend, step
-from attacks.base import Attack, AttackError, AttackResult, describe
-from attacks.losses import find_loss
-from attacks.settings import positive_step_size, whole_number
+from attacks.base import Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
+from attacks.losses import fewest_classes, find_loss
+from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
-from attacks.trajectory import attack_batch, starting_points
+from attacks.trajectory import Demand, Lane, walk_lanes
 
 __all__ = ["PGD", "ascend", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Attack):
-    """`steps` signed gradient steps from a uniform point of the ball, projected after each (section 2.1).
+    """`steps` projected gradient steps from a random point of the ball (section 2.1).
 
-    steps, restarts: 1 or more. step_size: in units of pixels in [0, 1], above 0, also above 2 eps (at eps = 0 it may be
-    0); what `parse_fraction` reads, "eps/4" included, becomes a Fraction. loss: a name in `attacks.losses.LOSSES`.
-    random_start: False starts at the image, where all restarts would be the same. Raises AttackError otherwise.
+    linf: along the sign of the gradient, from a uniform point; l2: along its direction, from a point of uniform radius.
+
+    steps, restarts, eot: 1 or more. step_size: in the units of eps, 0 or more; what `parse_fraction` reads, "eps/4" included,
+    becomes a Fraction; 0 and more than 2 eps are warned of. loss: a name in `attacks.losses.LOSSES`. random_start: False
+    starts at the image, where all restarts would be the same. targets: 0, or towards how many of the likeliest other classes
+    (at most all) one walk each is made. eot: how many gradients are averaged at each step, for classifiers that are random
+    (Athalye et al. 2018, expectation over transformation). Raises AttackError otherwise.
 
     Iterates do not depend on the steps to come, so a run of 40 steps gives the results of 7, 10 and 20 at its
-    checkpoints, to the bit, for 40 gradients and 41 forward passes.
+    checkpoints for 40 gradients and 41 forward passes. Step sizes, restarts, targets and eps are lanes of one batch.
     """
 
     version: ClassVar[int] = 1
@@ -39,11 +43,15 @@ class PGD(Attack):
     restarts: int = 1
     loss: str = "ce"
     random_start: bool = True
+    targets: int = added_later(0)
+    eot: int = added_later(1)
 
     def __post_init__(self) -> None:
         whole_number("steps", self.steps)
         whole_number("restarts", self.restarts)
-        object.__setattr__(self, "step_size", positive_step_size(self.step_size, self.threat_model))
+        whole_number("targets", self.targets, least=0)
+        whole_number("eot", self.eot)
+        object.__setattr__(self, "step_size", exact_step_size(self.step_size, self.threat_model))
         find_loss(self.loss)
         if not isinstance(self.random_start, bool):
             raise AttackError(f"random_start = {self.random_start!r}: expected true or false")
@@ -61,7 +69,54 @@ class PGD(Attack):
             extras["loss"] = self.loss
         if not self.random_start:
             extras["start"] = "none"
+        if self.targets:
+            extras["targets"] = self.targets
+        if self.eot != 1:
+            extras["eot"] = self.eot
         return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
+
+    def warnings(self) -> tuple[str, ...]:
+        return step_size_warnings(self.step_size, self.threat_model)
+
+    def check_classes(self, count: int) -> None:
+        if count < fewest_classes(self.loss, self.targets):
+            kind = "targeted loss" if self.targets else "loss"
+            raise AttackError(
+                f"{kind} {self.loss} needs {fewest_classes(self.loss, self.targets)} classes, the classifier has {count}; "
+                "use ce or margin"
+            )
+
+    def family(self) -> tuple[Any, ...]:
+        return without(self.specification(), "steps", "step_size", "restarts", "eps")
+
+    def lanes(self) -> list[Lane]:
+        """The walks of this attack, one per restart and target."""
+        return [
+            Lane(self.threat_model, float(self.step_size), restart if self.random_start else None, target)
+            for target in (range(self.targets) if self.targets else [None])
+            for restart in range(self.restarts)
+        ]
+
+    @classmethod
+    def passes_together(cls, attacks: Sequence[Attack]) -> float:
+        steps: dict[Lane, int] = {}
+        for attack in attacks:
+            for lane in attack.lanes():  # type: ignore[attr-defined]
+                steps[lane] = max(steps.get(lane, 0), attack.steps)
+        return float(sum(2 * count * getattr(attacks[0], "eot", 1) + 1 for count in steps.values()))
+
+    @classmethod
+    def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
+        return len({lane for attack in attacks for lane in attack.lanes()})  # type: ignore[attr-defined]
+
+    @classmethod
+    def run_together(
+        cls, attacks: Sequence[Attack], classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts
+    ) -> SharedResult:
+        demands = {attack: Demand(tuple(attack.lanes()), (attack.steps,)) for attack in attacks}  # type: ignore[attr-defined]
+        first = attacks[0]
+        assert isinstance(first, PGD)
+        return walk_lanes(demands, classifier, images, labels, start, first.loss, first.eot)
 
     def run(
         self,
@@ -71,8 +126,5 @@ class PGD(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        starts: Iterable[Tensor] = [images]
-        if self.random_start:
-            starts = starting_points(self.threat_model, images, start, self.restarts)
-        step_size, loss = float(self.step_size), find_loss(self.loss)
-        return attack_batch(self, classifier, images, labels, starts, checkpoints, step_size, loss)
+        demand = Demand(tuple(self.lanes()), self.checked(checkpoints))
+        return walk_lanes({self: demand}, classifier, images, labels, start, self.loss, self.eot).results[self]

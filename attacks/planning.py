@@ -1,44 +1,62 @@
-"""Run less, say the same: attacks that share a trajectory, and results of batches put back together. Pure functions."""
+"""Run less, say the same: attacks that run together, and results of batches put back together. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attacks.base import Attack, AttackResult, Outcome, Trace
+from attacks.base import Attack, AttackResult, Outcome, SharedResult, Trace
+from attacks.starts import Starts
 
 
 @dataclass(frozen=True, slots=True)
 class SharedRun:
-    """One run that serves several attacks.
+    """One run that serves several attacks of one family: every demanded one, in the order of the demand, without repetition."""
 
-    attack: the member of most steps, the one that is run; members: every demanded attack it serves, in the order of the
-    demand, without repetition. A member's results stand at checkpoint `member.steps`.
-    """
-
-    attack: Attack
     members: tuple[Attack, ...]
 
     @property
-    def checkpoints(self) -> tuple[int, ...]:
-        """What to pass to `attack.run`: the members' numbers of steps, ascending."""
-        return tuple(sorted({member.steps for member in self.members}))
+    def attack(self) -> Attack:
+        """The member of most steps, at which the cost of all is counted."""
+        return max(self.members, key=lambda member: member.steps)
+
+    @property
+    def rows_per_image(self) -> int:
+        """How many rows of a batch one image takes."""
+        return type(self.attack).rows_per_image(self.members)
+
+    @property
+    def passes(self) -> float:
+        """Forward-sized passes that the run costs per image, at most."""
+        return type(self.attack).passes_together(self.members)
+
+    def run(self, classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts) -> SharedResult:
+        """Attack one batch with all members; arguments and errors as `Attack.run`."""
+        return type(self.attack).run_together(self.members, classifier, images, labels, start)
 
 
-def share_trajectories(attacks: Iterable[Attack]) -> list[SharedRun]:
-    """Group attacks of equal `trajectory()`, in the order in which the first of each group is demanded."""
+def share_runs(attacks: Iterable[Attack]) -> list[SharedRun]:
+    """Group attacks of equal `family()`, in the order in which the first of each group is demanded."""
     groups: dict[tuple[object, ...], dict[Attack, None]] = {}
     for attack in attacks:
-        groups.setdefault(attack.trajectory(), {})[attack] = None
-    return [SharedRun(max(members, key=lambda member: member.steps), tuple(members)) for members in groups.values()]
+        groups.setdefault((type(attack), *attack.family()), {})[attack] = None
+    return [SharedRun(tuple(members)) for members in groups.values()]
 
 
-def executed_as(runs: Iterable[SharedRun]) -> dict[Attack, tuple[Attack, int]]:
-    """Each demanded attack to the attack that is run for it and the checkpoint where its results stand."""
-    return {member: (run.attack, member.steps) for run in runs for member in run.members}
+def combine_shared(results: Sequence[SharedResult]) -> SharedResult:
+    """The results of one shared run on successive batches as if there had been one batch. Raises ValueError as below."""
+    if not results:
+        raise ValueError("no results to combine")
+    attacks = list(results[0].results)
+    return SharedResult(
+        {attack: combine_results([result.results[attack] for result in results]) for attack in attacks},
+        sum(result.gradient_evaluations for result in results),
+        sum(result.forward_passes for result in results),
+    )
 
 
 def combine_results(results: Sequence[AttackResult]) -> AttackResult:
@@ -48,39 +66,46 @@ def combine_results(results: Sequence[AttackResult]) -> AttackResult:
     """
     if not results:
         raise ValueError("no results to combine")
-    counts = {(result.gradient_evaluations, result.forward_passes, *result.final) for result in results}
-    if len(counts) > 1:
-        raise ValueError(f"results of different attacks cannot be combined: passes and checkpoints {sorted(counts)}")
+    checkpoints = {tuple(result.final) for result in results}
+    if len(checkpoints) > 1:
+        raise ValueError(f"results of different attacks cannot be combined: checkpoints {sorted(checkpoints)}")
     sizes = [len(result.adversarial) for result in results]
     return replace(
         results[0],
         final={steps: _join([result.final[steps] for result in results]) for steps in results[0].final},
         any={steps: _join([result.any[steps] for result in results]) for steps in results[0].any},
         adversarial=torch.cat([result.adversarial for result in results]),
+        worst=torch.cat([result.worst for result in results]),
         trace=combine_traces([result.trace for result in results], sizes),
+        gradient_evaluations=sum(result.gradient_evaluations for result in results),
+        forward_passes=sum(result.forward_passes for result in results),
     )
 
 
 def combine_traces(traces: Sequence[Trace], sizes: Sequence[int]) -> Trace:
-    """One trace of all batches: means weighted by the number of samples, the largest change by its maximum.
+    """One trace of all batches: means weighted by the number of samples, the largest change by its maximum, what stands summed.
 
-    Raises ValueError if the traces are not of equal length, or none is given.
+    A batch whose attack ended early counts as far as it went. Raises ValueError if none is given, or not a size for each.
     """
+    if not traces or len(traces) != len(sizes):
+        raise ValueError(f"{len(traces)} traces and {len(sizes)} sizes: expected as many, one or more")
+    changes = zip_longest(*(trace.largest_change for trace in traces), fillvalue=0.0)
+    parts = [part for trace in traces for part in trace.standing]
     return Trace(
         loss=_mean([trace.loss for trace in traces], sizes),
         zero_gradients=_mean([trace.zero_gradients for trace in traces], sizes),
         non_finite=_mean([trace.non_finite for trace in traces], sizes),
-        largest_change=[max(changes) for changes in zip(*(trace.largest_change for trace in traces), strict=True)],
+        largest_change=[max(column) for column in changes],
+        standing={part: sum(trace.standing.get(part, 0) for trace in traces) for part in dict.fromkeys(parts)},
     )
 
 
 def _mean(rows: Sequence[list[float]], sizes: Sequence[int]) -> list[float]:
-    if not rows or len(rows) != len(sizes):
-        raise ValueError(f"{len(rows)} traces and {len(sizes)} sizes: expected as many, one or more")
-    return [
-        sum(value * size for value, size in zip(column, sizes, strict=True)) / sum(sizes)
-        for column in zip(*rows, strict=True)
-    ]
+    columns = []
+    for column in zip_longest(*rows):
+        there = [(value, size) for value, size in zip(column, sizes, strict=True) if value is not None]
+        columns.append(sum(value * size for value, size in there) / sum(size for _, size in there))
+    return columns
 
 
 def _join(outcomes: Sequence[Outcome]) -> Outcome:

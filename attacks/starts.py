@@ -47,15 +47,39 @@ class Starts:
     key: str
     samples: Tensor
 
+    def words(self, purpose: str, count: int) -> Tensor:
+        """`count` words of 64 random bits per sample, int64 (N, count); other purposes give independent ones."""
+        digest = hashlib.sha256(f"{purpose} {self.seed} {self.key}".encode()).digest()
+        return self._words(digest, count)
+
+    def _words(self, digest: bytes, count: int) -> Tensor:
+        base = int.from_bytes(digest[:8], "little", signed=True)
+        per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
+        counter = torch.arange(1, count + 1, dtype=torch.int64, device=self.samples.device) * _GOLDEN
+        return _mix(per_sample[:, None] + counter[None, :])
+
     def uniform(self, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
         """float32 of `shape` (N, ...) in [-1, 1), 24 random bits each; to be multiplied by eps."""
         digest = hashlib.sha256(f"start {self.seed} {self.key} {restart}".encode()).digest()
-        base = int.from_bytes(digest[:8], "little", signed=True)
-        per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
-        elements = int(torch.Size(shape[1:]).numel())
-        counter = torch.arange(1, elements + 1, dtype=torch.int64, device=self.samples.device) * _GOLDEN
-        bits = _shift(_mix(per_sample[:, None] + counter[None, :]), 40)
+        bits = _shift(self._words(digest, int(torch.Size(shape[1:]).numel())), 40)
         return (bits.to(torch.float32) * 2.0**-23 - 1.0).reshape(shape)
+
+    def fractions(self, purpose: str, count: int) -> Tensor:
+        """`count` numbers per sample, float32 (N, count) uniform in [0, 1), 24 random bits each."""
+        return _shift(self.words(purpose, count), 40).to(torch.float32) * 2.0**-24
+
+    def inside(self, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
+        """float32 of `shape` (N, ...) in the unit L2 ball: a random direction, a uniform radius (as torchattacks' PGDL2).
+
+        The coordinates of a direction are sums of four 16-bit numbers, nearly normal. Their squares are summed as integers,
+        and root and quotient round correctly in float64, so that these too are the same to the bit everywhere.
+        """
+        words = self.words(f"direction {restart}", int(torch.Size(shape[1:]).numel()))
+        parts = [_shift(words, bits) & 0xFFFF for bits in (0, 16, 32, 48)]
+        coordinates = 2 * torch.stack(parts).sum(0) - 4 * 0xFFFF
+        length = (coordinates * coordinates).sum(1, keepdim=True).to(torch.float64).sqrt()
+        radius = self.fractions(f"radius {restart}", 1).to(torch.float64)
+        return (coordinates.to(torch.float64) * radius / length).to(torch.float32).reshape(shape)
 
     def select(self, index: Tensor) -> Starts:
         return Starts(self.seed, self.key, self.samples[index])

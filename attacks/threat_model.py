@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,6 +12,11 @@ from torch import Tensor
 
 BALL_TOLERANCE = 1e-6
 """Slack when the largest change is compared with eps: x + eps is rounded to float32, which is far finer than this."""
+
+LARGEST_EPS = {"linf": 1, "l2": 64}
+"""linf: every image is in reach. l2: more than the diagonal of 3x32x32 pixels, less than an eps meant as 128/255."""
+
+TINY = 1e-12
 
 
 class ThreatModelError(ValueError):
@@ -47,11 +53,17 @@ def over_255(value: Fraction) -> str:
     return f"{scaled.numerator}/255" if scaled.denominator == 1 else f"{float(scaled):.6g}/255"
 
 
+def l2_norm(change: Tensor) -> Tensor:
+    """The Euclidean norm of each image's change, kept broadcastable: (N, 1, 1, 1) from (N, C, H, W)."""
+    return change.flatten(1).norm(dim=1)[:, None, None, None]
+
+
 @dataclass(frozen=True, slots=True)
 class ThreatModel:
     """Changes of at most `eps` in `norm`, in pixel space [0, 1], that stay valid images.
 
-    eps: exact, 0 ≤ eps ≤ 1 (anything `parse_fraction` reads becomes a Fraction). Raises ThreatModelError otherwise.
+    norm: linf (largest change of a pixel) or l2 (Euclidean, over all pixels and channels). eps: exact, 0 ≤ eps ≤ 1 for linf,
+    ≤ 64 for l2 (anything `parse_fraction` reads becomes a Fraction). Raises ThreatModelError otherwise.
     """
 
     eps: Fraction
@@ -59,32 +71,95 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", parse_fraction(self.eps))
-        if self.norm not in ("linf",):
-            raise ThreatModelError(f"norm {self.norm!r} is not known; valid: linf")
-        if not 0 <= self.eps <= 1:
-            raise ThreatModelError(f"eps = {self.eps} is outside 0..1 (pixels are in [0, 1]; write 8/255, not 8)")
+        if self.norm not in LARGEST_EPS:
+            raise ThreatModelError(f"norm {self.norm!r} is not known; valid: {', '.join(LARGEST_EPS)}")
+        if not 0 <= self.eps <= LARGEST_EPS[self.norm]:
+            raise ThreatModelError(
+                f"eps = {self.eps} is outside 0..{LARGEST_EPS[self.norm]} for {self.norm} "
+                "(pixels are in [0, 1]; write 8/255, not 8)"
+            )
 
     def __str__(self) -> str:
         return f"{self.norm} {over_255(self.eps)}"
 
     def bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Smallest and largest allowed images, ball and box at once: two float tensors like `images` (N, C, H, W)."""
+        """Smallest and largest allowed pixels, of linf ball and box at once, of the box alone for l2.
+
+        Two float tensors like `images` (N, C, H, W).
+        """
+        if self.norm == "l2":
+            return torch.zeros_like(images), torch.ones_like(images)
         eps = float(self.eps)
         return (images - eps).clamp_(0, 1), (images + eps).clamp_(0, 1)
 
+    def ball(self, images: Tensor) -> Ball:
+        """Where adversarial images of `images` (N, C, H, W) may lie."""
+        return Ball.around(images, [self])
+
     def largest_change(self, adversarial: Tensor, images: Tensor) -> Tensor:
         """The norm of each image's change: float (N,)."""
-        return (adversarial - images).abs().flatten(1).amax(1)
+        change = (adversarial - images).flatten(1)
+        return change.norm(dim=1) if self.norm == "l2" else change.abs().amax(1)
 
     def check(self, adversarial: Tensor, images: Tensor) -> None:
         """Raise ThreatModelError unless every adversarial image is in the ball around its image and in [0, 1]."""
         if len(images) == 0:
             return
         # One number per condition and one transfer to the host; NaN fails both comparisons.
-        change = (adversarial - images).abs().amax()
+        change = self.largest_change(adversarial, images).amax()
         low, high = torch.aminmax(adversarial)
         change_, low_, high_ = torch.stack([change, low, high]).tolist()
-        if not change_ <= float(self.eps) + BALL_TOLERANCE:
-            raise ThreatModelError(f"adversarial images change a pixel by {change_:.6f}, more than eps = {self}")
+        if not change_ <= float(self.eps) + BALL_TOLERANCE * max(1.0, float(self.eps)):
+            what = "an image" if self.norm == "l2" else "a pixel"
+            raise ThreatModelError(f"adversarial images change {what} by {change_:.6f}, more than eps = {self}")
         if not (low_ >= 0 and high_ <= 1):
             raise ThreatModelError(f"adversarial images reach {low_:.6f} .. {high_:.6f}, outside [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Ball:
+    """The balls around a batch, cut to the box; radii may differ from row to row.
+
+    images: float (N, C, H, W), the centres; eps: the radii, float (N, 1, 1, 1); lower, upper: as `ThreatModel.bounds` gives.
+    """
+
+    norm: str
+    images: Tensor
+    eps: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def around(cls, images: Tensor, models: Sequence[ThreatModel]) -> Ball:
+        """The balls of several threat models of one norm around the same images, one after another: len(models)·N rows."""
+        parts = [model.bounds(images) for model in models]
+        eps = [torch.full((len(images), 1, 1, 1), float(model.eps)).to(images) for model in models]
+        rows = images.repeat(len(models), 1, 1, 1) if len(models) > 1 else images
+        lower, upper = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
+        return cls(models[0].norm, rows, torch.cat(eps), lower, upper)
+
+    def first(self, rows: int) -> Ball:
+        """The balls of the first `rows` rows."""
+        return Ball(self.norm, self.images[:rows], self.eps[:rows], self.lower[:rows], self.upper[:rows])
+
+    def select(self, index: Tensor) -> Ball:
+        """The balls of some rows: index int64 (M,) or bool (N,)."""
+        return Ball(self.norm, self.images[index], self.eps[index], self.lower[index], self.upper[index])
+
+    def project(self, points: Tensor) -> Tensor:
+        """The nearest points of the ball, then of the box (which leads no further from the centre): like `points`."""
+        if self.norm == "l2":
+            change = points - self.images
+            shrink = (self.eps / l2_norm(change).clamp_min(TINY)).clamp_max(1)
+            points = self.images + change * shrink
+        return points.clamp(self.lower, self.upper)
+
+    def ascend(self, points: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
+        """One projected step of steepest ascent: along the gradient's sign (linf) or its direction (l2).
+
+        step_size: in the units of eps, a number or (N, 1, 1, 1). Where the gradient is zero nothing moves.
+        """
+        if self.norm == "l2":
+            direction = gradient / l2_norm(gradient).clamp_min(TINY)
+            return self.project(direction.mul_(step_size).add_(points))
+        return gradient.sign().mul_(step_size).add_(points).clamp_(self.lower, self.upper)

@@ -1,228 +1,300 @@
-"""What all attacks of this folder do: walk from starting points, look at every iterate, report what survives.
+"""Walks: from a starting point, step by step, looking at every iterate. What clean, noise, FGSM and PGD do.
 
-A walk is one trajectory: iterate 0 (the start) to iterate k, k gradients and k + 1 forward passes. `attack_batch`
-merges the walks of all restarts. What is measured stays on the device until one transfer at the end of the batch.
+A walk is one trajectory: iterate 0 (the start) to iterate k, k gradients and k + 1 forward passes. Walks that differ in start,
+step size, target or eps are lanes of one batch, lane after lane; a lane that has made its steps leaves. What is measured
+stays on the device until one transfer at the end of the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from attacks.ascent import step
-from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, worse
-from attacks.losses import Loss, cross_entropy
+from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult, Trace, is_worse, outcome_of, worse
+from attacks.capture import capturable
+from attacks.losses import TARGETED, find_loss, likeliest_others
 from attacks.starts import Starts
-from attacks.threat_model import ThreatModel
+from attacks.threat_model import Ball, ThreatModel
+from attacks.victim import check_inputs, checked_logits, image_gradient, usable_in_autograd
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One walk of every image.
+
+    restart: which of the random starts, None: the image itself; target: None, or the rank of the class that is aimed at
+    among the other classes, likeliest first.
+    """
+
+    threat_model: ThreatModel
+    step_size: float = 0.0
+    restart: int | None = None
+    target: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The walks an attack is made of, and after how many steps it wants to know: ascending."""
+
+    lanes: tuple[Lane, ...]
+    checkpoints: tuple[int, ...]
 
 
 def starting_points(threat_model: ThreatModel, images: Tensor, start: Starts, restarts: int) -> Iterator[Tensor]:
-    """Uniform points of the ball, clamped to the box: `restarts` float (N, C, H, W), made one at a time."""
+    """Random points of the ball, clamped to the box: `restarts` float (N, C, H, W), made one at a time."""
+    for restart in range(restarts):
+        yield starting_point(threat_model, images, start, restart)
+
+
+def starting_point(threat_model: ThreatModel, images: Tensor, start: Starts, restart: int) -> Tensor:
+    """Where restart `restart` starts: uniform in the linf ball; in the l2 ball of uniform direction and radius."""
     if len(start.samples) != len(images):
         raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")
-    lower, upper = threat_model.bounds(images)
-    for restart in range(restarts):
-        # Multiplied, then added, never fused: identical to the bit on every device.
-        noise = start.uniform(images.shape, restart).to(images) * float(threat_model.eps)
-        yield noise.add_(images).clamp_(lower, upper)
+    draw = start.inside if threat_model.norm == "l2" else start.uniform
+    # Multiplied, then added, never fused: identical to the bit on every device.
+    noise = draw(images.shape, restart).to(images) * float(threat_model.eps)
+    return noise.add_(images).clamp_(*threat_model.bounds(images))
 
 
-def attack_batch(
-    attack: Attack,
+def walk_lanes(
+    demands: Mapping[Attack, Demand],
     classifier: nn.Module,
     images: Tensor,
     labels: Tensor,
-    starts: Iterable[Tensor],
-    checkpoints: Sequence[int] | None,
-    step_size: float = 0.0,
-    loss: Loss = cross_entropy,
-) -> AttackResult:
-    """Walk `attack.steps` steps of `step_size` from each of `starts` and merge; arguments and errors as `Attack.run`.
+    start: Starts,
+    loss: str = "ce",
+    eot: int = 1,
+) -> SharedResult:
+    """Walk all lanes that are demanded, each once and as far as somebody wants; arguments and errors as `Attack.run`.
 
     Safe to call under `torch.no_grad()` and `torch.inference_mode()`. Touches no mode, buffer, `.grad` or global random
     state (a classifier in train mode may do so itself).
     """
-    reported = _check_checkpoints(attack, checkpoints)
-    largest_label = _check_inputs(images, labels)
+    largest_label = check_inputs(images, labels)
     with torch.inference_mode(False), torch.enable_grad():
-        images, labels = _usable_in_autograd(images), _usable_in_autograd(labels)
-        batch = _Batch(classifier, images, labels, largest_label, *attack.threat_model.bounds(images))
-        merged: _Merged | None = None
-        walks = []
-        for start in starts:
-            walk = _walk(batch, _usable_in_autograd(start), step_size, attack.steps, loss)
-            merged = _merge(merged, walk, reported, labels)
-            walks.append((walk.iterates, walk.gradients))
-    assert merged is not None, "an attack without a starting point"
-    trace = _trace(walks, len(images))
-    attack.threat_model.check(merged.adversarial, images)
-    return AttackResult(
-        final=merged.final,
-        any=merged.any,
-        adversarial=merged.adversarial,
-        trace=trace,
-        gradient_evaluations=len(walks) * attack.steps,
-        forward_passes=len(walks) * (attack.steps + 1),
+        images, labels = usable_in_autograd(images), usable_in_autograd(labels)
+        others, choosing = None, 0
+        if any(lane.target is not None for demand in demands.values() for lane in demand.lanes):
+            with torch.no_grad():
+                logits = checked_logits(classifier, images, largest_label)
+            others, choosing = likeliest_others(logits, labels, logits.shape[1] - 1), len(images)
+        lengths = _lengths(demands, None if others is None else others.shape[1])
+        rows = _rows(list(lengths), images, labels, others, start)
+        stops = {steps for demand in demands.values() for steps in demand.checkpoints}
+        work = _iterate(classifier, largest_label, loss, eot, rows.ball.norm)
+        iterate = capturable(work, (largest_label, loss, eot, rows.ball.norm), classifier, images.device)
+        walks = _Walks(list(lengths), list(lengths.values()), _walk(iterate, rows, list(lengths.values()), stops))
+    results = {attack: walks.result(attack, demand, images, labels) for attack, demand in demands.items()}
+    count, steps = len(images), sum(lengths.values())
+    passes = count * (eot * steps + len(lengths)) + choosing
+    return SharedResult(results, count * eot * steps, passes)
+
+
+def _lengths(demands: Mapping[Attack, Demand], others: int | None) -> dict[Lane, int]:
+    """Every lane with the most steps anybody wants of it, the longest first. Targets beyond the other classes there are go."""
+    lengths: dict[Lane, int] = {}
+    for demand in demands.values():
+        for lane in _possible(demand.lanes, others):
+            lengths[lane] = max(lengths.get(lane, 0), demand.checkpoints[-1])
+    return dict(sorted(lengths.items(), key=lambda item: -item[1]))
+
+
+def _possible(lanes: Sequence[Lane], others: int | None) -> list[Lane]:
+    return [lane for lane in lanes if lane.target is None or (others is not None and lane.target < others)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Lanes·N rows: where they start, and what does not change on the way. step_size: (rows, 1, 1, 1)."""
+
+    points: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    ball: Ball
+    step_size: Tensor
+
+    def constants(self, count: int) -> tuple[Tensor, ...]:
+        ball = self.ball.first(count)
+        targets = self.labels if self.targets is None else self.targets
+        fixed = (self.labels, targets, self.step_size)
+        return (*(tensor[:count] for tensor in fixed), ball.images, ball.eps, ball.lower, ball.upper)
+
+
+def _rows(lanes: list[Lane], images: Tensor, labels: Tensor, others: Tensor | None, start: Starts) -> _Rows:
+    starts: dict[tuple[ThreatModel, int | None], Tensor] = {}
+    for lane in lanes:
+        key = (lane.threat_model, lane.restart)
+        if key not in starts:
+            point = images if lane.restart is None else starting_point(lane.threat_model, images, start, lane.restart)
+            starts[key] = usable_in_autograd(point)
+    points = [starts[lane.threat_model, lane.restart] for lane in lanes]
+    ranks = [lane.target for lane in lanes if lane.target is not None]
+    sizes = torch.tensor([lane.step_size for lane in lanes], dtype=torch.float64).repeat_interleave(len(images))
+    return _Rows(
+        points=torch.cat(points) if len(points) > 1 else points[0],
+        labels=labels.repeat(len(lanes)),
+        targets=None if others is None else torch.cat([others[:, rank] for rank in ranks]),
+        ball=Ball.around(images, [lane.threat_model for lane in lanes]),
+        step_size=sizes[:, None, None, None].to(images),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Who is attacked, within which bounds."""
-
-    classifier: nn.Module
-    images: Tensor
-    labels: Tensor
-    largest_label: int
-    lower: Tensor
-    upper: Tensor
-
-    def logits(self, points: Tensor) -> Tensor:
-        """Logits (N, C) of `points` in at least float32, of the right shape; whether they are finite is seen later."""
-        logits = self.classifier(points)
-        if not isinstance(logits, Tensor):
-            raise AttackError(f"the classifier returned a {type(logits).__name__}; expected a tensor of logits (N, C)")
-        count = len(points)
-        if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2 or not logits.is_floating_point():
-            raise AttackError(
-                f"the classifier returned {logits.dtype} of shape {tuple(logits.shape)}; "
-                f"expected float logits ({count}, C) with C of 2 or more"
-            )
-        if self.largest_label >= logits.shape[1]:
-            raise AttackError(
-                f"label {self.largest_label} is outside 0..{logits.shape[1] - 1}, the classifier's classes"
-            )
-        return logits if logits.dtype == torch.float64 else logits.float()
+Iterate = Callable[..., tuple[Tensor, ...]]
+"""Points and constants of rows to what is said of the points, and where the next step leads."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """One trajectory of a batch, on the device.
+def _iterate(classifier: nn.Module, largest_label: int, loss: str, eot: int, norm: str) -> Iterate:
+    untargeted, targeted = find_loss(loss), TARGETED[loss]
 
-    outcomes: at iterates 0..k; last: float (N, C, H, W), iterate k; iterates: (k + 1, 3), the mean loss, the largest
-    pixel change and the number of samples whose logits are not finite; gradients: (k, 2), the shares of zero and of
-    non-finite entries.
-    """
-
-    outcomes: list[Outcome]
-    last: Tensor
-    iterates: Tensor
-    gradients: Tensor
-
-
-def _walk(batch: _Batch, start: Tensor, step_size: float, steps: int, loss: Loss) -> _Walk:
-    outcomes: list[Outcome] = []
-    iterates: list[Tensor] = []
-    gradients: list[Tensor] = []
-    current = start.detach()
-    for number in range(steps + 1):
+    def iterate(
+        move: bool, aimed: bool, points: Tensor, labels: Tensor, targets: Tensor, step_size: Tensor, *ball: Tensor
+    ) -> tuple[Tensor, ...]:
+        """predicted, margin, loss, change and whether logits are not finite; if it moves, the next points and the shares of
+        zero and non-finite entries of the gradient. All per row, nothing waits for the device."""
+        around = Ball(norm, *ball)
         # The last forward records a graph too, though nobody differentiates it: a library may choose another kernel
         # without one, and iterate 7 of 40 steps would not equal iterate 7 of 7 to the bit.
-        point = current.detach().requires_grad_()
-        logits = batch.logits(point)
-        losses = loss(logits, batch.labels)
+        point = points.detach().requires_grad_()
+        logits = checked_logits(classifier, point, largest_label)
+        losses = targeted(logits, labels, targets) if aimed else untargeted(logits, labels)
         with torch.no_grad():
-            outcomes.append(outcome_of(logits, batch.labels))
-            change = (current - batch.images).abs().amax()
-            broken = (~logits.isfinite()).any(1).sum()
-            iterates.append(torch.stack([losses.mean().float(), change.float(), broken.float()]))
-        if number < steps:
-            gradient = _gradient(losses.sum(), point)
-            gradients.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
+            outcome = outcome_of(logits, labels)
+            change = points - around.images
+            size = change.flatten(1).norm(dim=1) if norm == "l2" else change.abs().flatten(1).amax(1)
+            broken = (~logits.isfinite()).any(1)
+            said = (outcome.predicted, outcome.margin, losses.detach().float(), size.float(), broken)
+        if not move:
+            return said
+        gradient = image_gradient(losses.sum(), point)
+        for _ in range(eot - 1):
+            again = checked_logits(classifier, point, largest_label)
+            losses = targeted(again, labels, targets) if aimed else untargeted(again, labels)
+            gradient = gradient + image_gradient(losses.sum(), point)
+        if eot > 1:
+            gradient = gradient / eot
+        with torch.no_grad():
+            zero = (gradient == 0).flatten(1).float().mean(1)
+            lost = (~gradient.isfinite()).flatten(1).float().mean(1)
             # NaN counts in the trace and moves nothing (torch.sign(NaN) is 0 today, which may change).
-            current = step(current, gradient.nan_to_num(), batch.lower, batch.upper, step_size)
-    measured = torch.stack(gradients) if gradients else torch.zeros(0, 2, device=current.device)
-    return _Walk(outcomes, current, torch.stack(iterates), measured)
+            after = around.ascend(points, gradient.nan_to_num(), step_size)
+        return (*said, zero, lost, after)
 
-
-def _gradient(loss: Tensor, point: Tensor) -> Tensor:
-    """The gradient with respect to the image; zeros if the classifier cuts it: evidence for the trace, not a crash."""
-    if not loss.requires_grad:
-        return torch.zeros_like(point)
-    return torch.autograd.grad(loss, point, allow_unused=True, materialize_grads=True)[0]
+    return iterate
 
 
 @dataclass(frozen=True, slots=True)
-class _Merged:
-    """The worst over the walks so far; `last` is the outcome of `adversarial`."""
+class _Stop:
+    """The state of the walk at a checkpoint: of the rows that are still walking."""
 
-    final: dict[int, Outcome]
-    any: dict[int, Outcome]
-    last: Outcome
-    adversarial: Tensor
-
-
-def _merge(merged: _Merged | None, walk: _Walk, reported: tuple[int, ...], labels: Tensor) -> _Merged:
-    running = walk.outcomes[:1]
-    for outcome in walk.outcomes[1:]:
-        running.append(worse(running[-1], outcome, labels))
-    final = {steps: walk.outcomes[steps] for steps in reported}
-    smallest = {steps: running[steps] for steps in reported}
-    last = walk.outcomes[-1]
-    if merged is None:
-        return _Merged(final, smallest, last, walk.last)
-    take = is_worse(merged.last, last, labels)[:, None, None, None]
-    return _Merged(
-        final={steps: worse(merged.final[steps], final[steps], labels) for steps in reported},
-        any={steps: worse(merged.any[steps], smallest[steps], labels) for steps in reported},
-        last=worse(merged.last, last, labels),
-        adversarial=torch.where(take, walk.last, merged.adversarial),
-    )
+    final: Outcome
+    any: Outcome
+    points: Tensor
+    worst: Tensor
 
 
-def _trace(walks: list[tuple[Tensor, Tensor]], count: int) -> Trace:
-    """Means over the walks (the largest change: the maximum), in one transfer to the host."""
-    iterates = torch.stack([iterates for iterates, _ in walks])
-    gradients = torch.stack([gradients for _, gradients in walks])
-    columns = [
-        iterates[..., 0].mean(0),
-        iterates[..., 1].amax(0),
-        iterates[..., 2].amax(0),
-        *gradients.mean(0).unbind(1),
-    ]
-    numbers: list[float] = torch.cat(columns).tolist()
-    length, steps = iterates.shape[1], gradients.shape[1]
-    losses, changes, broken = (numbers[index * length : (index + 1) * length] for index in range(3))
-    zero, non_finite = numbers[3 * length : 3 * length + steps], numbers[3 * length + steps :]
-    for number, samples in enumerate(broken):
-        if samples:
-            raise AttackError(
-                f"the classifier returned logits that are not finite (NaN or infinite) "
-                f"for {int(samples)} of {count} images at iterate {number}"
-            )
-    return Trace(losses, zero, non_finite, changes)
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What was seen on the way, on the device, per row: at iterates (loss, change, not finite), of gradients (zero, lost)."""
+
+    stops: dict[int, _Stop]
+    iterates: list[tuple[Tensor, ...]]
+    gradients: list[tuple[Tensor, ...]]
 
 
-def _usable_in_autograd(tensor: Tensor) -> Tensor:
-    return tensor.clone() if tensor.is_inference() else tensor.detach()
+def _walk(iterate: Iterate, rows: _Rows, lengths: list[int], stops: set[int]) -> _Record:
+    record = _Record({}, [], [])
+    lane = len(rows.points) // len(lengths)
+    points = worst = rows.points.detach()
+    labels, any_, count = rows.labels, None, len(points)
+    constants = rows.constants(count)
+    for number in range(lengths[0] + 1):
+        walking = lane * sum(length >= number for length in lengths)
+        if walking < count:
+            count = walking
+            points, worst, labels = points[:count], worst[:count], labels[:count]
+            constants = rows.constants(count)
+            assert any_ is not None
+            any_ = Outcome(any_.predicted[:count], any_.margin[:count])
+        said = iterate(number < lengths[0], rows.targets is not None, points, *constants)
+        final = Outcome(said[0], said[1])
+        record.iterates.append(said[2:5])
+        if any_ is None:
+            any_ = final
+        else:
+            take = is_worse(any_, final, labels)
+            any_, worst = worse(any_, final, labels), torch.where(take[:, None, None, None], points, worst)
+        if number in stops:
+            record.stops[number] = _Stop(final, any_, points, worst)
+        if number < lengths[0]:
+            record.gradients.append(said[5:7])
+            points = said[7]
+    return record
 
 
-def _check_checkpoints(attack: Attack, checkpoints: Sequence[int] | None) -> tuple[int, ...]:
-    reported = (attack.steps,) if checkpoints is None else tuple(sorted(set(checkpoints)))
-    if not reported or reported[0] < 0 or reported[-1] > attack.steps:
-        raise AttackError(
-            f"checkpoints {list(reported)} of {attack.name}: expected numbers of steps in 0..{attack.steps}"
-        )
-    return reported
+@dataclass(frozen=True, slots=True)
+class _Walks:
+    """All walks of a batch, from which the result of each attack is put together."""
+
+    lanes: list[Lane]
+    lengths: list[int]
+    record: _Record
+
+    def result(self, attack: Attack, demand: Demand, images: Tensor, labels: Tensor) -> AttackResult:
+        mine = [index for index, lane in enumerate(self.lanes) if lane in demand.lanes]
+        count = len(labels)
+        final: dict[int, Outcome] = {}
+        any_: dict[int, Outcome] = {}
+        for steps in demand.checkpoints:
+            stop = self.record.stops[steps]
+            final[steps], adversarial = _worst_of([_part(stop.final, stop.points, i, count) for i in mine], labels)
+            any_[steps], worst_images = _worst_of([_part(stop.any, stop.worst, i, count) for i in mine], labels)
+        trace = self._trace(mine, demand.checkpoints[-1], count)
+        attack.threat_model.check(adversarial, images)
+        attack.threat_model.check(worst_images, images)
+        cost = sum(self.lengths[index] for index in mine)
+        return AttackResult(final, any_, adversarial, worst_images, trace, count * cost, count * (cost + len(mine)))
+
+    def _trace(self, mine: list[int], steps: int, count: int) -> Trace:
+        """Means over the walks (the largest change: the maximum), in one transfer to the host."""
+
+        def rows(table: list[tuple[Tensor, ...]], column: int) -> list[Tensor]:
+            return [
+                torch.stack([entry[column][i * count : (i + 1) * count] for i in mine])
+                for entry in table[: steps + (table is self.record.iterates)]
+            ]
+
+        iterates, gradients = self.record.iterates, self.record.gradients
+        columns = [
+            *(each.mean() for each in rows(iterates, 0)),
+            *(each.amax() for each in rows(iterates, 1)),
+            *(each.any(0).sum().float() for each in rows(iterates, 2)),
+            *(each.mean() for column in (0, 1) for each in rows(gradients, column)),
+        ]
+        numbers: list[float] = torch.stack(columns).tolist()
+        length = steps + 1
+        losses, changes, broken = (numbers[index * length : (index + 1) * length] for index in range(3))
+        zero, non_finite = numbers[3 * length : 3 * length + steps], numbers[3 * length + steps :]
+        for number, samples in enumerate(broken):
+            if samples:
+                raise AttackError(
+                    f"the classifier returned logits that are not finite (NaN or infinite) "
+                    f"for {int(samples)} of {count} images at iterate {number}"
+                )
+        return Trace(losses, zero, non_finite, changes)
 
 
-def _check_inputs(images: Tensor, labels: Tensor) -> int:
-    """Raise AttackError unless the batch is what `Attack.run` expects; returns the largest label. One transfer."""
-    if images.ndim != 4 or len(images) == 0 or images.dtype not in (torch.float32, torch.float64):
-        raise AttackError(
-            f"images are {images.dtype} {tuple(images.shape)}; expected float32 (N, C, H, W) with N above 0"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise AttackError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(images)},)")
-    ends = torch.stack(
-        [*(end.double() for end in torch.aminmax(images)), *(end.double() for end in torch.aminmax(labels))]
-    )
-    low, high, smallest, largest = ends.tolist()
-    if not (low >= 0 and high <= 1):
-        raise AttackError(f"images reach {low:.6g} .. {high:.6g}; expected pixels in [0, 1]")
-    if smallest < 0:
-        raise AttackError(f"label {int(smallest)} is negative")
-    return int(largest)
+def _part(outcome: Outcome, points: Tensor, lane: int, count: int) -> tuple[Outcome, Tensor]:
+    rows = slice(lane * count, (lane + 1) * count)
+    return Outcome(outcome.predicted[rows], outcome.margin[rows]), points[rows]
+
+
+def _worst_of(parts: list[tuple[Outcome, Tensor]], labels: Tensor) -> tuple[Outcome, Tensor]:
+    """Per image the worst outcome of several walks, and the image of it."""
+    outcome, images = parts[0]
+    for other, theirs in parts[1:]:
+        take = is_worse(outcome, other, labels)
+        outcome, images = worse(outcome, other, labels), torch.where(take[:, None, None, None], theirs, images)
+    return outcome, images

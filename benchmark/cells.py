@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.base import Attack
-from attacks.planning import SharedRun, share_trajectories
+from attacks.planning import SharedRun, share_runs
 from benchmark.demands import Demand
 from benchmark.identity import measurement
 from benchmark.presets import Preset
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Trajectories to run on one task after a task was learned: attacks that share one and lack the same samples."""
+    """Attacks to run together on one task after a task was learned: of one family, all lacking the same samples."""
 
     after_task: int
     task: int
@@ -82,17 +82,35 @@ def missing(preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: i
     return cells
 
 
+def cells_of(demands: Sequence[Demand], task: Task, after_task: int) -> list[Cell]:
+    """The cells of attacks on a task of which nothing is stored."""
+    return [Cell(after_task, task.id, d.attack, tuple(sorted(_first_samples(task.test, d)))) for d in demands]
+
+
 def _first_samples(test: ImageSet, demand: Demand) -> list[int]:
     return test.samples[test.balanced_order()[: demand.covers(len(test))]].tolist()
 
 
 def shared_work(cells: Sequence[Cell]) -> list[Work]:
-    """Cells joined to trajectories: attacks on the same task, lacking the same samples, that differ in steps only."""
-    groups: dict[tuple[int, int, tuple[int, ...]], list[Attack]] = {}
+    """Cells joined to runs. Attacks of a family run together on the samples that they lack together.
+
+    PGD-10 on all samples and PGD-40 on the first hundred are one run of forty steps on those, and one of ten on the rest.
+    """
+    groups: dict[tuple[int, int], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.after_task, cell.task, cell.missing), []).append(cell.attack)
-    return [
-        Work(after_task, task, run, samples)
-        for (after_task, task, samples), attacks in groups.items()
-        for run in share_trajectories(attacks)
-    ]
+        groups.setdefault((cell.after_task, cell.task), []).append(cell)
+    works = []
+    for (after_task, task), group in groups.items():
+        lacking = {cell.attack: cell.missing for cell in group}
+        for run in share_runs(lacking):
+            by_sample: dict[int, list[Attack]] = {}
+            for attack in run.members:
+                for sample in lacking[attack]:
+                    by_sample.setdefault(sample, []).append(attack)
+            together: dict[tuple[Attack, ...], list[int]] = {}
+            for sample, attacks in sorted(by_sample.items()):
+                together.setdefault(tuple(attacks), []).append(sample)
+            works += [
+                Work(after_task, task, SharedRun(attacks), tuple(samples)) for attacks, samples in together.items()
+            ]
+    return works

@@ -14,29 +14,48 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import AttackError, AttackResult, Outcome
-from attacks.planning import SharedRun, combine_results
+from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
+from attacks.planning import SharedRun, combine_shared
 from attacks.starts import Starts
+from attacks.victim import checked_logits
 from benchmark.identity import classifier_fingerprint
+from benchmark.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
 from results.checkpoints import tensor_hash
 from scenarios.augmentation import to_float
 from scenarios.base import ImageSet
 
+PROBES = 16
+"""Images on which a classifier's contract is checked."""
+
+PROBABILITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one attack left of a classifier: outcomes at the final iterate and at the worst of all, on the CPU.
+
+    trace: JSON of the attack's trace, with the warnings of its settings; worst: the images of `any`, if they were asked for.
+    """
+
+    final: Outcome
+    any: Outcome
+    trace: str
+    largest_change: float
+    worst: Tensor | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One trajectory on one task: outcomes of the attacks that share it, over all samples asked for.
+    """Attacks that ran together on one task, over all samples asked for.
 
-    samples, labels: int64 (N,); outcomes per number of steps, on the CPU; unchanged: classifier and global random state
-    hashed equal before and after.
+    samples, labels: int64 (N,), on the CPU; attacks: each with what it left; rows: how many went through the classifier at
+    once, at most; unchanged: classifier and global random state hashed equal before and after.
     """
 
     samples: Tensor
     labels: Tensor
-    final: dict[int, Outcome]
-    any: dict[int, Outcome]
-    trace: str
-    largest_change: float
+    attacks: dict[Attack, Scored]
+    rows: int
     seconds: float
     gradient_evaluations: int
     forward_passes: int
@@ -44,47 +63,90 @@ class Measured:
 
 
 def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> None:
-    """Raise AttackError unless the classifier keeps its contract: eval mode, frozen, logits (N, classes) of this task."""
+    """Raise AttackError unless the classifier keeps its contract: eval mode, frozen, logits (N, classes) of this task.
+
+    images: float (N, C, H, W), a few of the task's.
+    """
     if any(module.training for module in classifier.modules()):
         raise AttackError("the classifier is not in eval mode; return it after .eval()")
     if any(parameter.requires_grad for parameter in classifier.parameters()):
         raise AttackError("the classifier is not frozen; return it after .requires_grad_(False)")
     with torch.no_grad():
-        logits = classifier(images[:2])
-    if logits.shape != (len(images[:2]), classes):
+        logits = checked_logits(classifier, images, 0)
+    if logits.shape[1] != classes:
         raise AttackError(
-            f"the classifier returns shape {tuple(logits.shape)} for {len(images[:2])} images; "
-            f"this task has {classes} classes, so (N, {classes}) is right"
+            f"the classifier returns {logits.shape[1]} logits per image; this task has {classes} classes, "
+            f"so (N, {classes}) is right"
+        )
+    if not logits.isfinite().all():
+        raise AttackError("the classifier returns logits that are not finite (NaN or infinite) for unchanged images")
+    sums_to_one = (logits.sum(1) - 1).abs().amax() < PROBABILITY_TOLERANCE
+    if logits.amin() >= 0 and sums_to_one:
+        raise AttackError(
+            "the classifier returns probabilities (they are not negative and sum to 1); return logits, without softmax"
         )
 
 
-def measure(classifier: nn.Module, test: ImageSet, run: SharedRun, *, seed: int, key: str, batch_size: int) -> Measured:
-    """Attack every image of `test` with the attack of `run`, in batches; starts from (seed, key, sample, restart).
+def measure(
+    classifier: nn.Module,
+    test: ImageSet,
+    run: SharedRun,
+    *,
+    seed: int,
+    key: str,
+    batch_size: int,
+    keep_images: bool = False,
+) -> Measured:
+    """Attack every image of `test` with the attacks of `run`, in batches; random numbers from (seed, key, sample).
 
-    Raises whatever the attack raises: a crash is a failure, never a number.
+    batch_size: rows that go through the classifier at once, at most; fewer where memory is short. Raises whatever an attack
+    raises: a crash is a failure, never a number.
     """
     before = _state(classifier)
     began = time.perf_counter()
-    results: list[AttackResult] = []
     with repeatable(), _full_precision():
-        for index in torch.arange(len(test), device=test.labels.device).split(batch_size):
+        device = test.labels.device
+        per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
+        rows = fitting_rows(batch_size, per_row, free_bytes(device))
+        results, done = [], 0
+        while done < len(test):
+            index = torch.arange(done, min(len(test), done + max(1, rows // run.rows_per_image)), device=device)
             start = Starts(seed, key, test.samples[index])
-            images = to_float(test.images[index])
-            result = run.attack.run(classifier, images, test.labels[index], start, run.checkpoints)
-            results.append(_on_cpu(result))
+            try:
+                result = run.run(classifier, to_float(test.images[index]), test.labels[index], start)
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(index) == 1:
+                    raise
+                rows //= 2
+                continue
+            results.append(_on_cpu(result, keep_images))
+            done += len(index)
     seconds = time.perf_counter() - began
-    whole = combine_results(results)
+    whole = combine_shared(results)
     return Measured(
         samples=test.samples.cpu(),
         labels=test.labels.cpu(),
-        final=whole.final,
-        any=whole.any,
-        trace=json.dumps(dataclasses.asdict(whole.trace)),
-        largest_change=max(whole.trace.largest_change, default=0.0),
+        attacks={attack: _scored(attack, result, keep_images) for attack, result in whole.results.items()},
+        rows=rows,
         seconds=seconds,
-        gradient_evaluations=whole.gradient_evaluations * len(test),
-        forward_passes=whole.forward_passes * len(test),
+        gradient_evaluations=whole.gradient_evaluations,
+        forward_passes=whole.forward_passes,
         unchanged=_state(classifier) == before,
+    )
+
+
+def _scored(attack: Attack, result: AttackResult, keep_images: bool) -> Scored:
+    trace = dataclasses.asdict(result.trace)
+    if not trace["standing"]:
+        del trace["standing"]
+    if attack.warnings():
+        trace["warnings"] = list(attack.warnings())
+    return Scored(
+        final=result.final[attack.steps],
+        any=result.any[attack.steps],
+        trace=json.dumps(trace),
+        largest_change=max(result.trace.largest_change, default=0.0),
+        worst=result.worst if keep_images else None,
     )
 
 
@@ -96,13 +158,19 @@ def _state(classifier: nn.Module) -> tuple[object, ...]:
     return classifier_fingerprint(classifier), gradients, random_states
 
 
-def _on_cpu(result: AttackResult) -> AttackResult:
+def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
     def move(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
         return {steps: Outcome(outcome.predicted.cpu(), outcome.margin.cpu()) for steps, outcome in outcomes.items()}
 
-    # Adversarial images are not kept: an empty tensor per batch holds their count alone.
-    empty = torch.empty(len(result.adversarial), 0)
-    return dataclasses.replace(result, final=move(result.final), any=move(result.any), adversarial=empty)
+    def one(result: AttackResult) -> AttackResult:
+        # Images that nobody keeps: an empty tensor per batch holds their count alone.
+        empty = torch.empty(len(result.adversarial), 0)
+        worst = result.worst.cpu() if keep_images else empty
+        return dataclasses.replace(
+            result, final=move(result.final), any=move(result.any), adversarial=empty, worst=worst
+        )
+
+    return dataclasses.replace(result, results={attack: one(each) for attack, each in result.results.items()})
 
 
 @contextmanager

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
+from attacks.base import Attack
 from benchmark import unforgetting
-from benchmark.cells import Stored, Work, missing, shared_work
+from benchmark.cells import Cell, Stored, missing
 from benchmark.context import RunContext, Spent
-from benchmark.evaluation import check_classifier, measure, repeatable, subset
+from benchmark.evaluation import repeatable
 from benchmark.events import Event, Listener
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
+from benchmark.measuring import measure_cells
 from benchmark.provenance import arithmetic, peak_memory_mb, provenance
 from benchmark.recording import Recorder
 from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_checkpoints, task_rows
@@ -26,7 +28,6 @@ from methods.training import Diverged
 from results.checkpoints import Checkpoint, Checkpoints, stored_bytes
 from results.files import StoreError
 from results.store import RunStore
-from scenarios.augmentation import to_float
 from scenarios.base import Task
 
 
@@ -136,29 +137,28 @@ class Execution:
         self.method.begin(stream_of(self.job, self.machine), self.context)
         there = [turn for turn in self.turns if self._state_key(turn) is not None]
         for turn in self.turns:
-            work = self._work(stored, turn)
+            cells = self._missing(stored, turn)
             if there and turn <= there[-1]:
-                if not work and turn != there[-1]:
+                if not cells and turn != there[-1]:
                     continue
                 if self._state_key(turn) is None:
                     self._learn_again(turn)
-                    work = self._work(Stored(self.store.read()), turn)
+                    cells = self._missing(Stored(self.store.read()), turn)
                 else:
                     self.restore(turn)
             else:
                 self.learn(turn)
-                work = self._work(Stored(self.store.read()), turn)
+                cells = self._missing(Stored(self.store.read()), turn)
             self.listen(self._event("task", turn))
-            for item in work:
-                self.evaluate(item)
+            self.evaluate(cells)
             self._forget_old_checkpoints(turn)
         if unforgetting.CLAIM in self.method.claimed() and not self.prove_unforgetting():
             return
         # Last, because a run without its costs is not finished.
         self.write_costs()
 
-    def _work(self, stored: Stored, turn: int) -> list[Work]:
-        return shared_work(missing(self.job.preset, self.tasks, stored, turn, self.all_at_once))
+    def _missing(self, stored: Stored, turn: int) -> list[Cell]:
+        return missing(self.job.preset, self.tasks, stored, turn, self.all_at_once)
 
     def _learn_again(self, turn: int) -> None:
         """Learn a turn whose checkpoint is not there though a later one is, because cells after it are demanded."""
@@ -241,32 +241,26 @@ class Execution:
         self.context.spent = Spent.from_json(self.checkpoints.values(key)["spent"])
         self.at_turn = turn
 
-    def evaluate(self, work: Work) -> None:
-        """Measure one trajectory; a crash fails this cell and no other."""
-        task = self.tasks[work.task]
-        name = attack_name(work.run.attack, self.job.preset.file.evaluation.seed)
-        try:
-            classifier = self.method.classifier(work.task).to(self.device)
-            check_classifier(classifier, to_float(task.test.images[:2]), len(task.classes))
-            fingerprint = classifier_fingerprint(classifier)
-            left = self.recorder.reuse(work, task, fingerprint)
-            if left is not None:
-                evaluation = self.job.preset.file.evaluation
-                measured = measure(
-                    classifier,
-                    subset(task.test, left.samples),
-                    left.run,
-                    seed=evaluation.seed,
-                    key=task.test_fingerprint,
-                    batch_size=evaluation.batch_size,
-                )
-                self.recorder.record(left, task, fingerprint, measured)
-        except (StoreError, OSError):
-            raise
-        except Exception as error:
-            where = {"after_task": work.after_task, "task": work.task, "attack": name}
-            self.fail(f"{name} on task {work.task} after task {work.after_task}", error, **where)
-        self.listen(self._event("evaluation", work.after_task, name))
+    def evaluate(self, cells: Sequence[Cell]) -> None:
+        """Measure cells of one turn, task by task; what crashes fails its own cells and no others."""
+        for task in {cell.task: self.tasks[cell.task] for cell in cells}.values():
+            mine = [cell for cell in cells if cell.task == task.id]
+            try:
+                classifier = self.method.classifier(task.id).to(self.device)
+                measure_cells(mine, classifier, task, self.recorder, self._measured)
+            except (StoreError, OSError):
+                raise
+            except Exception as error:
+                self._measured(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
+
+    def _measured(self, after_task: int, task: int, attacks: Sequence[Attack], error: Exception | None) -> None:
+        """Note how attacks on a task went."""
+        for attack in attacks:
+            name = attack_name(attack, self.job.preset.file.evaluation.seed)
+            if error is not None:
+                where = {"after_task": after_task, "task": task, "attack": name}
+                self.fail(f"{name} on task {task} after task {after_task}", error, **where)
+            self.listen(self._event("evaluation", after_task, name))
 
     def _event(self, kind: str, turn: int, text: str = "") -> Event:
         job = self.job

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from attacks.ascent import ascend
-from attacks.base import Attack
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
 from benchmark.execution import COSTS, task_key
 from benchmark.jobs import Job, Machine
@@ -44,6 +43,11 @@ class Planned:
     @property
     def complete(self) -> bool:
         return not self.turns and not self.work and not self.costs_missing
+
+    @property
+    def cells(self) -> int:
+        """How many attacks on a task are to be measured."""
+        return sum(len(work.run.members) for work in self.work)
 
     @property
     def passes(self) -> float:
@@ -90,7 +94,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         turns=len(to_learn),
         work=tuple(work),
         learning_passes=sum(per_task(train, held_out) for train, held_out in learned),
-        evaluation_passes=sum(passes_of(item.run.attack) * len(item.samples) for item in _paid(job, work)),
+        evaluation_passes=sum(item.run.passes * len(item.samples) for item in _paid(job, work)),
         costs_missing=finished and not local.has_part("facts", COSTS),
         run=run,
         published=run is not None and run.published,
@@ -116,12 +120,6 @@ def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
     if "unforgetting" not in job.new_method().claimed():
         return list(work)
     return list({(item.task, item.run, item.samples): item for item in reversed(work)}.values())
-
-
-def passes_of(attack: Attack) -> float:
-    """Forward-sized passes that an attack costs per image: an image gradient counts two."""
-    restarts = getattr(attack, "restarts", 1)
-    return restarts * (2 * attack.steps + 1)
 
 
 def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threads: int) -> float:

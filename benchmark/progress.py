@@ -42,7 +42,7 @@ class _Line:
     def done_passes(self) -> float:
         if self.ended:
             return self.planned.passes
-        turns, work = self.planned.turns, len(self.planned.work)
+        turns, work = self.planned.turns, self.planned.cells
         learned = min(1.0, (self.turns_done + self.epoch_share) / turns) if turns else 0.0
         evaluated = self.evaluations_done / work if work else 0.0
         return learned * self.planned.learning_passes + evaluated * self.planned.evaluation_passes

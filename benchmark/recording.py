@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from attacks.base import Attack
-from benchmark.cells import Work
+from benchmark.cells import Cell, Work
 from benchmark.evaluation import Measured
 from benchmark.identity import attack_name, evaluation_id, measurement
 from benchmark.presets import Preset
@@ -40,21 +41,22 @@ class Recorder:
         )
 
     def record(self, work: Work, task: Task, classifier: str, measured: Measured) -> None:
-        """Store every attack of the trajectory; its cost is counted at the longest one."""
+        """Store every attack that ran; the cost of all is counted at the one of most steps."""
         evaluation = self.preset.file.evaluation
-        for attack in work.run.members:
+        costly = work.run.attack
+        for attack, scored in measured.attacks.items():
             identifier = self.identifier(attack, task, classifier)
             name = attack_name(attack, evaluation.seed)
-            outcomes = {name: measured.final[attack.steps]}
+            outcomes = {name: scored.final}
             if attack.iterative:
-                outcomes[name + schema.ANY] = measured.any[attack.steps]
+                outcomes[name + schema.ANY] = scored.any
             tables = []
             for shown, outcome in outcomes.items():
                 tables.append(
                     _predictions(work, shown, identifier, measured, outcome.predicted.numpy(), outcome.margin.numpy())
                 )
-            longest = attack is work.run.attack
             specification = attack.specification()
+            counted = attack == costly
             row: dict[str, Any] = {
                 "after_task": work.after_task,
                 "task": work.task,
@@ -75,63 +77,56 @@ class Recorder:
                 "precision": evaluation.precision,
                 "device": self.device,
                 "threads": self.threads,
-                "batch_size": evaluation.batch_size,
+                "batch_size": measured.rows,
                 "samples": len(measured.samples),
-                "trajectory": attack_name(work.run.attack, evaluation.seed),
+                "trajectory": attack_name(costly, evaluation.seed),
                 "reused": False,
-                "seconds": measured.seconds if longest else 0.0,
-                "gradient_evaluations": measured.gradient_evaluations if longest else 0,
-                "forward_passes": measured.forward_passes if longest else 0,
-                "largest_change": measured.largest_change,
+                "seconds": measured.seconds if counted else 0.0,
+                "gradient_evaluations": measured.gradient_evaluations if counted else 0,
+                "forward_passes": measured.forward_passes if counted else 0,
+                "largest_change": scored.largest_change,
                 "unchanged": measured.unchanged,
-                "trace": measured.trace,
+                "trace": scored.trace,
             }
             part = self._part(identifier, work.after_task, work.samples)
             self.store.write_part("predictions", part, pa.concat_tables(tables))
             self.store.write_part("evaluations", part, [row])
 
-    def reuse(self, work: Work, task: Task, classifier: str) -> Work | None:
-        """Copy what is stored of the same classifier, task and attack from another turn; return the work that is left."""
-        left = []
-        for attack in work.run.members:
-            identifier = self.identifier(attack, task, classifier)
-            source = self._same(identifier, work)
-            if source is None:
-                left.append(attack)
-                continue
-            part = self._part(identifier, work.after_task, work.samples)
-            for table in ("predictions", "evaluations"):
-                self.store.write_part(table, part, self._copied(table, source, work))
-        if not left:
-            return None
-        longest = max(left, key=lambda attack: attack.steps)
-        return Work(work.after_task, work.task, type(work.run)(longest, tuple(left)), work.samples)
-
-    def _same(self, identifier: str, work: Work) -> str | None:
-        """The name of a stored part of this evaluation with exactly these samples, from any other turn."""
-        for path in sorted(
-            (self.store.directory / "evaluations").glob(f"{identifier}.*.{work.samples[0]:05d}.parquet")
-        ):
+    def reuse(self, cell: Cell, task: Task, classifier: str) -> Cell | None:
+        """Copy what is stored of the same classifier, task and attack from other turns; return the cell that is left."""
+        identifier = self.identifier(cell.attack, task, classifier)
+        missing = set(cell.missing)
+        for path in sorted((self.store.directory / "evaluations").glob(f"{identifier}.*.parquet")):
             predictions = self.store.directory / "predictions" / path.name
-            if predictions.exists() and _samples(predictions) == set(work.samples):
-                return path.stem
-        return None
-
-    def _copied(self, table: str, source: str, work: Work) -> pa.Table:
-        rows = pq.read_table(self.store.directory / table / f"{source}.parquet", partitioning=None)
-        turn = pa.array(np.full(len(rows), work.after_task), type=pa.int16())
-        rows = rows.set_column(rows.column_names.index("after_task"), "after_task", turn)
-        if table == "evaluations":
-            free = {"reused": True, "seconds": 0.0, "gradient_evaluations": 0, "forward_passes": 0}
-            for column, value in free.items():
-                field = schema.EVALUATIONS.field(column)
-                values = pa.array([value] * len(rows), type=field.type)
-                rows = rows.set_column(rows.column_names.index(column), field, values)
-        return rows
+            if path.stem.split(".")[1] == f"{cell.after_task:03d}" or not predictions.exists():
+                continue
+            rows = pq.read_table(predictions, partitioning=None)
+            wanted = missing & set(rows["sample"].to_pylist())
+            if not wanted:
+                continue
+            kept = rows.filter(pa.compute.is_in(rows["sample"], pa.array(sorted(wanted), rows["sample"].type)))
+            evaluation = pq.read_table(path, partitioning=None)
+            part = self._part(identifier, cell.after_task, tuple(sorted(wanted)))
+            self.store.write_part("predictions", part, _at_turn(kept, cell.after_task))
+            self.store.write_part("evaluations", part, _for_free(_at_turn(evaluation, cell.after_task), len(wanted)))
+            missing -= wanted
+        return replace(cell, missing=tuple(sorted(missing))) if missing else None
 
 
-def _samples(path: Path) -> set[int]:
-    return set(pq.read_table(path, columns=["sample"], partitioning=None)["sample"].to_pylist())
+def _at_turn(rows: pa.Table, after_task: int) -> pa.Table:
+    return _with(rows, "after_task", after_task)
+
+
+def _for_free(rows: pa.Table, samples: int) -> pa.Table:
+    free = {"reused": True, "samples": samples, "seconds": 0.0, "gradient_evaluations": 0, "forward_passes": 0}
+    for column, value in free.items():
+        rows = _with(rows, column, value)
+    return rows
+
+
+def _with(rows: pa.Table, column: str, value: Any) -> pa.Table:
+    index = rows.column_names.index(column)
+    return rows.set_column(index, column, pa.array([value] * len(rows), type=rows.schema.field(column).type))
 
 
 def _predictions(

@@ -168,12 +168,11 @@ def show_plan(
     for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "hours"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     for item in planned:
-        cells = sum(len(work.run.members) for work in item.work)
         hours = item.passes * per_pass / 3600
-        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(cells), f"{hours:.2f}")
+        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(item.cells), f"{hours:.2f}")
     console.print(table)
     todo = [item for item in planned if not item.complete]
-    cells = sum(len(work.run.members) for item in todo for work in item.work)
+    cells = sum(item.cells for item in todo)
     seconds = sum(item.passes for item in todo) * per_pass / min(machine.workers, max(1, len(todo)))
     data = sum(part.images.numel() for task in tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(

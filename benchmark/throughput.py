@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from attacks.ascent import ascend
 from attacks.pgd import PGD
-from attacks.planning import share_trajectories
+from attacks.planning import share_runs
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
 from benchmark.engine import load_tasks
@@ -210,8 +210,8 @@ def _sweep(network: TaskNetwork, images: Tensor, labels: Tensor, eps: Fraction, 
     start = Starts(0, "throughput", torch.arange(len(images), device=images.device))
 
     def ours() -> None:
-        for run in share_trajectories(wanted):
-            run.attack.run(classifier, images, labels, start, run.checkpoints)
+        for run in share_runs(wanted):
+            run.run(classifier, images, labels, start)
 
     def theirs() -> None:
         for steps in SWEEP:

@@ -11,7 +11,7 @@ import multiprocessing
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attacks.planning import share_trajectories
-from benchmark.evaluation import measure, repeatable
+from benchmark.cells import cells_of, shared_work
+from benchmark.evaluation import measure, repeatable, subset
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
 from benchmark.processes import end_with_parent
@@ -59,10 +59,14 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class OldCell:
-    """An attack of the matrix (its place in `preset.matrix`) on a task right after that task was learned."""
+    """An attack of the matrix (its place in `preset.matrix`) on a task right after that task was learned.
+
+    rows: how many went through the classifier at once; 0: as many as the preset says.
+    """
 
     task: int
     attack: int
+    rows: int = 0
 
 
 def old_cells(job: Job, tasks: int) -> list[OldCell]:
@@ -81,20 +85,25 @@ def make_again(job: Job, machine: Machine, key: str, cells: Sequence[OldCell]) -
         found = {task.id: fingerprints(method.classifier(task.id).to(machine.device), task) for task in tasks}
         attacked = []
         for cell in cells:
-            task, demand = tasks[cell.task], job.preset.matrix[cell.attack]
-            (run,) = share_trajectories([demand.attack])
-            test = task.test.select(task.test.balanced_order()[: demand.covers(len(task.test))].sort().values)
-            measured = measure(
-                method.classifier(task.id).to(machine.device),
-                test,
-                run,
-                seed=evaluation.seed,
-                key=task.test_fingerprint,
-                batch_size=evaluation.batch_size,
-            )
-            outcome = measured.final[demand.attack.steps]
-            values = zip(outcome.predicted.tolist(), outcome.margin.tolist(), strict=True)
-            attacked.append(dict(zip(measured.samples.tolist(), values, strict=True)))
+            task, attack = tasks[cell.task], job.preset.matrix[cell.attack].attack
+            classifier = method.classifier(task.id).to(machine.device)
+            outcomes: dict[int, tuple[int, float]] = {}
+            for work in shared_work(cells_of(job.preset.matrix, task, task.id)):
+                if attack not in work.run.members:
+                    continue
+                # With all that it was run with, on the same samples and in batches as large: others round otherwise.
+                measured = measure(
+                    classifier,
+                    subset(task.test, work.samples),
+                    work.run,
+                    seed=evaluation.seed,
+                    key=task.test_fingerprint,
+                    batch_size=cell.rows or evaluation.batch_size,
+                )
+                outcome = measured.attacks[attack].final
+                values = zip(outcome.predicted.tolist(), outcome.margin.tolist(), strict=True)
+                outcomes |= dict(zip(measured.samples.tolist(), values, strict=True))
+            attacked.append(outcomes)
     return Again(found, attacked)
 
 
@@ -104,7 +113,7 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
     run: the stored records. A task whose fingerprints were not recorded when it was learned proves nothing and has no fact.
     What is computed (logits, predictions) is compared only on the library and processor that computed it: others round otherwise.
     """
-    cells = old_cells(job, tasks)
+    cells = [replace(cell, rows=_rows(job, run, cell)) for cell in old_cells(job, tasks)]
     again = in_fresh_process(make_again, job, machine, key, cells)
     facts = run.facts[run.facts["phase"] == "harness"]
     rows = []
@@ -128,6 +137,14 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
         if stored and comparable(cell.task):
             rows.append(_fact(cell.task, "same_predictions", stored == outcomes, f"{name}, after task {cell.task}"))
     return rows
+
+
+def _rows(job: Job, run: Run, cell: OldCell) -> int:
+    """How many rows went through the classifier at once when the cell was measured; 0 where it was not."""
+    name = attack_name(job.preset.matrix[cell.attack].attack, job.preset.file.evaluation.seed)
+    table = run.evaluations
+    rows = table[(table["task"] == cell.task) & (table["after_task"] == cell.task) & (table["attack"] == name)]
+    return 0 if rows.empty else int(rows["batch_size"].max())
 
 
 def in_fresh_process(work: Callable[..., T], *arguments: Any) -> T:

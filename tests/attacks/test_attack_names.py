@@ -26,6 +26,9 @@ TWO = Fraction(2, 255)
         (PGD(threat_model=EIGHT, steps=40, step_size=TWO, restarts=5), "pgd-40 linf 8/255 a=2/255 r=5"),
         (PGD(threat_model=EIGHT, steps=7, step_size=TWO, loss="dlr"), "pgd-7 linf 8/255 a=2/255 loss=dlr"),
         (PGD(threat_model=EIGHT, steps=7, step_size=TWO, random_start=False), "pgd-7 linf 8/255 a=2/255 start=none"),
+        (PGD(threat_model=EIGHT, steps=7, step_size=TWO, targets=3), "pgd-7 linf 8/255 a=2/255 targets=3"),
+        (PGD(threat_model=EIGHT, steps=7, step_size=TWO, eot=4), "pgd-7 linf 8/255 a=2/255 eot=4"),
+        (PGD(threat_model=ThreatModel("128/255", "l2"), steps=7, step_size="eps/4"), "pgd-7 l2 128/255 a=32/255"),
         (
             PGD(threat_model=ThreatModel(Fraction(51, 255)), steps=10, step_size="eps/4"),
             "pgd-10 linf 51/255 a=12.75/255",
@@ -43,7 +46,8 @@ def test_a_name_shows_what_differs_from_the_default(attack, name):
         ({"steps": 2.5}, "steps = 2.5"),
         ({"steps": True}, "steps = True"),
         ({"restarts": 0}, "restarts = 0"),
-        ({"step_size": 0}, "step_size = 0"),
+        ({"targets": -1}, "targets = -1: expected a whole number of 0 or more"),
+        ({"eot": 0}, "eot = 0"),
         ({"step_size": Fraction(-1, 255)}, "step_size = -1/255"),
         ({"step_size": "small"}, "step_size: 'small' is not a number"),
         ({"loss": "dlrr"}, "did you mean dlr"),
@@ -73,6 +77,24 @@ def test_one_step_size_has_one_identity_however_it_is_written(step_size):
     assert attack.specification()["step_size"] == "1/51"
 
 
-def test_a_step_above_the_diameter_is_allowed_and_a_zero_step_only_at_eps_zero():
-    assert PGD(threat_model=EIGHT, steps=1, step_size=1).step_size == 1
-    assert PGD(threat_model=ThreatModel(Fraction(0)), steps=1, step_size="eps/4").step_size == 0
+@pytest.mark.parametrize(
+    ("eps", "step_size", "warning"),
+    [
+        ("8/255", "2 eps", None),
+        ("8/255", "2.01 eps", "above 2 eps"),
+        ("8/255", 0, "stays where it starts"),
+        (0, "eps/4", None),
+    ],
+)
+def test_a_step_of_nothing_or_above_the_diameter_is_allowed_and_warned_of(eps, step_size, warning):
+    warnings = PGD(threat_model=ThreatModel(eps), steps=1, step_size=step_size).warnings()
+    assert len(warnings) == (warning is not None)
+    assert warning is None or warning in warnings[0]
+
+
+def test_a_field_that_came_later_is_no_part_of_the_identity_at_its_default():
+    """What was stored before there were targets and averaged gradients is still the same measurement."""
+    assert set(PGD(threat_model=EIGHT, steps=1, step_size=TWO).specification()) == {
+        "attack", "version", "norm", "eps", "steps", "step_size", "restarts", "loss", "random_start",
+    }  # fmt: skip
+    assert PGD(threat_model=EIGHT, steps=1, step_size=TWO, eot=2).specification()["eot"] == 2

@@ -157,8 +157,9 @@ def test_a_run_of_40_steps_holds_the_runs_of_7_10_and_20_to_the_bit():
     counting = Counting(small_conv())
     shared = PGD(steps=40, **settings).run(counting, images, labels, start, [40, 7, 10, 20])
     assert list(shared.final) == [7, 10, 20, 40]
-    assert counting.gradients == shared.gradient_evaluations == 2 * 40
-    assert counting.forwards == shared.forward_passes == 2 * 41
+    # Both restarts are rows of one batch.
+    assert (counting.gradients, counting.forwards) == (40, 41)
+    assert (shared.gradient_evaluations, shared.forward_passes) == (12 * 2 * 40, 12 * 2 * 41)
     for steps in (7, 10, 20, 40):
         alone = PGD(steps=steps, **settings).run(small_conv(), images, labels, start)
         assert torch.equal(shared.final[steps].margin, alone.final[steps].margin)
@@ -173,7 +174,7 @@ def test_k_steps_cost_k_gradients_and_one_more_forward(steps):
     counting = Counting(small_conv())
     result = PGD(threat_model=EIGHT, steps=steps, step_size="eps/4").run(counting, *batch())
     assert (counting.gradients, counting.forwards) == (steps, steps + 1)
-    assert (result.gradient_evaluations, result.forward_passes) == (steps, steps + 1)
+    assert (result.gradient_evaluations, result.forward_passes) == (12 * steps, 12 * (steps + 1))
 
 
 def test_no_weight_gradient_is_computed():
@@ -234,7 +235,7 @@ def test_noise_reports_the_worst_draw():
     torch.testing.assert_close(result.final[0].margin, every.amin(0))
     assert torch.equal(result.final[0].margin, result.any[0].margin)
     assert result.gradient_evaluations == 0
-    assert result.forward_passes == 10
+    assert result.forward_passes == 12 * 10
 
 
 def test_the_attack_is_stronger_than_fgsm_and_noise_and_its_loss_rises():
@@ -286,6 +287,17 @@ def test_a_classifier_that_cuts_the_gradient_shows_in_the_trace(cut):
         classifier = Cut().eval().requires_grad_(not frozen)
         result = PGD(threat_model=EIGHT, steps=2, step_size="eps").run(classifier, *batch())
         assert result.trace.zero_gradients == [1.0, 1.0]
+
+
+def test_logits_that_are_not_finite_are_counted_and_placed():
+    class NaNForOne(nn.Module):
+        def forward(self, x):
+            logits = x.flatten(1)[:, :3].clone()
+            logits[1] = float("nan")
+            return logits
+
+    with pytest.raises(AttackError, match="not finite.* for 1 of 12 images at iterate 0"):
+        PGD(threat_model=EIGHT, steps=2, step_size="eps", restarts=2).run(NaNForOne(), *batch())
 
 
 def test_a_loss_that_needs_more_classes_says_so():

@@ -138,3 +138,41 @@ def test_sample_ids_must_be_as_many_as_images():
     attack = PGD(threat_model=EIGHT, steps=1, step_size="eps")
     with pytest.raises(AttackError, match="2 sample ids were given for 12 images"):
         attack.run(SmallConv().eval(), images, labels, start.select(torch.tensor([0, 1])))
+
+
+def test_l2_starts_are_the_same_everywhere():
+    """Hard-coded: integers, and roots and quotients that round correctly."""
+    values = Starts(0, "digits/0", torch.tensor([0, 7])).inside((2, 1, 1, 3))
+    assert values.dtype == torch.float32
+    assert values.flatten().tolist() == [
+        -0.08782192319631577,
+        -0.45366060733795166,
+        0.26249656081199646,
+        0.8361299633979797,
+        -0.3723481595516205,
+        -0.3213537633419037,
+    ]
+
+
+def test_l2_starts_have_uniform_radius_and_direction():
+    values = Starts(1, "k", torch.arange(4000)).inside((4000, 1, 3, 4)).double().flatten(1)
+    radius = values.norm(dim=1)
+    assert radius.max() <= 1 + 1e-6
+    counts, _ = np.histogram(radius.numpy(), bins=20, range=(0, 1))
+    assert ((counts - 200) ** 2 / 200).sum() < 19 + 5 * np.sqrt(2 * 19)
+    unit = values / radius[:, None]
+    covariance = unit.T @ unit / len(unit)
+    bound = 5 * np.sqrt(2 / 12**2 / 4000)
+    assert (covariance - torch.eye(12, dtype=torch.float64) / 12).abs().max() < bound
+    assert unit.mean(0).abs().max() < 5 / np.sqrt(12 * 4000)
+    assert abs(torch.corrcoef(torch.stack([radius[:-1], radius[1:]]))[0, 1]) < 5 / np.sqrt(4000)
+
+
+def test_fractions_are_uniform_and_purposes_unrelated():
+    starts = Starts(0, "a", torch.arange(500))
+    first, second = starts.fractions("one", 100), starts.fractions("two", 100)
+    assert first.min() >= 0
+    assert first.max() < 1
+    assert abs(first.mean() - 0.5) < 5 * np.sqrt(1 / 12 / 50_000)
+    assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 5 / np.sqrt(50_000)
+    assert torch.equal(starts.select(torch.tensor([7])).fractions("one", 100), first[7:8])

@@ -11,7 +11,7 @@ from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.starts import Starts
-from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, over_255, parse_fraction
+from attacks.threat_model import BALL_TOLERANCE, Ball, ThreatModel, ThreatModelError, over_255, parse_fraction
 from tests.attacks.attack_cases import small_conv
 
 EPS = Fraction(8, 255)
@@ -81,7 +81,12 @@ def test_quarters_of_255ths_are_read_back_as_written(quarters):
 
 @pytest.mark.parametrize(
     ("eps", "norm", "message"),
-    [(8, "linf", "write 8/255, not 8"), (Fraction(-1, 255), "linf", "outside 0..1"), ("8/255", "l2", "valid: linf")],
+    [
+        (8, "linf", "write 8/255, not 8"),
+        (Fraction(-1, 255), "linf", "outside 0..1"),
+        (128, "l2", "outside 0..64 for l2"),
+        ("8/255", "l1", "valid: linf, l2"),
+    ],
 )
 def test_impossible_threat_models_are_an_error_of_one_line(eps, norm, message):
     with pytest.raises(ThreatModelError, match=message) as caught:
@@ -117,6 +122,65 @@ def test_the_check_finds_one_bad_pixel(kind):
     ThreatModel(EPS).check(images[:0], images[:0])
 
 
+def test_the_l2_check_measures_the_whole_image():
+    images = torch.full((2, 1, 4, 4), 0.5)
+    adversarial = images.clone()
+    adversarial[1] += 0.1  # sixteen pixels: 0.4 in all
+    assert ThreatModel("0.4", "l2").largest_change(adversarial, images).tolist() == pytest.approx([0, 0.4])
+    ThreatModel("0.4", "l2").check(adversarial, images)
+    with pytest.raises(ThreatModelError, match="change an image"):
+        ThreatModel("0.39", "l2").check(adversarial, images)
+
+
+points = st.integers(0, 2**31).map(
+    lambda seed: torch.rand(3, 2, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+)
+
+
+@given(points, points, st.floats(0.01, 3), st.sampled_from(["linf", "l2"]))
+@settings(max_examples=50, deadline=None)
+def test_a_projection_moves_only_what_is_outside_and_no_further_than_it_must(images, others, eps, norm):
+    threat_model = ThreatModel(Fraction(eps if norm == "l2" else min(eps, 1)), norm)
+    ball = threat_model.ball(images)
+    wild = 4 * others - 1.5
+    projected = ball.project(wild)
+    threat_model.check(projected, images)
+    torch.testing.assert_close(ball.project(projected), projected)
+    inside = images + (others - images) * (0.9 * float(threat_model.eps) / threat_model.largest_change(others, images)
+                                           .clamp_min(float(threat_model.eps)))[:, None, None, None]  # fmt: skip
+    torch.testing.assert_close(ball.project(inside), inside)
+    # The ball alone, where the box does not bind: no point of it is nearer.
+    if norm == "l2" and (projected > 0).all() and (projected < 1).all():
+        change = (wild - images).flatten(1).norm(dim=1)
+        gone = (wild - projected).flatten(1).norm(dim=1)
+        torch.testing.assert_close(gone, (change - eps).clamp_min(0))
+
+
+@given(
+    points,
+    st.floats(0, 2),
+    st.sampled_from(["linf", "l2"]),
+    st.lists(st.integers(0, 255), min_size=2, max_size=2),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_step_is_as_long_as_its_size_and_balls_of_several_eps_stand_one_after_another(images, size, norm, eps):
+    models = [ThreatModel(Fraction(value, 255), norm) for value in eps]
+    ball = Ball.around(images, models)
+    gradient = torch.randn(6, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved = ball.ascend(ball.images, gradient, size)
+    for index, model in enumerate(models):
+        rows = slice(3 * index, 3 * index + 3)
+        torch.testing.assert_close(moved[rows], model.ball(images).ascend(images, gradient[rows], size))
+        model.check(moved[rows], images)
+        assert (model.largest_change(moved[rows], images) <= size + 1e-9).all()
+
+
+def test_where_the_gradient_is_zero_nothing_moves():
+    images = torch.full((2, 1, 4, 4), 0.5)
+    for norm in ("linf", "l2"):
+        assert torch.equal(ThreatModel("0.1", norm).ball(images).ascend(images, images * 0, 0.1), images)
+
+
 @given(
     eps=st.fractions(0, 1, max_denominator=510),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(3, 7), st.integers(3, 7)),
@@ -124,25 +188,29 @@ def test_the_check_finds_one_bad_pixel(kind):
     step=st.fractions(Fraction(1, 1000), 2),
     seed=st.integers(0, 2**31),
     channels_last=st.booleans(),
-    kind=st.sampled_from(["noise", "fgsm", "pgd"]),
+    kind=st.sampled_from(["noise", "fgsm", "pgd", "targeted"]),
+    norm=st.sampled_from(["linf", "l2"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_eps_shape_type_or_step_leaves_the_ball_or_the_box(eps, shape, dtype, step, seed, channels_last, kind):
+def test_no_eps_shape_type_or_step_leaves_the_ball_or_the_box(eps, shape, dtype, step, seed, channels_last, kind, norm):
     generator = torch.Generator().manual_seed(seed)
     images = (torch.rand(shape, generator=generator, dtype=dtype) * 1.5 - 0.25).clamp(0, 1)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
-    threat_model = ThreatModel(eps)
+    threat_model = ThreatModel(3 * eps if norm == "l2" else eps, norm)
     attack = {
         "noise": lambda: Noise(threat_model=threat_model, restarts=2),
         "fgsm": lambda: FGSM(threat_model=threat_model),
         "pgd": lambda: PGD(threat_model=threat_model, steps=3, step_size=step, restarts=2),
+        "targeted": lambda: PGD(threat_model=threat_model, steps=2, step_size=step, targets=2),
     }[kind]()
     labels = torch.randint(3, shape[:1], generator=generator)
     classifier = small_conv(channels=shape[1], dtype=dtype)
     result = attack.run(classifier, images, labels, Starts(seed, "k", torch.arange(shape[0])))
     assert result.adversarial.dtype == dtype
     assert result.adversarial.shape == images.shape
-    assert (result.adversarial.double() - images.double()).abs().max() <= float(eps) + BALL_TOLERANCE
+    change = (result.adversarial.double() - images.double()).flatten(1)
+    size = change.norm(dim=1).max() if norm == "l2" else change.abs().max()
+    assert size <= float(threat_model.eps) + 3 * BALL_TOLERANCE
     assert result.adversarial.min() >= 0
     assert result.adversarial.max() <= 1

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from attacks.fgsm import FGSM
 from attacks.pgd import PGD
+from attacks.planning import share_runs
 from attacks.threat_model import ThreatModel
 from benchmark import throughput
 from benchmark.events import Event
 from benchmark.jobs import Machine, make_jobs
-from benchmark.plan import Planned, passes_of, plan
+from benchmark.plan import Planned, plan
 from benchmark.presets import load_preset
 from benchmark.progress import Display, duration
 from methods.backbones import BackboneChoice
@@ -33,8 +34,13 @@ def planned(folder: Path, **changes: object) -> Planned:
 
 def test_the_passes_of_an_attack() -> None:
     model = ThreatModel(0.2)  # type: ignore[arg-type]
-    assert passes_of(PGD(threat_model=model, steps=40, step_size="eps/4", restarts=5)) == 5 * 81
-    assert passes_of(FGSM(threat_model=model)) == 3
+    pgd = PGD(threat_model=model, steps=40, step_size="eps/4", restarts=5)
+    assert pgd.passes() == 5 * 81
+    assert FGSM(threat_model=model).passes() == 3
+    # Together: five restarts of one step size, and one of another, of which ten steps are wanted.
+    other = PGD(threat_model=model, steps=10, step_size="eps/2")
+    (run,) = share_runs([pgd, other, PGD(threat_model=model, steps=7, step_size="eps/4")])
+    assert run.passes == 5 * 81 + 21
 
 
 def test_a_plan_names_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
@@ -54,7 +60,9 @@ def test_one_trajectory_serves_all_numbers_of_steps(tmp_path: Path) -> None:
     sweep = {"attack": "pgd", "steps": [3, 5, 9], "step_size": "eps/4"}
     item = planned(tmp_path, evaluation={"matrix": [sweep]})
     pgd = [work for work in item.work if work.after_task == 0]
-    assert [(work.run.attack.steps, work.run.checkpoints) for work in pgd] == [(9, (3, 5, 9))]
+    assert [[attack.steps for attack in work.run.members] for work in pgd] == [[3, 5, 9]]
+    # Nine gradients and one forward pass: what the longest one costs alone.
+    assert [work.run.passes for work in pgd] == [19]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (725.9, "12:05"), (12_000, "3 h 20 min")])

@@ -1,0 +1,110 @@
+"""Attacks that look for one adversarial image per image and are done with it when they have it: APGD, FAB, Square and ensembles.
+
+A `Search` holds, for each image of a batch, the worst point found so far. Every point that anybody evaluates is shown to it, so
+that nothing found is lost, and the next part of an ensemble goes on with the images that are still right.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without, worse
+from attacks.starts import Starts
+from attacks.threat_model import Ball, ThreatModel
+from attacks.victim import Victim
+
+
+class Search:
+    """The worst outcome met so far for each image of a batch, and where. Begins with the clean images.
+
+    worst: float (N, C, H, W), always in ball and box; outcome: at it; ball: around all images.
+    """
+
+    def __init__(self, threat_model: ThreatModel, victim: Victim) -> None:
+        self.victim = victim
+        self.ball: Ball = threat_model.ball(victim.images)
+        self.worst = victim.images.clone()
+        self.clean_logits = victim.logits_only(victim.images)
+        self.outcome: Outcome = outcome_of(self.clean_logits, victim.labels)
+
+    @property
+    def classes(self) -> int:
+        return self.clean_logits.shape[1]
+
+    def standing(self) -> Tensor:
+        """Indices of the images that are still classified right: int64 (M,), ascending. Waits for the device."""
+        return (self.outcome.predicted == self.victim.labels).nonzero().squeeze(1)
+
+    def is_standing(self, index: Tensor) -> Tensor:
+        """Whether the images of these rows are still classified right: bool like `index` (M,), which may repeat images."""
+        return self.outcome.predicted[index] == self.victim.labels[index]
+
+    def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
+        """Take note of evaluated points: (M, C, H, W) inside the ball, their logits (M, C), of the images `index` int64 (M,).
+
+        No image stands twice in `index`: where several points of an image were evaluated at once, show them in turn.
+        """
+        labels, logits = self.victim.labels[index], logits.detach()
+        before = Outcome(self.outcome.predicted[index], self.outcome.margin[index])
+        found = outcome_of(logits, labels)
+        take = is_worse(before, found, labels)
+        after = worse(before, found, labels)
+        self.outcome.predicted[index], self.outcome.margin[index] = after.predicted, after.margin
+        self.worst[index] = torch.where(take[:, None, None, None], points.detach(), self.worst[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchAttack(Attack):
+    """Base of attacks that end with one image per image: final and any-iterate outcome are the same, the worst met.
+
+    Images that the classifier gets wrong unchanged count as broken and are not attacked.
+    """
+
+    def family(self) -> tuple[Any, ...]:
+        return without(self.specification())
+
+    @abstractmethod
+    def extend(self, search: Search, start: Starts) -> Trace:
+        """Go on with a search: attack the images that still stand, show every evaluated point to `search.see`.
+
+        start: random numbers for all images of the batch (`start.select(index)` for some). Results for an image depend on that
+        image and its sample id alone, not on its batch. Works with gradients enabled, outside inference mode.
+        """
+
+    def run(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        start: Starts,
+        checkpoints: Sequence[int] | None = None,
+    ) -> AttackResult:
+        if self.checked(checkpoints) != (self.steps,):
+            raise AttackError(f"checkpoints {checkpoints} of {self.name}: its iterates depend on its number of steps")
+        with torch.inference_mode(False), torch.enable_grad():
+            victim = Victim(classifier, images, labels)
+            if len(start.samples) != len(images):
+                raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")
+            search = Search(self.threat_model, victim)
+            self.check_classes(search.classes)
+            victim.check_finite()
+            trace = self.extend(search, start)
+            victim.check_finite()
+        self.threat_model.check(search.worst, victim.images)
+        outcome = {self.steps: search.outcome}
+        trace.largest_change.append(float(self.threat_model.largest_change(search.worst, victim.images).amax()))
+        return AttackResult(
+            final=outcome,
+            any=outcome,
+            adversarial=search.worst,
+            worst=search.worst,
+            trace=trace,
+            gradient_evaluations=victim.gradient_evaluations,
+            forward_passes=victim.forward_passes,
+        )

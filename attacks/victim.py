@@ -1,0 +1,99 @@
+"""The classifier under attack: inputs and answers are checked, passes counted. What all attacks of this folder ask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attacks.base import AttackError
+
+
+class Victim:
+    """A classifier with the batch it is attacked on. Raises AttackError for a batch that is not what `Attack.run` expects.
+
+    images: float (N, C, H, W); labels: int64 (N,); both usable in autograd. gradient_evaluations, forward_passes: counted in
+    images. Make it and ask it inside `torch.inference_mode(False)`.
+    """
+
+    def __init__(self, classifier: nn.Module, images: Tensor, labels: Tensor) -> None:
+        self._largest_label = check_inputs(images, labels)
+        self.classifier = classifier
+        self.images, self.labels = usable_in_autograd(images), usable_in_autograd(labels)
+        self.gradient_evaluations = self.forward_passes = 0
+        self._not_finite: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def logits(self, points: Tensor) -> Tensor:
+        """Logits (M, C) of points (M, ...) in at least float32, of the right shape.
+
+        Whether they are finite is seen later (`check_finite`), so that nothing waits for the device here.
+        """
+        logits = checked_logits(self.classifier, points, self._largest_label)
+        self.forward_passes += len(points)
+        self._not_finite.append((~logits.detach().isfinite()).any(1).sum())
+        return logits
+
+    def logits_only(self, points: Tensor) -> Tensor:
+        """As `logits`, without recording a graph."""
+        with torch.no_grad():
+            return self.logits(points)
+
+    def gradient(self, loss: Tensor, points: Tensor) -> Tensor:
+        """The gradient of a scalar with respect to `points`, counted; NaN where it is NaN."""
+        self.gradient_evaluations += len(points)
+        return image_gradient(loss, points)
+
+    def check_finite(self) -> None:
+        """Raise AttackError if any logits so far were NaN or infinite. One transfer to the host."""
+        broken = int(torch.stack(self._not_finite).sum()) if self._not_finite else 0
+        self._not_finite.clear()
+        if broken:
+            raise AttackError(f"the classifier returned logits that are not finite (NaN or infinite), {broken} times")
+
+
+def checked_logits(classifier: nn.Module, points: Tensor, largest_label: int) -> Tensor:
+    """Logits (N, C) in at least float32. Raises AttackError for anything but float logits of two classes or more."""
+    logits = classifier(points)
+    if not isinstance(logits, Tensor):
+        raise AttackError(f"the classifier returned a {type(logits).__name__}; expected a tensor of logits (N, C)")
+    count = len(points)
+    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2 or not logits.is_floating_point():
+        raise AttackError(
+            f"the classifier returned {logits.dtype} of shape {tuple(logits.shape)}; "
+            f"expected float logits ({count}, C) with C of 2 or more"
+        )
+    if largest_label >= logits.shape[1]:
+        raise AttackError(f"label {largest_label} is outside 0..{logits.shape[1] - 1}, the classifier's classes")
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def image_gradient(loss: Tensor, points: Tensor) -> Tensor:
+    """The gradient with respect to the image; zeros if the classifier cuts it: evidence for the trace, not a crash."""
+    if not loss.requires_grad:
+        return torch.zeros_like(points)
+    return torch.autograd.grad(loss, points, allow_unused=True, materialize_grads=True)[0]
+
+
+def usable_in_autograd(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
+def check_inputs(images: Tensor, labels: Tensor) -> int:
+    """Raise AttackError unless the batch is what `Attack.run` expects; returns the largest label. One transfer."""
+    if images.ndim != 4 or len(images) == 0 or images.dtype not in (torch.float32, torch.float64):
+        raise AttackError(
+            f"images are {images.dtype} {tuple(images.shape)}; expected float32 (N, C, H, W) with N above 0"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise AttackError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(images)},)")
+    ends = torch.stack(
+        [*(end.double() for end in torch.aminmax(images)), *(end.double() for end in torch.aminmax(labels))]
+    )
+    low, high, smallest, largest = ends.tolist()
+    if not (low >= 0 and high <= 1):
+        raise AttackError(f"images reach {low:.6g} .. {high:.6g}; expected pixels in [0, 1]")
+    if smallest < 0:
+        raise AttackError(f"label {int(smallest)} is negative")
+    return int(largest)

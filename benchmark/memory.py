@@ -1,0 +1,74 @@
+"""How many rows of a batch fit into the memory there is. A batch size adapts to it, and never to a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SHARE = 0.25
+"""The share of free memory that a batch's activations may take: other workers, libraries and copies want theirs."""
+
+PROBE_ROWS = 2
+
+
+def activation_bytes(classifier: nn.Module, images: Tensor) -> int:
+    """Bytes that one row of a batch keeps for its image gradient: what autograd saves, and the images of an attack's state.
+
+    images: float (N, C, H, W); the first two are sent through.
+    """
+    saved: dict[int, int] = {}
+    weights = {tensor.data_ptr() for tensor in (*classifier.parameters(), *classifier.buffers())}
+
+    def count(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            saved[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    probe = images[:PROBE_ROWS].detach().clone().requires_grad_()
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        classifier(probe)
+    # Copies of the images: centre, bounds, points, the worst so far, gradient; and as much again for kernels at work.
+    copies = 8 * images[0].nbytes
+    return 2 * (sum(saved.values()) // len(probe) + copies)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on the device; None where that cannot be told."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    found = [value for value in (_of_machine(), _of_container()) if value is not None]
+    return min(found) if found else None
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _of_container() -> int | None:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no such limit: the file says "max"
+        return None
+
+
+def fitting_rows(wanted: int, per_row: int, free: int | None) -> int:
+    """`wanted`, halved until so many rows of `per_row` bytes take no more than their share of `free`; at least 1."""
+    rows = wanted
+    while free is not None and rows > 1 and rows * per_row > SHARE * free:
+        rows //= 2
+    return rows
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
