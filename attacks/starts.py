@@ -52,6 +52,13 @@ class Starts:
         digest = hashlib.sha256(f"{purpose} {self.seed} {self.key}".encode()).digest()
         return self._words(digest, count)
 
+    def words_at(self, purpose: str, places: Tensor) -> Tensor:
+        """The words at some places of an endless row of them: int64 (N, K) from places int64 (N, K), 0 or more."""
+        digest = hashlib.sha256(f"{purpose} {self.seed} {self.key}".encode()).digest()
+        base = int.from_bytes(digest[:8], "little", signed=True)
+        per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
+        return _mix(per_sample[:, None] + (places + 1) * _GOLDEN)
+
     def _words(self, digest: bytes, count: int) -> Tensor:
         base = int.from_bytes(digest[:8], "little", signed=True)
         per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)

@@ -76,10 +76,16 @@ def missing(preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: i
     """Cells of one turn that are not stored, or not on all samples that are demanded."""
     cells = []
     for task, demand in demanded(preset, tasks, after_task, all_at_once):
-        lacking = set(_first_samples(task.test, demand)) - stored.samples(after_task, task, demand.attack, preset)
+        lacking = lacking_samples(stored, task, demand, preset, after_task)
         if lacking:
-            cells.append(Cell(after_task, task.id, demand.attack, tuple(sorted(lacking))))
+            cells.append(Cell(after_task, task.id, demand.attack, lacking))
     return cells
+
+
+def lacking_samples(stored: Stored, task: Task, demand: Demand, preset: Preset, after_task: int) -> tuple[int, ...]:
+    """Ids of the samples that an attack must still be run on, ascending."""
+    wanted = set(_first_samples(task.test, demand))
+    return tuple(sorted(wanted - stored.samples(after_task, task, demand.attack, preset)))
 
 
 def cells_of(demands: Sequence[Demand], task: Task, after_task: int) -> list[Cell]:

@@ -48,7 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from benchmark.throughput import show_throughput
 
             return show_throughput(options.preset, options.data_root, options.device, options.output, console)
+        if options.command == "evaluate":
+            from benchmark.evaluate_command import evaluate
+
+            where = RunOptions(
+                options.preset,
+                overrides=options.set,
+                data_root=options.data_root,
+                download=options.download,
+                device=options.device,
+            )
+            return evaluate(options.file, options.task, where, options.output, console)
         must_be_there(options.results)
+        if options.command == "verify":
+            from benchmark.verify_command import verify
+
+            where = RunOptions(
+                options.preset or "",
+                results=options.results,
+                data_root=options.data_root,
+                device=options.device,
+            )
+            return verify(options.run, where, console)
         listing.show(options.what, options.results, PUBLISHED, console)
         return 0
     except (ConfigError, DataError, StoreError, MethodError) as error:
@@ -110,10 +131,28 @@ def parser() -> argparse.ArgumentParser:
     list_ = commands.add_parser("list", help="what there is to choose from")
     list_.add_argument("what", nargs="?", choices=listing.WHAT)
     list_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
-    time_ = commands.add_parser("time", help="throughput on this machine, and how far it is from its limit")
-    time_.add_argument(
-        "--preset", default="cifar100-cpu", metavar="NAME|FILE", help="whose network and recipe are timed"
+    evaluate_ = commands.add_parser(
+        "evaluate",
+        help="attack somebody's nn.Module ([0,1] images to logits) under a preset's protocol, without training",
     )
+    evaluate_.add_argument("file", metavar="FILE.py[:NAME]", help="an nn.Module, or a class or function that makes one")
+    evaluate_.add_argument("--preset", required=True, metavar="NAME|FILE", help="whose data and attacks are used")
+    evaluate_.add_argument("--task", required=True, metavar="T", help="a task's number or name")
+    evaluate_.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    evaluate_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
+    evaluate_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+    evaluate_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    evaluate_.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table there too")
+    verify_ = commands.add_parser("verify", help="check a run's stored adversarial images without running an attack")
+    verify_.add_argument("run", metavar="RUN", help="the beginning of a run's hash, or its label")
+    verify_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
+    verify_.add_argument(
+        "--preset", metavar="NAME|FILE", help="what demanded the run, where its record does not say enough"
+    )
+    verify_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
+    verify_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    time_ = commands.add_parser("time", help="throughput on this machine, and how far it is from its limit")
+    time_.add_argument("--preset", default="cifar100", metavar="NAME|FILE", help="whose network and recipe are timed")
     time_.add_argument("--data-root", type=Path, metavar="DIR", help="times the loading of the data set too")
     time_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     time_.add_argument("--output", type=Path, metavar="FILE.json")

@@ -12,8 +12,9 @@ from typing import Any
 
 from attacks.base import Attack, AttackError
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
+from attacks.transfer import Transfer
 from benchmark.errors import ConfigError, nearest
-from benchmark.plugins import ATTACKS
+from benchmark.plugins import ATTACKS, Plugin
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Demand:
 def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> list[Demand]:
     """The attacks of a preset's list. A field given as a list is a sweep; several such fields are multiplied out.
 
-    where: the field's place in the preset, for messages. Raises ConfigError.
+    `from: [label, earlier]` makes transfers: the attack is made on those classifiers. where: the field's place in the preset, for
+    messages. Raises ConfigError.
     """
     return joined([demand for i, entry in enumerate(entries) for demand in _expand(entry, eps, f"{where}[{i}]")])
 
@@ -44,28 +46,77 @@ def joined(demands: Iterable[Demand]) -> list[Demand]:
     return list(found.values())
 
 
+def is_transfer(demand: Demand) -> bool:
+    """Whether the attack needs another classifier, and so can only be made when that one is there."""
+    return isinstance(demand.attack, Transfer)
+
+
+def check_classes(demands: Iterable[Demand], class_counts: Sequence[int], where: str) -> None:
+    """Raise ConfigError for an attack that cannot be run on a task of so many classes, before anything is trained."""
+    for demand in demands:
+        for task, count in enumerate(class_counts):
+            try:
+                demand.attack.check_classes(count)
+            except AttackError as error:
+                raise ConfigError(f"{where}: {demand.attack.name} on task {task}: {error}") from None
+
+
 def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:
     if "attack" not in entry:
         raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {entry!r}")
     fields = dict(entry)
-    plugin = ATTACKS.find(str(fields.pop("attack")))
+    kind, _, algorithm = str(fields.pop("attack")).partition(":")
+    plugin = ATTACKS.find(kind)
     samples = fields.pop("samples", None)
     if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
         raise ConfigError(f"{where}.samples = {samples!r}: a number of images per task, 1 or more")
-    valid = {field.name for field in dataclasses.fields(plugin.cls)} - {"threat_model"} | {"norm", "eps"}
-    for name in fields:
-        if name not in valid:
-            raise ConfigError(
-                f"{where}: attack {plugin.name} has no field {name!r}{nearest(name, valid | {'samples'})}"
-            )
+    sources = _sources(fields.pop("from", None), where)
+    if plugin.cls is Transfer:
+        raise ConfigError(
+            f"{where}: a transfer is written as the attack that makes it, with from: {{attack: pgd, from: [LABEL]}}"
+        )
+    if not algorithm:
+        _check_fields(plugin, fields, where)
     swept = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
     if empty := [name for name, values in swept.items() if not values]:
         raise ConfigError(f"{where}.{empty[0]} = []: an empty sweep; give one value or more")
     attacks = []
     for values in itertools.product(*swept.values()):
         chosen = dict(zip(swept, values, strict=True))
-        attacks.append(Demand(_build(plugin.cls, chosen, eps, f"{where} ({plugin.name})"), samples))
+        place = f"{where} ({plugin.name})"
+        attack = _others(algorithm, chosen, eps, place) if algorithm else _build(plugin.cls, chosen, eps, place)
+        made: list[Attack] = [attack]
+        if sources:
+            made = [Transfer(threat_model=attack.threat_model, source=source, made_with=attack) for source in sources]
+        attacks += [Demand(each, samples) for each in made]
     return attacks
+
+
+def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str) -> None:
+    specified = {field.name for field in dataclasses.fields(plugin.cls) if field.init and field.compare}
+    valid = specified - {"threat_model"} | {"norm", "eps"}
+    for name in fields:
+        if name not in valid:
+            known = nearest(name, valid | {"samples", "from"})
+            raise ConfigError(f"{where}: attack {plugin.name} has no field {name!r}{known}")
+
+
+def _sources(given: Any, where: str) -> list[str]:
+    sources = [] if given is None else given if isinstance(given, list) else [given]
+    if given is not None and (not sources or not all(isinstance(source, str) and source for source in sources)):
+        raise ConfigError(f"{where}.from = {given!r}: labels of rows, or earlier")
+    return sources
+
+
+def _others(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
+    """An attack of torchattacks: `torchattacks:CW`."""
+    from attacks.torchattacks import Torchattacks
+
+    try:
+        model = ThreatModel(parse_fraction(fields.pop("eps", eps), eps), fields.pop("norm", "linf"))
+        return Torchattacks.from_fields(algorithm, model, fields)
+    except (AttackError, ThreatModelError) as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str) -> Attack:

@@ -16,6 +16,7 @@ from benchmark.execution import Outcome, execute
 from benchmark.jobs import Job, Machine
 from benchmark.presets import Preset
 from benchmark.processes import end_with_parent
+from benchmark.transfers import execute_transfers
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import Task
@@ -38,7 +39,8 @@ def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: L
 def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> Outcome:
     listen(Event(job.hash, job.label, job.seed, "start"))
     try:
-        outcome = execute(job, machine, tasks, listen)
+        work = execute_transfers if job.sources else execute
+        outcome = work(job, machine, tasks, listen)
     except (StoreError, OSError) as error:
         outcome = Outcome(job.hash, (f"{job}: {' '.join(str(error).split())}",), learned=False)
     kind = "failed" if outcome.failures else "done"

@@ -104,7 +104,7 @@ def measure(
     """
     before = _state(classifier)
     began = time.perf_counter()
-    with repeatable(), _full_precision():
+    with repeatable(), full_precision():
         device = test.labels.device
         per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
         rows = fitting_rows(batch_size, per_row, free_bytes(device))
@@ -186,7 +186,7 @@ def repeatable() -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """No TF32 while attacks run; what was set before comes back afterwards."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (cudnn.allow_tf32, matmul.allow_tf32)

@@ -21,7 +21,16 @@ from benchmark.jobs import Job, Machine
 from benchmark.measuring import measure_cells
 from benchmark.provenance import arithmetic, peak_memory_mb, provenance
 from benchmark.recording import Recorder
-from benchmark.stored_runs import FinishedRun, demand, find_run, restored_state, stream_of, task_checkpoints, task_rows
+from benchmark.stored_runs import (
+    FinishedRun,
+    demand,
+    find_run,
+    restored_state,
+    stream_of,
+    task_checkpoints,
+    task_key,
+    task_rows,
+)
 from benchmark.validation import validate
 from methods.base import MethodError, Prerequisite
 from methods.training import Diverged
@@ -38,10 +47,6 @@ class Outcome:
     job: str
     failures: tuple[str, ...] = ()
     learned: bool = True
-
-
-def task_key(turn: int) -> str:
-    return f"task-{turn:03d}"
 
 
 COSTS = "cost"

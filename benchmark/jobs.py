@@ -22,7 +22,8 @@ class Job:
     """One run that a preset demands. Picklable: another process executes it.
 
     of_preset: whether it is a row, or only needed by one. needs: by the digest of each RunSpec the job of its run.
-    weights: whether another run needs its classifiers, so that records alone do not do.
+    weights: whether another run needs its classifiers, so that records alone do not do. sources: not empty in a job that only
+    makes transfers: by what a source is called the job whose classifiers they are made on.
     """
 
     preset: Preset
@@ -34,6 +35,7 @@ class Job:
     of_preset: bool
     needs: dict[str, Job] = field(default_factory=dict)
     weights: bool = False
+    sources: dict[str, Job] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:

@@ -39,7 +39,8 @@ def _plugins(kind: Kind[Any], title: str, console: Console) -> None:
         if kind.base is Method:
             cls = plugin.cls
             extra = [", ".join(sorted(cls.needs)), ", ".join(sorted(cls.claims)), cls.paper]
-        table.add_row(plugin.name, plugin.summary, *extra)
+        name = plugin.name.replace("_", "-") if kind is ATTACKS else plugin.name
+        table.add_row(name, plugin.summary, *extra)
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from attacks.base import Attack
+from benchmark.adversarial import broken_images
 from benchmark.cells import Cell, shared_work
 from benchmark.evaluation import PROBES, check_classifier, measure, subset
 from benchmark.identity import classifier_fingerprint
@@ -37,14 +38,21 @@ def measure_cells(cells: Sequence[Cell], classifier: nn.Module, task: Task, reco
     for work in shared_work(left):
         failure = None
         try:
+            test = subset(task.test, work.samples)
             measured = measure(
                 classifier,
-                subset(task.test, work.samples),
+                test,
                 work.run,
                 seed=evaluation.seed,
                 key=task.test_fingerprint,
                 batch_size=evaluation.batch_size,
+                keep_images=evaluation.keep_images,
             )
+            if evaluation.keep_images:
+                for attack, scored in measured.attacks.items():
+                    kept = broken_images(scored, measured, test, classifier)
+                    recorder.keep_images(work, attack, task, fingerprint, kept)
+            # Last, because a cell that is recorded is done.
             recorder.record(work, task, fingerprint, measured)
         except (StoreError, OSError):
             raise

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 
 from attacks.ascent import ascend
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
-from benchmark.execution import COSTS, task_key
+from benchmark.execution import COSTS
 from benchmark.jobs import Job, Machine
-from benchmark.stored_runs import find_run
+from benchmark.stored_runs import find_run, task_key
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
 from results.records import Run

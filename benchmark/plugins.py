@@ -86,7 +86,7 @@ class Kind(Generic[T]):
         if name.endswith(".py"):
             return self.from_file(Path(name))
         try:
-            return self.all()[name]
+            return self.all()[name.replace("-", "_")]
         except KeyError:
             raise ConfigError(f"{self.noun} {name!r} is not known{nearest(name, self.all())}") from None
 

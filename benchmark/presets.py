@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
-from benchmark.demands import Demand, demands, joined
+from attacks.transfer import EARLIER
+from benchmark.demands import Demand, check_classes, demands, is_transfer, joined
 from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import METHODS, SCENARIOS, Plugin
 from methods.backbones import BackboneChoice
@@ -38,13 +39,17 @@ class MethodEntry(Strict):
 
 
 class Evaluation(Strict):
-    """matrix: attacks run on every seen task after every task; final: attacks run after the last task only."""
+    """matrix: attacks run on every seen task after every task; final: attacks run after the last task only.
+
+    batch_size: rows that go through a classifier at once, at most. keep_images: store the adversarial images of what is broken.
+    """
 
     seed: int = Field(0, ge=0)
     batch_size: int = Field(500, ge=1)
     precision: Literal["fp32"] = "fp32"
     matrix: list[dict[str, Any]] = Field(min_length=1)
     final: list[dict[str, Any]] = []
+    keep_images: bool = False
 
 
 class PresetFile(Strict):
@@ -84,13 +89,23 @@ class Preset:
             raise ConfigError(f"{where}: seeds = {self.file.seeds}: different numbers, 0 or more")
         self.matrix: list[Demand] = demands(self.file.evaluation.matrix, self.eps, f"{where}: evaluation.matrix")
         last = demands(self.file.evaluation.final, self.eps, f"{where}: evaluation.final")
-        self.final: list[Demand] = joined([*self.matrix, *last])
+        if any(is_transfer(demand) for demand in self.matrix):
+            raise ConfigError(
+                f"{where}: evaluation.matrix: transfers (from) are made after the last task; put them into final"
+            )
+        self.final: list[Demand] = joined([*self.matrix, *(demand for demand in last if not is_transfer(demand))])
+        self.transfers: list[Demand] = joined(demand for demand in last if is_transfer(demand))
         self.rows = [self.row(entry) for entry in self.file.methods]
         labels = [row.label for row in self.rows]
         if repeated := {label for label in labels if labels.count(label) > 1}:
             raise ConfigError(
                 f"{where}: methods: label {sorted(repeated)[0]!r} stands twice; give each row its own label"
             )
+        for demand in self.transfers:
+            source = getattr(demand.attack, "source", "")
+            if source not in (EARLIER, *labels):
+                known = nearest(source, [EARLIER, *labels])
+                raise ConfigError(f"{where}: evaluation.final: from {source!r} is no row of this preset{known}")
 
     def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
         """Another process makes it anew: classes from files outside the repository cannot be pickled."""
@@ -112,6 +127,7 @@ class Preset:
         try:
             with torch.device("meta"):
                 self.file.backbone.build(scenario.stream().image_shape)
+            check_classes([*self.final, *self.transfers], scenario.stream().class_counts, "evaluation")
         except (DataError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario
@@ -176,6 +192,8 @@ def load_preset(
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    if "extends" in raw:
+        raw = _extended(raw, path)
     for method in methods or ():
         _add_row(raw, method)
     keys = [override.partition("=")[0] for override in overrides]
@@ -186,6 +204,18 @@ def load_preset(
     if seeds is not None:
         raw["seeds"] = list(seeds)
     return Preset(" ".join([path.stem, *sorted(overrides)]), raw, path.stem)
+
+
+def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A preset that `extends` a built-in one: its keys over that one's, lists whole. Raises ConfigError."""
+    name = str(raw["extends"])
+    base = available().get(name)
+    if base is None or base.stem == path.stem:
+        raise ConfigError(f"{path.stem}: extends = {name!r}: not a built-in preset{nearest(name, available())}")
+    under = yaml.safe_load(base.read_text(encoding="utf-8"))
+    if "extends" in under:
+        raise ConfigError(f"{path.stem}: extends = {name!r}: that one extends another; extend {under['extends']!r}")
+    return _merged(under, {key: value for key, value in raw.items() if key != "extends"})
 
 
 def _add_row(raw: dict[str, Any], method: str) -> None:

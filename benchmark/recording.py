@@ -16,6 +16,7 @@ from benchmark.evaluation import Measured
 from benchmark.identity import attack_name, evaluation_id, measurement
 from benchmark.presets import Preset
 from results import schema
+from results.adversarial import AdversarialImages, path_of, write_images
 from results.files import canonical_json
 from results.store import RunStore
 from scenarios.base import Task
@@ -91,6 +92,19 @@ class Recorder:
             part = self._part(identifier, work.after_task, work.samples)
             self.store.write_part("predictions", part, pa.concat_tables(tables))
             self.store.write_part("evaluations", part, [row])
+
+    def keep_images(self, work: Work, attack: Attack, task: Task, classifier: str, kept: AdversarialImages) -> None:
+        """Store the images that an attack broke a classifier with."""
+        part = self._part(self.identifier(attack, task, classifier), work.after_task, work.samples)
+        notes = {
+            "attack": attack_name(attack, self.preset.file.evaluation.seed),
+            "norm": attack.threat_model.norm,
+            "eps": str(attack.threat_model.eps),
+            "classifier": classifier,
+            "task": str(task.id),
+            "after_task": str(work.after_task),
+        }
+        write_images(path_of(self.store.directory, part), kept, notes)
 
     def reuse(self, cell: Cell, task: Task, classifier: str) -> Cell | None:
         """Copy what is stored of the same classifier, task and attack from other turns; return the cell that is left."""

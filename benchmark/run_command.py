@@ -18,6 +18,7 @@ from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
 from benchmark.stored_runs import demand, task_rows
+from benchmark.transfers import plan_transfers
 from results.files import StoreError
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task
@@ -79,23 +80,35 @@ def run(options: RunOptions, console: Console) -> int:
                 store = RunStore(machine.runs, item.job.hash)
                 store.write_tasks(task_rows(tasks))
                 store.clear_failures()
-    if not todo:
+    transfers = [] if todo else plan_transfers(jobs, machine, tasks)
+    if not todo and not transfers:
         text = f"Nothing to do: {_count(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
         console.print(text, highlight=False, markup=False)
         return 0
-    console.print(
-        f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
-        f"({_count(machine.workers, 'worker')} with {_count(machine.threads, 'thread')})",
-        highlight=False,
-        markup=False,
-    )
-    with Display(todo, machine.workers, console) as display:
-        outcomes = run_jobs([item.job for item in todo], machine, tasks, display)
-    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    failures = []
+    if todo:
+        console.print(
+            f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
+            f"({_count(machine.workers, 'worker')} with {_count(machine.threads, 'thread')})",
+            highlight=False,
+            markup=False,
+        )
+        failures = _done(todo, machine, tasks, console)
+        transfers = plan_transfers(jobs, machine, tasks)
+    if transfers:
+        console.print(f"transfers to {_count(len(transfers), 'run')}", highlight=False, markup=False)
+        failures += _done(transfers, machine, tasks, console)
     for failure in failures:
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
     console.print("stored; `python run_benchmark.py report` shows it", highlight=False, markup=False)
     return 1 if failures else 0
+
+
+def _done(planned: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
+    """Do the planned jobs; return what failed, one line each."""
+    with Display(planned, machine.workers, console) as display:
+        outcomes = run_jobs([item.job for item in planned], machine, tasks, display)
+    return [failure for outcome in outcomes for failure in outcome.failures]
 
 
 def _count(number: int, noun: str) -> str:

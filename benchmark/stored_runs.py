@@ -52,7 +52,9 @@ def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -
         "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
         "matrix_samples": samples(preset.matrix),
         "final": [attack_name(demand.attack, seed) for demand in preset.final],
-        "samples": samples(preset.final),
+        "samples": samples([*preset.final, *preset.transfers]),
+        # Made where their sources are stored too; a row is complete without them.
+        "transfers": [attack_name(demand.attack, seed) for demand in preset.transfers],
         "tasks": tasks,
         "all_at_once": "all_tasks" in job.plugin.cls.needs,
         "claims": sorted(job.new_method().claimed()),
@@ -125,6 +127,11 @@ class FinishedRun:
         return self._method.classifier(task)
 
 
+def task_key(turn: int) -> str:
+    """The name of the checkpoint made when task `turn` was learned."""
+    return f"task-{turn:03d}"
+
+
 def stream_of(job: Job, machine: Machine) -> Stream:
     return job.preset.scenario(machine.source).stream()
 
@@ -148,3 +155,30 @@ def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) ->
     """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
     stored = checkpoints.load(name, device)
     return State(stored.tensors, stored.values["method"])
+
+
+class Classifiers:
+    """Classifiers of stored runs, from their checkpoints; each method is restored once for each turn that is asked for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._methods: dict[tuple[str, str], Method] = {}
+
+    def of(self, job: Job, turn: int | None, task: int) -> nn.Module:
+        """The classifier of a task after `turn`, None: after the last one; on the machine's device.
+
+        Where a method that does not forget kept no checkpoint of that turn its last state says the same. Raises MethodError if
+        there is no such checkpoint, StoreError if it cannot be read.
+        """
+        names = task_checkpoints(Checkpoints(RunStore(self.machine.runs, job.hash).directory / "checkpoints"))
+        if not names:
+            raise MethodError(f"{job} holds no checkpoint; run it again with --force")
+        wanted = names[-1] if turn is None else task_key(turn)
+        if wanted not in names and "unforgetting" in job.new_method().claimed():
+            wanted = names[-1]
+        if wanted not in names:
+            raise MethodError(f"{job} holds no checkpoint of task {turn} (keep: {job.preset.file.keep})")
+        key = (job.hash, wanted)
+        if key not in self._methods:
+            self._methods[key] = restored_method(job, self.machine, wanted)
+        return self._methods[key].classifier(task).to(self.machine.device)

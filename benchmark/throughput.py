@@ -1,6 +1,6 @@
 """`time`: throughput on this machine, each number beside what it is compared with, measured in the same run.
 
-Medians of repeated runs after a warm-up, never a single shot; compared things take turns, so that a busy machine slows both.
+Medians of repeated runs after a warm-up, never a single shot (`clock`). Attacks beside torchattacks' are in `attack_throughput`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 import platform
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,18 +18,18 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from attacks.ascent import ascend
-from attacks.pgd import PGD
-from attacks.planning import share_runs
-from attacks.starts import Starts
-from attacks.threat_model import ThreatModel, parse_fraction
+from attacks.threat_model import ThreatModel
+from benchmark import clock as clocks
+from benchmark.attack_throughput import CLASSES, IMAGE_SHAPE, attack_throughput
+from benchmark.clock import Clock
 from benchmark.engine import load_tasks
 from benchmark.presets import Preset, load_preset
 from benchmark.provenance import peak_memory_mb
 from benchmark.run_command import RunOptions, make_machine
-from methods.backbones import MultiHead, TaskNetwork, initialise
+from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.ownership import PackedWeights
 from methods.pruning import smallest_share
 from methods.recipe import Recipe
@@ -38,39 +37,8 @@ from methods.subnetwork import Subnetwork
 from methods.training import Batch, Fit, InnerAttack, Step, Validation, make_optimizer
 from results.files import write_json
 
-SECONDS = 4.0
-"""Time given to each measurement, shared by what is compared in it."""
-
-SWEEP = (7, 10, 20, 40)
-
-
-class Clock:
-    """Times functions in turn on one device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def _once(self, work: Callable[[], Any]) -> float:
-        self._wait()
-        began = time.perf_counter()
-        work()
-        self._wait()
-        return time.perf_counter() - began
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def medians(self, *works: Callable[[], Any], seconds: float = SECONDS) -> list[float]:
-        """Median seconds of each, after one warm-up, at least three turns."""
-        for work in works:
-            self._once(work)
-        times: list[list[float]] = [[] for _ in works]
-        began = time.perf_counter()
-        while len(times[0]) < 3 or time.perf_counter() - began < seconds:
-            for i, work in enumerate(works):
-                times[i].append(self._once(work))
-        return [median(each) for each in times]
+MOST_ON_CPU = 32
+"""Images per batch on a CPU, where larger batches change little and take long."""
 
 
 def show_throughput(
@@ -82,8 +50,11 @@ def show_throughput(
     if output is not None:
         # Minutes are not spent before it is known that the result can be kept.
         write_json(output, {})
-    console.print(f"timing the network of preset {preset.name} for about a minute ...", highlight=False, markup=False)
-    found = measure(preset, torch.device(machine.device))
+
+    def say(what: str) -> None:
+        console.print(f"timing {what} ...", highlight=False, markup=False)
+
+    found = measure(preset, torch.device(machine.device), say)
     if data_root is not None:
         load_tasks(preset, machine)  # decodes where that was not done yet
         found["load_from_cache_seconds"] = median(_seconds(lambda: load_tasks(preset, machine)) for _ in range(3))
@@ -104,15 +75,20 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def measure(preset: Preset, device: torch.device) -> dict[str, Any]:
-    """All throughputs of the preset's network at its batch size; the keys are stable names."""
+def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
+    """All throughputs; the keys are stable names.
+
+    Learning: of the preset's network, at its batch size (on a CPU at most 32, where larger batches change little). Attacks beside
+    torchattacks': of a VGG16-BN of the preset's width with 32x32 images and 5 classes.
+    """
     stream = preset.scenario(make_machine(RunOptions(preset.name), preset).source).stream()
     network = MultiHead(preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std)
     initialise(network, torch.Generator().manual_seed(0))
     task_network = network.to(device, memory_format=torch.channels_last).for_task(0)
     generator = torch.Generator(device).manual_seed(0)
     recipe, eps, clock = preset.file.recipe, preset.eps, Clock(device)
-    images = torch.rand(recipe.batch_size, *stream.image_shape, device=device, generator=generator)
+    count = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, MOST_ON_CPU)
+    images = torch.rand(count, *stream.image_shape, device=device, generator=generator)
     labels = torch.randint(stream.class_counts[0], (len(images),), device=device, generator=generator)
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -123,11 +99,16 @@ def measure(preset: Preset, device: torch.device) -> dict[str, Any]:
     }
     inner = InnerAttack(task_network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
     batch = Batch(images, labels, torch.zeros_like(labels))
+    say(f"the network of preset {preset.name}: forward, attack step, training steps")
     found |= _training(task_network, batch, inner, recipe, clock)
     found |= _packed_steps(task_network, batch, inner, recipe, clock)
-    found |= _sweep(task_network, images, labels, eps, clock)
     found |= _share_of_peak(task_network, images, clock)
-    return found
+    backbone = BackboneChoice(name="vgg16_bn", width=preset.file.backbone.width)
+    attacked = MultiHead(backbone.build(IMAGE_SHAPE), [CLASSES], [0.5] * 3, [0.25] * 3)
+    initialise(attacked, torch.Generator().manual_seed(0))
+    attacked.to(device, memory_format=torch.channels_last)
+    found["attacked"] = f"VGG16-BN at width {backbone.width:g}, {CLASSES} classes, 32x32"
+    return found | attack_throughput(attacked.for_task(0), eps, clock, device, say)
 
 
 def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
@@ -151,7 +132,7 @@ def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Re
         with torch.no_grad():
             network(images)
 
-    whole, plain, gradient, once = clock.medians(madry, plain_step, image_gradient, forward, seconds=4 * SECONDS)
+    whole, plain, gradient, once = clock.medians(madry, plain_step, image_gradient, forward, seconds=4 * clocks.SECONDS)
     return {
         "forward_images_per_second": len(images) / once,
         "attack_step_images_per_second": len(images) / gradient,
@@ -194,42 +175,8 @@ def _packed_steps(
         return _step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
 
     madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
-    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * SECONDS)
+    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * clocks.SECONDS)
     return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
-
-
-def _sweep(network: TaskNetwork, images: Tensor, labels: Tensor, eps: Fraction, clock: Clock) -> dict[str, Any]:
-    """The steps sweep against the same table made with torchattacks as a user would call it, predictions included."""
-    import torchattacks
-
-    classifier = network.materialise()
-    # A user's network has the default memory format.
-    plain = network.materialise().to(memory_format=torch.contiguous_format)
-    step_size = parse_fraction("eps/4", eps)
-    wanted = [PGD(threat_model=ThreatModel(eps), steps=steps, step_size=step_size) for steps in SWEEP]
-    start = Starts(0, "throughput", torch.arange(len(images), device=images.device))
-
-    def ours() -> None:
-        for run in share_runs(wanted):
-            run.run(classifier, images, labels, start)
-
-    def theirs() -> None:
-        for steps in SWEEP:
-            attack = torchattacks.PGD(plain, eps=float(eps), alpha=float(step_size), steps=steps, random_start=True)
-            _predict(plain, attack(images, labels))
-
-    mine, others = clock.medians(ours, theirs)
-    return {
-        "sweep": f"PGD {', '.join(map(str, SWEEP))} steps, one step size",
-        "sweep_seconds": mine,
-        "sweep_seconds_torchattacks": others,
-        "sweep_vs_torchattacks": others / mine,
-    }
-
-
-def _predict(network: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        return network(images).argmax(1)
 
 
 def _share_of_peak(network: TaskNetwork, images: Tensor, clock: Clock) -> dict[str, Any]:

@@ -7,12 +7,10 @@ cells are attacked again and must give the same predictions. A copy that the lea
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,15 +21,13 @@ from benchmark.cells import cells_of, shared_work
 from benchmark.evaluation import measure, repeatable, subset
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
-from benchmark.processes import end_with_parent
+from benchmark.processes import in_fresh_process
 from benchmark.provenance import arithmetic
 from benchmark.stored_runs import restored_method
 from results.checkpoints import tensor_hash
 from results.records import Run
 from scenarios.augmentation import to_float
 from scenarios.base import Task
-
-T = TypeVar("T")
 
 PHASE = "unforgetting"
 """The phase of the facts recorded here, and the name of their part."""
@@ -145,12 +141,6 @@ def _rows(job: Job, run: Run, cell: OldCell) -> int:
     table = run.evaluations
     rows = table[(table["task"] == cell.task) & (table["after_task"] == cell.task) & (table["attack"] == name)]
     return 0 if rows.empty else int(rows["batch_size"].max())
-
-
-def in_fresh_process(work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` returns in a process that was started for it and has learned nothing."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _fact(task: int, name: str, same: bool, text: str) -> dict[str, Any]:

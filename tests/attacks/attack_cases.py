@@ -11,13 +11,28 @@ from torch import Tensor, nn
 
 import attacks
 from attacks.base import Attack
+from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 
 EIGHT = ThreatModel(Fraction(8, 255))
 CLASSES = 3
-NEEDED = {"threat_model": EIGHT, "steps": 4, "step_size": Fraction(2, 255)}
+NEEDED = {
+    "threat_model": EIGHT,
+    "steps": 4,
+    "step_size": Fraction(2, 255),
+    "algorithm": "MIFGSM",
+    "source": "standard",
+}
 """Values for fields without a default; a new attack whose required field is not here adds it."""
+
+SHORT: dict[str, dict[str, object]] = {
+    "apgd": {"steps": 6},
+    "fab": {"steps": 4},
+    "square": {"queries": 25},
+    "ensemble": {"steps": 3, "queries": 5, "composition": "c3"},
+}
+"""Budgets for tests, by the attack's file, where the default is a published one."""
 
 
 def attack_classes_by_module() -> dict[str, list[type[Attack]]]:
@@ -41,13 +56,21 @@ def attack_classes() -> list[type[Attack]]:
 
 
 def make(cls: type[Attack], **settings: object) -> Attack:
-    """An attack with its defaults, `settings`, and `NEEDED` for whatever else has no default."""
-    required = {
-        field.name: NEEDED[field.name]
+    """An attack with its defaults, `settings`, a short budget, and `NEEDED` for whatever else has no default."""
+    short = SHORT.get(cls.__module__.rpartition(".")[2], {})
+    given = {**short, **settings}
+    needed = {
+        field.name
         for field in dataclasses.fields(cls)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    return cls(**(required | settings))
+    if "made_with" in needed:
+        # A transfer is under the threat model of the attack that makes it, and needs a classifier to make it on.
+        model = given.get("threat_model", EIGHT)
+        made_with = PGD(threat_model=model, steps=3, step_size="eps/2")
+        given = {"made_with": made_with, "surrogate": SURROGATE, **given}
+    required = {name: NEEDED[name] for name in needed if name not in given}
+    return cls(**(required | given))
 
 
 class SmallConv(nn.Module):
@@ -66,6 +89,21 @@ class SmallConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.body((images - 0.5) / 0.25).mean((2, 3)))
+
+
+class InDouble(nn.Module):
+    """A classifier that computes in float64 whatever it is given."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner.double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images.double()).to(images.dtype)
+
+
+SURROGATE = InDouble(SmallConv(seed=3)).eval()
+"""Where transfers are made; there before any test, so that making it touches no random state."""
 
 
 def small_conv(

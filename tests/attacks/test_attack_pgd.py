@@ -296,7 +296,7 @@ def test_logits_that_are_not_finite_are_counted_and_placed():
             logits[1] = float("nan")
             return logits
 
-    with pytest.raises(AttackError, match="not finite.* for 1 of 12 images at iterate 0"):
+    with pytest.raises(AttackError, match=r"not finite.* for 1 of 12 images at iterate 0"):
         PGD(threat_model=EIGHT, steps=2, step_size="eps", restarts=2).run(NaNForOne(), *batch())
 
 

@@ -13,7 +13,7 @@ from attacks.fgsm import FGSM
 from attacks.pgd import PGD
 from attacks.planning import share_runs
 from attacks.threat_model import ThreatModel
-from benchmark import throughput
+from benchmark import attack_throughput, clock, throughput
 from benchmark.events import Event
 from benchmark.jobs import Machine, make_jobs
 from benchmark.plan import Planned, plan
@@ -142,13 +142,17 @@ def test_a_live_line_names_task_epoch_loss_and_robust_validation_accuracy(tmp_pa
 
 
 def test_time_measures_every_ratio_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput, "SECONDS", 0.01)
+    monkeypatch.setattr(clock, "SECONDS", 0.01)
+    small = {"IMAGES": {"cpu": 6}, "HARDENING": 1, "STEPS": (1, 2), "ENSEMBLE": {"cpu": (1, 2)}, "MEMORY_ROWS": 4}
+    for name, value in small.items():
+        monkeypatch.setattr(attack_throughput, name, value)
     preset = write_preset(tmp_path)
     output = tmp_path / "time.json"
     assert throughput.show_throughput(str(preset), None, "cpu", output, Console(quiet=True)) == 0
     found = json.loads(output.read_text())
     promised = ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second")
-    for name in (*promised, "packnet_step_vs_madry_at", "cmat_step_vs_madry_at"):
+    beside = ("autoattack_vs_torchattacks", "attack_peak_mb_torchattacks", "attack_peak_mb")
+    for name in (*promised, *beside, "packnet_step_vs_madry_at", "cmat_step_vs_madry_at"):
         assert found[name] > 0
     assert found["peak_memory_mb"] > 1
 

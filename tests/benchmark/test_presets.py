@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from attacks.planning import share_runs
 from benchmark.demands import demands
 from benchmark.errors import ConfigError
 from benchmark.presets import Preset, available, load_preset
@@ -162,3 +164,54 @@ def test_methods_are_chosen_by_label_then_by_name_then_from_the_registry(tmp_pat
     assert labels("joint_at", "a") == ["joint_at", "a"]
     with pytest.raises(ConfigError, match="'standard'"):
         labels("standart")
+
+
+def test_a_preset_that_extends_another_trains_what_that_trains_and_measures_more() -> None:
+    plain, full = load_preset("digits"), load_preset("digits-full")
+    assert {row.label: row.recipe for row in plain.rows} == {row.label: row.recipe for row in full.rows}
+    assert {demand.attack for demand in plain.final} < {demand.attack for demand in full.final}
+    assert (plain.eps, plain.file.backbone, plain.file.seeds) == (full.eps, full.file.backbone, full.file.seeds)
+
+
+@pytest.mark.parametrize("base", ["digitz", "mine", "digits-full"])
+def test_what_cannot_be_extended_is_one_line(tmp_path: Path, base: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"extends": base, "description": "x"}))
+    with pytest.raises(ConfigError, match=f"mine: extends = '{base}': (not a built-in preset|that one extends another)"):
+        load_preset(str(path))
+
+
+@pytest.mark.parametrize("name", ["digits-full", "cifar100-cpu", "cifar100"])
+def test_the_whole_sweep_stands_in_the_presets_that_are_for_it(name: str) -> None:
+    preset = load_preset(name)
+    pgd = [demand.attack for demand in preset.final if demand.attack.kind == "pgd"]
+    linf = [attack for attack in pgd if attack.threat_model.norm == "linf"]
+    assert {attack.steps for attack in linf} == {7, 10, 20, 40}
+    assert {attack.threat_model.eps / preset.eps for attack in linf} == {Fraction(1, 4), Fraction(1, 2), 1, 2}
+    assert len({attack.step_size / attack.threat_model.eps for attack in linf}) == 3  # type: ignore[attr-defined]
+    assert {attack.restarts for attack in linf} == {1, 5}  # type: ignore[attr-defined]
+    # All of it, restarts and eps included, is one run per norm and loss.
+    runs = share_runs(pgd)
+    assert sorted(len(run.members) for run in runs) == [1, 1, len(pgd) - 2]
+    assert max(run.rows_per_image for run in runs) == 4 * 3 + 4
+    official = {"digits-full": "autoattack-c2"}.get(name, "autoattack")
+    assert [demand.attack.kind for demand in preset.final if "autoattack" in demand.attack.kind] == [official]
+    assert {demand.attack.source for demand in preset.transfers} == {  # type: ignore[attr-defined]
+        "single_task_standard", "single_task_at", "earlier",
+    }  # fmt: skip
+
+
+def test_dashes_and_underscores_name_the_same_attack() -> None:
+    (first,) = demands([{"attack": "autoattack-c2"}], Fraction(1, 5), "here")
+    (second,) = demands([{"attack": "autoattack_c2"}], Fraction(1, 5), "here")
+    assert first == second
+
+
+def test_an_attack_of_torchattacks_goes_by_its_name_there() -> None:
+    (demand,) = demands([{"attack": "torchattacks:MIFGSM", "steps": 3, "samples": 5}], Fraction(8, 255), "here")
+    assert demand.attack.name == "torchattacks:MIFGSM linf 8/255 steps=3"
+    assert demand.samples == 5
+    with pytest.raises(ConfigError, match="here.*MIFGSM"):
+        demands([{"attack": "torchattacks:MIFGSN"}], Fraction(8, 255), "here")
+    with pytest.raises(ConfigError, match="here.*decay"):
+        demands([{"attack": "torchattacks:MIFGSM", "decoy": 3}], Fraction(8, 255), "here")

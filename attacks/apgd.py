@@ -1,0 +1,257 @@
+"""APGD: Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse attacks*, section 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from attacks.base import AttackError, Trace, describe
+from attacks.losses import TARGETED, fewest_classes, find_loss, likeliest_others
+from attacks.search import Search, SearchAttack
+from attacks.settings import whole_number
+from attacks.starts import Starts
+from attacks.threat_model import TINY, Ball, ThreatModelError, l2_norm, parse_fraction
+
+MOMENTUM = 0.75
+"""The share of the new step in a step; the rest repeats the last one (α in eq. 2 of the paper)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD(SearchAttack):
+    """Projected gradient ascent that chooses its step size by itself, for each image (algorithm 1).
+
+    It starts with steps of 2 eps, and halves them and goes back to the best point where at a checkpoint too few steps have raised
+    the loss (condition 1, `rho`) or nothing has been gained since the last one (condition 2). An image is done with its first
+    misclassified point.
+
+    steps, restarts, eot: 1 or more. loss: ce, dlr or margin. targets: 0, or towards how many of the likeliest other classes (at
+    most all) a run each is made, with the targeted loss. eot: how many gradients are averaged at each step. rho: what
+    `parse_fraction` reads, 0 to 1, as a Fraction. Raises AttackError otherwise.
+
+    The schedule depends on the number of steps: 10 of 100 steps are not a run of 10.
+    """
+
+    version: ClassVar[int] = 1
+
+    steps: int = 100
+    restarts: int = 1
+    loss: str = "ce"
+    targets: int = 0
+    eot: int = 1
+    rho: Fraction = Fraction(3, 4)
+
+    def __post_init__(self) -> None:
+        whole_number("steps", self.steps)
+        whole_number("restarts", self.restarts)
+        whole_number("targets", self.targets, least=0)
+        whole_number("eot", self.eot)
+        find_loss(self.loss)
+        try:
+            object.__setattr__(self, "rho", parse_fraction(self.rho))
+        except ThreatModelError as error:
+            raise AttackError(f"rho: {error}") from None
+        if not 0 <= self.rho <= 1:
+            raise AttackError(f"rho = {self.rho}: expected a number from 0 to 1, such as 3/4")
+
+    @property
+    def name(self) -> str:
+        extras: dict[str, Any] = {}
+        if self.restarts != 1:
+            extras["r"] = self.restarts
+        if self.loss != "ce":
+            extras["loss"] = self.loss
+        if self.targets:
+            extras["targets"] = self.targets
+        if self.eot != 1:
+            extras["eot"] = self.eot
+        if self.rho != Fraction(3, 4):
+            extras["rho"] = str(self.rho)
+        return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
+
+    def check_classes(self, count: int) -> None:
+        fewest = fewest_classes(self.loss, self.targets)
+        if count < fewest:
+            kind = "targeted loss" if self.targets else "loss"
+            raise AttackError(
+                f"{kind} {self.loss} needs {fewest} classes, the classifier has {count}; use ce or margin"
+            )
+
+    def extend(self, search: Search, start: Starts) -> Trace:
+        trace = Trace()
+        others = likeliest_others(search.clean_logits, search.victim.labels, max(1, self.targets))
+        runs = [(restart, group) for restart in range(self.restarts) for group in self._groups(others.shape[1])]
+        for number, (restart, ranks) in enumerate(runs):
+            index = search.standing()
+            if not len(index):
+                break
+            draws = [restart * max(1, self.targets) + (rank or 0) for rank in ranks]
+            first = [starting_point(search.ball.select(index), start.select(index), draw) for draw in draws]
+            rows = _Rows(
+                index.repeat(len(ranks)),
+                torch.cat([torch.full_like(index, rank or 0) for rank in ranks]),
+                None if not self.targets else torch.cat([others[index, rank] for rank in ranks]),
+            )
+            walk = _Walk(self, search, rows, torch.cat(first))
+            seen = walk.run()
+            if number == 0:
+                trace = seen
+        return trace
+
+    def _groups(self, others: int) -> list[list[int | None]]:
+        """Targets that run side by side: the likeliest alone, because it breaks most of what breaks, then all the others."""
+        if not self.targets:
+            return [[None]]
+        ranks: list[int | None] = list(range(others))
+        return [group for group in (ranks[:1], ranks[1:]) if group]
+
+
+def starting_point(ball: Ball, start: Starts, draw: int) -> Tensor:
+    """A random point on the surface of the ball, clamped to the box: float (N, C, H, W).
+
+    linf: a uniform point of the cube, stretched to its surface; l2: a uniform direction.
+    """
+    l2 = ball.norm == "l2"
+    noise = (start.inside if l2 else start.uniform)(ball.images.shape, draw).to(ball.images)
+    length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
+    return ball.project(ball.images + noise * (ball.eps / length.clamp_min(TINY)))
+
+
+def checkpoints(steps: int) -> list[int]:
+    """After how many steps the step size is reconsidered (section 3.1): the first interval is 22 % of the steps, each next one 3
+    % shorter, none below 6 %."""
+    interval, shortest, shorter = (max(1, int(share * steps)) for share in (0.22, 0.06, 0.03))
+    places, at = [], 0
+    while (at := at + interval) <= steps:
+        places.append(at)
+        interval = max(interval - shorter, shortest)
+    return places
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is attacked: M rows. index: which image of the batch; rank: which of its targets; targets: the classes aimed at."""
+
+    index: Tensor
+    rank: Tensor
+    targets: Tensor | None
+
+    def select(self, keep: Tensor) -> _Rows:
+        return _Rows(self.index[keep], self.rank[keep], None if self.targets is None else self.targets[keep])
+
+
+class _Walk:
+    """One run from one start, of all rows at once. Rows whose image is broken leave."""
+
+    def __init__(self, attack: APGD, search: Search, rows: _Rows, points: Tensor) -> None:
+        self.attack, self.search, self.rows = attack, search, rows
+        self.points = self.before = self.best = points
+        self.ball = search.ball.select(rows.index)
+        self.step_size = 2 * self.ball.eps
+        self.losses: list[Tensor] = []
+        self.shares: list[Tensor] = []
+
+    def run(self) -> Trace:
+        loss, gradient = self._evaluate(want_gradient=True)
+        self.best_loss, self.best_gradient, self.gradient = loss, gradient, gradient
+        self.last_loss, self.best_at_checkpoint = loss, loss
+        self.rises = torch.zeros_like(loss)
+        self.halved = torch.ones_like(loss, dtype=torch.bool)
+        self._drop_broken()
+        places = checkpoints(self.attack.steps)
+        for number in range(1, self.attack.steps + 1):
+            if not len(self.rows.index):
+                break
+            self._step(first=number == 1)
+            loss, gradient = self._evaluate(want_gradient=number < self.attack.steps)
+            self.rises += loss > self.last_loss
+            better = loss > self.best_loss
+            take = better[:, None, None, None]
+            self.best, self.best_loss = (
+                torch.where(take, self.points, self.best),
+                torch.where(better, loss, self.best_loss),
+            )
+            self.best_gradient = torch.where(take, gradient, self.best_gradient)
+            self.last_loss, self.gradient = loss, gradient
+            if number in places:
+                self._reconsider(number - max([0, *(place for place in places if place < number)]))
+            self._drop_broken()
+        columns = torch.stack(self.shares).T.tolist() if self.shares else [[], []]
+        return Trace(torch.stack(self.losses).tolist(), columns[0], columns[1])
+
+    def _step(self, first: bool) -> None:
+        """A projected gradient step, drawn on by the last one (eq. 2)."""
+        ahead = self.ball.ascend(self.points, self.gradient, self.step_size)
+        if not first:
+            momentum = self.points + MOMENTUM * (ahead - self.points) + (1 - MOMENTUM) * (self.points - self.before)
+            ahead = self.ball.project(momentum)
+        self.before, self.points = self.points, ahead
+
+    def _evaluate(self, want_gradient: bool) -> tuple[Tensor, Tensor]:
+        """The loss at the points (M,) and its gradient, averaged over `eot` passes; the points are shown to the search."""
+        victim, labels = self.search.victim, self.search.victim.labels[self.rows.index]
+        total, gradients = (
+            torch.zeros(len(labels), device=labels.device, dtype=self.points.dtype),
+            torch.zeros_like(self.points),
+        )
+        for again in range(self.attack.eot):
+            parts = []
+            for rows in _parts(len(labels), len(victim), labels.device):
+                point = self.points[rows].detach().requires_grad_(want_gradient)
+                logits = victim.logits(point) if want_gradient else victim.logits_only(point)
+                loss = self._loss(logits, labels[rows], rows)
+                if want_gradient:
+                    gradients[rows] += victim.gradient(loss.sum(), point)
+                total[rows] += loss.detach()
+                parts.append(logits.detach())
+            if again == 0:
+                self._show(torch.cat(parts))
+        loss, gradient = total / self.attack.eot, gradients / self.attack.eot
+        self.losses.append(loss.mean())
+        if want_gradient:
+            self.shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
+        return loss, gradient.nan_to_num(0, 0, 0)
+
+    def _loss(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        if self.rows.targets is None:
+            return find_loss(self.attack.loss)(logits, labels)
+        return TARGETED[self.attack.loss](logits, labels, self.rows.targets[rows])
+
+    def _show(self, logits: Tensor) -> None:
+        if self.rows.targets is None:
+            self.search.see(self.points, logits, self.rows.index)
+            return
+        for rank in self.rows.rank.unique():
+            these = (self.rows.rank == rank).nonzero().squeeze(1)
+            self.search.see(self.points[these], logits[these], self.rows.index[these])
+
+    def _reconsider(self, steps: int) -> None:
+        """At a checkpoint: halve the step size where the last `steps` steps did not pay, and go back to the best point there."""
+        few_rises = self.rises <= float(self.attack.rho) * steps
+        no_gain = ~self.halved & (self.best_at_checkpoint >= self.best_loss)
+        self.halved, self.best_at_checkpoint = few_rises | no_gain, self.best_loss
+        self.rises = torch.zeros_like(self.rises)
+        where = self.halved[:, None, None, None]
+        self.step_size = torch.where(where, self.step_size / 2, self.step_size)
+        self.points = torch.where(where, self.best, self.points)
+        self.gradient = torch.where(where, self.best_gradient, self.gradient)
+
+    def _drop_broken(self) -> None:
+        stands = self.search.is_standing(self.rows.index)
+        if bool(stands.all()):
+            return
+        keep = stands.nonzero().squeeze(1)
+        self.rows, self.ball = self.rows.select(keep), self.ball.select(keep)
+        for name in (
+            "points", "before", "best", "step_size", "best_loss", "best_gradient", "gradient", "last_loss",
+            "best_at_checkpoint", "rises", "halved",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[keep])
+
+
+def _parts(rows: int, largest: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Rows in parts of about equal size, none larger than the batch: who chose its size knows what fits in memory."""
+    return torch.arange(rows, device=device).tensor_split(-(-rows // largest))

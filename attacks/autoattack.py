@@ -1,0 +1,22 @@
+"""AutoAttack: Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse attacks*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from attacks.composition import VARIANTS, Official, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Official):
+    """AutoAttack under its official settings, for four classes or more.
+
+    APGD-CE and targeted APGD-DLR of 100 steps, FAB-T of 100, Square of 5,000 queries, min(9, C − 1) targets ("standard").
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def variant(self) -> Variant:
+        return VARIANTS["standard"]

@@ -1,0 +1,22 @@
+"""AutoAttack: Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse attacks*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from attacks.composition import VARIANTS, Official, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttackC2(Official):
+    """AutoAttack for two classes: another attack under another name, because DLR needs a third logit.
+
+    APGD-CE, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in the official one.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def variant(self) -> Variant:
+        return VARIANTS["c2"]

@@ -1,0 +1,127 @@
+"""Attacks made of attacks: each part goes on with the images that the parts before it left standing.
+
+Worst case per sample, as in AutoAttack (Croce and Hein 2020, section 5): an image counts as robust if every part fails on it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from attacks.apgd import APGD
+from attacks.base import AttackError, Trace
+from attacks.fab import FAB
+from attacks.search import Search, SearchAttack
+from attacks.square import Square
+from attacks.starts import Starts
+from attacks.threat_model import ThreatModel
+
+OFFICIAL_STEPS = 100
+OFFICIAL_QUERIES = 5000
+OFFICIAL_TARGETS = 9
+"""AutoAttack aims at nine other classes; on a head of fewer, every attack here takes all C − 1 of them."""
+
+Parts = dict[str, SearchAttack]
+"""The parts by the name they go by in a trace, in the order in which they run."""
+
+
+def standard(model: ThreatModel, steps: int, queries: int) -> Parts:
+    """AutoAttack's composition, for four classes and more, where targeted DLR is defined."""
+    return {
+        "apgd ce": APGD(threat_model=model, steps=steps),
+        "apgd-t dlr": APGD(threat_model=model, steps=steps, loss="dlr", targets=OFFICIAL_TARGETS),
+        **_last(model, steps, queries),
+    }
+
+
+def three_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
+    """For three classes, where DLR is defined and targeted DLR is not: DLR, and cross-entropy of the target."""
+    return {
+        "apgd ce": APGD(threat_model=model, steps=steps),
+        "apgd dlr": APGD(threat_model=model, steps=steps, loss="dlr"),
+        "apgd-t ce": APGD(threat_model=model, steps=steps, targets=OFFICIAL_TARGETS),
+        **_last(model, steps, queries),
+    }
+
+
+def two_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
+    """For two classes, where there is no third logit for DLR."""
+    parts = three_classes(model, steps, queries)
+    return {name: part for name, part in parts.items() if name != "apgd dlr"}
+
+
+def _last(model: ThreatModel, steps: int, queries: int) -> Parts:
+    return {
+        "fab-t": FAB(threat_model=model, steps=steps, targets=OFFICIAL_TARGETS),
+        "square": Square(threat_model=model, queries=queries),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A composition, the numbers of classes it is for, and what its official name is."""
+
+    parts: Callable[[ThreatModel, int, int], Parts]
+    fewest: int
+    most: int | None
+    official: str
+
+    def fits(self, count: int) -> bool:
+        return self.fewest <= count and (self.most is None or count <= self.most)
+
+
+VARIANTS = {
+    "standard": Variant(standard, 4, None, "autoattack"),
+    "c3": Variant(three_classes, 3, 3, "autoattack-c3"),
+    "c2": Variant(two_classes, 2, 2, "autoattack-c2"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition(SearchAttack):
+    """Base of attacks made of attacks. The trace is that of the first part, and how many images stood after each part."""
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """What is run, in order."""
+
+    @property
+    @abstractmethod
+    def variant(self) -> Variant:
+        """Which composition this is."""
+
+    def check_classes(self, count: int) -> None:
+        if not self.variant.fits(count):
+            right = next((other for other in VARIANTS.values() if other.fits(count)), self.variant).official
+            raise AttackError(
+                f"{self.kind} is for {self.variant.fewest}{'' if self.variant.most else ' or more'} classes, "
+                f"the classifier has {count}: use {right}"
+            )
+
+    def passes(self) -> float:
+        return sum(part.passes() for part in self.parts().values())
+
+    def extend(self, search: Search, start: Starts) -> Trace:
+        standing = {"clean": len(search.standing())}
+        first: Trace | None = None
+        for name, part in self.parts().items():
+            trace = part.extend(search, start) if standing[next(reversed(standing))] else Trace()
+            first = first or trace
+            standing[name] = len(search.standing())
+        assert first is not None, "a composition without parts"
+        return Trace(first.loss, first.zero_gradients, first.non_finite, first.largest_change, standing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Official(Composition):
+    """Base of the compositions under AutoAttack's official settings: 100 steps, 5,000 queries, and no field to change that."""
+
+    steps = OFFICIAL_STEPS
+
+    def parts(self) -> Parts:
+        return self.variant.parts(self.threat_model, OFFICIAL_STEPS, OFFICIAL_QUERIES)
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.threat_model}"

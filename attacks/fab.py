@@ -1,0 +1,220 @@
+"""FAB: Croce and Hein 2020, *Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack*; targeted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from attacks.base import AttackError, Outcome, Trace, describe, is_worse, outcome_of
+from attacks.losses import likeliest_others, targeted_margin
+from attacks.projections import to_hyperplane
+from attacks.search import Search, SearchAttack
+from attacks.settings import whole_number
+from attacks.starts import Starts
+from attacks.threat_model import TINY, ThreatModelError, l2_norm, parse_fraction
+
+SMALLEST_STEP = 1e-8
+"""Below this a step counts as this long in the choice of α, so that 0 / 0 is one half (as the authors' code does)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FAB(SearchAttack):
+    """FAB-T: from the image to the linearised boundary with each of the likeliest other classes, and along it (algorithm 1).
+
+    It looks for the smallest change, whatever eps is, and may leave the ball on its way: only points inside count, and an image
+    is done with its first one that is misclassified, as whatever class. As in AutoAttack there is no final search.
+
+    steps, restarts: 1 or more; the first run starts at the image, later ones at a random point eps/2 away. targets: 1 or more,
+    towards how many of the likeliest other classes (at most all) a run is made. alpha_max: how far a step is drawn back to the
+    image at most, 0 to 1. eta: how far it overshoots the boundary, 1 or more. beta: what is kept of the change when the point is
+    misclassified, 0 to 1. The last three: what `parse_fraction` reads, as Fractions. Raises AttackError otherwise.
+
+    A step costs one gradient and two forward passes: of the points that a step leads to, about nine in ten are misclassified
+    and stepped back from, so that the pass that finds that out is hardly ever one whose gradient is wanted.
+    """
+
+    version: ClassVar[int] = 1
+
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 9
+    alpha_max: Fraction = Fraction(1, 10)
+    eta: Fraction = Fraction(21, 20)
+    beta: Fraction = Fraction(9, 10)
+
+    def __post_init__(self) -> None:
+        whole_number("steps", self.steps)
+        whole_number("restarts", self.restarts)
+        whole_number("targets", self.targets)
+        for field, low, high in (("alpha_max", 0, 1), ("eta", 1, None), ("beta", 0, 1)):
+            object.__setattr__(self, field, _exact(field, getattr(self, field), low, high))
+
+    @property
+    def name(self) -> str:
+        extras: dict[str, Any] = {}
+        if self.restarts != 1:
+            extras["r"] = self.restarts
+        if self.targets != 9:
+            extras["targets"] = self.targets
+        for field in ("alpha_max", "eta", "beta"):
+            if getattr(self, field) != getattr(FAB, field):
+                extras[field] = str(getattr(self, field))
+        return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
+
+    def passes(self) -> float:
+        return 3.0 * self.steps * self.restarts * self.targets
+
+    def extend(self, search: Search, start: Starts) -> Trace:
+        trace = Trace()
+        if self.threat_model.eps == 0:
+            return trace  # nothing but the image itself is in the ball
+        others = likeliest_others(search.clean_logits, search.victim.labels, self.targets)
+        for number, (restart, ranks) in enumerate(self._runs(others.shape[1])):
+            index = search.standing()
+            if not len(index):
+                break
+            seen = self._run(search, self._rows(search, start, index, others, restart, ranks))
+            if number == 0:
+                trace = seen
+        return trace
+
+    def _runs(self, targets: int) -> Iterator[tuple[int, list[int]]]:
+        """Restarts, and the ranks of the targets that are run side by side in them.
+
+        The likeliest target goes first and alone, because it breaks most of what breaks; what it leaves is attacked
+        towards all the others at once, in larger batches. How images are grouped must not decide what is found for them.
+        """
+        for restart in range(self.restarts):
+            ranks = list(range(targets))
+            for group in (ranks[:1], ranks[1:]) if restart == 0 else (ranks,):
+                if group:
+                    yield restart, group
+
+    def _rows(
+        self, search: Search, start: Starts, index: Tensor, others: Tensor, restart: int, ranks: list[int]
+    ) -> _Rows:
+        """One row for each image of `index` and each target, target after target."""
+        images = search.ball.images[index]
+        parts = [
+            _Rows(
+                index=index,
+                rank=torch.full_like(index, rank),
+                labels=search.victim.labels[index],
+                targets=others[index, rank],
+                images=images,
+                points=self._first_points(images, start.select(index), restart, restart * others.shape[1] + rank),
+            )
+            for rank in ranks
+        ]
+        return _Rows(*(torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)))
+
+    def _first_points(self, images: Tensor, start: Starts, restart: int, draw: int) -> Tensor:
+        """The images, or from the second restart on points eps/2 away from them in a random direction, clamped to the box."""
+        if restart == 0:
+            return images
+        l2 = self.threat_model.norm == "l2"
+        noise = (start.inside if l2 else start.uniform)(images.shape, draw).to(images)
+        length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
+        return (images + noise * (float(self.threat_model.eps) / 2 / length.clamp_min(TINY))).clamp_(0, 1)
+
+    def _run(self, search: Search, rows: _Rows) -> Trace:
+        losses: list[Tensor] = []
+        shares: list[Tensor] = []
+        for number in range(self.steps):
+            loss, gradient = _ascent(search, rows)
+            losses.append(loss.mean())
+            shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
+            points = self._step(rows, loss, gradient.nan_to_num_(0, 0, 0))
+            logits = torch.cat([search.victim.logits_only(part) for part in _parts(search, points)])
+            wrong = logits.argmax(1) != rows.labels
+            if number + 1 == self.steps:
+                losses.append(targeted_margin(logits, rows.labels, rows.targets).mean())
+            found = self._show(search, rows, points, logits)
+            back = torch.where(wrong[:, None, None, None], torch.lerp(rows.images, points, float(self.beta)), points)
+            rows = replace(rows, points=back)
+            if found:
+                rows = rows.select(search.is_standing(rows.index).nonzero().squeeze(1))
+                if not len(rows.index):
+                    break
+        columns = torch.stack(shares).T.tolist()
+        return Trace(torch.stack(losses).tolist(), columns[0], columns[1])
+
+    def _step(self, rows: _Rows, loss: Tensor, gradient: Tensor) -> Tensor:
+        """Where a step leads: past the linearised boundary, from the point and a little from the image: like `points`.
+
+        loss: how much the target is ahead of the label at the points, (M,), with its gradient, like the points.
+        """
+        points, images, normal = rows.points.flatten(1), rows.images.flatten(1), gradient.flatten(1)
+        at_images = loss + torch.linalg.vecdot(normal, images - points)
+        both, gaps = torch.stack([points, images]), -torch.stack([loss, at_images])
+        steps = to_hyperplane(both, normal, gaps, self.threat_model.norm)
+        length = steps.norm(dim=-1) if self.threat_model.norm == "l2" else steps.abs().amax(-1)
+        length = length.clamp_min(SMALLEST_STEP)
+        alpha = (length[0] / length.sum(0)).clamp_max(float(self.alpha_max))[:, None]
+        past = both.add_(steps, alpha=float(self.eta))
+        return torch.lerp(past[0], past[1], alpha).clamp_(0, 1).view_as(rows.points)
+
+    def _show(self, search: Search, rows: _Rows, points: Tensor, logits: Tensor) -> bool:
+        """Show what lies in the ball and is worse than what is known of its image; whether there was any."""
+        inside = self.threat_model.largest_change(points, rows.images) <= float(self.threat_model.eps)
+        known = Outcome(search.outcome.predicted[rows.index], search.outcome.margin[rows.index])
+        worse = (inside & is_worse(known, outcome_of(logits, rows.labels), rows.labels)).nonzero().squeeze(1)
+        if not len(worse):
+            return False
+        for rank in rows.rank[worse].unique():
+            these = worse[rows.rank[worse] == rank]
+            search.see(points[these], logits[these], rows.index[these])
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Images on their way to targets: M rows. index, rank: int64 (M,), which image of the batch and which of its targets;
+    labels, targets: int64 (M,); images, points: float (M, C, H, W), where the way began and where it is."""
+
+    index: Tensor
+    rank: Tensor
+    labels: Tensor
+    targets: Tensor
+    images: Tensor
+    points: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.index, self.rank, self.labels, self.targets, self.images, self.points
+
+    def select(self, index: Tensor) -> _Rows:
+        return _Rows(*(tensor[index] for tensor in self.tensors()))
+
+
+def _parts(search: Search, rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows in parts of about equal size, none larger than the batch: who chose its size knows what fits in memory."""
+    return rows.tensor_split(-(-len(rows) // len(search.victim)))
+
+
+def _ascent(search: Search, rows: _Rows) -> tuple[Tensor, Tensor]:
+    """How much the target is ahead of the label at the points, (M,), and its gradient, like the points."""
+    losses, gradients = [], []
+    split = (_parts(search, tensor) for tensor in (rows.points, rows.labels, rows.targets))
+    for points, labels, targets in zip(*split, strict=True):
+        point = points.detach().requires_grad_()
+        loss = targeted_margin(search.victim.logits(point), labels, targets)
+        gradients.append(search.victim.gradient(loss.sum(), point))
+        losses.append(loss.detach())
+    return torch.cat(losses), torch.cat(gradients)
+
+
+def _exact(field: str, value: str | float | Fraction, low: int, high: int | None) -> Fraction:
+    """`value` as an exact number from `low` to `high`. Raises AttackError otherwise."""
+    try:
+        number = parse_fraction(value)
+    except ThreatModelError as error:
+        raise AttackError(f"{field}: {error}") from None
+    if number < low or (high is not None and number > high):
+        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
+        raise AttackError(f"{field} = {number}: expected a number {bounds}, such as {getattr(FAB, field)}")
+    return number

@@ -1,0 +1,146 @@
+"""Others' code at work on our classifier: everything is put back afterwards, and its random numbers are repeatable.
+
+What torchattacks 3.5.1 does to a classifier that it is given: it calls `eval()` on it, and if it was in training mode, `train()`
+on the whole tree afterwards, whatever mode the parts were in; after an exception it leaves all of it in eval mode. CW, EAD,
+FAB, DeepFool, JSMA and PI-FGSM call `backward()`, which adds to `.grad` of all parameters. All draw from the global
+generators, and APGD, APGDT, FAB and Square reseed them at every call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.starts import Starts
+from attacks.victim import Victim
+
+
+@contextmanager
+def untouched(classifier: nn.Module, start: Starts) -> Iterator[int]:
+    """Leaves the classifier and the global random state as they were, also after an exception; gives the seed used inside.
+
+    Inside, the global generators are seeded from the batch, and the parameters take no gradients: nobody uses them.
+    """
+    seed = seed_of(start)
+    with ExitStack() as stack:
+        stack.enter_context(random_state_kept())
+        stack.enter_context(classifier_kept(classifier))
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        for parameter in classifier.parameters():
+            parameter.requires_grad_(False)
+        yield seed
+
+
+def seed_of(start: Starts) -> int:
+    """32 bits that depend on the evaluation's seed and key and on the batch's sample ids, in their order."""
+    batch = f"torchattacks {start.seed} {start.key} {start.samples.tolist()}"
+    return int.from_bytes(hashlib.sha256(batch.encode()).digest()[:4], "little")
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Puts back the global generators of torch (CPU, every CUDA device), numpy and `random`."""
+    had_cuda = torch.cuda.is_initialized()
+    on_gpus = torch.cuda.get_rng_state_all() if had_cuda else []
+    on_cpu, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(on_cpu)
+        if had_cuda:
+            torch.cuda.set_rng_state_all(on_gpus)
+        else:
+            # Seeds for devices that are not there yet are queued; the last one counts: the one that the CPU has.
+            torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+@contextmanager
+def classifier_kept(classifier: nn.Module) -> Iterator[None]:
+    """Puts back training or eval mode of every module, which tensors are its parameters and buffers, and what is in them.
+
+    Parameters also get back whether they take a gradient, and the gradient they had. Tensors are written only where they changed.
+    """
+    # In inference mode, because tensors that were made there can be written nowhere else.
+    with torch.inference_mode():
+        modules = [(m, m.training, dict(m._parameters), dict(m._buffers)) for m in classifier.modules()]
+        values = [(tensor, tensor.clone()) for tensor in [*classifier.parameters(), *classifier.buffers()]]
+        gradients = [
+            (
+                parameter,
+                parameter.requires_grad,
+                parameter.grad,
+                None if parameter.grad is None else parameter.grad.clone(),
+            )
+            for parameter in classifier.parameters()
+        ]
+    try:
+        yield
+    finally:
+        for module, training, parameters, buffers in modules:
+            module.training = training
+            _rebind(module._parameters, parameters)
+            _rebind(module._buffers, buffers)
+        with torch.inference_mode():
+            for tensor, value in values:
+                _write(tensor, value)
+            for parameter, needs_gradient, gradient, value_ in gradients:
+                parameter.requires_grad_(needs_gradient)
+                parameter.grad = gradient
+                if gradient is not None and value_ is not None:
+                    _write(gradient, value_)
+
+
+def _rebind(now: dict[str, Tensor | None], then: dict[str, Tensor | None]) -> None:
+    """A forward pass may replace a tensor instead of writing it: `self.count = self.count + 1`."""
+    if now.keys() != then.keys() or any(now[name] is not then[name] for name in then):
+        now.clear()
+        now.update(then)
+
+
+def _write(tensor: Tensor, value: Tensor) -> None:
+    if not torch.equal(tensor, value):
+        tensor.copy_(value)
+
+
+class StandIn(nn.Module):
+    """What others' code gets instead of the classifier: asked like it, in a mode of its own, on the device of the images.
+
+    So `train()` and `eval()` do not reach the classifier, which is attacked in the mode in which it is scored. Passes are counted
+    by the victim. raised: what the classifier raised, if it did, to tell it from what the attack itself raises.
+    """
+
+    def __init__(self, victim: Victim) -> None:
+        super().__init__()
+        self.victim = victim  # no module, so the classifier is not part of this tree
+        self.place = nn.Parameter(victim.images.new_empty(0), requires_grad=False)  # what an attack asks for its device
+        self.raised: Exception | None = None
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Logits (M, C) of points (M, ...), both of the points' type, whatever the classifier's is.
+
+        An attack that divided by zero asks about NaN; that is not the classifier's fault, so it is asked about black instead.
+        """
+        asked = points.nan_to_num(0.0, 1.0, 0.0)
+        if asked.requires_grad:
+            asked.register_hook(self._count)
+        try:
+            logits = self.victim.logits(asked.to(self.victim.images.dtype)).to(points.dtype)
+        except Exception as error:
+            self.raised = error
+            raise
+        if asked.requires_grad and not logits.requires_grad:
+            logits = logits + 0 * asked.flatten(1).sum(1, keepdim=True)  # zero gradients where the classifier cuts them
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.victim.gradient_evaluations += len(gradient)

@@ -1,0 +1,93 @@
+"""Transfer: images made on one classifier, tried on another. What an attacker without access can do (Papernot et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackError, AttackResult, Trace, outcome_of
+from attacks.starts import Starts
+from attacks.victim import Victim
+
+EARLIER = "earlier"
+"""The source that means: the same method's classifier as it was right after the task was learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Attack):
+    """The images that `made_with` ends with on a surrogate, shown to the classifier.
+
+    source: what the surrogate is called: a label of the preset, or "earlier". made_with: any other attack; its threat model is
+    this one's. origin: the hash of the run that the surrogate is from, so that another run under the same label is another
+    attack. surrogate: the classifier itself, not part of what the attack is; `on` gives one, and without one the attack cannot
+    run. Raises AttackError for a transfer of a transfer.
+    """
+
+    version: ClassVar[int] = 1
+
+    source: str = field()
+    made_with: Attack = field()
+    origin: str = ""
+    surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.made_with, Transfer):
+            raise AttackError("a transfer of a transfer: give it an attack such as pgd")
+        if self.made_with.threat_model != self.threat_model:
+            raise AttackError(f"transfer under {self.threat_model} of an attack under {self.made_with.threat_model}")
+
+    def on(self, surrogate: nn.Module, origin: str = "") -> Transfer:
+        """This attack with a surrogate: a classifier of the same classes."""
+        return replace(self, surrogate=surrogate, origin=origin or self.origin)
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} from={self.source} {self.made_with.name}"
+
+    def warnings(self) -> tuple[str, ...]:
+        return self.made_with.warnings()
+
+    def check_classes(self, count: int) -> None:
+        self.made_with.check_classes(count)
+
+    def passes(self) -> float:
+        return self.made_with.passes() + 1
+
+    def family(self) -> tuple[Any, ...]:
+        return (self,)
+
+    @classmethod
+    def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
+        return max(type(each.made_with).rows_per_image([each.made_with]) for each in attacks if isinstance(each, Transfer))
+
+    def run(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        start: Starts,
+        checkpoints: Sequence[int] | None = None,
+    ) -> AttackResult:
+        self.checked(checkpoints)
+        if self.surrogate is None:
+            raise AttackError(f"{self.name}: there is no classifier to make the images on; give one with `on`")
+        made = self.made_with.run(self.surrogate, images, labels, start)
+        with torch.inference_mode(False):
+            victim = Victim(classifier, images, labels)
+            outcome = outcome_of(victim.logits_only(made.adversarial), victim.labels)
+            victim.check_finite()
+        self.threat_model.check(made.adversarial, victim.images)
+        change = float(self.threat_model.largest_change(made.adversarial, victim.images).amax())
+        return AttackResult(
+            final={self.steps: outcome},
+            any={self.steps: outcome},
+            adversarial=made.adversarial,
+            worst=made.adversarial,
+            trace=Trace(largest_change=[change]),
+            gradient_evaluations=made.gradient_evaluations,
+            forward_passes=made.forward_passes + victim.forward_passes,
+        )

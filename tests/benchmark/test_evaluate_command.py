@@ -1,0 +1,145 @@
+"""`evaluate`: anybody's nn.Module under a preset's protocol, and one clear line for what is not one."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from tests.tiny import write_preset
+
+GOOD = """
+import torch
+from torch import nn
+
+class Pixels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(64, {classes})
+    def forward(self, images):
+        return {returns}
+
+classifier = Pixels()
+"""
+
+
+def write(folder: Path, classes: int = 2, returns: str = "self.linear(images.flatten(1))", extra: str = "") -> Path:
+    path = folder / "mine.py"
+    path.write_text(GOOD.format(classes=classes, returns=returns) + extra)
+    return path
+
+
+def evaluate(folder: Path, target: str, task: str = "0", *more: str, **changes: object) -> int:
+    changes.setdefault(
+        "evaluation", {"final": [{"attack": "fgsm"}, {"attack": "pgd", "steps": 3, "step_size": "eps/2"}]}
+    )
+    preset = write_preset(folder, **changes)
+    return main(["evaluate", target, "--preset", str(preset), "--task", task, *more])
+
+
+def test_a_module_is_attacked_under_the_whole_protocol(tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    assert evaluate(tmp_path, str(write(tmp_path)), "0", "--output", str(output)) == 0
+    shown = capsys.readouterr().out
+    with output.open() as file:
+        rows = {row["attack"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {
+        "clean", "fgsm linf 51/255", "pgd-2 linf 51/255 a=12.75/255", "pgd-2 linf 51/255 a=12.75/255 any",
+        "pgd-3 linf 51/255 a=25.5/255", "pgd-3 linf 51/255 a=25.5/255 any", "worst",
+    }  # fmt: skip
+    assert all(name in shown for name in rows)
+    accuracy = {name: float(row["accuracy"]) for name, row in rows.items()}
+    # A linear model of two classes: the gradient never turns, so three half steps reach what one whole step does.
+    assert accuracy["worst"] <= min(accuracy.values())
+    assert accuracy["fgsm linf 51/255"] == accuracy["pgd-3 linf 51/255 a=25.5/255"]
+    assert float(rows["clean"]["low"]) < accuracy["clean"] < float(rows["clean"]["high"])
+
+
+@pytest.mark.parametrize("name", ["", ":classifier", ":Pixels", ":make"])
+def test_an_instance_a_class_or_a_function_will_do(tmp_path, name):
+    path = write(tmp_path, extra="\ndef make():\n    return Pixels()\n")
+    assert evaluate(tmp_path, f"{path}{name}", "digits_2_3") == 0
+
+
+WRONG = {
+    "no file": (None, "", "0", "no such Python file"),
+    "no module": ("x = 1", "", "0", "expected one nn.Module, the file holds none"),
+    "two modules": (
+        "from torch import nn\na, b = nn.Linear(1, 1), nn.Linear(1, 1)",
+        "",
+        "0",
+        "holds 2 (a, b); name it",
+    ),
+    "no such name": (
+        "from torch import nn\nnet = nn.Linear(1, 1)",
+        ":nett",
+        "0",
+        "there is no 'nett'; did you mean 'net'",
+    ),
+    "syntax": ("def x(:", "", "0", "line 1"),
+    "import": ("import not_there", "", "0", "cannot be imported (ModuleNotFoundError"),
+    "arguments": ("from torch import nn", ":nn", "0", "cannot be made without arguments"),
+    "no classifier": ("def make():\n    return 3", ":make", "0", "found int"),
+    "raises": ("from torch import nn\nnet = nn.Linear(5, 2)", "", "0", "RuntimeError"),
+    "task": (
+        "from torch import nn\nnet = nn.Linear(5, 2)",
+        "",
+        "9",
+        "--task 9: no such task; valid: 0 (digits_0_1), 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_evaluated_is_one_line(tmp_path, capsys, case):
+    text, name, task, message = WRONG[case]
+    path = tmp_path / "wrong.py"
+    if text is not None:
+        path.write_text(text)
+    assert evaluate(tmp_path, f"{path}{name}", task) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "returns", "message"),
+    [
+        (3, "self.linear(images.flatten(1))", "returns 3 logits per image; this task has 2 classes"),
+        (2, "self.linear(images.flatten(1)).softmax(1)", "returns probabilities"),
+        (2, "self.linear(images.flatten(1)) * float('nan')", "not finite"),
+        (2, "self.linear(images.flatten(1)).argmax(1)", "int64"),
+    ],
+)
+def test_a_classifier_that_breaks_its_contract_is_one_line(tmp_path, capsys, classes, returns, message):
+    assert evaluate(tmp_path, str(write(tmp_path, classes, returns))) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_blind_attack_and_a_strange_step_size_are_noted(tmp_path, capsys):
+    path = write(tmp_path, returns="self.linear((images.flatten(1) * 255).round() / 255)")
+    final = {"final": [{"attack": "pgd", "steps": 2, "step_size": "3 eps"}]}
+    assert evaluate(tmp_path, str(path), evaluation=final) == 0
+    shown = capsys.readouterr().out
+    assert "100 % of the gradient is zero at the start: a blind attack" in shown
+    assert "step size 153/255 above 2 eps" in shown
+
+
+def test_an_attack_that_fails_fails_alone(tmp_path, capsys):
+    path = write(tmp_path)
+    final = {"final": [{"attack": "fgsm"}, {"attack": "square", "queries": 5}]}
+    text = path.read_text().replace(
+        "return self",
+        "if not torch.is_grad_enabled() and len(images) > 16: raise RuntimeError('no forward')\n        return self",
+    )
+    path.write_text(text)
+    assert evaluate(tmp_path, str(path), evaluation=final) == 1
+    shown = capsys.readouterr().out
+    assert "failed: square-5" in shown
+    assert "no forward" in shown
+    assert "fgsm linf 51/255" in shown
