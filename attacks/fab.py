@@ -70,18 +70,18 @@ class FAB(SearchAttack):
         return 3.0 * self.steps * self.restarts * self.targets
 
     def extend(self, search: Search, start: Starts) -> Trace:
-        trace = Trace()
+        first: _Record | None = None
         if self.threat_model.eps == 0:
-            return trace  # nothing but the image itself is in the ball
+            return Trace()  # nothing but the image itself is in the ball
         others = likeliest_others(search.clean_logits, search.victim.labels, self.targets)
-        for number, (restart, ranks) in enumerate(self._runs(others.shape[1])):
+        for restart, ranks in self._runs(others.shape[1]):
             index = search.standing()
             if not len(index):
                 break
-            seen = self._run(search, self._rows(search, start, index, others, restart, ranks))
-            if number == 0:
-                trace = seen
-        return trace
+            record = None if first else _Record([], [])
+            first = first or record
+            self._run(search, self._rows(search, start, index, others, restart, ranks), record)
+        return first.trace() if first else Trace()
 
     def _runs(self, targets: int) -> Iterator[tuple[int, list[int]]]:
         """Restarts, and the ranks of the targets that are run side by side in them.
@@ -122,18 +122,16 @@ class FAB(SearchAttack):
         length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
         return (images + noise * (float(self.threat_model.eps) / 2 / length.clamp_min(TINY))).clamp_(0, 1)
 
-    def _run(self, search: Search, rows: _Rows) -> Trace:
-        losses: list[Tensor] = []
-        shares: list[Tensor] = []
+    def _run(self, search: Search, rows: _Rows, record: _Record | None) -> None:
         for number in range(self.steps):
             loss, gradient = _ascent(search, rows)
-            losses.append(loss.mean())
-            shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
+            if record:
+                record.gradient(loss, gradient)
             points = self._step(rows, loss, gradient.nan_to_num_(0, 0, 0))
             logits = torch.cat([search.victim.logits_only(part) for part in _parts(search, points)])
             wrong = logits.argmax(1) != rows.labels
-            if number + 1 == self.steps:
-                losses.append(targeted_margin(logits, rows.labels, rows.targets).mean())
+            if record and number + 1 == self.steps:
+                record.losses.append(targeted_margin(logits, rows.labels, rows.targets).mean())
             found = self._show(search, rows, points, logits)
             back = torch.where(wrong[:, None, None, None], torch.lerp(rows.images, points, float(self.beta)), points)
             rows = replace(rows, points=back)
@@ -141,8 +139,6 @@ class FAB(SearchAttack):
                 rows = rows.select(search.is_standing(rows.index).nonzero().squeeze(1))
                 if not len(rows.index):
                     break
-        columns = torch.stack(shares).T.tolist()
-        return Trace(torch.stack(losses).tolist(), columns[0], columns[1])
 
     def _step(self, rows: _Rows, loss: Tensor, gradient: Tensor) -> Tensor:
         """Where a step leads: past the linearised boundary, from the point and a little from the image: like `points`.
@@ -189,6 +185,22 @@ class _Rows:
 
     def select(self, index: Tensor) -> _Rows:
         return _Rows(*(tensor[index] for tensor in self.tensors()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the trace says of a run, on the device: the mean loss per iterate, the shares of zero and non-finite entries."""
+
+    losses: list[Tensor]
+    shares: list[Tensor]
+
+    def gradient(self, loss: Tensor, gradient: Tensor) -> None:
+        self.losses.append(loss.mean())
+        self.shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
+
+    def trace(self) -> Trace:
+        zero, non_finite = torch.stack(self.shares).T.tolist()
+        return Trace(torch.stack(self.losses).tolist(), zero, non_finite)
 
 
 def _parts(search: Search, rows: Tensor) -> tuple[Tensor, ...]:

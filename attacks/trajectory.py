@@ -86,7 +86,8 @@ def walk_lanes(
         stops = {steps for demand in demands.values() for steps in demand.checkpoints}
         work = _iterate(classifier, largest_label, loss, eot, rows.ball.norm)
         iterate = capturable(work, (largest_label, loss, eot, rows.ball.norm), classifier, images.device)
-        walks = _Walks(list(lengths), list(lengths.values()), _walk(iterate, rows, list(lengths.values()), stops))
+        record = _walk(iterate, rows, list(lengths.values()), stops)
+        walks = _Walks(list(lengths), list(lengths.values()), record, eot)
     results = {attack: walks.result(attack, demand, images, labels) for attack, demand in demands.items()}
     count, steps = len(images), sum(lengths.values())
     passes = count * (eot * steps + len(lengths)) + choosing
@@ -241,6 +242,7 @@ class _Walks:
     lanes: list[Lane]
     lengths: list[int]
     record: _Record
+    eot: int
 
     def result(self, attack: Attack, demand: Demand, images: Tensor, labels: Tensor) -> AttackResult:
         mine = [index for index, lane in enumerate(self.lanes) if lane in demand.lanes]
@@ -254,7 +256,7 @@ class _Walks:
         trace = self._trace(mine, demand.checkpoints[-1], count)
         attack.threat_model.check(adversarial, images)
         attack.threat_model.check(worst_images, images)
-        cost = sum(self.lengths[index] for index in mine)
+        cost = self.eot * sum(self.lengths[index] for index in mine)
         return AttackResult(final, any_, adversarial, worst_images, trace, count * cost, count * (cost + len(mine)))
 
     def _trace(self, mine: list[int], steps: int, count: int) -> Trace:

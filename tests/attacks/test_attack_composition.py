@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from attacks.autoattack import AutoAttack
 from attacks.autoattack_c2 import AutoAttackC2
 from attacks.autoattack_c3 import AutoAttackC3
-from attacks.ensemble import Ensemble
-
 from attacks.base import AttackError
+from attacks.ensemble import Ensemble
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
 
@@ -70,7 +70,7 @@ def test_each_part_goes_on_with_what_stands_and_the_worst_of_all_is_reported(cla
     classifier = small_conv(classes, dtype=torch.float64)
     with torch.no_grad():
         labels = torch.where(torch.arange(40) < 30, classifier(images).argmax(1), labels)
-    eps = 12 if classes == 3 else 3  # so that some fall, and some stand
+    eps = 40 if classes == 3 else 3  # so that some fall, and some stand
     attack = short(classes, threat_model=ThreatModel(f"{eps}/255" if norm == "linf" else f"{8 * eps}/255", norm))
     result = attack.run(classifier, images, labels, start)
     standing = result.trace.standing

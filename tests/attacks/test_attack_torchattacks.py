@@ -213,6 +213,13 @@ def test_an_attack_finds_what_torchattacks_finds_under_the_same_seed(algorithm):
     assert torch.equal(result.final[dict(fields).get("steps", 0)].predicted, classifier(plain).argmax(1))
 
 
+def test_what_can_compute_in_float64_does():
+    classifier, images, labels, start = easy(dtype=torch.float64)
+    result = make("PGD", steps=4).run(classifier, images, labels, start)
+    plain = seeded(start, lambda: torchattacks.PGD(classifier, steps=4)(images, labels))
+    torch.testing.assert_close(result.adversarial, plain, rtol=0, atol=1e-12)
+
+
 def test_the_number_of_classes_is_that_of_the_classifier():
     classifier, images, labels, start = easy()
     with pytest.raises(IndexError):
@@ -455,7 +462,7 @@ def test_memory_that_runs_out_is_seen_as_what_it_is(monkeypatch, error):
 def test_a_classifier_whose_answers_are_wrong_only_inside_the_attack_is_an_error():
     classifier, images, labels, start = easy()
     inner = classifier.forward
-    classifier.forward = lambda points: inner(points) if torch.equal(points, images) else inner(points) / 0
+    classifier.forward = lambda points: inner(points) if torch.equal(points, images) else inner(points) * float("nan")
     with pytest.raises(AttackError, match="not finite"):
         make("PGD").run(classifier, images, labels, start)
 

@@ -1,0 +1,194 @@
+"""Square is the published random search, in larger batches: against torchattacks, one by one, and in what it costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchattacks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attacks import square
+from attacks.base import AttackError
+from attacks.square import Square, eta
+from attacks.starts import Starts
+from attacks.threat_model import ThreatModel
+from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
+from tests.attacks.trained import STANDARD_ERROR, accuracy_after, accuracy_on, case
+
+NAMES = {"linf": "Linf", "l2": "L2"}
+EPS = {"linf": "0.2", "l2": "1.2"}
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_it_is_as_strong_as_torchattacks(norm):
+    differences = []
+    for seed in range(3):
+        attack = Square(threat_model=ThreatModel(EPS[norm], norm), queries=200)
+        mine = accuracy_after(attack, seed)
+        network, images, labels, _ = case(seed)
+        with torch.random.fork_rng():  # it reseeds the global generator
+            for draw in range(2):  # its squares are the same for all images, so that one run is one draw
+                other = torchattacks.Square(
+                    network, norm=NAMES[norm], eps=float(attack.threat_model.eps), n_queries=200, seed=draw
+                )
+                differences.append(mine - accuracy_on(other(images, labels), seed))
+        assert 0.1 < mine < 0.9
+    assert max(map(abs, differences)) < 3 * STANDARD_ERROR
+    assert abs(sum(differences) / 6) < STANDARD_ERROR
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_several_proposals_at_once_are_what_they_are_one_after_another(norm, monkeypatch):
+    images, _, start = batch(count=10, channels=3, dtype=torch.float64)
+    classifier = small_conv(channels=3, dtype=torch.float64)
+    labels = classifier(images).argmax(1)
+    attack = Square(threat_model=ThreatModel(EPS[norm], norm), queries=60)
+    found = {}
+    for rows in (1, 40, 1000):
+        monkeypatch.setattr(square, "ROWS", rows)
+        monkeypatch.setattr(square, "WASTE", 100.0)
+        counting = Counting(classifier)
+        found[rows] = attack.run(counting, images, labels, start)
+        assert counting.gradients == 0
+        assert counting.forwards >= {1: 61, 40: 10, 1000: 2}[rows]
+    for rows in (40, 1000):
+        torch.testing.assert_close(found[rows].adversarial, found[1].adversarial)
+        torch.testing.assert_close(found[rows].final[0].margin, found[1].final[0].margin)
+    assert found[1].forward_passes <= 10 * 62
+    assert found[1000].forward_passes > found[1].forward_passes
+
+
+def test_what_is_evaluated_in_vain_stays_a_small_share():
+    network, images, labels, start = case(1)
+    attack = Square(threat_model=ThreatModel("0.02"), queries=300)  # hardly anything breaks, much is kept at first
+    result = attack.run(network, images[:8], labels[:8], start.select(torch.arange(8)))
+    stands = int((result.final[0].predicted == labels[:8]).sum())
+    assert stands >= 6
+    assert result.forward_passes < 1.25 * 8 * 302
+
+
+def test_a_square_moves_every_pixel_it_covers_by_the_same_sign_per_channel():
+    images = torch.full((40, 3, 9, 7), 0.5)
+    labels = torch.zeros(40, dtype=torch.int64)
+    seen = []
+
+    class Sees(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x.clone())
+            return torch.stack([x.mean((1, 2, 3)), x.new_zeros(len(x))], 1)
+
+    attack = Square(threat_model=ThreatModel("0.1"), queries=1)
+    attack.run(Sees(), images, labels, Starts(0, "k", torch.arange(40)))
+    _, first, second = seen[:3]
+    changes = first - images
+    assert torch.allclose(changes.abs(), torch.tensor(0.1))
+    assert (changes == changes[:, :, :1]).all()  # stripes are vertical
+    assert len({tuple(row) for row in changes[:, 0, 0].sign().tolist()}) > 20  # and each image has its own
+    moved = (second - first).abs() > 1e-6
+    side = int(attack.sides(9, 7)[0])
+    assert side == 7  # the root of 0.8 · 63, cut to the image
+    for image in range(40):
+        covered = moved[image].any(0)
+        rows = covered.any(1).nonzero().squeeze(1)
+        assert len(rows) <= side
+        for channel in range(3):
+            at = second[image, channel][covered]
+            assert len(at.sign().unique()) <= 2
+
+
+def test_the_sides_shrink_on_the_published_schedule_stretched_to_the_queries():
+    sides = Square(threat_model=EIGHT, queries=10_000).sides(32, 32).tolist()
+    for query, share in (
+        (0, 0.8),
+        (10, 0.8),
+        (11, 0.4),
+        (51, 0.2),
+        (201, 0.1),
+        (501, 0.05),
+        (1001, 0.025),
+        (8001, 0.8 / 512),
+    ):
+        assert sides[query] == max(1, round((share * 1024) ** 0.5)), query
+    short = Square(threat_model=EIGHT, queries=100).sides(32, 32).tolist()
+    assert short[:3] == [29, 14, 14]
+    l2 = Square(threat_model=ThreatModel(1, "l2"), queries=10_000).sides(32, 32).tolist()
+    assert all(side % 2 and side >= 3 for side in l2)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 8])
+def test_the_l2_pattern_has_norm_one_and_two_bumps_of_opposite_sign(side):
+    pattern = eta(side)
+    assert pattern.norm() == pytest.approx(1)
+    half = side // 2
+    assert (pattern[:half] >= 0).all()
+    assert (pattern[half:] <= 0).all()
+
+
+def test_an_l2_proposal_has_the_whole_norm():
+    images = torch.full((4, 3, 12, 12), 0.5)
+    seen = []
+
+    class Sees(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x.clone())
+            return torch.stack([x.mean((1, 2, 3)) + 9, x.new_zeros(len(x))], 1)
+
+    model = ThreatModel("0.7", "l2")
+    Square(threat_model=model, queries=5).run(
+        Sees(), images, torch.zeros(4, dtype=torch.int64), Starts(0, "k", torch.arange(4))
+    )
+    for points in seen[1:]:
+        change = (points.view(4, -1, 3, 12, 12) - images[:, None]).flatten(2).norm(dim=2)
+        torch.testing.assert_close(change, torch.full_like(change, 0.7))
+
+
+def test_broken_images_are_not_asked_again():
+    images, labels, start = batch(count=20, classes=4)
+    classifier = small_conv(4)
+    with torch.no_grad():
+        wrong = (classifier(images).argmax(1) + 1) % 4
+    assert Square(threat_model=EIGHT, queries=50).run(classifier, images, wrong, start).forward_passes == 20
+    result = Square(threat_model=ThreatModel(1), queries=500).run(classifier, images, labels, start)
+    assert result.forward_passes < 20 * 250
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"queries": 0}, "queries = 0"),
+        ({"restarts": 0}, "restarts = 0"),
+        ({"p_init": 0}, "p_init = 0: expected a number above 0"),
+        ({"p_init": "big"}, "p_init: 'big' is not a number"),
+    ],
+)
+def test_wrong_settings_are_one_line(changes, message):
+    with pytest.raises(AttackError, match=message):
+        Square(threat_model=EIGHT, **changes)
+
+
+def test_its_name_shows_what_differs_from_the_default():
+    assert Square(threat_model=EIGHT).name == "square-5000 linf 8/255"
+    assert Square(threat_model=EIGHT, queries=9, restarts=2, p_init="0.3").name == "square-9 linf 8/255 r=2 p=3/10"
+
+
+@given(
+    eps=st.fractions(0, 1, max_denominator=510),
+    norm=st.sampled_from(["linf", "l2"]),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(3, 9), st.integers(3, 9)),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=30, deadline=None)
+def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    images = (torch.rand(shape, generator=generator, dtype=dtype) * 1.5 - 0.25).clamp(0, 1)
+    classifier = small_conv(channels=shape[1], dtype=dtype)
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    model = ThreatModel(3 * eps if norm == "l2" else eps, norm)
+    result = Square(threat_model=model, queries=12).run(
+        classifier, images, labels, Starts(seed, "k", torch.arange(shape[0]))
+    )
+    model.check(result.adversarial, images)
+    assert result.adversarial.dtype == dtype
