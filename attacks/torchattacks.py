@@ -104,10 +104,10 @@ class Torchattacks(Attack):
                 f"algorithm = {self.algorithm!r}: expected the name of an attack of torchattacks, such as CW"
             )
         given: Iterable[Any] = self.arguments.items() if isinstance(self.arguments, Mapping) else self.arguments
-        pairs = sorted((str(name), self._plain(str(name), value)) for name, value in given)
+        pairs = [(str(name), self._plain(str(name), value)) for name, value in given]
         if len(dict(pairs)) != len(pairs):
             raise AttackError(f"{self.label}: an argument is given twice: {', '.join(name for name, _ in pairs)}")
-        object.__setattr__(self, "arguments", tuple(pairs))
+        object.__setattr__(self, "arguments", tuple(sorted(pairs)))
 
     def _plain(self, name: str, value: Any) -> Any:
         if isinstance(value, list | tuple):

@@ -110,10 +110,11 @@ def _sources(given: Any, where: str) -> list[str]:
 
 def _others(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
     """An attack of torchattacks: `torchattacks:CW`."""
-    from attacks.torchattacks import Torchattacks
+    from attacks.torchattacks import L2_ONLY, Torchattacks
 
     try:
-        model = ThreatModel(parse_fraction(fields.pop("eps", eps), eps), fields.pop("norm", "linf"))
+        norm = fields.pop("norm", "l2" if algorithm in L2_ONLY else "linf")
+        model = ThreatModel(parse_fraction(fields.pop("eps", eps), eps), norm)
         return Torchattacks.from_fields(algorithm, model, fields)
     except (AttackError, ThreatModelError) as error:
         raise ConfigError(f"{where}: {error}") from None

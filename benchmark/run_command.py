@@ -196,3 +196,6 @@ def show_plan(
         highlight=False,
         markup=False,
     )
+    if preset.transfers:
+        count = _count(len(preset.transfers), "transfer")
+        console.print(f"then {count} per task, where the sources are stored", highlight=False, markup=False)

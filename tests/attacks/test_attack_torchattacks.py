@@ -361,6 +361,7 @@ def test_an_attack_has_a_name_a_hash_and_a_specification_that_leads_back_to_it()
     assert attack.steps == 50
     assert attack.arguments == (("lr", 0.01), ("steps", 50))
     assert attack == make("CW", HALF, lr=0.01, steps=50)
+    assert attack == Torchattacks(threat_model=HALF, algorithm="CW", arguments={"steps": 50, "lr": 0.01})
     assert hash(attack) == hash(make("CW", HALF, lr=0.01, steps=50))
     assert attack != make("CW", HALF, lr=0.01, steps=51)
     assert attack != make("DeepFool", HALF, steps=50)
@@ -431,7 +432,7 @@ def test_whole_defaults_that_need_not_be_whole():
 
 def test_an_argument_given_twice_is_an_error():
     with pytest.raises(AttackError, match="twice"):
-        Torchattacks(threat_model=EIGHT, algorithm="PGD", arguments=(("steps", 1), ("steps", 2)))
+        Torchattacks(threat_model=EIGHT, algorithm="PGD", arguments=(("steps", 1), ("steps", "2")))
 
 
 def test_without_the_package_there_is_one_clear_line(monkeypatch):
@@ -463,8 +464,9 @@ def test_a_classifier_whose_answers_are_wrong_only_inside_the_attack_is_an_error
     classifier, images, labels, start = easy()
     inner = classifier.forward
     classifier.forward = lambda points: inner(points) if torch.equal(points, images) else inner(points) * float("nan")
-    with pytest.raises(AttackError, match="not finite"):
-        make("PGD").run(classifier, images, labels, start)
+    for attack in (make("PGD"), make("PGDL2", HALF)):
+        with pytest.raises(AttackError, match="not finite"):
+            attack.run(classifier, images, labels, start)
 
 
 def test_a_classifier_that_cuts_gradients_gets_zeros():

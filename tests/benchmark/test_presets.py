@@ -211,6 +211,8 @@ def test_an_attack_of_torchattacks_goes_by_its_name_there() -> None:
     (demand,) = demands([{"attack": "torchattacks:MIFGSM", "steps": 3, "samples": 5}], Fraction(8, 255), "here")
     assert demand.attack.name == "torchattacks:MIFGSM linf 8/255 steps=3"
     assert demand.samples == 5
+    (l2,) = demands([{"attack": "torchattacks:CW", "eps": "128/255", "steps": 3}], Fraction(8, 255), "here")
+    assert l2.attack.name == "torchattacks:CW l2 128/255 steps=3"
     with pytest.raises(ConfigError, match="here.*MIFGSM"):
         demands([{"attack": "torchattacks:MIFGSN"}], Fraction(8, 255), "here")
     with pytest.raises(ConfigError, match="here.*decay"):
