@@ -128,9 +128,13 @@ class _RandomSearch:
         queries = self.query[:, None] + torch.arange(count, device=self.query.device)
         within = queries < self.attack.queries
         proposals = self._proposals(queries.clamp_max(self.attack.queries - 1))
-        logits = self._evaluate(proposals.flatten(0, 1)).view(rows, count, -1)
+        # Where a square is already what is proposed the answer is known: such a query is counted and not asked.
+        asked = within & (proposals != self.points[:, None]).flatten(2).any(2)
+        logits = self.logits[:, None].expand(rows, count, -1).clone()
+        if len(places := asked.flatten().nonzero().squeeze(1)):
+            logits.view(rows * count, -1)[places] = self._evaluate(proposals.flatten(0, 1)[places])
         margins = outcome_of(logits.flatten(0, 1), self._labels().repeat_interleave(count)).margin.view(rows, count)
-        better = (margins < self.margin[:, None]) & within
+        better = (margins < self.margin[:, None]) & asked
         keeps = better.any(1)
         # The first of them, or the last that was proposed.
         chosen = torch.where(keeps, better.int().argmax(1), 0)
