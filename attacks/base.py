@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, over_255
 
+MANY = 1_000_000
+"""A number of classes that no number of targets reaches."""
+
 
 class AttackError(Exception):
     """An attack could not be made or run; the message is one line."""
@@ -125,9 +128,13 @@ class Attack(ABC):
     def name(self) -> str:
         """What people read: every field that differs from its default, e.g. `pgd-40 linf 8/255 a=2/255`."""
 
-    def passes(self) -> float:
-        """Forward-sized passes that the attack costs per image, at most: an image gradient counts two. For estimates of time."""
-        restarts, targets, eot = (max(1, getattr(self, name, 1)) for name in ("restarts", "targets", "eot"))
+    def passes(self, classes: int = MANY) -> float:
+        """Forward-sized passes that the attack costs per image of a classifier of so many classes, at most: for estimates.
+
+        An image gradient counts two.
+        """
+        restarts, eot = (max(1, getattr(self, name, 1)) for name in ("restarts", "eot"))
+        targets = max(1, min(getattr(self, "targets", 1), classes - 1))
         return restarts * targets * (2 * self.steps * eot + 1)
 
     def warnings(self) -> tuple[str, ...]:
@@ -157,9 +164,9 @@ class Attack(ABC):
         return reported
 
     @classmethod
-    def passes_together(cls, attacks: Sequence[Attack]) -> float:
+    def passes_together(cls, attacks: Sequence[Attack], classes: int = MANY) -> float:
         """As `passes`, of attacks of one family that run together."""
-        return max(attack.passes() for attack in attacks)
+        return max(attack.passes(classes) for attack in attacks)
 
     @classmethod
     def rows_per_image(cls, attacks: Sequence[Attack]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attacks.apgd import APGD
-from attacks.base import AttackError, Trace
+from attacks.base import MANY, AttackError, Trace
 from attacks.fab import FAB
 from attacks.search import Search, SearchAttack
 from attacks.square import Square
@@ -99,8 +99,8 @@ class Composition(SearchAttack):
                 f"the classifier has {count}: use {right}"
             )
 
-    def passes(self) -> float:
-        return sum(part.passes() for part in self.parts().values())
+    def passes(self, classes: int = MANY) -> float:
+        return sum(part.passes(classes) for part in self.parts().values())
 
     def extend(self, search: Search, start: Starts) -> Trace:
         standing = {"clean": len(search.standing())}

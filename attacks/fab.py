@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import AttackError, Outcome, Trace, describe, is_worse, outcome_of
+from attacks.base import MANY, AttackError, Outcome, Trace, describe, is_worse, outcome_of
 from attacks.losses import likeliest_others, targeted_margin
 from attacks.projections import to_hyperplane
 from attacks.search import Search, SearchAttack
@@ -66,8 +66,9 @@ class FAB(SearchAttack):
                 extras[field] = str(getattr(self, field))
         return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
 
-    def passes(self) -> float:
-        return 3.0 * self.steps * self.restarts * self.targets
+    def passes(self, classes: int = MANY) -> float:
+        # A gradient and one more forward pass in each step.
+        return 3.0 * self.steps * self.restarts * min(self.targets, classes - 1)
 
     def extend(self, search: Search, start: Starts) -> Trace:
         first: _Record | None = None

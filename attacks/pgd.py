@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from attacks.ascent import ascend, step
-from attacks.base import Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
+from attacks.base import MANY, Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
 from attacks.losses import fewest_classes, find_loss
 from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
@@ -98,11 +98,12 @@ class PGD(Attack):
         ]
 
     @classmethod
-    def passes_together(cls, attacks: Sequence[Attack]) -> float:
+    def passes_together(cls, attacks: Sequence[Attack], classes: int = MANY) -> float:
         steps: dict[Lane, int] = {}
         for attack in attacks:
             for lane in attack.lanes():  # type: ignore[attr-defined]
-                steps[lane] = max(steps.get(lane, 0), attack.steps)
+                if (lane.target or 0) < classes - 1:
+                    steps[lane] = max(steps.get(lane, 0), attack.steps)
         return float(sum(2 * count * getattr(attacks[0], "eot", 1) + 1 for count in steps.values()))
 
     @classmethod

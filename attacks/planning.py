@@ -9,7 +9,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackResult, Outcome, SharedResult, Trace
+from attacks.base import MANY, Attack, AttackResult, Outcome, SharedResult, Trace
 from attacks.starts import Starts
 
 
@@ -29,10 +29,9 @@ class SharedRun:
         """How many rows of a batch one image takes."""
         return type(self.attack).rows_per_image(self.members)
 
-    @property
-    def passes(self) -> float:
-        """Forward-sized passes that the run costs per image, at most."""
-        return type(self.attack).passes_together(self.members)
+    def passes(self, classes: int = MANY) -> float:
+        """Forward-sized passes that the run costs per image of a classifier of so many classes, at most."""
+        return type(self.attack).passes_together(self.members, classes)
 
     def run(self, classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts) -> SharedResult:
         """Attack one batch with all members; arguments and errors as `Attack.run`."""

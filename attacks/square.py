@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import AttackError, Trace, describe, outcome_of
+from attacks.base import MANY, AttackError, Trace, describe, outcome_of
 from attacks.search import Search, SearchAttack
 from attacks.settings import whole_number
 from attacks.starts import Starts
@@ -65,7 +65,7 @@ class Square(SearchAttack):
             extras["p"] = str(self.p_init)
         return describe(f"{self.kind}-{self.queries}", self.threat_model, extras)
 
-    def passes(self) -> float:
+    def passes(self, classes: int = MANY) -> float:
         return float(self.restarts * (self.queries + 1))
 
     def extend(self, search: Search, start: Starts) -> Trace:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
+from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
 from attacks.guard import StandIn, untouched
 from attacks.settings import step_size_warnings
 from attacks.starts import Starts
@@ -146,7 +146,7 @@ class Torchattacks(Attack):
     def family(self) -> tuple[Any, ...]:
         return without(self.specification())
 
-    def passes(self) -> float:
+    def passes(self, classes: int = MANY) -> float:
         """As the base's; targets and queries that torchattacks counts by itself are left out."""
         if self.algorithm == "AutoAttack":
             return 6000.0  # 5,000 queries and ten steps each of the rest

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackError, AttackResult, Trace, outcome_of
+from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, outcome_of
 from attacks.starts import Starts
 from attacks.victim import Victim
 
@@ -54,15 +54,17 @@ class Transfer(Attack):
     def check_classes(self, count: int) -> None:
         self.made_with.check_classes(count)
 
-    def passes(self) -> float:
-        return self.made_with.passes() + 1
+    def passes(self, classes: int = MANY) -> float:
+        return self.made_with.passes(classes) + 1
 
     def family(self) -> tuple[Any, ...]:
         return (self,)
 
     @classmethod
     def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
-        return max(type(each.made_with).rows_per_image([each.made_with]) for each in attacks if isinstance(each, Transfer))
+        return max(
+            type(each.made_with).rows_per_image([each.made_with]) for each in attacks if isinstance(each, Transfer)
+        )
 
     def run(
         self,

@@ -94,7 +94,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         turns=len(to_learn),
         work=tuple(work),
         learning_passes=sum(per_task(train, held_out) for train, held_out in learned),
-        evaluation_passes=sum(item.run.passes * len(item.samples) for item in _paid(job, work)),
+        evaluation_passes=sum(passes_of(item, tasks) for item in _paid(job, work)),
         costs_missing=finished and not local.has_part("facts", COSTS),
         run=run,
         published=run is not None and run.published,
@@ -120,6 +120,11 @@ def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
     if "unforgetting" not in job.new_method().claimed():
         return list(work)
     return list({(item.task, item.run, item.samples): item for item in reversed(work)}.values())
+
+
+def passes_of(work: Work, tasks: Sequence[Task]) -> float:
+    """Forward-sized passes that a run of attacks costs, at most."""
+    return work.run.passes(len(tasks[work.task].classes)) * len(work.samples)
 
 
 def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threads: int) -> float:

@@ -20,7 +20,7 @@ from benchmark.execution import Outcome
 from benchmark.identity import attack_name
 from benchmark.jobs import Job, Machine, make_jobs
 from benchmark.measuring import measure_cells
-from benchmark.plan import Planned
+from benchmark.plan import Planned, passes_of
 from benchmark.recording import Recorder
 from benchmark.stored_runs import Classifiers, task_checkpoints, task_key
 from results.checkpoints import Checkpoints
@@ -45,7 +45,7 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
         cells = missing_transfers(with_sources, machine, tasks)
         if cells:
             work = tuple(shared_work(cells))
-            passes = sum(item.run.passes * len(item.samples) for item in work)
+            passes = sum(passes_of(item, tasks) for item in work)
             planned.append(Planned(with_sources, 0, work, 0.0, passes, None))
     return planned
 

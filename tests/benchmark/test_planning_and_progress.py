@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from attacks.autoattack_c2 import AutoAttackC2
 from attacks.fgsm import FGSM
 from attacks.pgd import PGD
 from attacks.planning import share_runs
@@ -40,7 +41,13 @@ def test_the_passes_of_an_attack() -> None:
     # Together: five restarts of one step size, and one of another, of which ten steps are wanted.
     other = PGD(threat_model=model, steps=10, step_size="eps/2")
     (run,) = share_runs([pgd, other, PGD(threat_model=model, steps=7, step_size="eps/4")])
-    assert run.passes == 5 * 81 + 21
+    assert run.passes() == 5 * 81 + 21
+    # No more targets than there are other classes.
+    aimed = PGD(threat_model=model, steps=3, step_size="eps/4", targets=9)
+    assert (aimed.passes(), aimed.passes(2), aimed.passes(5)) == (9 * 7, 7, 4 * 7)
+    assert share_runs([aimed])[0].passes(5) == 4 * 7
+    parts = (201, 201, 300, 5001)
+    assert AutoAttackC2(threat_model=model).passes(2) == sum(parts)
 
 
 def test_a_plan_names_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
@@ -62,7 +69,7 @@ def test_one_trajectory_serves_all_numbers_of_steps(tmp_path: Path) -> None:
     pgd = [work for work in item.work if work.after_task == 0]
     assert [[attack.steps for attack in work.run.members] for work in pgd] == [[3, 5, 9]]
     # Nine gradients and one forward pass: what the longest one costs alone.
-    assert [work.run.passes for work in pgd] == [19]
+    assert [work.run.passes() for work in pgd] == [19]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (725.9, "12:05"), (12_000, "3 h 20 min")])

@@ -177,7 +177,9 @@ def test_a_preset_that_extends_another_trains_what_that_trains_and_measures_more
 def test_what_cannot_be_extended_is_one_line(tmp_path: Path, base: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"extends": base, "description": "x"}))
-    with pytest.raises(ConfigError, match=f"mine: extends = '{base}': (not a built-in preset|that one extends another)"):
+    with pytest.raises(
+        ConfigError, match=f"mine: extends = '{base}': (not a built-in preset|that one extends another)"
+    ):
         load_preset(str(path))
 
 
@@ -213,7 +215,7 @@ def test_an_attack_of_torchattacks_goes_by_its_name_there() -> None:
     assert demand.samples == 5
     (l2,) = demands([{"attack": "torchattacks:CW", "eps": "128/255", "steps": 3}], Fraction(8, 255), "here")
     assert l2.attack.name == "torchattacks:CW l2 128/255 steps=3"
-    with pytest.raises(ConfigError, match="here.*MIFGSM"):
+    with pytest.raises(ConfigError, match=r"here.*MIFGSM"):
         demands([{"attack": "torchattacks:MIFGSN"}], Fraction(8, 255), "here")
-    with pytest.raises(ConfigError, match="here.*decay"):
+    with pytest.raises(ConfigError, match=r"here.*decay"):
         demands([{"attack": "torchattacks:MIFGSM", "decoy": 3}], Fraction(8, 255), "here")
