@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from reports.checks import FAIL, NOT_RUN, PASS, WARN, Verdict, is_at_chance, unit
-from reports.evidence import AttackFacts, Evidence
+from reports.evidence import COMPOSITIONS, TRANSFER, AttackFacts, Evidence
 from reports.metrics import CLEAN
 from reports.statistics import significantly_better
 
@@ -19,10 +19,20 @@ FINAL_ANY_POINTS = 0.05
 CONVERGED_POINTS = 0.02
 NO_SIGNAL_FAIL = 0.9
 NO_SIGNAL_WARN = 0.5
+BLACK_BOX_SHARE, BLACK_BOX_SAMPLES = 0.02, 2
+"""Up to so many samples may fall to a black box alone: white-box attacks of finite length leave a few that luck finds."""
+
+SQUARE = "square"
+BLIND = {"Square", "OnePixel", "Pixle"}
+"""Black boxes of torchattacks."""
+NO_GRADIENT = {*BLIND, "AutoAttack", "VANILA", "GN"}
+"""Attacks of torchattacks that are no white box alone."""
 
 
 def robust_below_clean(evidence: Evidence) -> Verdict:
-    pairs = [(evidence.strongest_name(attack), CLEAN) for attack in evidence.attacks.values() if attack.kind != CLEAN]
+    """Any attack but a transfer: made on another classifier, it may well turn a wrong answer of this one right."""
+    attacks = [attack for attack in evidence.attacks.values() if attack.kind not in (CLEAN, TRANSFER)]
+    pairs = [(evidence.strongest_name(attack), CLEAN) for attack in attacks]
     return _no_weaker(
         evidence, pairs, "robust_below_clean", "samples right under attack (any-iterate) but wrong on the clean image"
     )
@@ -45,13 +55,9 @@ def pgd_below_baselines(evidence: Evidence) -> Verdict:
 
 def not_rising_with_steps(evidence: Evidence) -> Verdict:
     """More steps of the same trajectory break no fewer samples, any-iterate."""
-
-    def group(a: AttackFacts) -> tuple[Any, ...]:
-        return a.kind, a.norm, a.eps, a.step_size, a.loss, a.restarts
-
     return _no_weaker(
         evidence,
-        _ladder(evidence, group, lambda a: a.steps),
+        _ladder(evidence, "steps"),
         "not_rising_with_steps",
         "samples that fewer steps break and more steps of the same size do not",
     )
@@ -59,27 +65,32 @@ def not_rising_with_steps(evidence: Evidence) -> Verdict:
 
 def not_rising_with_eps(evidence: Evidence) -> Verdict:
     """A larger ball, with the step size in proportion, breaks no fewer samples, any-iterate."""
-
-    def group(a: AttackFacts) -> tuple[Any, ...]:
-        relative = a.step_size / a.eps if a.step_size is not None and a.eps else None
-        return a.kind, a.norm, a.steps, relative, a.loss, a.restarts
-
     return _no_weaker(
         evidence,
-        _ladder(evidence, group, lambda a: a.eps or 0),
+        _ladder(evidence, "eps"),
         "not_rising_with_eps",
         "samples that a smaller eps breaks and a larger one does not",
+    )
+
+
+def not_rising_with_restarts(evidence: Evidence) -> Verdict:
+    """More restarts break no fewer samples: the first restarts are the same."""
+    return _no_weaker(
+        evidence,
+        _ladder(evidence, "restarts", any_alone=False),
+        "not_rising_with_restarts",
+        "samples that fewer restarts break and more restarts do not",
     )
 
 
 def final_close_to_any(evidence: Evidence) -> Verdict:
     verdict = unit(
         "final_close_to_any",
-        "accuracy at the final iterate minus any-iterate, after the last task",
+        "accuracy at the final iterate minus any-iterate, after the last task, at the ranking's eps",
         f"<= {100 * FINAL_ANY_POINTS:g} points, else the attack loses samples it had broken: report any-iterate",
     )
     differences = []
-    for attack in evidence.attacks.values():
+    for attack in evidence.at_ranking_eps():
         if attack.any in evidence.outcomes.correct:
             final, any_ = evidence.after_last(attack.name, attack.any)
             if len(final):
@@ -124,13 +135,8 @@ def converged(evidence: Evidence) -> Verdict:
     ranked = [a for a in evidence.at_ranking_eps() if a.steps > 1 and a.any in evidence.outcomes.correct]
     longest = max((a.steps for a in ranked), default=0)
     for attack in (a for a in ranked if a.steps == longest):
-        shorter = [
-            a
-            for a in ranked
-            if (a.kind, a.step_size, a.loss, a.restarts)
-            == (attack.kind, attack.step_size, attack.loss, attack.restarts)
-            and 2 * a.steps <= attack.steps
-        ]
+        alike = [a for a in ranked if a.apart_from("steps") == attack.apart_from("steps")]
+        shorter = [a for a in alike if 2 * a.steps <= attack.steps]
         if shorter:
             half = max(shorter, key=lambda a: a.steps)
             before, after = evidence.after_last(half.any, attack.any)
@@ -187,18 +193,120 @@ def gradients_carry_signal(evidence: Evidence) -> Verdict:
     return verdict(found, PASS, "gradients carry a signal")
 
 
-def _ladder(
-    evidence: Evidence, group: Callable[[AttackFacts], tuple[Any, ...]], height: Callable[[AttackFacts], Any]
-) -> list[tuple[str, str]]:
-    """(stronger, weaker) names of neighbours that differ in `height` alone, among the iterative attacks."""
+def settings(evidence: Evidence) -> Verdict:
+    """What the attacks said of their own settings, such as a step size of 0: allowed, but hardly meant."""
+    verdict = unit("settings", "warnings of the demanded attacks about their own settings", "none")
+    said: dict[str, None] = {}
+    traced = 0
+    for evaluation, trace in evidence.traces():
+        if evaluation.attack in evidence.attacks:
+            traced += 1
+            warnings = trace.get("warnings")
+            for warning in warnings if isinstance(warnings, list) else []:
+                said[f"{evaluation.attack}: {warning}"] = None
+    if not traced:
+        return verdict("", NOT_RUN, "no attack left a trace")
+    if said:
+        more = f" and {len(said) - 1} more" if len(said) > 1 else ""
+        return verdict(f"{len(said)} warning{'s' if len(said) > 1 else ''}", WARN, min(said) + more)
+    return verdict("0 warnings", PASS, "no attack warned of its settings")
+
+
+def black_box_below_white_box(evidence: Evidence) -> Verdict:
+    """Without gradients nothing is found that gradients miss, at the ranking's norm and eps; else they are masked.
+
+    Black boxes: Square, alone or as a part of a composition such as AutoAttack, which records what stands before and after
+    it; and transfers. Alone, they are held to all white-box attacks together, and flagged too where they are
+    significantly stronger as a whole. Croce & Hein 2020; Tramèr et al. 2020.
+    """
+    verdict = unit(
+        "black_box_below_white_box",
+        "samples that a black-box attack or a transfer breaks and no white-box attack does",
+        f"<= {100 * BLACK_BOX_SHARE:g} % of the samples, or {BLACK_BOX_SAMPLES}, and the black box is not significantly "
+        f"stronger (p < {NOISE_LEVEL:g}): else gradients hide what is there",
+    )
+    findings = [*_black_boxes_alone(evidence), *_black_boxes_in_compositions(evidence)]
+    if not findings:
+        return verdict("", NOT_RUN, "no black-box attack or transfer was run after the last task")
+    too_many, _, broken, samples, name = max(findings)
+    found = f"{name}: {broken} of {samples} samples"
+    if too_many:
+        return verdict(found, WARN, f"{name} breaks {broken} of {samples} samples that no white-box attack breaks")
+    return verdict(found, PASS, "black-box attacks find nothing that gradients miss")
+
+
+BlackBox = tuple[bool, float, int, int, str]
+"""Whether it breaks too many, how many margins they are, how many they are, of how many samples, and what it is."""
+
+
+def _black_box(broken: int, samples: int, name: str, is_stronger: bool = False) -> BlackBox:
+    margin = max(BLACK_BOX_SAMPLES, BLACK_BOX_SHARE * samples)
+    return is_stronger or broken > margin, broken / margin, broken, samples, name
+
+
+def _black_boxes_alone(evidence: Evidence) -> list[BlackBox]:
+    here = [a for a in evidence.attacks.values() if a.threat == evidence.ranking]
+    white = [evidence.strongest_name(a) for a in here if _is_white_box(a)]
+    findings = []
+    for attack in here:
+        if white and (attack.kind in (SQUARE, TRANSFER) or _of_torchattacks(attack) in BLIND):
+            by_white, by_black = evidence.standing(white, [evidence.strongest_name(attack)])
+            if len(by_white):
+                is_stronger = significantly_better(by_white, by_black) < NOISE_LEVEL
+                broken = int((by_white & ~by_black).sum())
+                findings.append(_black_box(broken, len(by_white), attack.name, is_stronger))
+    return findings
+
+
+def _is_white_box(attack: AttackFacts) -> bool:
+    """Whether the attack follows gradients and does nothing else; attacks of plug-ins are taken to."""
+    if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, *COMPOSITIONS):
+        return False
+    return _of_torchattacks(attack) not in NO_GRADIENT
+
+
+def _of_torchattacks(attack: AttackFacts) -> str | None:
+    """Which attack of torchattacks it is; None for our own."""
+    algorithm = dict(attack.rest).get("algorithm")
+    return algorithm.strip('"') if attack.kind == "torchattacks" and algorithm else None
+
+
+def _black_boxes_in_compositions(evidence: Evidence) -> list[BlackBox]:
+    """What Square broke of what the parts before it left, summed over tasks."""
+    broken: dict[str, int] = {}
+    samples: dict[str, int] = {}
+    for evaluation, trace in evidence.traces():
+        attack = evidence.attacks.get(evaluation.attack)
+        standing = trace.get("standing")
+        if attack is None or attack.threat != evidence.ranking or evaluation.after_task != evidence.outcomes.last:
+            continue
+        if not isinstance(standing, dict):
+            continue
+        for before, after in pairwise(standing):
+            if after.split(" ")[0] == SQUARE:
+                name = f"{after} in {attack.name}"
+                broken[name] = broken.get(name, 0) + int(standing[before] - standing[after])
+                samples[name] = samples.get(name, 0) + (0 if np.isnan(evaluation.samples) else int(evaluation.samples))
+    return [_black_box(broken[name], samples[name], name) for name in broken]
+
+
+def _ladder(evidence: Evidence, rung: str, any_alone: bool = True) -> list[tuple[str, str]]:
+    """(stronger, weaker) names of neighbours that differ in `rung`, a field of the specification, and in nothing else.
+
+    any_alone: only attacks whose any-iterate outcome is stored, else the strongest of any attack.
+    """
     groups: dict[tuple[Any, ...], list[AttackFacts]] = {}
     for attack in evidence.attacks.values():
-        if attack.any in evidence.outcomes.correct:
-            groups.setdefault(group(attack), []).append(attack)
+        if attack.any in evidence.outcomes.correct or not any_alone:
+            groups.setdefault(attack.apart_from(rung), []).append(attack)
     pairs = []
     for members in groups.values():
-        members.sort(key=height)
-        pairs += [(high.any, low.any) for low, high in pairwise(members) if height(low) < height(high)]
+        members.sort(key=lambda attack: getattr(attack, rung) or 0)
+        pairs += [
+            (evidence.strongest_name(high), evidence.strongest_name(low))
+            for low, high in pairwise(members)
+            if (getattr(low, rung) or 0) < (getattr(high, rung) or 0)
+        ]
     return pairs
 
 
@@ -233,7 +341,9 @@ def _standing(evidence: Evidence, name: str) -> float:
 
 
 def _climbs(evidence: Evidence, evaluation: Any) -> bool:
-    return evidence.attacks[evaluation.attack].steps > 1
+    """Whether the trace is of the same samples at every step. Searches drop what they broke: what is left has small losses."""
+    attack = evidence.attacks[evaluation.attack]
+    return attack.steps > 1 and attack.any in evidence.outcomes.correct
 
 
 def _at_chance(evidence: Evidence, evaluation: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.metrics import CLEAN, accuracy
-from reports.outcomes import Outcomes
+from reports.metrics import CLEAN, WORST, accuracy
+from reports.outcomes import NOT_MEASURED, Outcomes
 from results import Run
 from results.schema import ANY
+
+TRANSFER = "transfer"
+COMPOSITIONS = ("autoattack", "autoattack-c3", "autoattack-c2", "ensemble")
+"""Attacks of several parts, Square among them."""
+_COLUMNS = ("attack", "version", "norm", "eps", "steps", "step_size", "restarts", "loss")
+"""Fields of a specification that have a place of their own in `AttackFacts`, or do not say how it attacks."""
+_ORIGIN = "origin"
+"""Which run a transfer's images were made on: another one per seed, where the attack is the same."""
 
 
 def fraction(text: Any) -> Fraction | None:
@@ -45,8 +53,13 @@ class Protocol:
         return list(self.stored.get("final", []))
 
     @property
+    def transfers(self) -> list[str]:
+        """Attacks made on other classifiers. Those runs may not be there, so a row is complete without them."""
+        return list(self.stored.get("transfers", []))
+
+    @property
     def attacks(self) -> list[str]:
-        return list(dict.fromkeys([*self.matrix, *self.final]))
+        return list(dict.fromkeys([*self.matrix, *self.final, *self.transfers]))
 
     @property
     def tasks(self) -> int:
@@ -83,9 +96,16 @@ class Protocol:
         return next((attack for attack in self.matrix if attack != CLEAN), None)
 
 
+Threat = tuple[str, Fraction | None]
+"""(norm, eps)"""
+
+
 @dataclass(frozen=True)
 class AttackFacts:
-    """The specification of an attack as stored with its evaluations."""
+    """The specification of an attack as stored with its evaluations.
+
+    rest: (field, value as JSON) of every other field, by name, e.g. ("targets", "9"), ("source", '"single_task_at"').
+    """
 
     name: str
     kind: str
@@ -95,10 +115,30 @@ class AttackFacts:
     step_size: Fraction | None
     restarts: int
     loss: str
+    rest: tuple[tuple[str, str], ...] = ()
 
     @property
     def any(self) -> str:
         return self.name + ANY
+
+    @property
+    def threat(self) -> Threat:
+        return self.norm, self.eps
+
+    @property
+    def step_in_eps(self) -> Fraction | None:
+        """The step size as a multiple of eps; None without a step size, or at eps 0."""
+        return self.step_size / self.eps if self.step_size is not None and self.eps else None
+
+    def apart_from(self, *fields: str) -> tuple[Any, ...]:
+        """All of the specification but these fields: attacks of equal values differ in nothing else.
+
+        fields: of norm, eps, steps, step_size, restarts, loss. Step sizes are in units of eps where eps is left out.
+        """
+        step = self.step_in_eps if "eps" in fields else self.step_size
+        own = {"norm": self.norm, "eps": self.eps, "steps": self.steps, "step_size": step}
+        own |= {"restarts": self.restarts, "loss": self.loss}
+        return self.kind, *((name, value) for name, value in own.items() if name not in fields), self.rest
 
 
 @dataclass(frozen=True)
@@ -118,9 +158,36 @@ class Evidence:
         """What the preset calls the run; another preset may call it something else."""
         return str(self.protocol.stored.get("label") or self.run.label)
 
+    @property
+    def ranking(self) -> Threat:
+        """The norm and eps of the ranking."""
+        return ranking_norm(self.protocol.matrix, self.attacks), self.protocol.eps
+
     def at_ranking_eps(self) -> list[AttackFacts]:
-        """The demanded attacks at the ranking's eps that were run, `clean` not among them."""
-        return [a for a in self.attacks.values() if a.kind != CLEAN and a.eps == self.protocol.eps]
+        """The attacks at the ranking's norm and eps that are demanded of every row and were run, `clean` not among them."""
+        return [a for a in self.attacks.values() if a.kind not in (CLEAN, TRANSFER) and a.threat == self.ranking]
+
+    def in_worst(self) -> dict[str, set[str]]:
+        """What every `worst` is taken over, by its name: `worst` at the ranking's norm and eps, `worst linf 4/255` at others.
+
+        That is `clean` and every attack there, any-iterate included; a transfer once it covers all that is asked of it.
+        Nothing where no attack is at the ranking's norm and eps.
+        """
+        found: dict[str, set[str]] = {}
+        if not self.at_ranking_eps():
+            return found
+        for attack in self.attacks.values():
+            if not attack.eps or (attack.kind == TRANSFER and not self.is_whole(attack.name)):
+                continue
+            name = WORST if attack.threat == self.ranking else worst_at(*attack.threat)
+            found.setdefault(name, {CLEAN}).update({attack.name, attack.any})
+        return {name: names & set(self.outcomes.correct) for name, names in sorted(found.items())}
+
+    def is_whole(self, attack: str) -> bool:
+        """Whether the attack covers, after the last task, as many samples of every task as are asked for."""
+        asked, last = self.protocol.samples(attack, final=True), self.outcomes.last
+        cells = [self.outcomes.vector(attack, last, j) for j in range(self.outcomes.tasks)]
+        return all((cell != NOT_MEASURED).sum() >= min(len(cell), asked or len(cell)) for cell in cells)
 
     def strongest_name(self, attack: AttackFacts) -> str:
         """The attack's any-iterate outcome where it is stored, else the final one."""
@@ -128,14 +195,24 @@ class Evidence:
 
     def after_last(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
         """Paired outcomes (bool) of two attacks after the last task, over all samples that both cover."""
-        pairs = []
+        a, b = self.standing([first], [second])
+        return a, b
+
+    def standing(self, *groups: Sequence[str]) -> list[np.ndarray]:
+        """Per group of attacks: which samples are right under all of it after the last task, bool (n,).
+
+        Over all samples, task after task, that every attack of every group covers. No group may be empty.
+        """
+        parts: list[list[np.ndarray]] = [[np.empty(0, bool)] for _ in groups]
         for j in range(self.outcomes.tasks):
-            a, b = (self.outcomes.vector(name, self.outcomes.last, j) for name in (first, second))
-            both = (a >= 0) & (b >= 0)
-            pairs.append((a[both] == 1, b[both] == 1))
-        if not pairs:
-            return np.empty(0, bool), np.empty(0, bool)
-        return np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
+            # The smallest outcome of a group is 1 where all are right, and -1 where one was not measured.
+            lowest = [
+                np.min([self.outcomes.vector(name, self.outcomes.last, j) for name in group], 0) for group in groups
+            ]
+            covered = np.all([cell != NOT_MEASURED for cell in lowest], 0)
+            for part, cell in zip(parts, lowest, strict=True):
+                part.append(cell[covered] == 1)
+        return [np.concatenate(part) for part in parts]
 
     def chance(self, task: int) -> float:
         """Accuracy of guessing on a task; 0 where it is not stored, so that nothing is excused by it."""
@@ -148,9 +225,14 @@ class Evidence:
         correct = self.outcomes.vector(name, after_task, task)
         return accuracy(correct), int((correct >= 0).sum())
 
-    def traces(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Each evaluation (a named tuple of its columns) with its trace, where there is a readable one."""
-        for evaluation in self.evaluations.itertuples(index=False):
+    def traces(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Each evaluation (a named tuple of its columns) with its trace, where there is a readable one.
+
+        Of the newest version of each attack, and once where directories were merged.
+        """
+        rows = self.evaluations
+        older = rows["attack_version"] < rows.groupby("attack")["attack_version"].transform("max")
+        for evaluation in rows[~older].drop_duplicates().itertuples(index=False):
             try:
                 trace = json.loads(evaluation.trace) if isinstance(evaluation.trace, str) else None
             except ValueError:
@@ -159,8 +241,26 @@ class Evidence:
                 yield evaluation, trace
 
 
+def over_255(value: Fraction | None) -> str:
+    """An eps or step size as attacks are named by it: Fraction(8, 255) → "8/255", Fraction(1, 20) → "12.75/255"."""
+    if value is None:
+        return ""
+    scaled = value * 255
+    return f"{scaled.numerator}/255" if scaled.denominator == 1 else f"{float(scaled):.6g}/255"
+
+
+def worst_at(norm: str, eps: Fraction | None) -> str:
+    """The name of `worst` at another norm and eps than the ranking's: `worst linf 4/255`."""
+    return f"{WORST} {norm} {over_255(eps)}"
+
+
+def ranking_norm(matrix: Iterable[str], attacks: Mapping[str, AttackFacts]) -> str:
+    """The norm of the ranking's eps: that of the matrix' first attack, linf where no attack says."""
+    return next((attacks[a].norm for a in matrix if a in attacks and attacks[a].kind != CLEAN), "linf")
+
+
 def attack_facts(evaluations: pd.DataFrame) -> dict[str, AttackFacts]:
-    """The attacks of an evaluations table, by name."""
+    """The attacks of an evaluations table, by name, as their newest version specifies them."""
 
     def whole(value: Any) -> int:
         return 0 if pd.isna(value) else int(value)
@@ -169,10 +269,23 @@ def attack_facts(evaluations: pd.DataFrame) -> dict[str, AttackFacts]:
         return "" if pd.isna(value) else str(value)
 
     found = {}
-    for row in evaluations.drop_duplicates("attack").itertuples(index=False):
+    newest_last = evaluations.sort_values("attack_version", kind="stable", na_position="first")
+    for row in newest_last.drop_duplicates("attack", keep="last").itertuples(index=False):
         name = str(row.attack)
         found[name] = AttackFacts(
             name, text(row.kind), text(row.norm), fraction(row.eps), whole(row.steps), fraction(row.step_size),
-            whole(row.restarts), text(row.loss),
+            whole(row.restarts), text(row.loss), _rest(row.specification),
         )  # fmt: skip
     return dict(sorted(found.items()))
+
+
+def _rest(specification: Any) -> tuple[tuple[str, str], ...]:
+    """The fields of a stored specification that have no column; none where there is no readable one."""
+    try:
+        fields = json.loads(specification) if isinstance(specification, str) else {}
+    except ValueError:
+        fields = {}
+    if not isinstance(fields, dict):
+        return ()
+    left = {name: value for name, value in fields.items() if name not in (*_COLUMNS, _ORIGIN)}
+    return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in left.items()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,26 +12,53 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from reports.boards import Board, Row
+from reports.evidence import COMPOSITIONS, TRANSFER
 from reports.leaderboard import percent, short_name
 from reports.metrics import CLEAN, WORST, Array
-from reports.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL
+from reports.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL, shortened
+from reports.sweeps import ranking_of
 
 Looks = Mapping[str, tuple[str, str]]
 MOST_ATTACKS = 8
+_PLACES = {"noise": 0, "fgsm": 1, "pgd": 2, "apgd": 3, "square": 5, TRANSFER: 6, **dict.fromkeys(COMPOSITIONS, 7)}
+"""Places of the kinds of attack from left to right; others stand between."""
 MOST_ANNOTATED_TASKS = 6
+LABEL_WIDTH, LONGEST_LINE = 13, 21
+"""Letters on a line of a tick label: where it is broken, and where a single word is cut."""
 
 
 def shown_attacks(board: Board) -> list[str]:
-    """Attacks of the bar chart: clean, those at the ranking's eps from weak to strong, worst; at most eight."""
+    """Attacks of the bar chart, at the ranking's norm and eps, at most eight, from weak to strong.
+
+    Clean, noise, FGSM, the attacks of the matrix, the longest PGD at the matrix' step size, the strongest transfer,
+    AutoAttack and its relatives, worst. Other kinds where there is room: APGD and Square first, which AutoAttack has inside.
+    The rest of a sweep is in the figure of sweeps.
+    """
     stored = set().union(*(row.measures.matrices for row in board.ranked))
-    weak = {"noise": 0, "fgsm": 1, "pgd": 2}
-    at_eps = [a for a in board.attacks.values() if a.kind != CLEAN and a.eps == board.eps and a.name in stored]
-    at_eps.sort(key=lambda a: (weak.get(a.kind, 3), a.steps, a.step_size or 0, a.name))
-    # Where there are too many, the variants of few steps go first: `worst` has them all, and the matrix' own attacks stay.
-    variants = [a.name for a in at_eps if a.kind not in ("noise", "fgsm") and a.name not in board.matrix]
-    gone = set(variants[: max(0, len(at_eps) - (MOST_ATTACKS - 2))])
-    names = [a.name for a in at_eps if a.name not in gone][: MOST_ATTACKS - 2]
-    return [name for name in (CLEAN, *names, WORST) if name in stored]
+    here = [a for a in board.attacks.values() if a.threat == ranking_of(board) and a.name in stored]
+    matrix = [a for a in here if a.name in board.matrix]
+    steps = {a.apart_from("steps") for a in matrix}
+    longer = sorted((a for a in here if a.apart_from("steps") in steps), key=lambda a: (-a.steps, a.name))
+    transfers = _by_strength([a.name for a in here if a.kind == TRANSFER], board)
+    composed = [a.name for a in here if a.kind in COMPOSITIONS]
+    alone = {a.kind: a.name for a in sorted(here, key=lambda a: (-a.steps, a.restarts, a.name), reverse=True)}
+    inside = [] if composed else [alone[kind] for kind in ("apgd", "square") if kind in alone]
+    # What is left out last comes first.
+    wanted = [CLEAN, WORST, *(a.name for a in matrix), *composed, *(a.name for a in longer[:1]), *transfers[:1]]
+    wanted += [*inside, *(alone[kind] for kind in ("fgsm", "noise") if kind in alone)]
+    shown_kinds = {a.kind for a in here if a.name in wanted} | {TRANSFER}
+    wanted += [name for kind, name in sorted(alone.items()) if kind not in shown_kinds]
+    kept = set([name for name in dict.fromkeys(wanted) if name in stored][:MOST_ATTACKS])
+    ordered = sorted((a for a in here if a.name in kept), key=lambda a: (_PLACES.get(a.kind, 4), a.steps, a.name))
+    return [name for name in (CLEAN, *(a.name for a in ordered), WORST) if name in kept]
+
+
+def _by_strength(attacks: Sequence[str], board: Board) -> list[str]:
+    """By mean accuracy, ascending, over the rows that have all of them: a row has no transfer from itself."""
+    table = [[row.measures.value(f"ACC_lopezpaz2017 {attack}") for attack in attacks] for row in board.ranked]
+    whole = [values for values in table if all(map(math.isfinite, values))]
+    means = np.mean(whole, 0) if whole else [0.0] * len(attacks)
+    return [name for _, name in sorted(zip(means, attacks, strict=True))]
 
 
 def accuracy_bars(board: Board, looks: Looks) -> Figure:
@@ -74,8 +102,10 @@ def accuracy_bars(board: Board, looks: Looks) -> Figure:
 
 
 def _broken(name: str) -> str:
-    """A tick label on two lines at most two words wide: `pgd-10 a=51/255` → `pgd-10\\na=51/255`."""
-    return "\n".join(name.split(" ", 1))
+    """A tick label on narrow lines: `pgd-10 a=51/255` → `pgd-10\\na=51/255`, `transfer from\\nsingle_task_at\\npgd-40`."""
+    words = name.replace(f"{TRANSFER} from=", f"{TRANSFER} from ", 1)
+    lines = textwrap.wrap(words, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(shortened(line, LONGEST_LINE) for line in lines)
 
 
 def matrix_attacks(board: Board) -> list[str]:

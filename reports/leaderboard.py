@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.boards import Board, Row
-from reports.evidence import AttackFacts
+from reports.evidence import TRANSFER, AttackFacts
 from reports.measures import COSTS
 from reports.metrics import CLEAN, MATRIX_METRICS, WORST
+from reports.sweeps import in_eps, ranking_of, worsts
 from results.schema import ANY
 
 NOT_AVAILABLE = "n/a"
+MOST_ATTACKS = 24
+"""Columns of a table for reading."""
 FIRST = ("rank", "label", "method", "seeds", "verdict")
 LAST = ("interval", "seed_values", "published", "row", "reason")
 
@@ -20,16 +23,17 @@ LAST = ("interval", "seed_values", "published", "row", "reason")
 def columns(board: Board) -> list[str]:
     """Numeric columns of a board, in order. Each carries the name of its formula and of the attack."""
     matrix = [name for name in _with_any(board, board.matrix) if name != WORST]
-    others = [name for name in _with_any(board, board.demanded) if name != CLEAN]
+    others = [name for name in _with_any(board, _attacks(board)) if name != CLEAN]
+    other_worsts = [name for name in worsts(board) if name != WORST]
     found = []
-    for attack in (WORST, CLEAN, *others):
+    for attack in (WORST, CLEAN, *other_worsts, *others):
         found += _with_interval(f"ACC_lopezpaz2017 {attack}")
     for attack in matrix:
         for metric in MATRIX_METRICS:
             found += _with_interval(f"{metric} {attack}")
         found += [f"I_joint {attack}", f"I_single_task {attack}"]
         found += [] if attack == CLEAN else [f"gap {attack}", *_with_interval(f"excess_F {attack}")]
-    found += [f"gap {attack}" for attack in (WORST, *others) if attack not in matrix]
+    found += [f"gap {attack}" for attack in (WORST, *other_worsts, *others) if attack not in matrix]
     found += [
         f"macro_{score} {attack}" for attack in (CLEAN, WORST, *others) for score in ("precision", "recall", "F1")
     ]
@@ -38,6 +42,11 @@ def columns(board: Board) -> list[str]:
 
 def _with_interval(column: str) -> list[str]:
     return [column, f"{column} low", f"{column} high"]
+
+
+def _attacks(board: Board) -> list[str]:
+    """The attacks of a board: those that are demanded of every row, then transfers, which some rows have."""
+    return [*board.demanded, *(name for name, attack in board.attacks.items() if attack.kind == TRANSFER)]
 
 
 def _with_any(board: Board, attacks: Sequence[str]) -> list[str]:
@@ -107,27 +116,27 @@ def amount(value: float) -> str:
 def short_name(attack: str, board: Board) -> str:
     """The attack's name without what the whole board shares: `pgd-10 linf 51/255 a=12.75/255` → `pgd-10`.
 
-    Where the board has several step sizes for this kind of attack at its eps, they are told in eps: `pgd-10 a=eps/4`.
+    Where the board has several step sizes for this kind of attack at its norm and eps, they are told in eps:
+    `pgd-10 a=eps/4`. Attacks at another norm or eps keep their names.
     """
     base = attack.removesuffix(ANY)
     facts: AttackFacts | None = board.attacks.get(base)
-    if facts is None or facts.eps != board.eps or not facts.norm:
+    if facts is None or facts.threat != ranking_of(board) or not facts.norm:
         return attack
-    kind, _, rest = base.partition(f" {facts.norm} ")
-    extras = rest.split(" ")[1:]
-    alike = [other for other in board.attacks.values() if (other.kind, other.eps) == (facts.kind, facts.eps)]
-    step = "" if len({other.step_size for other in alike}) == 1 else f"a={_in_eps(facts)}"
-    extras = [*([step] if step else []), *(extra for extra in extras if not extra.startswith("a="))]
-    return " ".join([kind, *extras]) + (ANY if attack.endswith(ANY) else "")
+    alike = [other for other in board.attacks.values() if (other.kind, other.threat) == (facts.kind, facts.threat)]
+    first, *extras = _without_step_size(facts)
+    if len({other.step_size for other in alike}) > 1:
+        extras = [f"a={in_eps(facts.step_in_eps)}", *extras]
+    elif sum(_without_step_size(other) == [first, *extras] for other in alike) > 1:
+        # A transfer's step size is that of the attack it was made with: it is told as it stands in the name.
+        extras = base.rpartition(f" {facts.norm} ")[2].split(" ")[1:]
+    return " ".join([first, *extras]) + (ANY if attack.endswith(ANY) else "")
 
 
-def _in_eps(facts: AttackFacts) -> str:
-    """The step size in units of eps: `eps/4`, `3eps/2`."""
-    if facts.step_size is None or not facts.eps:
-        return NOT_AVAILABLE
-    ratio = facts.step_size / facts.eps
-    factor = "" if ratio.numerator == 1 else f"{ratio.numerator}"
-    return f"{factor}eps" + ("" if ratio.denominator == 1 else f"/{ratio.denominator}")
+def _without_step_size(attack: AttackFacts) -> list[str]:
+    """The words of an attack's name without norm, eps and step size: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
+    kind, _, rest = attack.name.rpartition(f" {attack.norm} ")
+    return [kind, *(word for word in rest.split(" ")[1:] if not word.startswith("a="))]
 
 
 def label_of(row: Row) -> str:
@@ -177,16 +186,26 @@ def below_table(board: Board) -> pd.DataFrame:
 
 
 def accuracy_table(board: Board) -> pd.DataFrame:
-    """ACC of ranked rows under every attack that was run, in percent, as text."""
+    """ACC of ranked rows in percent, as text, under every attack that was run.
+
+    Of more than `MOST_ATTACKS` only what can be read: at the ranking's norm and eps, then any-iterate alone where it is
+    recorded. `worst` stands for the other norms and eps.
+    """
     stored = {name for row in board.ranked for name in row.measures.matrices}
-    attacks = [a for a in (CLEAN, *_with_any(board, board.demanded)) if a in stored]
+    attacks = [a for a in (CLEAN, *_with_any(board, _attacks(board))) if a in stored]
+    if len(attacks) > MOST_ATTACKS:
+        here = {name for a in board.attacks.values() if a.threat == ranking_of(board) for name in (a.name, a.any)}
+        attacks = [a for a in attacks if a in here or a == CLEAN]
+    if len(attacks) > MOST_ATTACKS:
+        attacks = [a for a in attacks if a + ANY not in stored]
+    others = [name for name in worsts(board) if name != WORST]
     return pd.DataFrame(
         [
             {
                 "label": label_of(row),
                 **{
                     short_name(attack, board): percent(row.measures.value(f"ACC_lopezpaz2017 {attack}"))
-                    for attack in (*dict.fromkeys(attacks), WORST)
+                    for attack in (*dict.fromkeys(attacks), *others, WORST)
                 },
             }
             for row in board.ranked

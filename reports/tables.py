@@ -1,7 +1,8 @@
-"""Tables behind the leaderboard, one file each: accuracy matrices, per-task scores, comparisons and verdicts."""
+"""Tables behind the leaderboard, one file each: accuracy matrices, per-task scores, sweeps, comparisons and verdicts."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,10 +10,13 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
-from reports.boards import Board
+from reports.boards import Board, Row
 from reports.capacity_tables import capacity_table, owners_table
-from reports.metrics import accuracy_matrix, task_scores
+from reports.evidence import AttackFacts
+from reports.metrics import WORST, accuracy_matrix, task_scores
+from reports.outcomes import Outcomes
 from reports.statistics import wilson
+from reports.sweeps import worsts
 
 
 def file_name(text: str) -> str:
@@ -29,6 +33,7 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"{prefix}__tasks__{file_name(attack)}", task_table(board, attack)
     yield f"{prefix}__comparisons", comparison_table(board)
     yield f"{prefix}__verdicts", verdict_table(board)
+    yield f"{prefix}__sweep", sweep_table(board)
     for name, table in (("capacity", capacity_table(board)), ("owners", owners_table(board))):
         if len(table):
             yield f"{prefix}__{name}", table
@@ -105,15 +110,51 @@ def verdict_table(board: Board) -> pd.DataFrame:
     return pd.DataFrame(records, columns=columns)
 
 
-def attack_table(board: Board) -> pd.DataFrame:
-    """The attacks of a board and their specification."""
+def sweep_table(board: Board) -> pd.DataFrame:
+    """ACC of every row under every attack after the last task, mean over seeds, beside the attack's specification.
+
+    Numbers to plot stand beside exact ones: eps_255 is eps in units of 1/255, step_in_eps the step size in units of eps.
+    specification: every other field, as JSON. final and any: final-iterate and any-iterate accuracy; attacks that end with
+    the worst they met have the first alone. samples: over how many of all tasks together, in the seed that has the fewest;
+    attacks on different samples differ by that too.
+    """
+    worst = {name: AttackFacts(name, WORST, *threat, 0, None, 0, "") for name, threat in worsts(board).items()}
+    records = []
+    for row in board.rows:
+        used = [seed for seed in row.seeds if seed.is_complete] or row.seeds
+        for attack in (*board.attacks.values(), *worst.values()):
+            if attack.name in row.measures.matrices:
+                final, any_ = _with_bounds(row, attack.name), _with_bounds(row, attack.any)
+                samples = min(_covered(seed.evidence.outcomes, attack.name) for seed in used)
+                place = (row.label, row.identity[:8], len(used), attack.name)
+                records.append((*place, *_specified(attack), *final, *any_, samples))
+    columns = ["label", "row", "seeds", "attack", "kind", "norm", "eps", "eps_255", "steps", "step_size", "step_in_eps"]
+    columns += ["restarts", "loss", "specification", "final", "final_low", "final_high", "any", "any_low", "any_high"]
+    return pd.DataFrame(records, columns=[*columns, "samples"])
+
+
+def _covered(outcomes: Outcomes, attack: str) -> int:
+    return sum(int((outcomes.vector(attack, outcomes.last, j) >= 0).sum()) for j in range(outcomes.tasks))
+
+
+def _with_bounds(row: Row, attack: str) -> tuple[float, float, float]:
+    column = f"ACC_lopezpaz2017 {attack}"
+    bounds = row.measures.bounds(column)
+    return row.measures.value(column), bounds.low, bounds.high
+
+
+def _specified(attack: AttackFacts) -> tuple[object, ...]:
+    """The columns kind to specification of `sweep_table`; empty where an attack has no such field."""
+
+    def number(value: Fraction | None) -> float:
+        return float("nan") if value is None else float(value)
 
     def text(value: Fraction | None) -> str:
         return "" if value is None else str(value)
 
-    records = [
-        (a.name, a.kind, a.norm, text(a.eps), a.steps, text(a.step_size), a.restarts, a.loss, a.eps == board.eps)
-        for a in board.attacks.values()
-    ]
-    columns = ["attack", "kind", "norm", "eps", "steps", "step_size", "restarts", "loss", "in_worst"]
-    return pd.DataFrame(records, columns=columns)
+    rest = json.dumps({name: json.loads(value) for name, value in attack.rest}, sort_keys=True) if attack.rest else ""
+    eps_255 = None if attack.eps is None else 255 * attack.eps
+    return (
+        attack.kind, attack.norm, text(attack.eps), number(eps_255), attack.steps or "", text(attack.step_size),
+        number(attack.step_in_eps), attack.restarts or "", attack.loss, rest,
+    )  # fmt: skip

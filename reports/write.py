@@ -16,6 +16,7 @@ from reports.figures import accuracy_bars, accuracy_matrices
 from reports.leaderboard import accuracy_table, below_table, caption, compact_table, to_csv, wide_table
 from reports.page import FigureOnPage, render_page
 from reports.style import for_page, looks, paper_style, save
+from reports.sweep_figures import sweep_figure
 from reports.tables import board_tables, file_name
 from results import Problem, Results
 from results.files import whole_file
@@ -84,6 +85,7 @@ def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]
                     "Accuracy after the last task by attack, 95 % intervals",
                     accuracy_bars(board, appearance),
                 ),
+                **({"sweep": sweep} if (sweep := sweep_figure(board, appearance)) else {}),
                 "matrices": ("Accuracy on each task after each task, mean over seeds", accuracy_matrices(board)),
                 **capacity_figures(board, appearance),
             }
@@ -110,7 +112,8 @@ def markdown(boards: list[Board]) -> str:
         parts.append(f"## {_md(board.preset)}")
         if board.ranked:
             parts += [_md(caption(board)), _md_table(compact_table(board))]
-            parts += ["ACC in percent under every attack that was run:", _md_table(accuracy_table(board))]
+            every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
+            parts += [_md(f"ACC in percent by attack; {every}:"), _md_table(accuracy_table(board))]
         else:
             parts.append("No row is ranked yet.")
         if board.below:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,11 @@ POWER = {"clean": 0.0, "noise": 0.05, "fgsm": 0.7, "pgd": 1.0}
 
 @dataclass(frozen=True)
 class FakeAttack:
-    """name as stored; power: how far it lowers margins; samples: how many per task it covers (None: all)."""
+    """name as stored; power: how far it lowers margins; samples: how many per task it covers (None: all).
+
+    any_power: how much further its any-iterate outcome lowers them (which attacks of one step or none do not have); rest:
+    what else its specification holds; trace: instead of that of the run.
+    """
 
     name: str
     kind: str
@@ -31,6 +35,24 @@ class FakeAttack:
     steps: int = 0
     step_size: str | None = None
     samples: int | None = None
+    norm: str = "linf"
+    restarts: int = 1
+    loss: str = "ce"
+    any_power: float | None = 0.02
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, Any] | None = None
+
+    @property
+    def outcomes(self) -> list[tuple[str, float]]:
+        """(name of the outcome, how far it lowers margins beyond `power`)"""
+        if self.steps <= 1 or self.any_power is None:
+            return [(self.name, 0.0)]
+        return [(self.name, 0.0), (f"{self.name} any", self.any_power)]
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        fields = {"attack": self.kind, "version": 1, "norm": self.norm, "eps": self.eps, "steps": self.steps}
+        return fields | {"step_size": self.step_size, "restarts": self.restarts, "loss": self.loss} | dict(self.rest)
 
 
 def clean() -> FakeAttack:
@@ -45,11 +67,37 @@ def fgsm(eps: str = EPS) -> FakeAttack:
     return FakeAttack(f"fgsm linf {over_255(eps)}", "fgsm", 0.7, eps)
 
 
-def pgd(steps: int, eps: str = EPS, power: float | None = None, samples: int | None = None) -> FakeAttack:
-    size = str(Fraction(eps) / 4)
-    name = f"pgd-{steps} linf {over_255(eps)} a={over_255(size)}"
+def pgd(
+    steps: int,
+    eps: str = EPS,
+    power: float | None = None,
+    samples: int | None = None,
+    size: str = "1/4",
+    norm: str = "linf",
+    restarts: int = 1,
+    **more: Any,
+) -> FakeAttack:
+    """size: the step size in units of eps; more: other fields of `FakeAttack`."""
+    step = str(Fraction(eps) * Fraction(size))
+    name = f"pgd-{steps} {norm} {over_255(eps)} a={over_255(step)}" + (f" r={restarts}" if restarts > 1 else "")
     strength = 1.1 - 0.5 / (steps + 5) if power is None else power
-    return FakeAttack(name, "pgd", strength, eps, steps, size, samples)
+    return FakeAttack(name, "pgd", strength, eps, steps, step, samples, norm, restarts, **more)
+
+
+def square(power: float = 0.6, eps: str = EPS) -> FakeAttack:
+    return FakeAttack(f"square linf {over_255(eps)}", "square", power, eps, any_power=None)
+
+
+def transfer(source: str, power: float = 0.3, samples: int | None = None) -> FakeAttack:
+    made_with = pgd(40)
+    rest = {"source": source, "origin": "0" * 8, "made_with": made_with.specification}
+    return FakeAttack(f"transfer from={source} {made_with.name}", "transfer", power, samples=samples, rest=rest)
+
+
+def autoattack(standing: Mapping[str, int], power: float = 1.2) -> FakeAttack:
+    """standing: what each part leaves, of every task."""
+    trace = {"loss": [], "standing": dict(standing)}
+    return FakeAttack(f"autoattack linf {over_255(EPS)}", "autoattack", power, steps=100, any_power=None, trace=trace)
 
 
 def over_255(value: str) -> str:
@@ -76,6 +124,7 @@ class FakeRun:
     eps: str = EPS
     matrix: Sequence[FakeAttack] = field(default_factory=lambda: [clean(), pgd(10)])
     final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40)])
+    transfers: Sequence[FakeAttack] = ()
     demands: dict[str, int] | None = None
     row_of_preset: bool = True
     demanded_at: str = "2026-01-01T00:00:00+00:00"
@@ -124,9 +173,10 @@ def write_run(root: Path, fake: FakeRun) -> RunStore:
 def demand(store: RunStore, fake: FakeRun) -> None:
     """Note the demand with the made-up time instead of the present one."""
     protocol = {"eps": fake.eps, "ranking_eps": fake.eps, "tasks": fake.tasks, "row_of_preset": fake.row_of_preset}
-    covered = {attack.name: attack.samples for attack in fake.final if attack.samples is not None}
+    covered = {a.name: a.samples for a in (*fake.final, *fake.transfers) if a.samples is not None}
     protocol |= {"samples": covered if fake.demands is None else fake.demands}
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
+    protocol |= {"transfers": [a.name for a in fake.transfers]} if fake.transfers else {}
     # Older records do not say what a method claims.
     protocol |= {} if fake.claims is None else {"claims": list(fake.claims)}
     store.demand(fake.preset, {"label": fake.name, **protocol})
@@ -151,7 +201,8 @@ def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
         cells = [cell for cell in cells if cell[0] == last]
     if learned == fake.tasks:
         matrix = {attack.name for attack in fake.matrix}
-        cells += [(last, j, attack) for j in range(fake.tasks) for attack in fake.final if attack.name not in matrix]
+        final = [attack for attack in (*fake.final, *fake.transfers) if attack.name not in matrix]
+        cells += [(last, j, attack) for j in range(fake.tasks) for attack in final]
     return cells
 
 
@@ -163,7 +214,7 @@ def _write_cell(store: RunStore, fake: FakeRun, attack: FakeAttack, i: int, j: i
     margin = fake.quality - difficulty - own - fake.forgets * (i - j) - attack.power
     evaluation = f"{attack.kind}{attack.steps}-{digest(attack.name)[:6]}-{i}-{j}"
     tables = []
-    for name, lowered in ((attack.name, 0.0), (f"{attack.name} any", 0.02))[: 2 if attack.steps > 1 else 1]:
+    for name, lowered in attack.outcomes:
         values = margin - lowered
         if fake.edit_margin is not None:
             values = fake.edit_margin(name, i, j, values)
@@ -178,16 +229,18 @@ def _write_cell(store: RunStore, fake: FakeRun, attack: FakeAttack, i: int, j: i
 
 def _evaluation(fake: FakeRun, attack: FakeAttack, i: int, j: int, n: int, evaluation: str) -> dict[str, Any]:
     steps = max(1, attack.steps)
-    trace = fake.trace or {
+    climbing = {
         "loss": [0.5 + 0.5 * (1 - 0.7**k) for k in range(steps + 1)],
         "zero_gradients": [0.01] * steps,
         "non_finite": [0.0] * steps,
     }
+    trace = attack.trace or ((fake.trace or climbing) if attack.kind in ("pgd", "fgsm") else {})
     record: dict[str, Any] = {
         "after_task": i, "task": j, "attack": attack.name, "evaluation_id": evaluation, "kind": attack.kind,
-        "norm": "linf", "eps": attack.eps, "steps": attack.steps, "step_size": attack.step_size, "restarts": 1,
-        "loss": "ce", "samples": n, "largest_change": float(Fraction(attack.eps)), "unchanged": True, "seconds": 0.1,
-        "gradient_evaluations": attack.steps * n, "trace": json.dumps(trace if attack.kind in ("pgd", "fgsm") else {}),
+        "norm": attack.norm, "eps": attack.eps, "steps": attack.steps, "step_size": attack.step_size,
+        "restarts": attack.restarts, "loss": attack.loss, "specification": json.dumps(attack.specification),
+        "samples": n, "largest_change": float(Fraction(attack.eps)), "unchanged": True, "seconds": 0.1,
+        "gradient_evaluations": attack.steps * n, "trace": json.dumps(trace),
     }  # fmt: skip
     if fake.edit_evaluation is not None:
         fake.edit_evaluation(record)

@@ -1,0 +1,557 @@
+"""Sweeps: curves join only what differs in one field, and checks of one eps see no attack of another."""
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports import attack_checks, write_report
+from reports.boards import build_boards
+from reports.checks import FAIL, NOT_RUN, PASS, WARN
+from reports.evidence import AttackFacts, attack_facts
+from reports.figures import MOST_ATTACKS, shown_attacks
+from reports.leaderboard import accuracy_table, short_name, wide_table
+from reports.style import looks, paper_style
+from reports.sweep_figures import sweep_figure
+from reports.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
+from reports.tables import sweep_table
+from results import load
+from tests.reports.synthetic_runs import FakeRun, autoattack, fgsm, noise, pgd, square, transfer, write_run
+
+EIGHT = Fraction(8, 255)
+QUARTERS = ("1/20", "1/10", "1/5", "2/5")
+"""A quarter, a half, one and two of the eps of the made-up runs, 1/5."""
+
+
+def facts(steps=40, size="1/4", eps=EIGHT, kind="pgd", norm="linf", restarts=1, loss="ce", **rest):
+    step = None if size is None else eps * Fraction(size)
+    name = f"{kind}-{steps} {norm} {eps} {step} {restarts} {loss} {rest}"
+    return AttackFacts(name, kind, norm, eps, steps, step, restarts, loss, tuple(sorted(rest.items())))
+
+
+def grid(epss=(EIGHT,), steps=(7, 10, 20, 40), sizes=("1/8", "1/4", "1/2"), **more):
+    return [facts(k, size, eps, **more) for eps in epss for k in steps for size in sizes]
+
+
+def board_of(tmp_path, *fakes, checks=()):
+    for fake in fakes:
+        write_run(tmp_path, fake)
+    (board,) = build_boards(load(tmp_path, None), checks)
+    return board
+
+
+def evidence_of(tmp_path, **fields):
+    return board_of(tmp_path, FakeRun(**fields)).rows[0].seeds[0].evidence
+
+
+def full_sweep(**more):
+    return [pgd(k, eps, size=size, **more) for eps in QUARTERS for k in (10, 40) for size in ("1/8", "1/4", "1/2")]
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"restarts": 5},
+        {"loss": "margin"},
+        {"targets": "3"},
+        {"eot": "4"},
+        {"random_start": "false"},
+        {"source": '"earlier"'},
+        {"kind": "apgd"},
+        {"norm": "l2"},
+    ],
+)
+@pytest.mark.parametrize("field", [STEPS, STEP_SIZE, EPS])
+def test_a_curve_joins_attacks_that_differ_in_one_field_alone(field, other):
+    varied = {STEPS: {"steps": 10}, STEP_SIZE: {"size": "1/2"}, EPS: {"eps": Fraction(4, 255)}}[field]
+    assert curve([facts(), facts(**varied)], field) is not None
+    assert curve([facts(), facts(**varied, **other)], field) is None
+
+
+def test_a_curve_over_eps_keeps_the_step_size_in_proportion():
+    half, whole = facts(eps=EIGHT / 2), facts()
+    same_pixels = facts(eps=EIGHT / 2, size="1/2")
+    assert same_pixels.step_size == whole.step_size
+    assert list(curve([half, whole, same_pixels], EPS).attacks.values()) == [half, whole]
+
+
+def test_the_slice_shown_has_the_most_points_then_the_most_steps_and_the_middle_step_size():
+    attacks = grid()
+    over_steps, over_sizes = curve(attacks, STEPS), curve(attacks, STEP_SIZE)
+    assert [float(k) for k in over_steps.attacks] == [7, 10, 20, 40]
+    assert {attack.step_in_eps for attack in over_steps.attacks.values()} == {Fraction(1, 4)}
+    assert list(over_sizes.attacks) == [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)]
+    assert {attack.steps for attack in over_sizes.attacks.values()} == {40}
+    # A slice with one point more wins, whatever its settings.
+    longer = curve([*attacks, facts(30, "1/2")], STEPS)
+    assert {attack.step_in_eps for attack in longer.attacks.values()} == {Fraction(1, 2)}
+
+
+def test_plain_pgd_is_shown_before_variants_and_other_kinds():
+    plain = grid(steps=(10, 40))
+    variants = [*grid(restarts=5), *grid(loss="margin"), *grid(random_start="false"), *grid(targets="3")]
+    found = curve([*variants, *plain], STEP_SIZE)
+    assert (next(iter(found.attacks.values())).rest, found.fixed) == ((), "linf 8/255, 40 steps")
+    fgsm_at_more_eps = [facts(1, None, EIGHT * k, kind="fgsm") for k in range(1, 9)]
+    assert curve([*fgsm_at_more_eps, *grid((EIGHT, 2 * EIGHT))], EPS).kind == "pgd"
+
+
+def test_curves_over_steps_and_step_sizes_are_at_the_ranking_eps_and_all_at_its_norm():
+    epss = (EIGHT / 2, EIGHT, 2 * EIGHT)
+    found = curves([*grid(epss), *grid((Fraction(1, 2), Fraction(1)), norm="l2")], ("linf", EIGHT))
+    assert [each.field for each in found] == [STEPS, STEP_SIZE, EPS]
+    assert {a.threat for each in found[:2] for a in each.attacks.values()} == {("linf", EIGHT)}
+    assert {a.threat for a in found[2].attacks.values()} == {("linf", eps) for eps in epss}
+    assert [each.fixed for each in found] == [
+        "linf 8/255, step size eps/4",
+        "linf 8/255, 40 steps",
+        "linf, 40 steps, step size eps/4",
+    ]
+    assert [each.field for each in curves(grid((EIGHT / 2, 2 * EIGHT)), ("linf", EIGHT))] == [EPS]
+
+
+def test_what_is_fixed_names_whatever_is_not_usual():
+    found = curve(grid(restarts=5, loss="margin", targets="3", random_start="true"), STEPS)
+    assert found.fixed == "linf 8/255, step size eps/4, 5 restarts, loss margin, targets 3"
+
+
+def test_a_single_attack_makes_no_curve():
+    assert curves([facts(), facts(kind="fgsm", steps=1, size=None)], ("linf", EIGHT)) == []
+
+
+# -- accuracies along a curve -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_where_all_attacks_cover_the_same_samples_accuracies_are_those_of_the_leaderboard(tmp_path, seeds):
+    (row,) = board_of(tmp_path, *(FakeRun(seed=seed, final=full_sweep()) for seed in range(seeds))).rows
+    names = ["clean", pgd(10).name + " any", pgd(40).name + " any", "worst"]
+    found = compared(row, names)
+    for name in names:
+        column = f"ACC_lopezpaz2017 {name}"
+        assert found[name][0] == pytest.approx(row.measures.value(column))
+        bounds = row.measures.bounds(column)
+        assert (found[name][1].low, found[name][1].high) == pytest.approx((bounds.low, bounds.high))
+
+
+def test_attacks_on_different_samples_are_compared_on_those_they_share(tmp_path):
+    def last_samples_are_easy(name, i, j, margin):
+        return np.where(np.arange(len(margin)) < 15, -1.0, 1.0)
+
+    few = replace(pgd(40), samples=15)
+    (row,) = board_of(tmp_path, FakeRun(final=[few], edit_margin=last_samples_are_easy)).rows
+    assert row.measures.value(f"ACC_lopezpaz2017 {pgd(10).name} any") == 25 / 40
+    found = compared(row, [f"{pgd(10).name} any", f"{few.name} any"])
+    assert [value for value, _ in found.values()] == [0, 0]
+
+
+def test_an_attack_that_a_seed_lacks_is_left_out_and_the_others_stay(tmp_path):
+    (row,) = board_of(tmp_path, FakeRun()).rows
+    assert list(compared(row, ["clean", "pgd-7 linf 51/255 a=12.75/255 any"])) == ["clean"]
+    assert compared(row, ["nothing"]) == {}
+
+
+# -- the figure -------------------------------------------------------------------------------------------------------
+
+
+def drawn(board):
+    with paper_style():
+        return sweep_figure(board, looks(row.label for row in board.ranked))
+
+
+def test_the_figure_shows_any_iterate_accuracies_by_method_with_clean_at_eps_0(tmp_path):
+    board = board_of(tmp_path, FakeRun("weak", quality=1, final=full_sweep()), FakeRun("strong", final=full_sweep()))
+    caption, figure = drawn(board)
+    assert caption.startswith("Accuracy under pgd over steps, step size and eps, any-iterate, 95 % intervals")
+    steps, sizes, epss = figure.axes
+    assert [label.get_text() for label in steps.get_xticklabels()] == ["10", "40"]
+    assert [label.get_text() for label in sizes.get_xticklabels()] == ["eps/8", "eps/4", "eps/2"]
+    assert [label.get_text() for label in epss.get_xticklabels()] == ["0", "12.75", "25.5", "51", "102"]
+    assert steps.get_xlabel() == "pgd steps\nlinf 51/255, step size eps/4"
+    at_eps = [line for line in epss.lines if len(line.get_ydata()) == 5]
+    for line, row in zip(at_eps, board.ranked, strict=True):
+        names = ["clean", *(f"{pgd(40, eps).name} any" for eps in QUARTERS)]
+        values = [100 * row.measures.value(f"ACC_lopezpaz2017 {name}") for name in names]
+        assert list(line.get_ydata()) == pytest.approx(values)
+    assert all(50.0 in axes.lines[0].get_ydata() for axes in figure.axes)  # chance
+
+
+def test_a_final_iterate_that_flatters_large_steps_is_drawn_beside_any_iterate(tmp_path):
+    final = [pgd(40, size=size, any_power=lost) for size, lost in (("1/8", 0.0), ("1/4", 0.1), ("1/2", 1.5))]
+    board = board_of(tmp_path, FakeRun(final=final))
+    _, sizes = drawn(board)[1].axes
+    any_, last = [line.get_ydata() for line in sizes.lines if len(line.get_ydata()) == 3]
+    assert last[2] > any_[2] + 10
+    assert last[2] >= last[1]
+    assert any_[2] < any_[1]
+
+
+def test_methods_in_a_figure_differ_in_marker_or_line_where_they_share_a_colour(tmp_path):
+    board = board_of(tmp_path, *(FakeRun(f"method_{k}", samples=8, tasks=1) for k in range(12)))
+    _, figure = drawn(board)
+    (axes,) = figure.axes
+    styles = [(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in axes.lines[1:13]]
+    assert len(set(styles)) == 12
+    shared = [(c, style) for c, _, style in styles]
+    assert len(set(shared)) == 12
+
+
+def test_panels_without_data_are_left_out_and_a_run_without_sweeps_has_no_figure(tmp_path):
+    assert len(drawn(board_of(tmp_path / "a", FakeRun()))[1].axes) == 1
+    assert drawn(board_of(tmp_path / "b", FakeRun(final=[fgsm()]))) is None
+
+
+def test_older_records_without_specification_have_curves_too(tmp_path):
+    def older(record):
+        record["specification"] = None
+
+    assert len(drawn(board_of(tmp_path, FakeRun(final=full_sweep(), edit_evaluation=older)))[1].axes) == 3
+
+
+def test_the_report_has_the_figure_and_the_table(tmp_path):
+    write_run(tmp_path / "runs", FakeRun(final=full_sweep()))
+    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "figures").glob("*sweep*")} == {
+        f"digits__sweep.{suffix}" for suffix in ("png", "svg", "pdf")
+    }
+    assert "any-iterate, 95 % intervals" in report.page.read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "tables" / "digits__sweep.csv").exists()
+    assert "digits\\_\\_sweep.csv" in (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_the_table_says_what_every_attack_was_and_gives_its_accuracies(tmp_path):
+    targeted = pgd(40, loss="margin", rest={"targets": 3, "random_start": True})
+    targeted = replace(targeted, name=targeted.name + " loss=margin targets=3", samples=30)
+    fake = FakeRun(final=[pgd(40, size="1/8", restarts=5), targeted, pgd(40, "128/255", norm="l2"), fgsm()])
+    board = board_of(tmp_path, fake)
+    table = sweep_table(board).set_index("attack")
+    many = table.loc["pgd-40 linf 51/255 a=6.375/255 r=5"]
+    assert (many.kind, many.norm, many.eps, many.eps_255, many.steps) == ("pgd", "linf", "1/5", 51, 40)
+    assert (many.step_size, many.step_in_eps, many.restarts, many.loss) == ("1/40", 0.125, 5, "ce")
+    assert json.loads(table.loc[targeted.name, "specification"]) == {"random_start": True, "targets": 3}
+    assert (table.loc[targeted.name, "samples"], many.samples) == (90, 120)
+    assert table.loc["pgd-40 l2 128/255 a=32/255", "norm"] == "l2"
+    row = board.rows[0]
+    for outcome, name in (("final", many.name), ("any", f"{many.name} any")):
+        bounds = row.measures.bounds(f"ACC_lopezpaz2017 {name}")
+        found = [many[outcome], many[f"{outcome}_low"], many[f"{outcome}_high"]]
+        assert found == [row.measures.value(f"ACC_lopezpaz2017 {name}"), bounds.low, bounds.high]
+    assert math.isnan(table.loc[fgsm().name, "any"])
+    assert table.loc["worst", "samples"] == 90
+
+
+# -- what `worst` is taken over ---------------------------------------------------------------------------------------
+
+
+def test_worst_is_over_every_attack_at_one_norm_and_eps(tmp_path):
+    final = [fgsm(), square(), pgd(40, "1/10"), pgd(40, "1/5", norm="l2"), autoattack({})]
+    evidence = evidence_of(tmp_path, final=final, transfers=[transfer("earlier")])
+    found = evidence.in_worst()
+    assert found == {
+        "worst": {"clean", fgsm().name, square().name, autoattack({}).name, transfer("earlier").name}
+        | {pgd(10).name, pgd(10).name + " any"},
+        "worst linf 25.5/255": {"clean", pgd(40, "1/10").name, pgd(40, "1/10").name + " any"},
+        "worst l2 51/255": {"clean", final[3].name, final[3].name + " any"},
+    }
+
+
+def test_a_transfer_counts_once_it_covers_what_is_asked_of_it_and_a_row_is_complete_without_it(tmp_path):
+    store = write_run(tmp_path, FakeRun(transfers=[transfer("earlier", samples=20)]))
+    path = next((store.directory / "predictions").glob("transfer*-2-1.parquet"))
+    kept = path.read_bytes()
+    path.unlink()
+    (board,) = build_boards(load(tmp_path, None), ())
+    assert board.ranked
+    assert transfer("earlier").name not in board.rows[0].seeds[0].evidence.in_worst()["worst"]
+    path.write_bytes(kept)
+    (board,) = build_boards(load(tmp_path, None), ())
+    assert transfer("earlier").name in board.rows[0].seeds[0].evidence.in_worst()["worst"]
+
+
+def test_a_specification_is_read_in_whole_and_of_the_newest_version():
+    rows = [
+        {"attack": "t", "kind": "transfer", "attack_version": version, "specification": json.dumps(fields)}
+        for version, fields in ((2, {"source": "b", "origin": "7f", "version": 2}), (1, {"source": "a"}))
+    ]
+    columns = {"norm": "linf", "eps": "8/255", "steps": None, "step_size": None, "restarts": None, "loss": None}
+    found = attack_facts(pd.DataFrame([{**row, **columns} for row in rows]))
+    assert found["t"].rest == (("source", '"b"'),)
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+
+
+def verdict(tmp_path, check, **fields):
+    return check(evidence_of(tmp_path, **fields))
+
+
+def lift(amount, *names):
+    """Margins of these attacks lifted, as if they were weaker."""
+    return lambda name, i, j, margin: margin + amount if any(part in name for part in names) else margin
+
+
+def other(attack, suffix, **rest):
+    return replace(attack, name=f"{attack.name} {suffix}", rest=rest)
+
+
+@pytest.mark.parametrize("rest", [{"targets": 3}, {"eot": 4}, {"random_start": False}, {"source": "cmat"}])
+def test_a_ladder_has_no_rungs_of_other_settings(tmp_path, rest):
+    weaker = other(pgd(40, power=0.1), "x", **rest)
+    assert verdict(tmp_path / "a", attack_checks.not_rising_with_steps, final=[weaker]).status == NOT_RUN
+    assert verdict(tmp_path / "b", attack_checks.not_rising_with_steps, final=[pgd(40, power=0.1)]).status == FAIL
+    larger = other(pgd(10, "2/5", power=0.1), "x", **rest)
+    assert verdict(tmp_path / "c", attack_checks.not_rising_with_eps, final=[larger]).status == NOT_RUN
+    assert (
+        verdict(tmp_path / "d", attack_checks.converged, final=[other(pgd(40, power=2), "x", **rest)]).status == NOT_RUN
+    )
+
+
+def test_attacks_are_compared_on_the_samples_that_both_cover(tmp_path):
+    few = replace(fgsm(), samples=15)
+    assert verdict(tmp_path, attack_checks.pgd_below_baselines, final=[few], quality=4).status == PASS
+
+
+def test_an_equal_eps_in_another_norm_is_not_the_rankings(tmp_path):
+    evidence = evidence_of(tmp_path, final=[pgd(40, norm="l2"), fgsm()])
+    assert evidence.ranking == ("linf", Fraction(1, 5))
+    assert {attack.name for attack in evidence.at_ranking_eps()} == {pgd(10).name, fgsm().name}
+
+
+def test_another_norm_is_another_ladder(tmp_path):
+    found = evidence_of(tmp_path, final=[pgd(40, power=0.1, norm="l2"), pgd(10, "2/5", power=0.1, norm="l2")])
+    assert attack_checks.not_rising_with_steps(found).status == NOT_RUN
+    assert attack_checks.not_rising_with_eps(found).status == NOT_RUN
+    assert attack_checks.converged(found).status == NOT_RUN
+
+
+@pytest.mark.parametrize(("power", "status"), [(None, PASS), (0.2, FAIL)])
+def test_more_restarts_break_no_fewer_samples(tmp_path, power, status):
+    final = [pgd(10, restarts=5, power=power)]
+    assert verdict(tmp_path, attack_checks.not_rising_with_restarts, final=final).status == status
+
+
+def test_restarts_of_other_steps_are_not_compared(tmp_path):
+    found = verdict(tmp_path, attack_checks.not_rising_with_restarts, final=[pgd(7, restarts=5, power=0.1)])
+    assert found.status == NOT_RUN
+
+
+def test_restarts_of_attacks_without_iterates_are_compared_too(tmp_path):
+    few, many = (replace(square(power), restarts=r, name=f"square r={r}") for r, power in ((1, 0.9), (5, 0.1)))
+    assert verdict(tmp_path, attack_checks.not_rising_with_restarts, final=[few, many]).status == FAIL
+
+
+def test_a_transfer_that_turns_wrong_answers_right_is_no_failure(tmp_path):
+    fields = {"quality": 0.5, "transfers": [transfer("cmat")], "edit_margin": lift(2, "transfer")}
+    assert verdict(tmp_path / "a", attack_checks.robust_below_clean, **fields).status == PASS
+    fields["edit_margin"] = lift(3, "square")
+    assert verdict(tmp_path / "b", attack_checks.robust_below_clean, final=[square()], **fields).status == FAIL
+
+
+@pytest.mark.parametrize("kind", ["fab", "apgd"])
+def test_the_mean_loss_of_a_search_may_fall_as_it_drops_what_it_broke(tmp_path, kind):
+    falling = {"loss": [0.5, 0.2], "zero_gradients": [0.0], "non_finite": [0.0]}
+    search = replace(pgd(100), kind=kind, name=f"{kind} linf 51/255", any_power=None, trace=falling)
+    assert verdict(tmp_path, attack_checks.loss_rises, final=[search]).status == PASS
+
+
+def test_final_iterates_at_another_eps_are_not_the_rows_number(tmp_path):
+    lost = pgd(40, "2/5", any_power=2.0)
+    assert verdict(tmp_path / "a", attack_checks.final_close_to_any, final=[lost]).status == PASS
+    assert verdict(tmp_path / "b", attack_checks.final_close_to_any, final=[pgd(40, any_power=2.0)]).status == WARN
+
+
+def test_attacks_that_warn_of_their_settings_are_told(tmp_path):
+    warned = replace(pgd(40, size="0"), trace={"loss": [1, 1], "warnings": ["step size 0: the attack stays"]})
+    found = verdict(tmp_path / "a", attack_checks.settings, final=[warned])
+    assert (found.status, found.reason) == (WARN, f"{warned.name}: step size 0: the attack stays")
+    assert verdict(tmp_path / "b", attack_checks.settings, final=[pgd(40)]).status == PASS
+
+
+def test_warnings_of_attacks_that_are_not_demanded_say_nothing(tmp_path):
+    warned = replace(pgd(40), trace={"loss": [1, 1], "warnings": ["step size 0"]})
+    store = write_run(tmp_path, FakeRun(final=[warned]))
+    config = json.loads((store.directory / "config.json").read_text())
+    config["protocols"]["digits"]["final"] = []
+    (store.directory / "config.json").write_text(json.dumps(config))
+    (board,) = build_boards(load(tmp_path, None), [attack_checks.settings])
+    assert board.rows[0].seeds[0].verdicts[0].status == PASS
+
+
+def breaks_alone(count, *names):
+    """The first `count` samples of every task fall to these attacks and to no other but weak ones."""
+
+    def edit(name, i, j, margin):
+        edited = margin.copy()
+        edited[:count] = -1.0 if any(part in name for part in names) else 1.0
+        return edited
+
+    return edit
+
+
+@pytest.mark.parametrize("attack", ["square", "transfer"])
+@pytest.mark.parametrize(("count", "status"), [(0, PASS), (1, PASS), (2, WARN)])
+def test_a_black_box_that_breaks_what_white_boxes_leave_warns(tmp_path, attack, count, status):
+    # 3 tasks of 60: two per task are 6 of 180, one is 3; the margin is 3.6.
+    fields = {"final": [square()]} if attack == "square" else {"transfers": [transfer("single_task_at")]}
+    edit = breaks_alone(count, attack)
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, samples=60, edit_margin=edit, **fields)
+    assert found.status == status
+    assert attack in found.evidence
+    if status == WARN:
+        assert "breaks 6 of 180 samples that no white-box attack breaks" in found.reason
+
+
+def test_two_samples_are_luck_however_few_there_are(tmp_path):
+    for count, status in ((2, PASS), (3, WARN)):
+        edit = breaks_alone(count, "square")
+        fields = {"tasks": 1, "samples": 20, "final": [square()], "edit_margin": edit}
+        assert verdict(tmp_path / str(count), attack_checks.black_box_below_white_box, **fields).status == status
+
+
+def test_a_black_box_that_is_significantly_stronger_warns_within_the_margin(tmp_path):
+    def blind(name, i, j, margin):
+        edited = np.ones(len(margin))
+        edited[: 3 if "square" in name else 0] = -1.0
+        return edited
+
+    # 9 of 600 are 1.5 %: within the margin, but white-box attacks break nothing at all.
+    fields = {"samples": 200, "final": [square()], "edit_margin": blind}
+    assert verdict(tmp_path, attack_checks.black_box_below_white_box, **fields).status == WARN
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [square(eps="2/5"), replace(square(), norm="l2", name="square l2 51/255"), noise()],
+)
+def test_black_boxes_of_another_norm_or_eps_and_noise_are_not_held_to_these_white_boxes(tmp_path, elsewhere):
+    edit = breaks_alone(20, elsewhere.name)
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, final=[elsewhere], edit_margin=edit)
+    assert found.status == NOT_RUN
+
+
+def test_what_autoattack_found_with_square_is_no_white_box(tmp_path):
+    standing = {"clean": 40, "apgd ce": 20, "square": 20}
+    edit = breaks_alone(10, "square", "autoattack")
+    fields = {"final": [square(), autoattack(standing)], "edit_margin": edit}
+    assert verdict(tmp_path, attack_checks.black_box_below_white_box, **fields).status == WARN
+
+
+@pytest.mark.parametrize(("name", "status"), [("torchattacks:Square", WARN), ("torchattacks:CW", NOT_RUN)])
+def test_black_boxes_of_torchattacks_are_black_boxes(tmp_path, name, status):
+    algorithm = name.partition(":")[2]
+    attack = replace(square(), kind="torchattacks", name=f"{name} linf 51/255", rest={"algorithm": algorithm})
+    edit = breaks_alone(10, name)
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, final=[attack], edit_margin=edit)
+    assert found.status == status
+
+
+@pytest.mark.parametrize(("left", "status"), [(38, PASS), (37, PASS), (36, WARN)])
+def test_square_inside_autoattack_is_held_to_what_its_gradient_attacks_left(tmp_path, left, status):
+    # 3 tasks of 60: the margin is 3.6 of 180 samples.
+    standing = {"clean": 57, "apgd ce": 40, "apgd-t dlr": 38, "fab-t": 38, "square": left}
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, samples=60, final=[autoattack(standing)])
+    assert found.status == status
+    assert found.evidence == f"square in autoattack linf 51/255: {3 * (38 - left)} of 180 samples"
+
+
+def test_what_gradient_attacks_find_after_each_other_is_no_black_box(tmp_path):
+    standing = {"clean": 57, "apgd ce": 40, "apgd-t dlr": 10, "fab-t": 2, "square": 2}
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, final=[autoattack(standing)])
+    assert found.status == PASS
+
+
+def test_merged_directories_and_older_versions_do_not_count_twice(tmp_path):
+    standing = {"clean": 57, "apgd ce": 40, "square": 39}
+    store = write_run(tmp_path, FakeRun(samples=60, final=[autoattack(standing)]))
+    folder = store.directory / "evaluations"
+    for path in folder.glob("autoattack*"):
+        (folder / f"again-{path.name}").write_bytes(path.read_bytes())
+    (board,) = build_boards(load(tmp_path, None), [attack_checks.black_box_below_white_box])
+    assert board.rows[0].seeds[0].verdicts[0].evidence.endswith(": 3 of 180 samples")
+
+
+# -- names and choices ------------------------------------------------------------------------------------------------
+
+
+def everything():
+    return [noise(), fgsm(), *full_sweep(), pgd(40, restarts=5), pgd(40, norm="l2"), square()]
+
+
+def test_the_bar_chart_shows_one_of_each_kind_at_the_ranking_eps(tmp_path):
+    transfers = [transfer("single_task_at", 0.2), transfer("earlier", 0.5)]
+    board = board_of(tmp_path, FakeRun(final=[*everything(), autoattack({})], transfers=transfers))
+    names = ["clean", noise().name, fgsm().name, pgd(10).name, pgd(40).name, transfers[1].name]
+    assert shown_attacks(board) == [*names, autoattack({}).name, "worst"]
+
+
+def test_without_autoattack_the_bar_chart_shows_its_parts(tmp_path):
+    apgd = replace(pgd(100), kind="apgd", name="apgd-100 linf 51/255", step_size=None, any_power=None)
+    board = board_of(tmp_path, FakeRun(final=[*everything(), apgd], transfers=[transfer("earlier")]))
+    shown = [
+        "clean",
+        fgsm().name,
+        pgd(10).name,
+        pgd(40).name,
+        apgd.name,
+        square().name,
+        transfer("earlier").name,
+        "worst",
+    ]
+    assert shown_attacks(board) == shown
+    assert len(shown) == MOST_ATTACKS
+
+
+def test_a_kind_of_its_own_is_shown_where_there_is_room(tmp_path):
+    mine = replace(square(), kind="my-attack", name="my-attack linf 51/255")
+    assert mine.name in shown_attacks(board_of(tmp_path, FakeRun(final=[fgsm(), mine])))
+
+
+def test_the_strongest_transfer_is_found_on_rows_that_have_all_of_them(tmp_path):
+    # The row that every other row's transfer is from is far better, and has none from itself.
+    weak, strong = transfer("best", 0.1), transfer("earlier", 0.6)
+    rows = [FakeRun("best", quality=4, transfers=[strong]), FakeRun("other", quality=1, transfers=[weak, strong])]
+    assert strong.name in shown_attacks(board_of(tmp_path, *rows))
+
+
+def test_short_names_tell_apart_what_stands_at_one_eps(tmp_path):
+    cw = replace(square(), kind="torchattacks", name="torchattacks:CW linf 51/255 steps=50", rest={"algorithm": "CW"})
+    final = [pgd(40, size="1/2", restarts=5), pgd(40, norm="l2"), pgd(40, "1/10"), cw, autoattack({})]
+    board = board_of(tmp_path, FakeRun(final=final, transfers=[transfer("single_task_at")]))
+    names = [short_name(attack.name, board) for attack in (*final, transfer("single_task_at"))]
+    assert names == [
+        "pgd-40 a=eps/2 r=5",
+        "pgd-40 l2 51/255 a=12.75/255",
+        "pgd-40 linf 25.5/255 a=6.375/255",
+        "torchattacks:CW steps=50",
+        "autoattack",
+        "transfer from=single_task_at pgd-40",
+    ]
+    # An equal eps in another norm is no step size of this one.
+    assert len({short_name(name, board) for name in board.attacks}) == len(board.attacks)
+
+
+def test_transfers_made_with_other_step_sizes_keep_them_in_their_short_names(tmp_path):
+    first = transfer("cmat")
+    second = replace(first, name=first.name.replace("12.75/255", "25.5/255"))
+    board = board_of(tmp_path, FakeRun(transfers=[first, second]))
+    names = [short_name(each.name, board) for each in (first, second)]
+    assert names == ["transfer from=cmat pgd-40 a=12.75/255", "transfer from=cmat pgd-40 a=25.5/255"]
+
+
+def test_the_table_for_reading_stays_readable_and_the_wide_one_has_everything(tmp_path):
+    final = [*everything(), *(pgd(20, eps, size=size) for eps in QUARTERS for size in ("1/8", "1/2"))]
+    board = board_of(tmp_path, FakeRun(final=final, transfers=[transfer("earlier")]))
+    table, wide = accuracy_table(board), wide_table([board])
+    assert "pgd-40 a=eps/4 any" in table.columns
+    assert "transfer from=earlier pgd-40" in table.columns
+    assert not [name for name in table.columns if "pgd" in name and ("l2" in name or "linf" in name)]
+    for attack in (*final, transfer("earlier")):
+        for name, _ in attack.outcomes:
+            assert f"ACC_lopezpaz2017 {name} low" in wide.columns, name
