@@ -1,9 +1,12 @@
-"""APGD: Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse attacks*, section 3."""
+"""APGD: Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks*,
+section 3."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -90,11 +93,8 @@ class APGD(SearchAttack):
                 break
             draws = [restart * max(1, self.targets) + (rank or 0) for rank in ranks]
             first = [starting_point(search.ball.select(index), start.select(index), draw) for draw in draws]
-            rows = _Rows(
-                index.repeat(len(ranks)),
-                torch.cat([torch.full_like(index, rank or 0) for rank in ranks]),
-                None if not self.targets else torch.cat([others[index, rank] for rank in ranks]),
-            )
+            targets = torch.cat([others[index, rank] for rank in ranks]) if self.targets else None
+            rows = _Rows(index.repeat(len(ranks)), len(ranks), targets)
             walk = _Walk(self, search, rows, torch.cat(first))
             seen = walk.run()
             if number == 0:
@@ -133,14 +133,23 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What is attacked: M rows. index: which image of the batch; rank: which of its targets; targets: the classes aimed at."""
+    """What is attacked: M rows, all images for the first target, then all for the next. The rows of an image leave together, so
+    that each target always has the same images in the same order.
+
+    index: int64 (M,), which image of the batch; groups: how many targets; targets: int64 (M,), the classes aimed at.
+    """
 
     index: Tensor
-    rank: Tensor
+    groups: int
     targets: Tensor | None
 
     def select(self, keep: Tensor) -> _Rows:
-        return _Rows(self.index[keep], self.rank[keep], None if self.targets is None else self.targets[keep])
+        return _Rows(self.index[keep], self.groups, None if self.targets is None else self.targets[keep])
+
+    def by_target(self) -> list[slice]:
+        """The rows of each target: no image stands twice in one of them."""
+        images = len(self.index) // self.groups
+        return [slice(group * images, (group + 1) * images) for group in range(self.groups)]
 
 
 class _Walk:
@@ -161,7 +170,7 @@ class _Walk:
         self.rises = torch.zeros_like(loss)
         self.halved = torch.ones_like(loss, dtype=torch.bool)
         self._drop_broken()
-        places = checkpoints(self.attack.steps)
+        intervals = {place: place - before for before, place in pairwise([0, *checkpoints(self.attack.steps)])}
         for number in range(1, self.attack.steps + 1):
             if not len(self.rows.index):
                 break
@@ -176,8 +185,8 @@ class _Walk:
             )
             self.best_gradient = torch.where(take, gradient, self.best_gradient)
             self.last_loss, self.gradient = loss, gradient
-            if number in places:
-                self._reconsider(number - max([0, *(place for place in places if place < number)]))
+            if number in intervals:
+                self._reconsider(intervals[number])
             self._drop_broken()
         columns = torch.stack(self.shares).T.tolist() if self.shares else [[], []]
         return Trace(torch.stack(self.losses).tolist(), columns[0], columns[1])
@@ -199,7 +208,7 @@ class _Walk:
         )
         for again in range(self.attack.eot):
             parts = []
-            for rows in _parts(len(labels), len(victim), labels.device):
+            for rows in _parts(len(labels), len(victim)):
                 point = self.points[rows].detach().requires_grad_(want_gradient)
                 logits = victim.logits(point) if want_gradient else victim.logits_only(point)
                 loss = self._loss(logits, labels[rows], rows)
@@ -215,22 +224,18 @@ class _Walk:
             self.shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
         return loss, gradient.nan_to_num(0, 0, 0)
 
-    def _loss(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, rows: slice) -> Tensor:
         if self.rows.targets is None:
             return find_loss(self.attack.loss)(logits, labels)
         return TARGETED[self.attack.loss](logits, labels, self.rows.targets[rows])
 
     def _show(self, logits: Tensor) -> None:
-        if self.rows.targets is None:
-            self.search.see(self.points, logits, self.rows.index)
-            return
-        for rank in self.rows.rank.unique():
-            these = (self.rows.rank == rank).nonzero().squeeze(1)
+        for these in self.rows.by_target():
             self.search.see(self.points[these], logits[these], self.rows.index[these])
 
     def _reconsider(self, steps: int) -> None:
         """At a checkpoint: halve the step size where the last `steps` steps did not pay, and go back to the best point there."""
-        few_rises = self.rises <= float(self.attack.rho) * steps
+        few_rises = self.rises <= math.floor(self.attack.rho * steps)  # exact, whatever the dtype of the images
         no_gain = ~self.halved & (self.best_at_checkpoint >= self.best_loss)
         self.halved, self.best_at_checkpoint = few_rises | no_gain, self.best_loss
         self.rises = torch.zeros_like(self.rises)
@@ -240,10 +245,9 @@ class _Walk:
         self.gradient = torch.where(where, self.best_gradient, self.gradient)
 
     def _drop_broken(self) -> None:
-        stands = self.search.is_standing(self.rows.index)
-        if bool(stands.all()):
+        keep = self.search.is_standing(self.rows.index).nonzero().squeeze(1)  # the one wait for the device in a step
+        if len(keep) == len(self.rows.index):
             return
-        keep = stands.nonzero().squeeze(1)
         self.rows, self.ball = self.rows.select(keep), self.ball.select(keep)
         for name in (
             "points", "before", "best", "step_size", "best_loss", "best_gradient", "gradient", "last_loss",
@@ -252,6 +256,8 @@ class _Walk:
             setattr(self, name, getattr(self, name)[keep])
 
 
-def _parts(rows: int, largest: int, device: torch.device) -> tuple[Tensor, ...]:
+def _parts(rows: int, largest: int) -> list[slice]:
     """Rows in parts of about equal size, none larger than the batch: who chose its size knows what fits in memory."""
-    return torch.arange(rows, device=device).tensor_split(-(-rows // largest))
+    count = -(-rows // largest)
+    ends = [part * rows // count for part in range(count + 1)]
+    return [slice(first, last) for first, last in pairwise(ends)]
