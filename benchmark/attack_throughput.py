@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from attacks.threat_model import ThreatModel
 from benchmark.clock import Clock
 from benchmark.evaluation import full_precision
 from benchmark.processes import in_fresh_process
-from benchmark.provenance import peak_memory_mb
 from methods.backbones import TaskNetwork
 
 STEPS = (7, 10, 20, 40)
@@ -186,7 +186,7 @@ def memory(network: TaskNetwork, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> float:
+def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> float | None:
     import torchattacks
 
     device = torch.device(device_name)
@@ -195,13 +195,37 @@ def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> floa
     layout = torch.channels_last if ours else torch.contiguous_format
     classifier = network.materialise().to(device, memory_format=layout)
     _predict(classifier, images[:1])
-    before = peak_memory_mb(device)
+    before = _peak_from_now(device)
     attack = PGD(threat_model=ThreatModel(Fraction(8, 255)), steps=2, step_size="eps/4")  # type: ignore[arg-type]
     if ours:
         attack.run(classifier, images, labels, Starts(0, "", torch.arange(rows, device=device)))
     else:
         _predict(classifier, torchattacks.PGD(classifier, eps=8 / 255, alpha=2 / 255, steps=2)(images, labels))
-    return peak_memory_mb(device) - before
+    after = _peak_so_far(device)
+    return None if before is None or after is None else after - before
+
+
+def _peak_from_now(device: torch.device) -> float | None:
+    """Begin to measure the peak anew; megabytes in use now, None where that cannot be done."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 1e6
+    try:
+        # What Linux offers: 5 sets the peak of the resident set to what it is now.
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _peak_so_far(device)
+
+
+def _peak_so_far(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def _predict(network: nn.Module, images: Tensor) -> Tensor:

@@ -361,6 +361,14 @@ def test_where_gradients_are_zero_nothing_moves_and_the_trace_says_so():
     assert result.trace.non_finite == [0.0] * 3
 
 
+def test_gradients_that_are_not_finite_move_nothing_and_the_trace_says_so():
+    # The root of what is negative has no gradient, though nobody looks at it.
+    torn = Says(lambda p: (0 * p, torch.where(p > 2, (p - 2).sqrt(), p) - 0.6))
+    result = FAB(threat_model=EIGHT, steps=2).run(torn, pixels(0.5), torch.tensor([0]), Starts(0, "", torch.arange(1)))
+    assert torch.equal(result.worst, pixels(0.5))
+    assert result.trace.non_finite == [1.0] * 2
+
+
 # Ball and box.
 
 
@@ -500,6 +508,9 @@ def test_the_first_run_starts_at_the_image_and_later_ones_half_an_eps_away(norm)
     sizes = changes.norm(dim=2) if norm == "l2" else changes.abs().amax(2)
     torch.testing.assert_close(sizes, torch.full_like(sizes, eps / 2))
     assert len(changes.flatten(0, 1).unique(dim=0)) == 4 * 4, "every restart, target and image has its own"
+    # Uniform among the directions of l2: those of points that are uniform in a cube would crowd towards its corners.
+    drawn = (start.inside if norm == "l2" else start.uniform)(images.shape, 2).flatten(1).double()
+    torch.testing.assert_close(torch.cosine_similarity(drawn, changes[0]), torch.ones(4, dtype=torch.float64))
 
 
 @both_norms
@@ -511,6 +522,19 @@ def test_random_starts_stay_in_the_box(norm):
     points = torch.cat(watching.points)
     assert points.min() == 0
     assert points.max() == 1
+
+
+def test_random_starts_belong_to_the_image_whoever_else_stands():
+    images, labels, start = batch(6, 3)
+    labels = small_conv(3)(images).argmax(1)
+    labels[0] = (labels[0] + 1) % 3
+    attack, points = FAB(threat_model=ThreatModel("1/255"), steps=1, restarts=2, targets=1), []
+    for index in (torch.arange(6), torch.tensor([3])):
+        watching = Watching(small_conv(3))
+        attack.run(watching, images[index], labels[index], start.select(index))
+        points.append(watching.points[-1])
+    assert len(points[0]) == 5
+    assert torch.equal(points[0][2], points[1][0])
 
 
 @both_norms
@@ -530,7 +554,7 @@ def test_results_do_not_depend_on_the_batch_with_restarts_and_several_targets(no
 def test_more_targets_than_there_are_other_classes_are_all_of_them():
     images, labels, start = batch(classes=4)
     labels = small_conv(4)(images).argmax(1)
-    model, results, points = ThreatModel(EPS["conv", "linf"]), [], []
+    model, results, points = ThreatModel("1/255"), [], []
     for targets in (3, 4, 99):
         watching = Watching(small_conv(4))
         attack = FAB(threat_model=model, steps=6, targets=targets, restarts=2)

@@ -46,7 +46,7 @@ def test_several_proposals_at_once_are_what_they_are_one_after_another(norm, mon
     attack = Square(threat_model=ThreatModel(EPS[norm], norm), queries=60)
     found = {}
     for rows in (1, 40, 1000):
-        monkeypatch.setattr(square, "ROWS", rows)
+        monkeypatch.setattr(square, "ROWS", {"cpu": rows, "cuda": rows})
         monkeypatch.setattr(square, "WASTE", 100.0)
         counting = Counting(classifier)
         found[rows] = attack.run(counting, images, labels, start)

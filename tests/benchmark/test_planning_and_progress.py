@@ -158,8 +158,8 @@ def test_time_measures_every_ratio_it_promises(tmp_path: Path, monkeypatch: pyte
     assert throughput.show_throughput(str(preset), None, "cpu", output, Console(quiet=True)) == 0
     found = json.loads(output.read_text())
     promised = ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second")
-    # A batch of four may need no more than starting the process did.
-    assert min(found["attack_peak_mb"], found["attack_peak_mb_torchattacks"]) >= 0
+    for name in ("attack_peak_mb", "attack_peak_mb_torchattacks"):
+        assert found[name] is None or found[name] > 0
     for name in (*promised, "autoattack_vs_torchattacks", "packnet_step_vs_madry_at", "cmat_step_vs_madry_at"):
         assert found[name] > 0
     assert found["peak_memory_mb"] > 1

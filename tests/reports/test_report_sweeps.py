@@ -20,7 +20,7 @@ from reports.sweep_figures import sweep_figure
 from reports.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
 from reports.tables import sweep_table
 from results import load
-from tests.reports.synthetic_runs import FakeRun, autoattack, fgsm, noise, pgd, square, transfer, write_run
+from tests.reports.synthetic_runs import FakeRun, autoattack, clean, fgsm, noise, pgd, square, transfer, write_run
 
 EIGHT = Fraction(8, 255)
 QUARTERS = ("1/20", "1/10", "1/5", "2/5")
@@ -90,8 +90,10 @@ def test_the_slice_shown_has_the_most_points_then_the_most_steps_and_the_middle_
     assert list(over_sizes.attacks) == [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)]
     assert {attack.steps for attack in over_sizes.attacks.values()} == {40}
     # A slice with one point more wins, whatever its settings.
-    longer = curve([*attacks, facts(30, "1/2")], STEPS)
-    assert {attack.step_in_eps for attack in longer.attacks.values()} == {Fraction(1, 2)}
+    for attack in curve([*attacks, facts(30, "1/2")], STEPS).attacks.values():
+        assert attack.step_in_eps == Fraction(1, 2)
+    restarted = [facts(k, restarts=5) for k in (5, 7, 10, 20, 40)]
+    assert list(curve([*attacks, *restarted], STEPS).attacks.values()) == restarted
 
 
 def test_plain_pgd_is_shown_before_variants_and_other_kinds():
@@ -459,6 +461,12 @@ def test_square_inside_autoattack_is_held_to_what_its_gradient_attacks_left(tmp_
     found = verdict(tmp_path, attack_checks.black_box_below_white_box, samples=60, final=[autoattack(standing)])
     assert found.status == status
     assert found.evidence == f"square in autoattack linf 51/255: {3 * (38 - left)} of 180 samples"
+
+
+def test_a_composition_in_the_matrix_counts_after_the_last_task_alone(tmp_path):
+    matrix = [clean(), pgd(10), autoattack({"apgd ce": 40, "square": 39})]
+    found = verdict(tmp_path, attack_checks.black_box_below_white_box, samples=60, matrix=matrix)
+    assert found.evidence.endswith(": 3 of 180 samples")
 
 
 def test_what_gradient_attacks_find_after_each_other_is_no_black_box(tmp_path):
