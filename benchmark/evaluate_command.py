@@ -208,11 +208,15 @@ def _line_of(name: str, right: dict[int, bool]) -> Line:
 
 
 def worst_line(measured: dict[Attack, Parts], preset: Preset, task: Task) -> Line:
-    """Right on the clean image and under every attack at the preset's eps, on the samples that all of them saw."""
+    """Right on the clean image and under every attack at the preset's eps, on the samples that all of them saw.
+
+    In the norm of the matrix' first attack, which is that of the ranking.
+    """
+    norm = next((demand.attack.threat_model.norm for demand in preset.matrix if demand.attack.threat_model.eps), "linf")
     votes = [
         _right(parts, "any")
         for attack, parts in measured.items()
-        if attack.threat_model.eps in (0, preset.eps) and attack.threat_model.norm == "linf"
+        if attack.threat_model.eps == 0 or (attack.threat_model.eps, attack.threat_model.norm) == (preset.eps, norm)
     ]
     shared = set.intersection(*(set(vote) for vote in votes)) if votes else set()
     if not shared:
