@@ -111,6 +111,19 @@ def test_a_whole_sweep_is_one_batch_and_gives_what_each_attack_gives_alone(norm)
     assert shared.forward_passes == 12 * 2 * (7 + 4 + 4 + 3)
 
 
+def test_a_lane_that_has_made_its_steps_leaves_the_batch():
+    sizes = []
+
+    class Sizes(Counting):
+        def forward(self, images):
+            sizes.append(len(images))
+            return super().forward(images)
+
+    (run,) = share_runs([pgd(1, step_size="eps"), pgd(3)])
+    run.run(Sizes(small_conv()), *batch())
+    assert sizes == [24, 24, 12, 12]
+
+
 def test_targets_are_lanes_too_and_those_beyond_the_classes_are_left_out():
     images, labels, start = batch(dtype=torch.float64)
     classifier = small_conv(dtype=torch.float64)
