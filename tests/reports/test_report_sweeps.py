@@ -107,7 +107,8 @@ def test_plain_pgd_is_shown_before_variants_and_other_kinds():
 
 def test_curves_over_steps_and_step_sizes_are_at_the_ranking_eps_and_all_at_its_norm():
     epss = (EIGHT / 2, EIGHT, 2 * EIGHT)
-    found = curves([*grid(epss), *grid((Fraction(1, 2), Fraction(1)), norm="l2")], ("linf", EIGHT))
+    in_l2 = grid([Fraction(k) for k in (1, 2, 3, 4)], norm="l2")
+    found = curves([*in_l2, *grid(epss)], ("linf", EIGHT))
     assert [each.field for each in found] == [STEPS, STEP_SIZE, EPS]
     assert {a.threat for each in found[:2] for a in each.attacks.values()} == {("linf", EIGHT)}
     assert {a.threat for a in found[2].attacks.values()} == {("linf", eps) for eps in epss}
@@ -247,6 +248,12 @@ def test_the_table_says_what_every_attack_was_and_gives_its_accuracies(tmp_path)
         assert found == [row.measures.value(f"ACC_lopezpaz2017 {name}"), bounds.low, bounds.high]
     assert math.isnan(table.loc[fgsm().name, "any"])
     assert table.loc["worst", "samples"] == 90
+
+
+def test_the_table_counts_the_samples_of_the_seed_that_has_the_fewest(tmp_path):
+    fakes = [FakeRun(seed=seed, final=[replace(pgd(40), samples=count)]) for seed, count in ((0, 15), (1, 30))]
+    table = sweep_table(board_of(tmp_path, *fakes)).set_index("attack")
+    assert table.loc[[pgd(40).name, "clean"], ["seeds", "samples"]].to_numpy().tolist() == [[2, 45], [2, 120]]
 
 
 # -- what `worst` is taken over ---------------------------------------------------------------------------------------
@@ -494,7 +501,7 @@ def everything():
 
 def test_the_bar_chart_shows_one_of_each_kind_at_the_ranking_eps(tmp_path):
     transfers = [transfer("single_task_at", 0.2), transfer("earlier", 0.5)]
-    board = board_of(tmp_path, FakeRun(final=[*everything(), autoattack({})], transfers=transfers))
+    board = board_of(tmp_path, FakeRun(final=[*everything(), pgd(20), autoattack({})], transfers=transfers))
     names = ["clean", noise().name, fgsm().name, pgd(10).name, pgd(40).name, transfers[1].name]
     assert shown_attacks(board) == [*names, autoattack({}).name, "worst"]
 
@@ -516,9 +523,11 @@ def test_without_autoattack_the_bar_chart_shows_its_parts(tmp_path):
     assert len(shown) == MOST_ATTACKS
 
 
-def test_a_kind_of_its_own_is_shown_where_there_is_room(tmp_path):
+def test_a_kind_of_its_own_is_shown_where_there_is_room_but_not_of_another_norm(tmp_path):
     mine = replace(square(), kind="my-attack", name="my-attack linf 51/255")
-    assert mine.name in shown_attacks(board_of(tmp_path, FakeRun(final=[fgsm(), mine])))
+    other_norm = replace(square(), kind="their-attack", name="their-attack l2 51/255", norm="l2")
+    found = shown_attacks(board_of(tmp_path, FakeRun(final=[fgsm(), mine, other_norm])))
+    assert found == ["clean", fgsm().name, pgd(10).name, mine.name, "worst"]
 
 
 def test_the_strongest_transfer_is_found_on_rows_that_have_all_of_them(tmp_path):
@@ -543,6 +552,11 @@ def test_short_names_tell_apart_what_stands_at_one_eps(tmp_path):
     ]
     # An equal eps in another norm is no step size of this one.
     assert len({short_name(name, board) for name in board.attacks}) == len(board.attacks)
+
+
+def test_step_sizes_at_another_eps_are_not_told(tmp_path):
+    board = board_of(tmp_path, FakeRun(final=[pgd(40), pgd(40, "1/10"), pgd(40, "1/10", norm="l2")]))
+    assert short_name(pgd(40).name, board) == "pgd-40"
 
 
 def test_transfers_made_with_other_step_sizes_keep_them_in_their_short_names(tmp_path):
