@@ -134,12 +134,16 @@ def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
 
 
 def _with_worst(evidence: Evidence) -> Outcomes:
-    """Outcomes with `worst`, unless a demanded attack is missing after the last task: that would be another number."""
-    outcomes, attacks = evidence.outcomes, evidence.at_ranking_eps()
-    if not attacks or any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
+    """Outcomes with `worst`, at the ranking's norm and eps and at every other one that has attacks.
+
+    Without it where a demanded attack is missing after the last task: that would be another number.
+    """
+    outcomes = evidence.outcomes
+    if any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
         return outcomes
-    names = {CLEAN} | {a.name for a in attacks} | {a.any for a in attacks}
-    return add_worst(outcomes, names & set(outcomes.correct))
+    for name, attacks in evidence.in_worst().items():
+        outcomes = add_worst(outcomes, attacks, name)
+    return outcomes
 
 
 def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:

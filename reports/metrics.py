@@ -133,8 +133,8 @@ def task_scores(outcomes: Outcomes, attack: str) -> Array:
     return scores
 
 
-def add_worst(outcomes: Outcomes, attacks: Iterable[str]) -> Outcomes:
-    """Outcomes with the attack `worst` after the last task: right only where right under every one of `attacks`.
+def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> Outcomes:
+    """Outcomes with the attack `name` after the last task: right only where right under every one of `attacks`.
 
     Only samples that every attack covers count. The predicted class and margin are those of the attack with the
     smallest margin (a wrong one, where a right one ties with it). Attacks that were not measured at all must not be
@@ -163,4 +163,4 @@ def add_worst(outcomes: Outcomes, attacks: Iterable[str]) -> Outcomes:
         final[j] = Final(
             np.where(covered, predicted, -1).astype(np.int16), np.where(covered, smallest, np.nan).astype(np.float32)
         )
-    return outcomes.with_attack(WORST, correct, final)
+    return outcomes.with_attack(name, correct, final)

@@ -5,7 +5,7 @@ import pytest
 
 from reports.boards import build_boards
 from results import load
-from tests.reports.synthetic_runs import FakeRun, clean, demand, pgd, write_run
+from tests.reports.synthetic_runs import FakeRun, autoattack, clean, demand, fgsm, pgd, transfer, write_run
 
 
 def boards(tmp_path, *fakes):
@@ -159,3 +159,31 @@ def test_intervals_hold_the_number(tmp_path, attack):
     (row,) = only(tmp_path, FakeRun()).rows
     bounds = row.measures.bounds(f"ACC_lopezpaz2017 {attack}")
     assert bounds.low < row.measures.value(f"ACC_lopezpaz2017 {attack}") < bounds.high
+
+
+def test_worst_at_another_norm_or_eps_is_over_the_attacks_there_and_ranks_nobody(tmp_path):
+    half, l2 = pgd(40, "1/10", power=0.6), pgd(40, norm="l2", power=0.8)
+    board = only(tmp_path, FakeRun("one", final=[fgsm("1/10"), half, l2, pgd(40)]), FakeRun("other", quality=2.5))
+    (row,) = [row for row in board.rows if row.label == "one"]
+    outcomes = row.seeds[0].evidence.outcomes
+    for name, attacks in (("worst linf 25.5/255", [fgsm("1/10"), half]), ("worst l2 51/255", [l2])):
+        names = ["clean", *(outcome for attack in attacks for outcome, _ in attack.outcomes)]
+        for task in range(3):
+            right = np.min([outcomes.vector(each, 2, task) for each in names], 0)
+            assert np.array_equal(outcomes.vector(name, 2, task), right)
+        assert np.isfinite(row.measures.bounds(f"ACC_lopezpaz2017 {name}").low)
+    assert row.acc == row.measures.value("ACC_lopezpaz2017 worst") < row.measures.value(f"ACC_lopezpaz2017 {name}")
+
+
+def test_worst_counts_compositions_and_transfers(tmp_path):
+    alone = only(tmp_path / "a", FakeRun()).rows[0].acc
+    assert only(tmp_path / "b", FakeRun(final=[autoattack({}, power=2)])).rows[0].acc < alone
+    assert only(tmp_path / "c", FakeRun(transfers=[transfer("earlier", power=2)])).rows[0].acc < alone
+
+
+def test_nobody_is_blamed_for_a_transfer_that_needs_another_run(tmp_path):
+    board = only(tmp_path, FakeRun("all", transfers=[transfer("earlier", 0.1)]), FakeRun("joint_at"))
+    assert {row.label: (row.verdict, row.reason) for row in board.rows} == {
+        "all": ("pass", ""),
+        "joint_at": ("pass", ""),
+    }

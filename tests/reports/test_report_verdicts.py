@@ -7,7 +7,7 @@ from reports.boards import build_boards
 from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from results import load
 from tests.reports.synthetic_capacity import proof_facts
-from tests.reports.synthetic_runs import FakeRun, clean, fgsm, noise, pgd, write_run
+from tests.reports.synthetic_runs import FakeRun, clean, fgsm, noise, pgd, square, write_run
 
 
 def verdicts(tmp_path, **fields):
@@ -17,7 +17,7 @@ def verdicts(tmp_path, **fields):
 
 
 def sweep():
-    return [noise(), fgsm(), pgd(20), pgd(40), pgd(10, "1/10", power=0.6)]
+    return [noise(), fgsm(), pgd(20), pgd(40), pgd(40, restarts=5), pgd(10, "1/10", power=0.6), square()]
 
 
 def selection(logged, measured=0.8):
