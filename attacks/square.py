@@ -309,7 +309,9 @@ def _tiles(ball: Ball, start: Starts, restart: int) -> Tensor:
     lies = (words & 1).bool()[..., None, None]
     tiles = torch.where(lies, tile.T, tile) * signs[..., None, None]
     change = torch.zeros_like(ball.images)
-    change[:, :, : down * side, : across * side] = tiles.permute(0, 1, 2, 4, 3, 5).reshape(
+    # In the middle of the image, as in the authors' code.
+    top, left = (height - down * side) // 2, (width - across * side) // 2
+    change[:, :, top : top + down * side, left : left + across * side] = tiles.permute(0, 1, 2, 4, 3, 5).reshape(
         rows, channels, down * side, across * side
     )
     return (ball.images + change * (ball.eps / l2_norm(change).clamp_min(TINY))).clamp(0, 1)

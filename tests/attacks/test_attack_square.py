@@ -192,3 +192,12 @@ def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, seed):
     )
     model.check(result.adversarial, images)
     assert result.adversarial.dtype == dtype
+
+
+def test_the_l2_tiles_stand_in_the_middle_of_the_image():
+    images = torch.full((2, 1, 32, 32), 0.5)
+    ball = ThreatModel("0.5", "l2").ball(images)
+    covered = (square._tiles(ball, Starts(0, "k", torch.arange(2)), 0) != images).any(0).any(0)
+    for axis in (0, 1):
+        places = covered.any(1 - axis).nonzero().squeeze(1)
+        assert (int(places[0]), int(places[-1])) == (1, 30)  # five tiles of six pixels
