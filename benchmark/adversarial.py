@@ -34,7 +34,7 @@ def broken_images(scored: Scored, measured: Measured, test: ImageSet, classifier
     margin = margins_of(classifier, rounded, measured.labels[wrong])
     in_bytes = margin < -SAFE_MARGIN
     kept = torch.where(in_bytes[:, None, None, None], rounded, images)
-    return AdversarialImages(measured.samples[wrong], kept, in_bytes)
+    return AdversarialImages(measured.samples, measured.samples[wrong], kept, in_bytes)
 
 
 def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor, rows: int = 500) -> Tensor:

@@ -11,6 +11,7 @@ from attacks.planning import SharedRun, share_runs
 from benchmark.demands import Demand
 from benchmark.identity import measurement
 from benchmark.presets import Preset
+from results.adversarial import attacked_samples
 from results.files import canonical_json, digest
 from results.records import Run
 from scenarios.base import ImageSet, Task
@@ -37,9 +38,13 @@ class Work:
 
 
 class Stored:
-    """Which samples a stored run holds, by (after_task, task, measurement)."""
+    """Which samples a stored run holds of what a preset demands.
 
-    def __init__(self, run: Run | None) -> None:
+    Where the preset keeps images, a sample counts only if the run holds its adversarial image too, had there been one.
+    """
+
+    def __init__(self, run: Run | None, preset: Preset) -> None:
+        self._evaluation = preset.file.evaluation
         self._samples: dict[tuple[int, int, str], set[int]] = {}
         if run is None:
             return
@@ -48,17 +53,21 @@ class Stored:
             what = {"attack": row["specification"], "task": row["task_fingerprint"]}
             key = digest({**what, "seed": int(row["seed"]), "precision": row["precision"]})
             measured[(row["after_task"], row["task"], row["evaluation_id"])] = key
+        keep_images = self._evaluation.keep_images
+        held = attacked_samples(run.directory) if keep_images else {}
         frame = run.predictions
         cells: Any = frame.groupby(["after_task", "task", "evaluation_id"], observed=True)["sample"]
         for (after_task, task, evaluation_id), samples in cells:
             found = measured.get((after_task, task, evaluation_id))
             # Predictions without their evaluation's row (a kill came between the two) are measured again.
             if found is not None:
-                self._samples.setdefault((int(after_task), int(task), found), set()).update(samples.tolist())
+                there = set(samples.tolist())
+                if keep_images:
+                    there &= held.get((evaluation_id, int(after_task)), set())
+                self._samples.setdefault((int(after_task), int(task), found), set()).update(there)
 
-    def samples(self, after_task: int, task: Task, attack: Attack, preset: Preset) -> set[int]:
-        evaluation = preset.file.evaluation
-        what = measurement(attack, task.test_fingerprint, evaluation.seed, evaluation.precision)
+    def samples(self, after_task: int, task: Task, attack: Attack) -> set[int]:
+        what = measurement(attack, task.test_fingerprint, self._evaluation.seed, self._evaluation.precision)
         key = digest({**what, "attack": canonical_json(what["attack"])})
         return self._samples.get((after_task, task.id, key), set())
 
@@ -76,16 +85,16 @@ def missing(preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: i
     """Cells of one turn that are not stored, or not on all samples that are demanded."""
     cells = []
     for task, demand in demanded(preset, tasks, after_task, all_at_once):
-        lacking = lacking_samples(stored, task, demand, preset, after_task)
+        lacking = lacking_samples(stored, task, demand, after_task)
         if lacking:
             cells.append(Cell(after_task, task.id, demand.attack, lacking))
     return cells
 
 
-def lacking_samples(stored: Stored, task: Task, demand: Demand, preset: Preset, after_task: int) -> tuple[int, ...]:
+def lacking_samples(stored: Stored, task: Task, demand: Demand, after_task: int) -> tuple[int, ...]:
     """Ids of the samples that an attack must still be run on, ascending."""
     wanted = set(_first_samples(task.test, demand))
-    return tuple(sorted(wanted - stored.samples(after_task, task, demand.attack, preset)))
+    return tuple(sorted(wanted - stored.samples(after_task, task, demand.attack)))
 
 
 def cells_of(demands: Sequence[Demand], task: Task, after_task: int) -> list[Cell]:

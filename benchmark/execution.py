@@ -138,7 +138,7 @@ class Execution:
     # -- the run --------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        stored = Stored(self.store.read())
+        stored = Stored(self.store.read(), self.job.preset)
         self.method.begin(stream_of(self.job, self.machine), self.context)
         there = [turn for turn in self.turns if self._state_key(turn) is not None]
         for turn in self.turns:
@@ -148,12 +148,12 @@ class Execution:
                     continue
                 if self._state_key(turn) is None:
                     self._learn_again(turn)
-                    cells = self._missing(Stored(self.store.read()), turn)
+                    cells = self._missing(Stored(self.store.read(), self.job.preset), turn)
                 else:
                     self.restore(turn)
             else:
                 self.learn(turn)
-                cells = self._missing(Stored(self.store.read()), turn)
+                cells = self._missing(Stored(self.store.read(), self.job.preset), turn)
             self.listen(self._event("task", turn))
             self.evaluate(cells)
             self._forget_old_checkpoints(turn)

@@ -102,7 +102,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
 
 
 def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list[Cell]:
-    stored = Stored(run)
+    stored = Stored(run, job.preset)
     return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
 
 

@@ -16,7 +16,7 @@ from benchmark.evaluation import Measured
 from benchmark.identity import attack_name, evaluation_id, measurement
 from benchmark.presets import Preset
 from results import schema
-from results.adversarial import AdversarialImages, path_of, write_images
+from results.adversarial import AdversarialImages, path_of, read_images, write_images
 from results.files import canonical_json
 from results.store import RunStore
 from scenarios.base import Task
@@ -92,6 +92,15 @@ class Recorder:
             part = self._part(identifier, work.after_task, work.samples)
             self.store.write_part("predictions", part, pa.concat_tables(tables))
             self.store.write_part("evaluations", part, [row])
+            self._drop_what_is_said_again(part, set(work.samples))
+
+    def _drop_what_is_said_again(self, part: str, samples: set[int]) -> None:
+        """Delete parts of the same evaluation and turn whose samples all stand in the part that was just written."""
+        for path in sorted((self.store.directory / "predictions").glob(f"{part.rpartition('.')[0]}.*.parquet")):
+            if path.stem != part and set(pq.read_table(path, partitioning=None)["sample"].to_pylist()) <= samples:
+                path_of(self.store.directory, path.stem).unlink(missing_ok=True)
+                self.store.drop_part("evaluations", path.stem)
+                self.store.drop_part("predictions", path.stem)
 
     def keep_images(self, work: Work, attack: Attack, task: Task, classifier: str, kept: AdversarialImages) -> None:
         """Store the images that an attack broke a classifier with."""
@@ -116,11 +125,16 @@ class Recorder:
                 continue
             rows = pq.read_table(predictions, partitioning=None)
             wanted = missing & set(rows["sample"].to_pylist())
-            if not wanted:
+            images = path_of(self.store.directory, path.stem)
+            if not wanted or (self.preset.file.evaluation.keep_images and not images.exists()):
                 continue
             kept = rows.filter(pa.compute.is_in(rows["sample"], pa.array(sorted(wanted), rows["sample"].type)))
             evaluation = pq.read_table(path, partitioning=None)
             part = self._part(identifier, cell.after_task, tuple(sorted(wanted)))
+            if self.preset.file.evaluation.keep_images:
+                kept_images, notes = read_images(images)
+                notes["after_task"] = str(cell.after_task)
+                write_images(path_of(self.store.directory, part), kept_images.among(wanted), notes)
             self.store.write_part("predictions", part, _at_turn(kept, cell.after_task))
             self.store.write_part("evaluations", part, _for_free(_at_turn(evaluation, cell.after_task), len(wanted)))
             missing -= wanted

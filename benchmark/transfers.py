@@ -52,7 +52,7 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
 
 def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list[Cell]:
     """Transfers from the job's sources to its classifiers after the last task that are not stored; they lack a surrogate."""
-    stored = Stored(RunStore(machine.runs, job.hash).read())
+    stored = Stored(RunStore(machine.runs, job.hash).read(), job.preset)
     last = len(tasks) - 1
     cells = []
     for demand in job.preset.transfers:
@@ -63,7 +63,7 @@ def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list
             continue
         attack = replace(attack, origin=source.hash)
         for task in tasks:
-            lacking = lacking_samples(stored, task, replace(demand, attack=attack), job.preset, last)
+            lacking = lacking_samples(stored, task, replace(demand, attack=attack), last)
             if lacking:
                 cells.append(Cell(last, task.id, attack, lacking))
     return cells

@@ -6,7 +6,7 @@ others as they were, float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,21 @@ FOLDER = "adversarial"
 class AdversarialImages:
     """The images of one evaluation that are classified wrong.
 
-    samples: int64 (M,), test-set ids; images: float32 (M, C, H, W) in [0, 1]; in_bytes: bool (M,), which are whole numbers of
-    255ths and stored as such.
+    attacked: int64 (N,), test-set ids of all that were attacked; samples: int64 (M,), of those that are wrong; images: float32
+    (M, C, H, W) in [0, 1]; in_bytes: bool (M,), which are whole numbers of 255ths and stored as such.
     """
 
+    attacked: Tensor
     samples: Tensor
     images: Tensor
     in_bytes: Tensor
+
+    def among(self, samples: Iterable[int]) -> AdversarialImages:
+        """What is held of these samples."""
+        wanted = torch.tensor(sorted(samples), dtype=torch.int64)
+        mine = torch.isin(self.samples, wanted)
+        attacked = self.attacked[torch.isin(self.attacked, wanted)]
+        return AdversarialImages(attacked, self.samples[mine], self.images[mine], self.in_bytes[mine])
 
 
 def path_of(run: Path, part: str) -> Path:
@@ -41,6 +49,7 @@ def write_images(path: Path, kept: AdversarialImages, notes: Mapping[str, str]) 
     """Put the images of one part in place. notes: what they are of, as text."""
     exact = kept.in_bytes
     tensors = {
+        "attacked": kept.attacked,
         "samples_uint8": kept.samples[exact],
         "images_uint8": (kept.images[exact] * 255).round().to(torch.uint8),
         "samples_float32": kept.samples[~exact],
@@ -58,7 +67,25 @@ def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         samples = torch.cat([tensors["samples_uint8"], tensors["samples_float32"]])
         images = torch.cat([tensors["images_uint8"].float() / 255, tensors["images_float32"]])
+        attacked = tensors["attacked"]
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StoreError(f"{path}: not readable as adversarial images ({str(error).splitlines()[0]})") from error
     in_bytes = torch.arange(len(samples)) < len(tensors["samples_uint8"])
-    return AdversarialImages(samples, images, in_bytes), notes
+    return AdversarialImages(attacked, samples, images, in_bytes), notes
+
+
+def attacked_samples(run: Path) -> dict[tuple[str, int], set[int]]:
+    """By (evaluation id, after which task) the samples whose images a run holds, or would if they had broken.
+
+    A file that cannot be read holds nothing.
+    """
+    found: dict[tuple[str, int], set[int]] = {}
+    for path in sorted((run / FOLDER).glob("*.safetensors")):
+        identifier, turn, _ = path.stem.split(".")
+        try:
+            with safe_open(path, framework="pt") as file:
+                samples = file.get_tensor("attacked").tolist()
+        except (OSError, SafetensorError):
+            continue
+        found.setdefault((identifier, int(turn)), set()).update(samples)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,52 @@ def test_a_run_that_is_not_there_is_one_line(kept, capsys):
     assert code == 2
     assert "run 'zzz': no such run" in error
     assert error.count("\n") == 1
+
+
+def held(run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((run.directory / "adversarial").glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("rows", [[{"method": "standard"}], [{"method": "single_task_standard"}]])
+def test_images_can_be_had_of_a_run_that_is_there_without_training_and_are_made_once(tmp_path, rows):
+    """`single_task_standard`'s classifiers do not change: what is copied from another turn has its images copied too."""
+    without = {**KEPT, "keep_images": False}
+    assert run_tiny(tmp_path, rows=rows, evaluation=without) == 0
+    (before,) = load(tmp_path / "runs", None).runs
+    assert held(before) == {}
+    assert run_tiny(tmp_path, rows=rows, evaluation=KEPT) == 0
+    (after,) = load(tmp_path / "runs", None).runs
+    assert after.training.equals(before.training)
+    cell = ["after_task", "task", "attack", "sample"]
+    old, new = (
+        run.predictions.astype({"attack": str}).sort_values(cell)[[*cell, "predicted"]] for run in (before, after)
+    )
+    assert old.reset_index(drop=True).equals(new.reset_index(drop=True))
+    # Two attacks on task 0 after task 0, three on each of two tasks after task 1.
+    assert len(held(after)) == 2 + 2 * 3
+    times = {path: path.stat().st_mtime_ns for path in (after.directory / "adversarial").iterdir()}
+    assert run_tiny(tmp_path, rows=rows, evaluation=KEPT) == 0
+    assert {path: path.stat().st_mtime_ns for path in (after.directory / "adversarial").iterdir()} == times
+
+
+def parts_of(run, attack: str) -> list[int]:
+    """How many samples stand in each part of an attack on task 0 after the last task."""
+    table = run.evaluations
+    rows = table[(table["attack"] == attack) & (table["task"] == 0) & (table["after_task"] == 1)]
+    return sorted(rows["samples"])
+
+
+def test_what_is_measured_again_in_other_parts_stands_once(tmp_path):
+    rows, pgd_2 = [{"method": "standard"}], "pgd-2 linf 51/255 a=12.75/255"
+    some = {"attack": "pgd", "steps": 5, "step_size": "eps/4", "samples": 20}
+    # The first twenty images are attacked together with PGD-5, the others by PGD-2 alone: two parts.
+    assert run_tiny(tmp_path, rows=rows, evaluation={"keep_images": True, "final": [some]}) == 0
+    (run,) = load(tmp_path / "runs", None).runs
+    size = int(run.tasks["test"][0])
+    assert parts_of(run, pgd_2) == [20, size - 20]
+    # Without their images they are measured again, PGD-2 alone: one part, in the place of two.
+    shutil.rmtree(run.directory / "adversarial")
+    assert run_tiny(tmp_path, rows=rows, evaluation={"keep_images": True, "final": []}) == 0
+    (run,) = load(tmp_path / "runs", None).runs
+    assert parts_of(run, pgd_2) == [size]
+    assert not run.predictions.duplicated(["after_task", "task", "attack", "sample"]).any()
