@@ -14,10 +14,10 @@ from torch import Tensor
 
 from attacks.base import AttackError, Trace, describe
 from attacks.losses import TARGETED, fewest_classes, find_loss, likeliest_others
-from attacks.search import Search, SearchAttack
+from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import whole_number
 from attacks.starts import Starts
-from attacks.threat_model import TINY, Ball, ThreatModelError, l2_norm, parse_fraction
+from attacks.threat_model import ThreatModelError, parse_fraction
 
 MOMENTUM = 0.75
 """The share of the new step in a step; the rest repeats the last one (α in eq. 2 of the paper)."""
@@ -92,7 +92,7 @@ class APGD(SearchAttack):
             if not len(index):
                 break
             draws = [restart * max(1, self.targets) + (rank or 0) for rank in ranks]
-            first = [starting_point(search.ball.select(index), start.select(index), draw) for draw in draws]
+            first = [surface_point(search.ball.select(index), start.select(index), draw) for draw in draws]
             targets = torch.cat([others[index, rank] for rank in ranks]) if self.targets else None
             rows = _Rows(index.repeat(len(ranks)), len(ranks), targets)
             walk = _Walk(self, search, rows, torch.cat(first))
@@ -107,17 +107,6 @@ class APGD(SearchAttack):
             return [[None]]
         ranks: list[int | None] = list(range(others))
         return [group for group in (ranks[:1], ranks[1:]) if group]
-
-
-def starting_point(ball: Ball, start: Starts, draw: int) -> Tensor:
-    """A random point on the surface of the ball, clamped to the box: float (N, C, H, W).
-
-    linf: a uniform point of the cube, stretched to its surface; l2: a uniform direction.
-    """
-    l2 = ball.norm == "l2"
-    noise = (start.inside if l2 else start.uniform)(ball.images.shape, draw).to(ball.images)
-    length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
-    return ball.project(ball.images + noise * (ball.eps / length.clamp_min(TINY)))
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -208,7 +197,7 @@ class _Walk:
         )
         for again in range(self.attack.eot):
             parts = []
-            for rows in _parts(len(labels), len(victim)):
+            for rows in victim.parts(len(labels)):
                 point = self.points[rows].detach().requires_grad_(want_gradient)
                 logits = victim.logits(point) if want_gradient else victim.logits_only(point)
                 loss = self._loss(logits, labels[rows], rows)
@@ -254,10 +243,3 @@ class _Walk:
             "best_at_checkpoint", "rises", "halved",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name)[keep])
-
-
-def _parts(rows: int, largest: int) -> list[slice]:
-    """Rows in parts of about equal size, none larger than the batch: who chose its size knows what fits in memory."""
-    count = -(-rows // largest)
-    ends = [part * rows // count for part in range(count + 1)]
-    return [slice(first, last) for first, last in pairwise(ends)]

@@ -13,10 +13,10 @@ from torch import Tensor
 from attacks.base import MANY, AttackError, Outcome, Trace, describe, is_worse, outcome_of
 from attacks.losses import likeliest_others, targeted_margin
 from attacks.projections import to_hyperplane
-from attacks.search import Search, SearchAttack
+from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import whole_number
 from attacks.starts import Starts
-from attacks.threat_model import TINY, ThreatModelError, l2_norm, parse_fraction
+from attacks.threat_model import ThreatModelError, parse_fraction
 
 SMALLEST_STEP = 1e-8
 """Below this a step counts as this long in the choice of α, so that 0 / 0 is one half (as the authors' code does)."""
@@ -100,28 +100,21 @@ class FAB(SearchAttack):
         self, search: Search, start: Starts, index: Tensor, others: Tensor, restart: int, ranks: list[int]
     ) -> _Rows:
         """One row for each image of `index` and each target, target after target."""
-        images = search.ball.images[index]
+        ball, mine = search.ball.select(index), start.select(index)
+        count = others.shape[1]
         parts = [
             _Rows(
                 index=index,
                 rank=torch.full_like(index, rank),
                 labels=search.victim.labels[index],
                 targets=others[index, rank],
-                images=images,
-                points=self._first_points(images, start.select(index), restart, restart * others.shape[1] + rank),
+                images=ball.images,
+                # As in AutoAttack: the first run starts at the image, later ones half an eps away.
+                points=surface_point(ball, mine, restart * count + rank, 0.5) if restart else ball.images,
             )
             for rank in ranks
         ]
         return _Rows(*(torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)))
-
-    def _first_points(self, images: Tensor, start: Starts, restart: int, draw: int) -> Tensor:
-        """The images, or from the second restart on points eps/2 away from them in a random direction, clamped to the box."""
-        if restart == 0:
-            return images
-        l2 = self.threat_model.norm == "l2"
-        noise = (start.inside if l2 else start.uniform)(images.shape, draw).to(images)
-        length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
-        return (images + noise * (float(self.threat_model.eps) / 2 / length.clamp_min(TINY))).clamp_(0, 1)
 
     def _run(self, search: Search, rows: _Rows, record: _Record | None) -> None:
         for number in range(self.steps):
@@ -129,7 +122,7 @@ class FAB(SearchAttack):
             if record:
                 record.gradient(loss, gradient)
             points = self._step(rows, loss, gradient.nan_to_num_(0, 0, 0))
-            logits = torch.cat([search.victim.logits_only(part) for part in _parts(search, points)])
+            logits = torch.cat([search.victim.logits_only(points[part]) for part in search.victim.parts(len(points))])
             wrong = logits.argmax(1) != rows.labels
             if record and number + 1 == self.steps:
                 record.losses.append(targeted_margin(logits, rows.labels, rows.targets).mean())
@@ -204,16 +197,11 @@ class _Record:
         return Trace(torch.stack(self.losses).tolist(), zero, non_finite)
 
 
-def _parts(search: Search, rows: Tensor) -> tuple[Tensor, ...]:
-    """Rows in parts of about equal size, none larger than the batch: who chose its size knows what fits in memory."""
-    return rows.tensor_split(-(-len(rows) // len(search.victim)))
-
-
 def _ascent(search: Search, rows: _Rows) -> tuple[Tensor, Tensor]:
     """How much the target is ahead of the label at the points, (M,), and its gradient, like the points."""
     losses, gradients = [], []
-    split = (_parts(search, tensor) for tensor in (rows.points, rows.labels, rows.targets))
-    for points, labels, targets in zip(*split, strict=True):
+    for part in search.victim.parts(len(rows.points)):
+        points, labels, targets = rows.points[part], rows.labels[part], rows.targets[part]
         point = points.detach().requires_grad_()
         loss = targeted_margin(search.victim.logits(point), labels, targets)
         gradients.append(search.victim.gradient(loss.sum(), point))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without, worse
 from attacks.starts import Starts
-from attacks.threat_model import Ball, ThreatModel
+from attacks.threat_model import TINY, Ball, ThreatModel, l2_norm
 from attacks.victim import Victim
 
 
@@ -57,6 +57,17 @@ class Search:
         after = worse(before, found, labels)
         self.outcome.predicted[index], self.outcome.margin[index] = after.predicted, after.margin
         self.worst[index] = torch.where(take[:, None, None, None], points.detach(), self.worst[index])
+
+
+def surface_point(ball: Ball, start: Starts, draw: int, share: float = 1.0) -> Tensor:
+    """A random point `share` of the way to the surface of the ball, clamped to the box: float (N, C, H, W).
+
+    linf: a uniform point of the cube, stretched so that its largest coordinate is there; l2: a uniform direction.
+    """
+    l2 = ball.norm == "l2"
+    noise = (start.inside if l2 else start.uniform)(ball.images.shape, draw).to(ball.images)
+    length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
+    return ball.project(ball.images + noise * (share * ball.eps / length.clamp_min(TINY)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,15 @@ class Victim:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def parts(self, rows: int, most: int = 0) -> list[slice]:
+        """So many rows in parts of about equal size, none larger than the batch (or `most`, if that is more).
+
+        Who chose the size of the batch knows what fits in memory.
+        """
+        count = -(-rows // max(len(self), most))
+        ends = [part * rows // count for part in range(count + 1)]
+        return [slice(first, last) for first, last in pairwise(ends)]
 
     def logits(self, points: Tensor) -> Tensor:
         """Logits (M, C) of points (M, ...) in at least float32, of the right shape.

@@ -34,7 +34,7 @@ from methods.ownership import PackedWeights
 from methods.pruning import smallest_share
 from methods.recipe import Recipe
 from methods.subnetwork import Subnetwork
-from methods.training import Batch, Fit, InnerAttack, Step, Validation, make_optimizer
+from methods.training import Batch, Fit, InnerAttack, Step, Validation, autocast, make_optimizer
 from results.files import write_json
 
 MOST_ON_CPU = 32
@@ -112,7 +112,10 @@ def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) ->
 
 
 def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
-    """An adversarial training step against its parts: k image gradients and one step on given images."""
+    """An adversarial training step against its parts, k image gradients and one step on given images, in the same precision.
+
+    Forward and attack step are told in float32 beside it, as evaluations compute them.
+    """
     images, labels = batch.images, batch.labels
     madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
     optimizer = make_optimizer(list(network.parameters()), recipe)
@@ -120,24 +123,33 @@ def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Re
     def plain_step() -> None:
         network.train()
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(network(images), labels).backward()
+        with autocast(recipe, images.device):
+            loss = F.cross_entropy(network(images), labels)
+        loss.backward()
         optimizer.step()
 
     def image_gradient() -> None:
         network.eval()
         ascend(lambda x: F.cross_entropy(network(x), labels, reduction="sum"), images, images, images, 0.0, 1)
 
+    def image_gradient_in_training() -> None:
+        with autocast(recipe, images.device):
+            image_gradient()
+
     def forward() -> None:
         network.eval()
         with torch.no_grad():
             network(images)
 
-    whole, plain, gradient, once = clock.medians(madry, plain_step, image_gradient, forward, seconds=4 * clocks.SECONDS)
+    whole, plain, part, gradient, once = clock.medians(
+        madry, plain_step, image_gradient_in_training, image_gradient, forward, seconds=4 * clocks.SECONDS
+    )
     return {
+        "train_precision": recipe.precision,
         "forward_images_per_second": len(images) / once,
         "attack_step_images_per_second": len(images) / gradient,
         "train_step_images_per_second": len(images) / whole,
-        "train_step_vs_parts": whole / (recipe.attack.steps * gradient + plain),
+        "train_step_vs_parts": whole / (recipe.attack.steps * part + plain),
     }
 
 

@@ -192,7 +192,7 @@ class Fit:
 
     def step(self, batch: Batch, attack: InnerAttack, recipe: Recipe, step: Step) -> tuple[Tensor, Tensor]:
         """One training step on a batch: the loss (scalar) and the logits (N, classes), detached."""
-        with _autocast(recipe, batch.images.device):
+        with autocast(recipe, batch.images.device):
             logits = self.logits(batch) if self.logits else self.network
             loss, output = self.objective.loss(logits, batch, attack)
         step.optimizer.zero_grad(set_to_none=True)
@@ -328,7 +328,8 @@ def _snapshot(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
+    """The precision that a step of the recipe computes in."""
     if recipe.precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -13,10 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from attacks.apgd import APGD, checkpoints, starting_point
+from attacks.apgd import APGD, checkpoints
 from attacks.base import AttackError, margins
 from attacks.losses import LOSSES, TARGETED
 from attacks.pgd import PGD
+from attacks.search import surface_point
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
@@ -169,7 +170,7 @@ def test_every_point_of_a_walk_is_that_of_a_slow_loop_on_a_quadratic(norm, steps
     result = attack.run(recording, images, torch.zeros(6, dtype=torch.int64), start)
     assert not result.final[steps].predicted.any()
     _, *walked = recording.asked  # first the clean images
-    first, reasons = starting_point(model.ball(images), start, 0), []
+    first, reasons = surface_point(model.ball(images), start, 0), []
     for i in range(6):
         points, why = slow(classifier.margin, images[i].numpy(), first[i].numpy(), 5 / 8, norm, steps, Fraction(rho))
         np.testing.assert_allclose(np.stack([each[i].numpy() for each in walked]), np.stack(points), atol=1e-9)
@@ -202,7 +203,7 @@ def test_rho_is_exact():
     model, recording = ThreatModel("0.1"), Recording(Timed(-1))
     assert checkpoints(455)[0] == 100
     APGD(threat_model=model, steps=455, loss="margin", rho="0.29").run(recording, image, torch.tensor([0]), start)
-    first = starting_point(model.ball(image), start, 0)[0].numpy()
+    first = surface_point(model.ball(image), start, 0)[0].numpy()
     points, why = slow(Timed(0).margin, image[0].numpy(), first, 0.1, "linf", 455, Fraction(29, 100))
     assert why[0] == "rises"
     np.testing.assert_allclose(torch.cat(recording.asked[1:]).numpy(), np.stack(points), atol=1e-9)
@@ -224,7 +225,7 @@ def test_every_loss_and_target_is_walked_as_by_a_slow_loop(norm, loss, targets):
     asked = recording.asked[1:14] + [part for k in range(max(1, targets) - 1) for part in recording.asked[14 + k :: 3]]
     assert len(asked) == ends[-1]
     for rank in range(max(1, targets)):
-        first = starting_point(model.ball(images), start, rank)
+        first = surface_point(model.ball(images), start, rank)
         for i in range(3):
             others = logits[i].argsort(descending=True)[1:]
             target = others[rank : rank + 1] if targets else None
@@ -273,14 +274,14 @@ def test_it_starts_on_the_surface_of_the_ball_anew_for_each_draw(norm):
     images = torch.full((5, 2, 3, 3), 0.5)
     start = Starts(0, "digits/0", torch.arange(5))
     model = ThreatModel("0.1", norm)
-    first, second = (starting_point(model.ball(images), start, draw) for draw in (0, 1))
+    first, second = (surface_point(model.ball(images), start, draw) for draw in (0, 1))
     for found in (first, second):
         torch.testing.assert_close(model.largest_change(found, images), torch.full((5,), 0.1))
     assert (first != second).flatten(1).any(1).all()
     index = torch.tensor([3, 1])
-    alone = starting_point(model.ball(images).select(index), start.select(index), 0)
+    alone = surface_point(model.ball(images).select(index), start.select(index), 0)
     torch.testing.assert_close(alone, first[index], rtol=0, atol=1e-7)
-    assert torch.equal(starting_point(ThreatModel(0, norm).ball(images), start, 0), images)
+    assert torch.equal(surface_point(ThreatModel(0, norm).ball(images), start, 0), images)
 
 
 def test_restarts_go_on_with_what_stands_and_start_elsewhere():
@@ -293,7 +294,7 @@ def test_restarts_go_on_with_what_stands_and_start_elsewhere():
     stands = (once.final[5].predicted == labels).nonzero().squeeze(1)
     assert 0 < len(stands) < 60
     again = recording.asked[1 + 6]  # after the clean images and the six points of the first run
-    torch.testing.assert_close(again, starting_point(model.ball(images).select(stands), start.select(stands), 1))
+    torch.testing.assert_close(again, surface_point(model.ball(images).select(stands), start.select(stands), 1))
     assert (twice.final[5].margin <= once.final[5].margin).all()
     assert twice.trace.loss == once.trace.loss  # the trace is that of the first run
 

@@ -47,7 +47,8 @@ def test_several_proposals_at_once_are_what_they_are_one_after_another(norm, mon
     found = {}
     for rows in (1, 40, 1000):
         monkeypatch.setattr(square, "ROWS", {"cpu": rows, "cuda": rows})
-        monkeypatch.setattr(square, "WASTE", 100.0)
+        # As if only the number of forward passes counted.
+        monkeypatch.setattr(square, "FIXED_ROWS", {"cpu": 10**9, "cuda": 10**9})
         counting = Counting(classifier)
         found[rows] = attack.run(counting, images, labels, start)
         assert counting.gradients == 0
@@ -139,7 +140,7 @@ def test_an_l2_proposal_has_the_whole_norm():
         Sees(), images, torch.zeros(4, dtype=torch.int64), Starts(0, "k", torch.arange(4))
     )
     for points in seen[1:]:
-        change = (points.view(4, -1, 3, 12, 12) - images[:, None]).flatten(2).norm(dim=2)
+        change = (points - 0.5).flatten(1).norm(dim=1)  # every image is 0.5 everywhere
         torch.testing.assert_close(change, torch.full_like(change, 0.7))
 
 
@@ -201,3 +202,17 @@ def test_the_l2_tiles_stand_in_the_middle_of_the_image():
     for axis in (0, 1):
         places = covered.any(1 - axis).nonzero().squeeze(1)
         assert (int(places[0]), int(places[-1])) == (1, 30)  # five tiles of six pixels
+
+
+@pytest.mark.parametrize(("live", "kept"), [(1, 0.01), (1, 0.5), (16, 0.9), (16, 0.01), (64, 0.01)])
+def test_as_many_proposals_are_made_at_once_as_answer_most_queries_for_their_cost(live, kept):
+    """Against adding up: each proposal is used if none before it was kept."""
+    search = square._RandomSearch.__new__(square._RandomSearch)
+    search.index, search.rows, search.fixed_rows = torch.arange(live), 64, 5
+    search.attack, search.kept, search.proposed = Square(threat_model=EIGHT, queries=100), kept, 1.0
+    values = []
+    for many in range(1, max(1, 64 // live) + 1):
+        used = sum((1 - kept) ** before for before in range(many))
+        values.append(used / (5 + live * many))
+    assert search._at_once() == values.index(max(values)) + 1
+    assert search._at_once() <= max(1, 64 // live)
