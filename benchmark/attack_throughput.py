@@ -34,7 +34,7 @@ STEP_SIZES = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 IMAGES = {"cpu": 16, "cuda": 500}
 """How many are attacked by the PGD tables; twice as many by the ensembles, whose later parts see what the first ones left."""
 
-ENSEMBLE = {"cpu": (5, 250), "cuda": (20, 1000)}
+ENSEMBLE = {"cpu": (10, 500), "cuda": (20, 1000)}
 """Steps and queries, in AutoAttack's proportion."""
 
 CLASSES = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import inspect
 import json
 import sys
@@ -24,6 +23,7 @@ from attacks.threat_model import ThreatModelError
 from benchmark.cells import cells_of, shared_work
 from benchmark.errors import ConfigError, nearest
 from benchmark.evaluation import PROBES, Measured, Scored, check_classifier, measure, subset
+from benchmark.plugins import import_file
 from benchmark.presets import Preset, load_preset
 from benchmark.run_command import RunOptions, load_with_progress, make_machine
 from reports.statistics import wilson
@@ -120,22 +120,12 @@ def _import(path: Path) -> ModuleType:
     if path.suffix != ".py" or not path.is_file():
         raise ConfigError(f"{path}: no such Python file; expected FILE.py or FILE.py:NAME")
     name = f"_evaluated_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     # As if the file were run: what stands beside it can be imported.
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
-        raise ConfigError(f"{path}: cannot be imported ({_line(error)})") from error
+        return import_file(path, name)
     finally:
         sys.path.pop(0)
-    return module
 
 
 def find_task(tasks: list[Task], name: str) -> Task:

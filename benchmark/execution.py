@@ -79,6 +79,26 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
         return Outcome(job.hash, tuple(execution.failure_lines()))
 
 
+def record_failure(store: RunStore, stage: str, error: BaseException, **where: Any) -> str:
+    """Append a failure to failures.jsonl, with its traceback; return it as one line for people."""
+    expected = isinstance(error, MethodError | Diverged)
+    message = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+    text = "".join(traceback.format_exception(error))
+    store.fail(stage=stage, **where, kind=type(error).__name__, message=message, traceback=text)
+    return message
+
+
+def failure_lines(job: Job, failures: Sequence[tuple[str, str]]) -> list[str]:
+    """One line for each cause, however many cells it cost. failures: (stage, message)."""
+    stages: dict[str, list[str]] = {}
+    for stage, message in failures:
+        stages.setdefault(message, []).append(stage)
+    return [
+        f"{job}: {found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {message}"
+        for message, found in stages.items()
+    ]
+
+
 class Execution:
     """The steps of one run. `turn` counts the tasks learned; methods that need all tasks have one turn, the last."""
 
@@ -117,23 +137,11 @@ class Execution:
 
     def fail(self, stage: str, error: BaseException, **where: Any) -> None:
         """Record a failure of this run: in failures.jsonl with its traceback, and as one line for people."""
-        expected = isinstance(error, MethodError | Diverged)
-        message = str(error) if expected else f"{type(error).__name__}: {error}"
-        message = " ".join(message.split())
         turn = None if self.context.turn < 0 else self.context.turn
-        entry = {"stage": stage, "task": turn, **where, "kind": type(error).__name__, "message": message}
-        self.store.fail(**entry, traceback="".join(traceback.format_exception(error)))
-        self.failures.append((stage, message))
+        self.failures.append((stage, record_failure(self.store, stage, error, **{"task": turn, **where})))
 
     def failure_lines(self) -> list[str]:
-        """One line for each cause, however many cells it cost."""
-        stages: dict[str, list[str]] = {}
-        for stage, message in self.failures:
-            stages.setdefault(message, []).append(stage)
-        return [
-            f"{self.job}: {found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {message}"
-            for message, found in stages.items()
-        ]
+        return failure_lines(self.job, self.failures)
 
     # -- the run --------------------------------------------------------------------------------------------------------
 

@@ -99,19 +99,7 @@ class Kind(Generic[T]):
         name = path.stem
         if name in self.all():
             raise ConfigError(f"{path}: a {self.noun} called {name!r} exists already; give the file another name")
-        # Importable under a name of its own, so that classes in it can be found by dataclasses and pydantic.
-        module_name = f"_plugin_{self.package}_{name}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except SyntaxError as error:
-            raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
-        except Exception as error:
-            raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
+        module = import_file(path, f"_plugin_{self.package}_{name}")
         classes = self._classes(module)
         if not classes:
             self._explain_abstract(module, path)
@@ -121,6 +109,25 @@ class Kind(Generic[T]):
         if not isinstance(getattr(classes[0], "version", None), int):
             raise ConfigError(f"{path}: {classes[0].__name__} lacks version, a whole number")
         return Plugin(name, classes[0], path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def import_file(path: Path, module_name: str) -> ModuleType:
+    """The module in a file, importable under a name of its own, so that dataclasses and pydantic find classes in it.
+
+    Raises ConfigError, one line that names file and cause.
+    """
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
+    return module
 
 
 def _names(classes: list[type[T]]) -> str:

@@ -6,7 +6,6 @@ published record, a row that was not run) is left out: a check that needs other 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from attacks.base import Attack
 from attacks.transfer import EARLIER, Transfer
 from benchmark.cells import Cell, Stored, lacking_samples, shared_work
 from benchmark.events import Event, Listener
-from benchmark.execution import Outcome
+from benchmark.execution import Outcome, failure_lines, record_failure
 from benchmark.identity import attack_name
 from benchmark.jobs import Job, Machine, make_jobs
 from benchmark.measuring import measure_cells
@@ -83,7 +82,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
     """
     store = RunStore(machine.runs, job.hash)
     torch.set_num_threads(machine.threads)
-    failures: dict[str, str] = {}
+    failures: list[tuple[str, str]] = []
     with store.working():
         recorder = Recorder(store, job.preset, machine.device, machine.threads)
 
@@ -91,16 +90,10 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
             for attack in attacks:
                 name = attack_name(attack, job.preset.file.evaluation.seed)
                 if error is not None:
-                    message = " ".join(f"{type(error).__name__}: {error}".split())
-                    failures.setdefault(message, f"{job}: {name} on task {task}: {message}")
-                    where = {"task": task, "after_task": after_task, "attack": name}
-                    text = "".join(traceback.format_exception(error))
-                    store.fail(stage=name, **where, kind=type(error).__name__, message=message, traceback=text)
-                listen(
-                    Event(
-                        job.hash, job.label, job.seed, "evaluation", after_task, len(tasks), tasks[task].name, text=name
-                    )
-                )
+                    stage, where = f"{name} on task {task}", {"task": task, "after_task": after_task, "attack": name}
+                    failures.append((stage, record_failure(store, stage, error, **where)))
+                place = (after_task, len(tasks), tasks[task].name)
+                listen(Event(job.hash, job.label, job.seed, "evaluation", *place, text=name))
 
         classifiers = Classifiers(machine)
         cells = missing_transfers(job, machine, tasks)
@@ -116,7 +109,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
                 raise
             except Exception as error:
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
-    return Outcome(job.hash, tuple(failures.values()))
+    return Outcome(job.hash, tuple(failure_lines(job, failures)))
 
 
 def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:
