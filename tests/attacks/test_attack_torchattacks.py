@@ -4,7 +4,6 @@ import inspect
 import json
 import random
 import sys
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,13 +13,13 @@ import torchattacks
 from torch import nn
 
 from attacks.base import AttackError, margins, outcome_of
-from attacks.guard import StandIn, random_state_kept, seed_of, untouched
+from attacks.guard import StandIn, random_state_kept, seed_of
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError
 from attacks.torchattacks import CHECKED_VERSION, FLOAT32_ONLY, L2_ONLY, Torchattacks
 from attacks.victim import Victim
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
+from tests.attacks.stateful import CLASSES, Stateful, everything
 
-CLASSES = 5
 HALF = ThreatModel(Fraction(128, 255), "l2")
 LARGE = ThreatModel(Fraction(8), "l2")
 SMALL = {
@@ -72,47 +71,6 @@ def easy(count=5, seed=0, dtype=torch.float32):
     labels = classifier(images).argmax(1)
     labels[0] = (labels[0] + 1) % CLASSES
     return classifier, images, labels, start
-
-
-class Stateful(nn.Module):
-    """Nothing about it is as others' code expects: mixed modes, buffers that every pass changes, some parameters frozen.
-
-    It raises at one pass, if it is told to.
-    """
-
-    def __init__(self, fails_at=None):
-        super().__init__()
-        self.inner = small_conv(CLASSES, 3)
-        self.register_buffer("passes", torch.zeros(()))
-        self.register_buffer("replaced", torch.zeros(()))
-        self.fails_at = fails_at
-        self.train()
-        self.inner.head.eval()
-        self.inner.head.weight.requires_grad_(False)
-        for parameter in self.inner.body.parameters():
-            parameter.grad = torch.full_like(parameter, 0.25)
-
-    def forward(self, images):
-        self.passes.add_(1)
-        self.replaced = self.replaced + 1
-        if self.fails_at and self.passes >= self.fails_at:
-            raise RuntimeError("the classifier broke")
-        return self.inner(images)
-
-
-def everything(classifier):
-    """All that must not change, as one comparable text, and the tensors it is made of."""
-    tensors = [*classifier.parameters(), *classifier.buffers()]
-    return (
-        [(name, module.training) for name, module in classifier.named_modules()],
-        [(name, value.tolist()) for name, value in classifier.state_dict().items()],
-        [(p.requires_grad, None if p.grad is None else p.grad.tolist()) for p in classifier.parameters()],
-        [id(tensor) for tensor in tensors],
-        torch.get_rng_state().tolist(),
-        str(np.random.get_state()),
-        random.getstate(),
-        torch.is_grad_enabled(),
-    )
 
 
 @every_attack
@@ -508,99 +466,6 @@ def test_random_numbers_follow_from_the_batch_alone():
     assert torch.equal(attack.run(classifier, images, labels, start).adversarial, first.adversarial)
     others = start.select(torch.arange(4, -1, -1))
     assert not torch.equal(attack.run(classifier, images, labels, others).adversarial, first.adversarial)
-
-
-def test_all_generators_are_seeded_by_seed_key_and_samples():
-    _, _, start = batch(4)
-
-    def drawn(start):
-        with untouched(small_conv(), start):
-            return float(torch.rand(())), float(np.random.rand()), random.random()
-
-    first = drawn(start)
-    torch.manual_seed(1)
-    np.random.seed(1)
-    random.seed(1)
-    assert drawn(start) == first
-    others = [replace(start, seed=1), replace(start, key="digits/1"), start.select(torch.tensor([0, 1, 2]))]
-    for other in others:
-        assert all(now != then for now, then in zip(drawn(other), first, strict=True))
-
-
-def test_the_guard_puts_back_whatever_is_done_to_the_classifier():
-    classifier = Stateful()
-    _, _, start = batch(4)
-    before = everything(classifier)
-
-    def vandalise():
-        with untouched(classifier, start):
-            assert not any(parameter.requires_grad for parameter in classifier.parameters())
-            classifier.train()
-            classifier.inner.head.train().requires_grad_(True)
-            classifier.register_buffer("more", torch.ones(1))
-            classifier.inner.head.weight = nn.Parameter(torch.zeros(CLASSES, 6))
-            with torch.no_grad():
-                for parameter in classifier.parameters():
-                    parameter.add_(1)
-                    parameter.grad = torch.ones_like(parameter)
-                classifier.inner.body[1].running_mean.fill_(7)
-            torch.rand(3), np.random.rand(), random.random()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        vandalise()
-    assert everything(classifier) == before
-
-
-def test_the_guard_puts_back_gradients_that_were_added_to():
-    classifier = Stateful()
-    before = everything(classifier)
-    with untouched(classifier, batch(4)[2]):
-        for parameter in classifier.inner.body.parameters():
-            parameter.grad.add_(1)
-    assert everything(classifier) == before
-
-
-def test_the_guard_works_on_tensors_made_in_inference_mode():
-    with torch.inference_mode():
-        classifier = small_conv(CLASSES, 3)
-        classifier.inference = nn.Parameter(torch.zeros(2))
-    before = everything(classifier)
-    with untouched(classifier, batch(4)[2]), torch.inference_mode():
-        classifier.body[1].running_mean.fill_(7)
-    assert everything(classifier) == before
-
-
-def test_the_guard_leaves_what_is_unchanged_unwritten():
-    """A graph that somebody holds on the parameters stays usable."""
-    classifier = small_conv(CLASSES, 3)
-    versions = [parameter._version for parameter in classifier.parameters()]
-    with untouched(classifier, batch(4)[2]):
-        pass
-    assert [parameter._version for parameter in classifier.parameters()] == versions
-
-
-def test_generators_of_gpus_are_put_back(monkeypatch):
-    states, seeds = [torch.tensor([3]), torch.tensor([4])], []
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in states])
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda now: states.__setitem__(slice(None), now))
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
-    with untouched(small_conv(), batch(4)[2]) as seed:
-        states[:] = [torch.tensor([7]), torch.tensor([8])]
-    assert seeds == [seed]
-    assert [state.item() for state in states] == [3, 4]
-
-
-def test_gpus_that_were_not_used_yet_get_the_seed_that_the_program_set(monkeypatch):
-    seeds = []
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
-    with random_state_kept():
-        torch.manual_seed(41)
-        with random_state_kept():
-            torch.manual_seed(42)
-        assert seeds == [41, 42, 41]
 
 
 def test_warnings_say_what_is_hardly_meant(monkeypatch):
