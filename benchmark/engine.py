@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from benchmark.events import Event, Listener
 from benchmark.execution import Outcome, execute
-from benchmark.jobs import Job, Machine
+from benchmark.jobs import Job, Machine, tasks_of
 from benchmark.presets import Preset
 from benchmark.processes import end_with_parent
 from benchmark.transfers import execute_transfers
@@ -40,7 +40,7 @@ def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) ->
     listen(Event(job.hash, job.label, job.seed, "start"))
     try:
         work = execute_transfers if job.sources else execute
-        outcome = work(job, machine, tasks, listen)
+        outcome = work(job, machine, tasks_of(job, tasks, machine), listen)
     except (StoreError, OSError) as error:
         outcome = Outcome(job.hash, (f"{job}: {' '.join(str(error).split())}",), learned=False)
     kind = "failed" if outcome.failures else "done"
@@ -85,7 +85,8 @@ class Pool:
 
 
 def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> list[Outcome]:
-    pool = Pool(jobs[0].preset, machine, listen)
+    preset = next(job.preset for job in jobs if not job.elsewhere)
+    pool = Pool(preset, machine, listen)
     try:
         waiting, running, outcomes = list(jobs), dict[Future[Outcome], Job](), dict[str, Outcome]()
         wanted = {job.hash for job in jobs}
@@ -112,7 +113,7 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                 lost = list(running.values())
                 running.clear()
                 pool.close()
-                pool = Pool(jobs[0].preset, machine, listen)
+                pool = Pool(preset, machine, listen)
                 if len(lost) == 1 and lost[0].hash in suspects:
                     outcomes[lost[0].hash] = _killed(lost[0], machine, listen)
                 else:

@@ -63,10 +63,10 @@ def run_identity(
             "augmentation": augmentation.VERSION,
             "validation": validation.VERSION,
         },
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.identity(),
         "eps": str(preset.eps),
         "backbone": preset.file.backbone.model_dump(mode="json"),
-        "recipe": _exact(recipe.model_dump(mode="json"), preset.eps),
+        "recipe": _exact(recipe.identity(), preset.eps),
         "prerequisites": sorted(needed["hash"] for needed in prerequisites),
     }
     return {

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmark.errors import ConfigError
 from benchmark.identity import run_identity
 from benchmark.plugins import METHODS, Plugin
 from benchmark.presets import Preset, Row, validated
+from benchmark.streams import tasks_elsewhere
+from methods.backbones import MultiHead
 from methods.base import Method, MethodSettings, RunSpec
 from methods.recipe import Recipe
 from results.files import digest
-from scenarios.base import SourceOptions, Task, fingerprint_of_tasks
+from scenarios.base import SourceOptions, Stream, Task, fingerprint_of_tasks
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Job:
     """One run that a preset demands. Picklable: another process executes it.
 
     of_preset: whether it is a row, or only needed by one. needs: by the digest of each RunSpec the job of its run.
-    weights: whether another run needs its classifiers, so that records alone do not do. sources: not empty in a job that only
+    weights: whether another run needs its classifiers, so that records alone do not do. elsewhere: whether it is of another
+    scenario than the preset's rows (`preset` is then that preset elsewhere). sources: not empty in a job that only
     makes transfers: by what a source is called the job whose classifiers they are made on.
     """
 
@@ -35,6 +40,7 @@ class Job:
     of_preset: bool
     needs: dict[str, Job] = field(default_factory=dict)
     weights: bool = False
+    elsewhere: bool = False
     sources: dict[str, Job] = field(default_factory=dict)
 
     @property
@@ -78,47 +84,86 @@ class Machine:
 
 
 def spec_key(spec: RunSpec) -> str:
-    return digest({"method": spec.method, "settings": dict(spec.settings)})
+    where = {} if spec.scenario is None else {"scenario": dict(spec.scenario)}
+    return digest({"method": spec.method, "settings": dict(spec.settings), **where})
+
+
+def tasks_of(job: Job, tasks: list[Task], machine: Machine) -> list[Task]:
+    """What a job learns: `tasks`, the preset's own, unless it is of another scenario. Raises DataError."""
+    return tasks_elsewhere(job.preset, machine.source, machine.device) if job.elsewhere else tasks
 
 
 def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenario_source: SourceOptions) -> list[Job]:
-    """One job per row and seed, and one per prerequisite, each after what it needs; a run needed twice stands once."""
-    stream = preset.scenario(scenario_source).stream()
-    fingerprint = fingerprint_of_tasks(tasks)
+    """One job per row and seed, and one per prerequisite, each after what it needs; a run needed twice stands once.
+
+    Raises ConfigError, and MethodError where a method's settings cannot go with the preset's network.
+    """
+    here = _Place(preset, preset.scenario(scenario_source).stream(), fingerprint_of_tasks(tasks))
     jobs: dict[str, Job] = {}
 
-    def add(
-        plugin: Plugin[Method],
-        label: str | None,
-        settings: MethodSettings,
-        recipe: Recipe,
-        seed: int,
-        above: tuple[str, ...],
-    ) -> Job:
+    def add(place: _Place, row: Row, seed: int, above: tuple[str, ...]) -> Job:
+        """above: what needs it, from the row of the preset on; empty for that row itself."""
+        plugin, settings = row.plugin, row.settings
         if plugin.name in above:
             raise ConfigError(f"method {plugin.name} requires itself ({' → '.join([*above, plugin.name])})")
+        plugin.cls.check(settings, place.network())
         needs = {}
         for spec in plugin.cls.requires(settings):
             needed = METHODS.find(spec.method)
             their = validated(needed.cls.Settings, dict(spec.settings), f"method {plugin.name} requires {needed.name}")
-            job = add(needed, None, their, recipe, seed, (*above, plugin.name))
+            at, recipe = place, row.recipe
+            if spec.scenario is not None:
+                at, recipe = place.elsewhere(spec, scenario_source), preset.file.recipe
+            job = add(at, Row(needed, "", their, recipe), seed, (*above, plugin.name))
             if spec.weights:
                 job = jobs[job.hash] = replace(job, weights=True)
             needs[spec_key(spec)] = job
         needed_runs = [job.identity for job in needs.values()]
-        identity = run_identity(preset, stream, fingerprint, plugin, settings, recipe, seed, needed_runs, label=label)
+        label = None if above else row.label
+        identity = run_identity(
+            place.preset, place.stream, place.fingerprint, plugin, settings, row.recipe, seed, needed_runs, label=label
+        )
         known = jobs.get(identity["hash"])
-        if known is not None and known.of_preset and label is not None:
+        if known is not None and known.of_preset and not above:
             raise ConfigError(f"rows {known.label!r} and {label!r} are the same run: give one of them other settings")
         if known is None:
-            of_preset = label is not None
-            known = Job(preset, identity, plugin.reference, settings.model_dump(), recipe, seed, of_preset, needs)
-        elif label is not None:
+            known = Job(
+                place.preset, identity, plugin.reference, settings.model_dump(), row.recipe, seed,
+                of_preset=not above, needs=needs, elsewhere=place is not here,
+            )  # fmt: skip
+        elif not above:
             known = replace(known, identity=identity, of_preset=True)
         jobs[known.hash] = known
         return known
 
     for seed in preset.file.seeds:
         for row in rows:
-            add(row.plugin, row.label, row.settings, row.recipe, seed, ())
+            add(here, row, seed, ())
     return list(jobs.values())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where something is learned: a preset with its stream and data."""
+
+    preset: Preset
+    stream: Stream
+    fingerprint: str
+
+    def network(self) -> MultiHead:
+        """The preset's network for this stream, on the meta device: shapes, no values."""
+        with torch.device("meta"):
+            backbone = self.preset.file.backbone.build(self.stream.image_shape)
+            return MultiHead(backbone, self.stream.class_counts, self.stream.mean, self.stream.std)
+
+    def elsewhere(self, spec: RunSpec, source: SourceOptions) -> _Place:
+        """The scenario of `spec`. Raises ConfigError where its images are of another shape."""
+        assert spec.scenario is not None
+        preset = self.preset.elsewhere(spec.scenario, spec.method, spec.settings)
+        stream = preset.scenario(source).stream()
+        if stream.image_shape != self.stream.image_shape:
+            raise ConfigError(
+                f"pre-training on {preset.scenario_plugin.name}: its images are {list(stream.image_shape)}, those of this preset "
+                f"{list(self.stream.image_shape)}; a scenario with images of the same shape is needed"
+            )
+        return _Place(preset, stream, fingerprint_of_tasks(tasks_elsewhere(preset, source, "cpu")))

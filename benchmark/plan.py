@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from attacks.ascent import ascend
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
 from benchmark.execution import COSTS
-from benchmark.jobs import Job, Machine
+from benchmark.jobs import Job, Machine, tasks_of
 from benchmark.stored_runs import find_run, task_key
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
@@ -62,11 +62,20 @@ class Planned:
         return "go on" if self.run is not None else "train"
 
 
-def plan(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task], *, use_published: bool = True) -> list[Planned]:
-    """What each job still lacks. use_published: whether tracked records count as done."""
+def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_published: bool = True) -> list[Planned]:
+    """What each job still lacks, without those that nobody lacks. use_published: whether tracked records count as done."""
     if not use_published:
         machine = replace(machine, published=machine.runs / ".nowhere")
-    return [_plan_job(job, machine, tasks) for job in jobs]
+    planned: list[Planned] = []
+    # From the rows to what they need: a run that only others need has nothing to do where those have learned already.
+    wanted: set[str] = set()
+    for job in reversed(jobs):
+        if job.of_preset or job.hash in wanted:
+            job = replace(job, weights=job.weights and job.hash in wanted)
+            planned.append(_plan_job(job, machine, tasks_of(job, tasks, machine)))
+            if planned[-1].turns:
+                wanted |= {need.hash for need in job.needs.values()}
+    return planned[::-1]
 
 
 def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:

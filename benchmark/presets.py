@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -30,12 +30,16 @@ class Strict(BaseModel):
 
 
 class MethodEntry(Strict):
-    """A row: a method, the label it goes by, its settings, and where its definition differs from the preset's recipe."""
+    """A row: a method, the label it goes by, its settings, and where its definition differs from the preset's recipe.
+
+    source: where settings and recipe are from; without one they are the method's defaults and the preset's recipe.
+    """
 
     method: str
     label: str = ""
     settings: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
+    source: str = ""
 
 
 class Evaluation(Strict):
@@ -61,6 +65,7 @@ class PresetFile(Strict):
     eps: str | float | int
     recipe: Recipe
     methods: list[MethodEntry] = Field(min_length=1)
+    optional: list[MethodEntry] = Field([], description="rows that are run where `--methods` names them")
     seeds: list[int] = Field([0], min_length=1)
     evaluation: Evaluation
     threads: int | None = Field(None, ge=1, description="CPU threads per worker; all cores for one worker if not given")
@@ -70,8 +75,10 @@ class PresetFile(Strict):
 class Row:
     """A method of a preset with everything checked: what one row of the leaderboard is."""
 
-    def __init__(self, plugin: Plugin[Method], label: str, settings: MethodSettings, recipe: Recipe) -> None:
-        self.plugin, self.label, self.settings, self.recipe = plugin, label, settings, recipe
+    def __init__(
+        self, plugin: Plugin[Method], label: str, settings: MethodSettings, recipe: Recipe, source: str = ""
+    ) -> None:
+        self.plugin, self.label, self.settings, self.recipe, self.source = plugin, label, settings, recipe, source
 
 
 class Preset:
@@ -132,6 +139,13 @@ class Preset:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario
 
+    def elsewhere(self, scenario: Mapping[str, Any], method: str, settings: Mapping[str, Any]) -> Preset:
+        """This preset's network, recipe and matrix on another scenario, where one method of it is pre-trained."""
+        evaluation = {**self._raw["evaluation"], "final": []}
+        row = {"method": method, "settings": dict(settings)}
+        raw = {**self._raw, "scenario": dict(scenario), "methods": [row], "evaluation": evaluation}
+        return Preset(f"{self.name}: pre-training", raw, f"{self._where}: pre-training")
+
     def row(self, entry: MethodEntry) -> Row:
         plugin = METHODS.find(entry.method)
         where = f"{self._where}: methods.{entry.label or plugin.name}"
@@ -139,7 +153,7 @@ class Preset:
         recipe = self.file.recipe
         if entry.recipe:
             recipe = validated(Recipe, _merged(recipe.model_dump(), entry.recipe), f"{where}.recipe")
-        return Row(plugin, entry.label or plugin.name, settings, recipe)
+        return Row(plugin, entry.label or plugin.name, settings, recipe, entry.source)
 
     def choose(self, names: Sequence[str] | None) -> list[Row]:
         """The rows that `--methods` names: by label, else by method name, else any known method or file with its defaults."""
@@ -219,11 +233,15 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _add_row(raw: dict[str, Any], method: str) -> None:
-    """Give a method of `--methods` that has no row in the preset one with its defaults."""
-    entries = raw.get("methods")
+    """Give a method of `--methods` that has no row in the preset one: an optional row, or else one with its defaults."""
+    entries, optional = raw.get("methods"), raw.get("optional")
     if not isinstance(entries, list):
         return
     if any(isinstance(entry, dict) and method in _names(entry) for entry in entries):
+        return
+    found = [entry for entry in optional or [] if isinstance(entry, dict) and method in _names(entry)]
+    if found:
+        entries += found
         return
     plugin = METHODS.find(method) if method.endswith(".py") else METHODS.all().get(method)
     if plugin is not None:

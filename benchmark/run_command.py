@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmark.engine import run_jobs
 from benchmark.errors import ConfigError
-from benchmark.jobs import Machine, make_jobs
+from benchmark.jobs import Machine, make_jobs, tasks_of
 from benchmark.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
@@ -74,11 +74,12 @@ def run(options: RunOptions, console: Console) -> int:
     for item in planned:
         # Complete runs are demanded too: the preset may know them by another label, or for the first time.
         if item.complete:
-            demand(item.job, machine, len(tasks), published=item.published)
+            learned = tasks_of(item.job, tasks, machine)
+            demand(item.job, machine, len(learned), published=item.published)
             if not item.published:
                 # Nothing else of a complete run is needed to repair these.
                 store = RunStore(machine.runs, item.job.hash)
-                store.write_tasks(task_rows(tasks))
+                store.write_tasks(task_rows(learned))
                 store.clear_failures()
     transfers = [] if todo else plan_transfers(jobs, machine, tasks)
     if not todo and not transfers:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead
 from methods.recipe import Recipe
+from methods.settings import MethodSettings as MethodSettings
 from methods.training import Fit, Selected, Validation
 from scenarios.base import LearnTask, Stream
 
@@ -25,12 +26,6 @@ T = TypeVar("T", bound=JSON)
 
 class MethodError(Exception):
     """A method cannot do what it was asked for; the message is one line with what would be right."""
-
-
-class MethodSettings(BaseModel):
-    """A method's settings: typed, validated, immutable, none unknown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +42,16 @@ class State:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run that another one needs first: `method` by name with `settings`; scenario, recipe and seed are the same.
+    """A run that another one needs first: `method` by name with `settings`; the seed is the same.
 
-    weights: whether its classifiers are needed too, or only what it recorded.
+    weights: whether its classifiers are needed too, or only what it recorded. scenario: None: the same, and the same recipe; or
+    another one, as a preset writes it ({name: ..., tasks: ...}), learned with the preset's recipe: extra data.
     """
 
     method: str
     settings: Mapping[str, JSON] = field(default_factory=dict)
     weights: bool = False
+    scenario: Mapping[str, JSON] | None = None
 
 
 class Prerequisite(Protocol):
@@ -77,11 +74,12 @@ class Facts(Protocol):
 
 
 class Context(Protocol):
-    """What the harness offers to a method while it learns. eps: of the preset, in pixel space."""
+    """What the harness offers to a method while it learns. eps, exact_eps: of the preset, in pixel space."""
 
     device: torch.device
     recipe: Recipe
     eps: float
+    exact_eps: Fraction
 
     @property
     def facts(self) -> Facts: ...
@@ -138,6 +136,12 @@ class Method(ABC):
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
         """Runs that must be finished first; run once and shared by all that need them."""
         return []
+
+    @classmethod  # noqa: B027 - most fit every network
+    def check(cls, settings: MethodSettings, network: MultiHead) -> None:
+        """Raise MethodError where the settings cannot go with this network, before anything is trained.
+
+        network: the preset's backbone with the stream's heads, on the meta device: shapes and no values."""
 
     @classmethod
     def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:

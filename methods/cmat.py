@@ -7,11 +7,12 @@ cannot be reached the network gets wider (grow). Every decision is made on valid
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
 
+from methods.algorithms import Clean, Madry
 from methods.base import JSON, Context, MethodError, MethodSettings, RunSpec
 from methods.goals import Goal
 from methods.packed import PackedMethod, PackedSettings, stage_recipe
@@ -86,12 +87,11 @@ class CMAT(PackedMethod):
     version = 1
     paper = "Hung et al. 2019, Compacting, Picking and Growing for Unforgetting Continual Learning"
     Settings = CMATSettings
-    goals_from: ClassVar[str] = "single_task_at"
 
     @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
         assert isinstance(settings, CMATSettings)
-        return [] if settings.goals is not None else [RunSpec(cls.goals_from)]
+        return [] if settings.goals is not None else [_goals_from(settings)]
 
     @classmethod
     def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
@@ -127,7 +127,7 @@ class CMAT(PackedMethod):
     def _goal(self, task: LearnTask, context: Context) -> Goal:
         goals, tolerance = self.settings.goals, self.settings.tolerance
         if goals is None:
-            validation = context.prerequisite(RunSpec(self.goals_from)).validation(task.id)
+            validation = context.prerequisite(_goals_from(self.settings)).validation(task.id)
             objective = self.objective()
             return Goal(objective.score(validation), objective.correct(validation), tolerance)
         return Goal(goals[task.id], None, tolerance)
@@ -250,3 +250,13 @@ class CMAT(PackedMethod):
         record("prune_ratio", ratio)
         self.record_selected(context, reached)
         self.record_capacity(task.id, context)
+
+
+def _goals_from(settings: CMATSettings) -> RunSpec:
+    """Single-task networks, trained as this method trains: what they reach is the goal."""
+    training = settings.training
+    if isinstance(training, Clean):
+        return RunSpec("single_task_standard")
+    return RunSpec(
+        "single_task_at", {} if isinstance(training, Madry) else {"training": training.model_dump(mode="json")}
+    )

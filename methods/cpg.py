@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from methods.base import MethodSettings
-from methods.cmat import CMAT
-from methods.recipe import Recipe
-from methods.training import CleanTraining, Objective
+from methods.algorithms import Algorithm, Clean
+from methods.cmat import CMAT, CMATSettings
+from methods.settings import added_later
+
+
+class CPGSettings(CMATSettings):
+    """CMAT's, under clean training."""
+
+    training: Algorithm = added_later(Clean(), description="as of CMAT")
 
 
 class CPG(CMAT):
     """CMAT's algorithm without an attack: the continual learner that it is built on."""
 
     version = 1
-    goals_from = "single_task_standard"
-
-    @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        return 3
-
-    def objective(self) -> Objective:
-        return CleanTraining()
+    Settings = CPGSettings

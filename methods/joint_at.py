@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
+from methods.algorithms import TrainedBy
 from methods.backbones import MultiHead
-from methods.base import Context, Method, State
+from methods.base import Context, Method, MethodSettings, State
+from methods.recipe import Recipe
 from methods.training import Batch, Fit, Logits, Validation
 from scenarios.base import LearnTask, Stream
+
+
+class JointSettings(MethodSettings, TrainedBy):
+    """By what the network is trained."""
 
 
 class JointAT(Method):
@@ -17,7 +23,14 @@ class JointAT(Method):
     needs = frozenset({"all_tasks"})
     paper = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks"
 
+    Settings = JointSettings
+
     network: MultiHead
+
+    @classmethod
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        assert isinstance(settings, JointSettings)
+        return settings.objective().passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self.network = context.network(stream)
@@ -29,7 +42,8 @@ class JointAT(Method):
         def logits(batch: Batch) -> Logits:
             return lambda images: self.network(images, batch.tasks)
 
-        fit = Fit(self.network, list(self.network.parameters()), validate, logits=logits)
+        objective = self.settings.objective()
+        fit = Fit(self.network, list(self.network.parameters()), validate, objective, logits=logits)
         context.train(fit, tasks)
 
     def classifier(self, task: int | None) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from methods.base import MethodSettings
 from methods.one_network import OneNetwork
 from methods.training import AdversarialTraining, Objective
 
@@ -12,5 +13,6 @@ class MadryAT(OneNetwork):
     version = 1
     paper = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks"
 
-    def objective(self) -> Objective:
+    @classmethod
+    def objective(cls, settings: MethodSettings) -> Objective:
         return AdversarialTraining()

@@ -7,7 +7,8 @@ from abc import abstractmethod
 from torch import nn
 
 from methods.backbones import TaskNetwork
-from methods.base import Context, Method, State
+from methods.base import Context, Method, MethodSettings, State
+from methods.recipe import Recipe
 from methods.training import Fit, Objective
 from scenarios.base import LearnTask, Stream
 
@@ -20,8 +21,14 @@ class NetworkPerTask(Method):
     stream: Stream
     networks: dict[int, TaskNetwork]
 
+    @classmethod
     @abstractmethod
-    def objective(self) -> Objective: ...
+    def objective(cls, settings: MethodSettings) -> Objective:
+        """What every network is trained by; a new one for each."""
+
+    @classmethod
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        return cls.objective(settings).passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self.stream = stream
@@ -35,7 +42,7 @@ class NetworkPerTask(Method):
             network=network,
             parameters=list(network.parameters()),
             validate=lambda: context.validate(network, task),
-            objective=self.objective(),
+            objective=self.objective(self.settings),
         )
         context.train(fit, [task])
 

@@ -1,4 +1,4 @@
-"""One network that learns task after task, with a head per task: what `standard` and `madry_at` share."""
+"""One network that learns task after task, with a head per task: what training algorithms are as continual rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, State
+from methods.recipe import Recipe
 from methods.training import Fit, Objective
 from scenarios.base import LearnTask, Stream
 
@@ -27,8 +28,14 @@ class OneNetwork(Method):
     network: MultiHead
     batch_norms: dict[int, dict[str, Tensor]]
 
+    @classmethod
     @abstractmethod
-    def objective(self) -> Objective: ...
+    def objective(cls, settings: MethodSettings) -> Objective:
+        """What every task is trained by; a new one for each."""
+
+    @classmethod
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        return cls.objective(settings).passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self.network = context.network(stream)
@@ -40,7 +47,7 @@ class OneNetwork(Method):
             network=network,
             parameters=list(network.parameters()),
             validate=lambda: context.validate(network, task),
-            objective=self.objective(),
+            objective=self.objective(self.settings),
         )
         context.train(fit, [task])
         if self.settings.per_task_bn:

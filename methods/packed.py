@@ -11,12 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from methods.algorithms import TrainedBy
 from methods.backbones import MultiHead, TaskNetwork
 from methods.base import Context, Method, MethodError, MethodSettings, State
 from methods.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
 from methods.recipe import Recipe
-from methods.subnetwork import Subnetwork
-from methods.training import AdversarialTraining, Fit, Objective, SecondOptimizer, Selected, Step, Validation
+from methods.subnetwork import OF_TRAINING, Subnetwork
+from methods.training import Fit, Objective, SecondOptimizer, Selected, Step, Validation
 from scenarios.base import LearnTask, Stream
 
 BACKBONE = "backbone."
@@ -47,7 +48,7 @@ def stage_recipe(
     return Recipe.model_validate({**recipe.model_dump(), **changes})
 
 
-class PackedSettings(MethodSettings):
+class PackedSettings(MethodSettings, TrainedBy):
     """Settings of every packed method."""
 
     train_gate: float | None = Field(
@@ -72,8 +73,14 @@ class PackedMethod(Method):
     _new: Callable[[int, float], MultiHead]
     _skeletons: dict[float, MultiHead]
 
+    @classmethod
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        assert isinstance(settings, PackedSettings)
+        return settings.objective().passes(recipe)
+
     def objective(self) -> Objective:
-        return AdversarialTraining()
+        """What a stage of training minimises; a new one for each."""
+        return self.settings.objective()
 
     def claimed(self) -> frozenset[str]:
         """Under the published gate a task's weights may be thrown away: nothing is claimed."""
@@ -136,7 +143,7 @@ class PackedMethod(Method):
         own = {
             name: tensor.detach().clone()
             for name, tensor in network.state_dict().items()
-            if name not in shared and not name.startswith("pick_masks")
+            if name not in shared and not name.startswith(OF_TRAINING)
         }
         before = self.packed.parts.get(task)
         picks = network.picks() if network.pick_masks else before.picks if before else None

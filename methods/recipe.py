@@ -6,9 +6,10 @@ import math
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from attacks.threat_model import ThreatModelError, parse_fraction
+from methods.settings import Strict, added_later
 from scenarios.augmentation import by_name
 
 
@@ -29,10 +30,6 @@ def _augmentation(name: str) -> str:
 
 
 StepSize = Annotated[str, BeforeValidator(_step_size), PlainSerializer(str)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingAttack(Strict):
@@ -62,9 +59,10 @@ class Recipe(Strict):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0, description="on weights; never on biases and batch norm")
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    schedule: Literal["step", "cosine", "constant", "cyclic"] = "step"
     milestones: tuple[float, ...] = Field((0.5, 0.8), description="shares of the epochs after which the rate is cut")
     gamma: float = Field(0.1, gt=0, le=1)
+    rate_per: Literal["epoch", "step"] = added_later("epoch", description="how often the learning rate is set")
     augmentation: Annotated[str, AfterValidator(_augmentation)] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     attack: TrainingAttack = TrainingAttack()
@@ -76,10 +74,18 @@ class Recipe(Strict):
             raise ValueError(f"milestones = {list(self.milestones)}: shares of the epochs, between 0 and 1")
         return self
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
+    @model_validator(mode="after")
+    def _a_cycle_moves_with_every_step(self) -> Recipe:
+        if self.schedule == "cyclic" and self.rate_per != "step":
+            raise ValueError("schedule = cyclic rises from 0: set rate_per to step")
+        return self
+
+    def rate(self, epoch: float) -> float:
+        """Learning rate at an epoch, counted from 0; between two epochs where it is set per step."""
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        if self.schedule == "cyclic":
+            return self.learning_rate * (1 - abs(2 * epoch / self.epochs - 1))
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * self.gamma ** sum(epoch >= share * self.epochs for share in self.milestones)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from methods.algorithms import TrainedBy
+from methods.base import MethodSettings
 from methods.network_per_task import NetworkPerTask
-from methods.training import AdversarialTraining, Objective
+from methods.training import Objective
+
+
+class SingleTaskSettings(MethodSettings, TrainedBy):
+    """By what each network is trained."""
 
 
 class SingleTaskAT(NetworkPerTask):
@@ -11,6 +17,9 @@ class SingleTaskAT(NetworkPerTask):
 
     version = 1
     paper = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks"
+    Settings = SingleTaskSettings
 
-    def objective(self) -> Objective:
-        return AdversarialTraining()
+    @classmethod
+    def objective(cls, settings: MethodSettings) -> Objective:
+        assert isinstance(settings, SingleTaskSettings)
+        return settings.objective()

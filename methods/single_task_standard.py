@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from methods.base import MethodSettings
 from methods.network_per_task import NetworkPerTask
-from methods.recipe import Recipe
 from methods.training import CleanTraining, Objective
 
 
@@ -14,8 +13,5 @@ class SingleTaskStandard(NetworkPerTask):
     version = 1
 
     @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        return 3
-
-    def objective(self) -> Objective:
+    def objective(cls, settings: MethodSettings) -> Objective:
         return CleanTraining()

@@ -15,6 +15,8 @@ from methods.backbones import BatchNorm, TaskNetwork
 from methods.ownership import PackedWeights
 from methods.training import SecondOptimizer, Step
 
+OF_TRAINING = ("pick_masks", "owned")
+"""Beginnings of the names in a sub-network's state that are not the task's network."""
 PICK_START, PICK_THRESHOLD = 0.01, 0.005
 """Hung et al. 2019: pick-masks start at .01; a weight is picked while its mask is above .005."""
 
@@ -40,7 +42,10 @@ class Subnetwork(TaskNetwork):
         super().__init__(network.backbone, network.head, network.mean, network.std)
         self.weight_decay, self._holds_batch_norm = weight_decay, not batch_norm
         self.shared = dict(self.backbone.shared_weights())
-        self.own = {name: _like(packed.owned(name, task), weight) for name, weight in self.shared.items()}
+        # Registered, so that what an earlier epoch owned comes back with its weights.
+        self.owned = nn.Module()
+        for name, weight in self.shared.items():
+            self.owned.register_buffer(name.replace(".", "-"), _like(packed.owned(name, task), weight))
         self.earlier = {name: _like(packed.earlier(name, task), weight) for name, weight in self.shared.items()}
         self._packed = packed
         # Registered, so that the masks of a selected epoch are kept with its weights.
@@ -51,6 +56,11 @@ class Subnetwork(TaskNetwork):
                 module.requires_grad_(batch_norm)
             elif getattr(module, "bias", None) is not None:
                 module.bias.requires_grad_(biases)
+
+    @property
+    def own(self) -> dict[str, Tensor]:
+        """Bool by weight name: what the task owns."""
+        return {name: self.owned.get_buffer(name.replace(".", "-")) for name in self.shared}
 
     def train(self, mode: bool = True) -> Subnetwork:
         super().train(mode)
@@ -98,9 +108,9 @@ class Subnetwork(TaskNetwork):
         task's own weights, and no gradient for anybody else's."""
         for mask, (name, weight) in zip(self.pick_masks, self.shared.items(), strict=False):
             mask.grad = weight.grad * self._unpicked[name]
-        for name, weight in self.shared.items():
+        for weight, own in zip(self.shared.values(), self.own.values(), strict=True):
             assert weight.grad is not None
-            weight.grad.add_(weight, alpha=self.weight_decay).mul_(self.own[name])
+            weight.grad.add_(weight, alpha=self.weight_decay).mul_(own)
 
     def after_step(self, step: Step) -> None:
         """After the optimisers' step: what was picked or dropped takes effect."""
@@ -110,9 +120,9 @@ class Subnetwork(TaskNetwork):
     @torch.no_grad()
     def release(self, cuts: Mapping[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
         """The task gives weights (bool by name) back: they become zero, and so does every momentum that would move them."""
-        for name, weight in self.shared.items():
-            gone = self.own[name] & cuts[name]
-            self.own[name] &= ~gone
+        for (name, weight), own in zip(self.shared.items(), self.own.values(), strict=True):
+            gone = own & cuts[name]
+            own &= ~gone
             weight.masked_fill_(gone, 0.0)
             for kept in (optimizer.state[weight] if optimizer else {}).values():
                 if isinstance(kept, Tensor) and kept.shape == weight.shape:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from attacks.ascent import ascend
 from attacks.threat_model import ThreatModel, parse_fraction
-from methods.recipe import Recipe
+from methods.recipe import Recipe, Selection
 from scenarios.augmentation import by_name
 from scenarios.base import LearnTask
 
@@ -97,25 +98,67 @@ class InnerAttack:
     generator: torch.Generator
 
     def __call__(self, images: Tensor, loss: Callable[[Tensor], Tensor], start: Tensor | None = None) -> Tensor:
-        """Adversarial images that raise `loss` (images → scalar); `start` defaults to a uniform point of the ball."""
+        """Adversarial images that raise `loss` (images → scalar); `start`, taken into the ball, defaults to a uniform point."""
         lower, upper = self.threat_model.bounds(images)
         if start is None:
             noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
-            start = torch.clamp(images + noise * float(self.threat_model.eps), lower, upper)
-        # Each module gets its own mode back: a method may hold some of them, such as frozen batch norm, in eval mode.
+            start = images + noise * float(self.threat_model.eps)
+        with self.own_mode():
+            return ascend(loss, start.clamp(lower, upper), lower, upper, self.step_size, self.steps)
+
+    @contextmanager
+    def own_mode(self) -> Iterator[None]:
+        """The network in the attack's mode; afterwards each module gets its own back, because a method may hold some of them,
+        such as frozen batch norm, in eval mode."""
         modes = [(module, module.training) for module in self.network.modules()]
         self.network.train(self.bn_mode == "train")
-        adversarial = ascend(loss, start, lower, upper, self.step_size, self.steps)
+        yield
         for module, training in modes:
             module.training = training
-        return adversarial
+
+
+@dataclass(frozen=True, slots=True)
+class CollapseWatch:
+    """After each epoch PGD (`steps` of eps/4) attacks that epoch's first batch; robust accuracy that fell by more than `drop`
+    since the epoch before is a collapse (catastrophic overfitting; Wong et al. 2020, section 5.4)."""
+
+    drop: float
+    steps: int
+
+    def accuracy(self, logits: Logits, batch: Batch, attack: InnerAttack, generator: torch.Generator) -> float:
+        """Robust accuracy on the batch, of the network in eval mode."""
+        size = float(attack.threat_model.eps) / 4
+        pgd = replace(attack, steps=self.steps, step_size=size, bn_mode="eval", generator=generator)
+        with pgd.own_mode():
+            found = pgd(batch.images, lambda images: F.cross_entropy(logits(images), batch.labels, reduction="sum"))
+            with torch.no_grad():
+                return float((logits(found).argmax(1) == batch.labels).double().mean())
 
 
 class Objective(ABC):
-    """What a training step minimises."""
+    """What a training step minimises: a training algorithm, whatever network and strategy it is given to.
+
+    One instance belongs to one training. Most algorithms need nothing but `loss`.
+    """
 
     robust: bool = True
     """Whether epochs are chosen by robust validation accuracy, or by clean accuracy."""
+    replays: int = 1
+    """How many steps in a row are made on a minibatch."""
+    watch: CollapseWatch | None = None
+    """What ends a training that has gone wrong."""
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe where the algorithm's definition leaves it, such as an attack of another kind."""
+        return recipe
+
+    def passes(self, recipe: Recipe) -> float:
+        """Forward-sized passes that a step costs per image, for estimates of time."""
+        return 2 * self.image_gradients(recipe) + 3
+
+    def image_gradients(self, recipe: Recipe) -> int:
+        """Gradients with respect to the image that a step takes."""
+        return self.recipe(recipe).attack.steps
 
     def correct(self, validation: Validation) -> Tensor:
         """The validation outcomes that decisions are made by: bool (N,)."""
@@ -129,11 +172,17 @@ class Objective(ABC):
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         """The loss (scalar) and the logits (N, classes) that training accuracy is read from."""
 
+    def after_backward(self, attack: InnerAttack) -> None:  # noqa: B027 - most have nothing to do here
+        """Called when the gradients of `loss` are there and nothing has moved yet."""
+
 
 class CleanTraining(Objective):
     """min CE(x): no attack."""
 
     robust = False
+
+    def image_gradients(self, recipe: Recipe) -> int:
+        return 0
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         output = logits(batch.images)
@@ -196,7 +245,10 @@ class Fit:
             logits = self.logits(batch) if self.logits else self.network
             loss, output = self.objective.loss(logits, batch, attack)
         step.optimizer.zero_grad(set_to_none=True)
+        if self.second:
+            self.second.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.objective.after_backward(attack)
         if self.after_backward:
             self.after_backward()
         step.optimizer.step()
@@ -223,13 +275,17 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The epoch whose network was kept, what it reached on the validation split, and what the last epoch reached."""
+    """The epoch whose network was kept, what it reached on the validation split, and what the last epoch reached.
+
+    collapsed: the epoch in which training went wrong and ended, by `CollapseWatch`; the last is then the one before it.
+    """
 
     epoch: int
     validation: Validation
     last: Validation
     epochs: list[Epoch]
     image_gradients: int
+    collapsed: int | None = None
 
 
 def train(
@@ -242,14 +298,14 @@ def train(
 ) -> Selected:
     """Train on the tasks' training images, mixed, and leave the network of the selected epoch behind.
 
-    rng: purpose → generator on the images' device. The ragged last batch of an epoch is dropped (every epoch has another
-    order); a task smaller than a batch is one batch. Raises Diverged when the loss is not finite.
+    rng: purpose → generator on the images' device. The ragged last batch of a pass over the images is dropped (every pass has
+    another order); a task smaller than a batch is one batch. Raises Diverged when the loss is not finite.
     """
-    images = torch.cat([task.train.images for task in tasks])
-    labels = torch.cat([task.train.labels for task in tasks])
-    task_ids = torch.cat([torch.full_like(task.train.labels, task.id) for task in tasks])
-    order_rng, augmentation_rng = rng("order"), rng("augmentation")
-    augment = by_name(recipe.augmentation)
+    recipe, watch = fit.objective.recipe(recipe), fit.objective.watch
+    size = sum(len(task.train) for task in tasks)
+    batch_size = min(recipe.batch_size, size)
+    steps, device = size // batch_size, tasks[0].train.labels.device
+    minibatches = _minibatches(tasks, batch_size, fit.objective.replays, recipe, rng)
     inner = InnerAttack(
         network=fit.network,
         threat_model=ThreatModel(eps),
@@ -259,64 +315,112 @@ def train(
         generator=rng("attack start"),
     )
     optimizer = make_optimizer(fit.parameters, recipe)
-    batch_size = min(recipe.batch_size, len(labels))
-    batches = len(labels) // batch_size
-    best: tuple[float, int, Validation, dict[str, Tensor]] | None = None
-    validation: Validation | None = None
+    kept = _Kept(fit, recipe.selection)
     log: list[Epoch] = []
-    number, unimproved, stopped = 0, 0, False
+    number, level, before, collapsed = 0, 0.0, dict[str, Tensor](), None
     for epoch in range(recipe.epochs):
         began = time.perf_counter()
-        _set_rate(optimizer, recipe.rate(epoch))
         if fit.second:
             _set_rate(fit.second.optimizer, fit.second.rate(epoch))
         fit.network.train()
         # Sums stay on the device; reading them would make the host wait for every step.
-        loss_sum = torch.zeros((), device=images.device)
-        right = torch.zeros((), device=images.device)
-        order = torch.randperm(len(labels), device=images.device, generator=order_rng)
-        for index in order[: batches * batch_size].split(batch_size):
-            batch = Batch(augment(images[index], augmentation_rng), labels[index], task_ids[index])
+        loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        first: Batch | None = None
+        for k in range(steps):
+            if k == 0 or recipe.rate_per == "step":
+                _set_rate(optimizer, recipe.rate(epoch + k / steps))
+            batch = next(minibatches)
+            first = first or batch
             number += 1
-            loss, output = fit.step(batch, inner, recipe, Step(number, epoch, batches, optimizer))
+            loss, output = fit.step(batch, inner, recipe, Step(number, epoch, steps, optimizer))
             loss_sum += loss
             right += (output.argmax(1) == batch.labels).sum()
-        loss_mean, train_accuracy = torch.stack([loss_sum / batches, right / (batches * batch_size)]).tolist()
+        assert first is not None
+        loss_mean, train_accuracy = torch.stack([loss_sum / steps, right / (steps * batch_size)]).tolist()
         if not math.isfinite(loss_mean):
             raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
-        validated = (epoch + 1) % recipe.selection.every == 0 or epoch + 1 == recipe.epochs
+        if watch is not None:
+            logits = fit.logits(first) if fit.logits else fit.network
+            now = watch.accuracy(logits, first, inner, rng(f"collapse watch {epoch}"))
+            if now < level - watch.drop:
+                collapsed = epoch
+                fit.network.load_state_dict(before)
+            else:
+                level, before = now, _snapshot(fit.network)
+        last_one = epoch + 1 == recipe.epochs
+        validated = collapsed is None and ((epoch + 1) % recipe.selection.every == 0 or last_one)
         if validated:
-            fit.network.eval()
-            validation = fit.validate()
-            score = fit.objective.score(validation)
-            unimproved = 0 if best is None or score > best[0] else unimproved + 1
-            stopped = fit.patience is not None and unimproved >= fit.patience
-            if best is None or score > best[0] or recipe.selection.keep == "last":
-                # The last epoch needs no copy: its network is the one that stays.
-                last_one = stopped or epoch + 1 == recipe.epochs
-                best = (score, epoch, validation, {} if last_one else _snapshot(fit.network))
+            kept.offer(epoch, last_one)
+        elif collapsed is not None and kept.offered != epoch - 1:
+            kept.offer(epoch - 1, True)
         log.append(
             Epoch(
                 epoch=epoch,
                 loss=loss_mean,
                 clean_train=None if fit.objective.robust else train_accuracy,
                 robust_train=train_accuracy if fit.objective.robust else None,
-                clean_validation=validation.clean if validated and validation else None,
-                robust_validation=validation.robust if validated and validation else None,
+                clean_validation=kept.last.clean if validated else None,
+                robust_validation=kept.last.robust if validated else None,
                 learning_rate=recipe.rate(epoch),
                 seconds=time.perf_counter() - began,
             )
         )
         on_epoch(log[-1])
-        if stopped:
+        if kept.stopped or collapsed is not None:
             break
-    assert best is not None
-    assert validation is not None
-    if best[3]:
-        fit.network.load_state_dict(best[3])
-    fit.network.eval()
-    attacked = recipe.attack.steps if fit.objective.robust else 0
-    return Selected(best[1], best[2], validation, log, attacked * len(log) * batches * batch_size)
+    kept.restore()
+    per_step = fit.objective.image_gradients(recipe) * number + (watch.steps * len(log) if watch else 0)
+    return Selected(kept.epoch, kept.best, kept.last, log, per_step * batch_size, collapsed)
+
+
+def _minibatches(
+    tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Callable[[str], torch.Generator]
+) -> Iterator[Batch]:
+    """Minibatches without end: passes over all images, each in another order, and each minibatch `replays` times in a row."""
+    images = torch.cat([task.train.images for task in tasks])
+    labels = torch.cat([task.train.labels for task in tasks])
+    task_ids = torch.cat([torch.full_like(task.train.labels, task.id) for task in tasks])
+    order_rng, augmentation_rng = rng("order"), rng("augmentation")
+    augment = by_name(recipe.augmentation)
+    whole = len(labels) // batch_size * batch_size
+    while True:
+        order = torch.randperm(len(labels), device=images.device, generator=order_rng)
+        for index in order[:whole].split(batch_size):
+            batch = Batch(augment(images[index], augmentation_rng), labels[index], task_ids[index])
+            yield from repeat(batch, replays)
+
+
+class _Kept:
+    """The epoch whose network is left behind: the first of the best by validation, or the last."""
+
+    best: Validation
+    last: Validation
+
+    def __init__(self, fit: Fit, selection: Selection) -> None:
+        self._fit, self._selection = fit, selection
+        self.epoch = self.offered = -1
+        self.stopped = False
+        self._unimproved = 0
+        self._state: dict[str, Tensor] = {}
+
+    def offer(self, epoch: int, last_one: bool) -> None:
+        """Validate the network as it stands after `epoch` (from 0), and keep it if it is to be kept so far."""
+        fit = self._fit
+        fit.network.eval()
+        self.last, self.offered = fit.validate(), epoch
+        better = self.epoch < 0 or fit.objective.score(self.last) > fit.objective.score(self.best)
+        self._unimproved = 0 if better else self._unimproved + 1
+        self.stopped = fit.patience is not None and self._unimproved >= fit.patience
+        if better or self._selection.keep == "last":
+            self.best, self.epoch = self.last, epoch
+            # The last epoch needs no copy: its network is the one that stays.
+            self._state = {} if last_one or self.stopped else _snapshot(fit.network)
+
+    def restore(self) -> None:
+        """Leave the kept network behind, in eval mode."""
+        if self._state:
+            self._fit.network.load_state_dict(self._state)
+        self._fit.network.eval()
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

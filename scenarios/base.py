@@ -135,6 +135,7 @@ class ScenarioSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: int | None = Field(None, ge=1, description="how many tasks of the stream, from its start; all if not given")
+    skip: int = Field(0, ge=0, description="tasks of the stream that are left out, from its start")
     order: int | None = Field(
         None, ge=0, description="seed of a random task order; the scenario's own order if not given"
     )
@@ -158,7 +159,8 @@ class Scenario(ABC):
     @classmethod
     def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
         """The settings as JSON that are part of a run's identity: what is learned, not where it lies."""
-        return settings.model_dump(mode="json")
+        # `skip` came later: runs that were made before it was there keep their identity.
+        return settings.model_dump(mode="json", exclude=None if settings.skip else {"skip"})
 
     def __init__(self, settings: ScenarioSettings, source: SourceOptions | None = None) -> None:
         self.settings = settings
@@ -189,10 +191,12 @@ class Scenario(ABC):
         tasks = self.task_classes()
         if self.settings.order is not None:
             tasks = [tasks[i] for i in np.random.default_rng(self.settings.order).permutation(len(tasks))]
-        wanted = self.settings.tasks or len(tasks)
-        if wanted > len(tasks):
-            raise DataError(f"scenario.tasks = {wanted}: this scenario has {len(tasks)} tasks")
-        return tasks[:wanted]
+        skip = self.settings.skip
+        wanted = self.settings.tasks or len(tasks) - skip
+        if wanted < 1 or skip + wanted > len(tasks):
+            after = f" after skip = {skip}" if skip else ""
+            raise DataError(f"scenario.tasks = {max(wanted, 1)}{after}: this scenario has {len(tasks)} tasks")
+        return tasks[skip : skip + wanted]
 
     def stream(self) -> Stream:
         chosen = self.chosen()

@@ -295,7 +295,7 @@ def value(run: Run, name: str) -> dict[int, float]:
 
 
 def test_cpg_takes_clean_goals_and_decides_on_clean_images() -> None:
-    assert CPG.requires(CMATSettings()) == [RunSpec("single_task_standard")]
+    assert CPG.requires(CPG.Settings()) == [RunSpec("single_task_standard")]
     assert CMAT.requires(CMATSettings()) == [RunSpec("single_task_at")]
     assert CMAT.requires(CMATSettings(goals=(0.5,))) == []
     validation = Validation(torch.tensor([True, True]), torch.tensor([True, False]))

@@ -1,0 +1,58 @@
+"""The training algorithms that a continual strategy can be given as a setting: `training: trades`, or with settings of their own
+`training: {name: trades, beta: 3}`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator
+
+from methods.fast_at import FastSettings
+from methods.free_at import FreeSettings
+from methods.settings import Strict, added_later
+from methods.trades import TradesSettings
+from methods.training import AdversarialTraining, CleanTraining, Objective
+
+
+class Clean(Strict):
+    name: Literal["clean"] = "clean"
+
+    def objective(self) -> Objective:
+        return CleanTraining()
+
+
+class Madry(Strict):
+    name: Literal["madry"] = "madry"
+
+    def objective(self) -> Objective:
+        return AdversarialTraining()
+
+
+class Trades(TradesSettings):
+    name: Literal["trades"] = "trades"
+
+
+class Free(FreeSettings):
+    name: Literal["free"] = "free"
+
+
+class Fast(FastSettings):
+    name: Literal["fast"] = "fast"
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Algorithm = Annotated[Clean | Madry | Trades | Free | Fast, Discriminator("name"), BeforeValidator(_named)]
+
+
+class TrainedBy(Strict):
+    """Settings of a strategy that leaves open how a task is trained."""
+
+    training: Algorithm = added_later(
+        Madry(), description="clean, madry, trades, free or fast; with settings as {name: trades, beta: 3}"
+    )
+
+    def objective(self) -> Objective:
+        return self.training.objective()

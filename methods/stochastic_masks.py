@@ -1,0 +1,195 @@
+"""Bayesian masks over channels (beta-Bernoulli pruning with a Kumaraswamy posterior), and a network that applies them.
+
+Madaan, Shin and Hwang 2020, Adversarial Neural Pruning with Latent Vulnerability Suppression, section 4; after Lee et al. 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.backbones import BatchNorm, TaskNetwork
+
+TEMPERATURE = 0.1
+PRUNED_BELOW = 1e-3
+"""A channel whose mean mask is not above this is zero at test time."""
+START_B = 0.5413
+"""softplus gives b = 1."""
+_MARGIN = 1e-6
+"""Uniform draws and probabilities stay this far from 0 and 1, where their logits are infinite."""
+
+
+class ChannelMask(nn.Module):
+    """A mask over the channels of one layer: pi ~ Kumaraswamy(a, b) per channel, z ~ Bernoulli(pi), relaxed, per image."""
+
+    def __init__(self, channels: int, start: float) -> None:
+        super().__init__()
+        self.raw_a = nn.Parameter(torch.full((channels,), start))
+        self.raw_b = nn.Parameter(torch.full((channels,), START_B))
+
+    def posterior(self) -> tuple[Tensor, Tensor]:
+        """a and b, both (channels,) and above 0."""
+        return F.softplus(self.raw_a.clamp(min=-10)), F.softplus(self.raw_b.clamp(-10, 50))
+
+    def mean(self) -> Tensor:
+        """E[pi] = b · B(1 + 1/a, b): (channels,) in [0, 1], 0 for channels that are pruned."""
+        a, b = self.posterior()
+        at = 1 + 1 / a
+        mean = torch.exp(b.log() + torch.lgamma(at) + torch.lgamma(b) - torch.lgamma(at + b))
+        return torch.where(mean > PRUNED_BELOW, mean, 0.0)
+
+    def kl(self, alpha: float) -> Tensor:
+        """KL(Kumaraswamy(a, b) ‖ Beta(alpha, 1)), summed over channels: a scalar (eq. 9)."""
+        a, b = self.posterior()
+        euler = 0.5772156649015329
+        divergence = (1 - alpha / a) * (-euler - torch.digamma(b) - 1 / b) + torch.log(a * b / alpha) - (b - 1) / b
+        return divergence.sum()
+
+    def sample(self, images: int, generator: torch.Generator, gain: float | None) -> Tensor:
+        """z (images, channels) in (0, 1), from one draw of pi for all images.
+
+        gain: None: z passes no gradient to the mask's parameters; else it passes that many times its gradient.
+        """
+        raw = [self.raw_a, self.raw_b]
+        a, b = self.posterior() if gain else (p.detach() for p in self.posterior())
+        u = _uniform((len(raw[0]),), raw[0].device, generator)
+        pi = torch.exp(torch.log1p(-(u ** (1 / b))) / a).clamp(_MARGIN, 1 - _MARGIN)
+        if gain and pi.requires_grad:
+            pi.register_hook(lambda gradient: gradient * gain)
+        v = _uniform((images, len(pi)), pi.device, generator)
+        return torch.sigmoid((torch.logit(v) + torch.logit(pi)) / TEMPERATURE)
+
+
+def _uniform(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, device=device, generator=generator).clamp(_MARGIN, 1 - _MARGIN)
+
+
+class Masks(nn.ModuleDict):
+    """The masks of a network: one on each convolution's output, one on the input of each linear layer, the head included.
+
+    By the name of the layer in the task network (`backbone.layers.0`, `head`); dots are dashes here, as torch wants it.
+    """
+
+    def __init__(self, network: TaskNetwork, conv_start: float, dense_start: float) -> None:
+        layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+        super().__init__(
+            {
+                name.replace(".", "-"): ChannelMask(layer.out_channels, conv_start)
+                if isinstance(layer, nn.Conv2d)
+                else ChannelMask(layer.in_features, dense_start)
+                for name, layer in layers.items()
+            }
+        )
+
+    def of(self, layer: str) -> ChannelMask:
+        mask = self[layer.replace(".", "-")]
+        assert isinstance(mask, ChannelMask)
+        return mask
+
+    def by_layer(self) -> Iterator[tuple[str, ChannelMask]]:
+        """Layer names and their masks, from the first layer to the head."""
+        for name in self:
+            layer = name.replace("-", ".")
+            yield layer, self.of(layer)
+
+    def kl(self, alpha: float) -> Tensor:
+        """Summed over all masks: a scalar."""
+        return torch.stack([mask.kl(alpha) for _, mask in self.by_layer()]).sum()
+
+
+class MaskedNetwork(nn.Module):
+    """A task's network with masks on its channels.
+
+    dropout: probabilities after each convolution's ReLU, in order; none where the list has ended. generator: of every draw.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        masks: Masks,
+        dropout: tuple[float, ...] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.masks = network, masks
+        self._dropout, self._generator = dropout, generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of the mean network: deterministic where batch norm is in eval mode."""
+        means = {name: mask.mean() for name, mask in self.masks.by_layer()}
+        return self._run(images, means)[0]
+
+    def sampled(self, images: Tensor, gain: float | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits and latent features of one stochastic pass, with masks and dropout of its own; gain: `ChannelMask.sample`."""
+        assert self._generator is not None
+        drawn = {name: mask.sample(len(images), self._generator, gain) for name, mask in self.masks.by_layer()}
+        return self._run(images, drawn, self._dropout)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Latent features of the mean network, in the order of `feature_names`."""
+        means = {name: mask.mean() for name, mask in self.masks.by_layer()}
+        return self._run(images, means)[1]
+
+    def feature_names(self) -> list[str]:
+        """What features are called: convolutions after their ReLU and before pooling, linear layers before and after it."""
+        found = []
+        for (name, module), (_, after) in pairwise([*self._layers(), ("", nn.Identity())]):
+            if isinstance(module, nn.Conv2d):
+                found.append(name)
+            elif isinstance(module, nn.Linear):
+                found += [f"{name} before ReLU", *([name] if isinstance(after, nn.ReLU) else [])]
+        return found
+
+    def _layers(self) -> list[tuple[str, nn.Module]]:
+        return [(f"backbone.layers.{name}", module) for name, module in self.network.backbone.layers.named_children()]
+
+    def _run(
+        self, images: Tensor, masks: dict[str, Tensor], dropout: tuple[float, ...] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        network = self.network
+        x, features, convolutions = (images - network.mean) / network.std, [], 0
+        for name, module in self._layers():
+            if isinstance(module, nn.Conv2d):
+                z = masks[name]
+                x = module(x) * z.reshape(*z.shape, 1, 1)
+            elif isinstance(module, nn.Linear):
+                x = module(x * masks[name])
+                features.append(x)
+            elif isinstance(module, nn.ReLU):
+                # Not in place: what is before it is a feature too.
+                x = F.relu(x)
+                features.append(x)
+                if x.ndim == 4:
+                    x = self._dropped(x, dropout[convolutions] if convolutions < len(dropout) else 0.0)
+                    convolutions += 1
+            else:
+                x = module(x)
+        return network.head(x * masks["head"]), features
+
+    def _dropped(self, x: Tensor, probability: float) -> Tensor:
+        if probability == 0:
+            return x
+        drawn = torch.rand(x.shape, device=x.device, generator=self._generator)
+        return x * (drawn >= probability) / (1 - probability)
+
+    @torch.no_grad()
+    def materialise(self) -> TaskNetwork:
+        """The mean network as an ordinary one: a mask on a convolution's output scales the filters, one on a linear layer's input
+        its columns. Eval mode, frozen, a copy."""
+        plain = self.network.materialise()
+        for name, mask in self.masks.by_layer():
+            layer, mean = plain.get_submodule(name), mask.mean()
+            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            layer.weight.mul_(mean[:, None, None, None] if isinstance(layer, nn.Conv2d) else mean)
+        return plain
+
+
+def set_batch_norm(network: nn.Module, momentum: float, eps: float) -> None:
+    """Momentum (torch's: the share of the new batch) and eps of every batch norm in the network."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.momentum, module.eps = momentum, eps
