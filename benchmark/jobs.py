@@ -98,7 +98,8 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
 
     Raises ConfigError, and MethodError where a method's settings cannot go with the preset's network.
     """
-    here = _Place(preset, preset.scenario(scenario_source).stream(), fingerprint_of_tasks(tasks))
+    stream, tests = preset.scenario(scenario_source).stream(), frozenset(task.test_fingerprint for task in tasks)
+    here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
     jobs: dict[str, Job] = {}
 
     def add(place: _Place, row: Row, seed: int, above: tuple[str, ...]) -> Job:
@@ -144,11 +145,12 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
 
 @dataclass(frozen=True)
 class _Place:
-    """Where something is learned: a preset with its stream and data."""
+    """Where something is learned: a preset with its stream and data. tests: fingerprints of its tasks' test images."""
 
     preset: Preset
     stream: Stream
     fingerprint: str
+    tests: frozenset[str] = frozenset()
 
     def network(self) -> MultiHead:
         """The preset's network for this stream, on the meta device: shapes, no values."""
@@ -157,7 +159,7 @@ class _Place:
             return MultiHead(backbone, self.stream.class_counts, self.stream.mean, self.stream.std)
 
     def elsewhere(self, spec: RunSpec, source: SourceOptions) -> _Place:
-        """The scenario of `spec`. Raises ConfigError where its images are of another shape."""
+        """The scenario of `spec`. Raises ConfigError where its images are of another shape, or this stream's own."""
         assert spec.scenario is not None
         preset = self.preset.elsewhere(spec.scenario, spec.method, spec.settings)
         stream = preset.scenario(source).stream()
@@ -166,4 +168,11 @@ class _Place:
                 f"pre-training on {preset.scenario_plugin.name}: its images are {list(stream.image_shape)}, those of this preset "
                 f"{list(self.stream.image_shape)}; a scenario with images of the same shape is needed"
             )
-        return _Place(preset, stream, fingerprint_of_tasks(tasks_elsewhere(preset, source, "cpu")))
+        tasks = tasks_elsewhere(preset, source, "cpu")
+        for task in tasks:
+            if task.test_fingerprint in self.tests:
+                raise ConfigError(
+                    f"pre-training on {preset.scenario_plugin.name}: {task.name} is a task of this preset too, so it is no "
+                    "extra data; choose other tasks (tasks, skip)"
+                )
+        return _Place(preset, stream, fingerprint_of_tasks(tasks))

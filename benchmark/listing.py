@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind
 from benchmark.presets import available
-from methods.base import Method
+from methods.base import CLAIMS, NEEDS, Method
 from results import load
 
 WHAT = ("methods", "attacks", "scenarios", "presets", "runs")
@@ -37,11 +37,20 @@ def _plugins(kind: Kind[Any], title: str, console: Console) -> None:
     for plugin in kind.all().values():
         extra = []
         if kind.base is Method:
-            cls = plugin.cls
-            extra = [", ".join(sorted(cls.needs)), ", ".join(sorted(cls.claims)), cls.paper]
+            needs = [NEEDS.get(word, word) for word in sorted(plugin.cls.needs)]
+            extra = [", ".join(needs), ", ".join(_claims(plugin.cls)), plugin.cls.paper]
         name = plugin.name.replace("_", "-") if kind is ATTACKS else plugin.name
         table.add_row(name, plugin.summary, *extra)
     console.print(table)
+
+
+def _claims(cls: type[Method]) -> list[str]:
+    """What a method claims, and what it claims under other settings than its defaults."""
+    try:
+        by_default = cls(cls.Settings()).claimed()
+    except ValueError:  # it has no defaults
+        by_default = cls.claims
+    return [CLAIMS.get(c, c) + ("" if c in by_default else " (by setting)") for c in sorted(cls.claims)]
 
 
 def _presets(console: Console) -> None:

@@ -187,11 +187,13 @@ def load_preset(
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,
+    pretrain: str | None = None,
 ) -> Preset:
     """The preset called `name`, or in the file `name`, with `--set` overrides `key.path=value` (values are YAML).
 
     seeds replace the preset's. methods: of `--methods`; files among them become rows, so that overrides reach them.
-    Overrides become part of the name: rows that were run under other settings are never compared silently.
+    pretrain: the scenario that rows of methods which can be pre-trained start from, as an override of their setting. Overrides
+    become part of the name: rows that were run under other settings are never compared silently.
     Raises ConfigError.
     """
     builtin = available()
@@ -210,6 +212,8 @@ def load_preset(
         raw = _extended(raw, path)
     for method in methods or ():
         _add_row(raw, method)
+    if pretrain is not None:
+        overrides = [*overrides, *_pretraining(raw, pretrain)]
     keys = [override.partition("=")[0] for override in overrides]
     if repeated := {key for key in keys if keys.count(key) > 1}:
         raise ConfigError(f"--set: {sorted(repeated)[0]} is set twice; give it one value")
@@ -246,6 +250,18 @@ def _add_row(raw: dict[str, Any], method: str) -> None:
     plugin = METHODS.find(method) if method.endswith(".py") else METHODS.all().get(method)
     if plugin is not None:
         entries.append({"method": method, "label": plugin.name})
+
+
+def _pretraining(raw: dict[str, Any], scenario: str) -> list[str]:
+    """Overrides that set what the rows of methods with a setting `pretrain` are pre-trained on."""
+    entries = [entry for entry in raw.get("methods") or [] if isinstance(entry, dict)]
+    able = [name for name, plugin in METHODS.all().items() if "pretrain" in plugin.cls.Settings.model_fields]
+    labels = [entry.get("label") or entry["method"] for entry in entries if entry.get("method") in able]
+    if not labels:
+        raise ConfigError(
+            f"--pretrain {scenario}: no row of this preset can be pre-trained; add --methods {' or '.join(able)}"
+        )
+    return [f"methods.{label}.pretrain={scenario}" for label in labels]
 
 
 def _override(raw: dict[str, Any], text: str) -> None:

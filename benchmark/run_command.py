@@ -38,6 +38,7 @@ class RunOptions:
     overrides: Sequence[str] = ()
     results: Path = RUNS
     published: Path = PUBLISHED
+    pretrain: str | None = None
     data_root: Path | None = None
     download: bool = False
     device: str = "auto"
@@ -49,7 +50,7 @@ class RunOptions:
 
 def run(options: RunOptions, console: Console) -> int:
     """Do what the options ask for. Returns the exit code: 0, or 1 if some cells failed. Raises ConfigError, DataError."""
-    preset = load_preset(options.preset, options.overrides, options.seeds, options.methods)
+    preset = load_preset(options.preset, options.overrides, options.seeds, options.methods, options.pretrain)
     rows = preset.choose(options.methods)
     machine = make_machine(options, preset)
     if not options.dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,9 @@ def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -
         "tasks": tasks,
         "all_at_once": "all_tasks" in job.plugin.cls.needs,
         "claims": sorted(job.new_method().claimed()),
+        "needs": sorted(job.plugin.cls.needs),
+        "own_recipe": _own_recipe(job),
+        "source": next((row.source for row in preset.rows if job.of_preset and row.label == job.label), ""),
         "row_of_preset": job.of_preset,
         "command": machine.command,
     }
@@ -65,6 +68,19 @@ def demand(job: Job, machine: Machine, tasks: int, *, published: bool = False) -
         demand_of_published(machine.runs, job.hash, preset.name, protocol)
     else:
         RunStore(machine.runs, job.hash).demand(preset.name, protocol)
+
+
+def _own_recipe(job: Job) -> dict[str, Any]:
+    """The fields of a job's recipe, by dotted name, that differ from its preset's."""
+    its, common = _flat(job.recipe.model_dump(mode="json")), _flat(job.preset.file.recipe.model_dump(mode="json"))
+    return {name: value for name, value in its.items() if value != common[name]}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:

@@ -5,8 +5,6 @@ Medians of repeated runs after a warm-up, never a single shot (`clock`). Attacks
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import platform
 import time
 from collections.abc import Callable
@@ -15,26 +13,21 @@ from statistics import median
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from attacks.ascent import ascend
 from attacks.threat_model import ThreatModel
-from benchmark import clock as clocks
 from benchmark.attack_throughput import CLASSES, IMAGE_SHAPE, attack_throughput
 from benchmark.clock import Clock
 from benchmark.engine import load_tasks
 from benchmark.presets import Preset, load_preset
 from benchmark.provenance import peak_memory_mb
 from benchmark.run_command import RunOptions, make_machine
+from benchmark.training_throughput import training_throughput
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
-from methods.ownership import PackedWeights
-from methods.pruning import smallest_share
-from methods.recipe import Recipe
-from methods.subnetwork import Subnetwork
-from methods.training import Batch, Fit, InnerAttack, Step, Validation, autocast, make_optimizer
+from methods.training import Batch, InnerAttack
 from results.files import write_json
 
 MOST_ON_CPU = 32
@@ -100,8 +93,7 @@ def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) ->
     inner = InnerAttack(task_network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
     batch = Batch(images, labels, torch.zeros_like(labels))
     say(f"the network of preset {preset.name}: forward, attack step, training steps")
-    found |= _training(task_network, batch, inner, recipe, clock)
-    found |= _packed_steps(task_network, batch, inner, recipe, clock)
+    found |= training_throughput(task_network, batch, inner, recipe, clock)
     found |= _share_of_peak(task_network, images, clock)
     backbone = BackboneChoice(name="vgg16_bn", width=preset.file.backbone.width)
     attacked = MultiHead(backbone.build(IMAGE_SHAPE), [CLASSES], [0.5] * 3, [0.25] * 3)
@@ -109,86 +101,6 @@ def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) ->
     attacked.to(device, memory_format=torch.channels_last)
     found["attacked"] = f"VGG16-BN at width {backbone.width:g}, {CLASSES} classes, 32x32"
     return found | attack_throughput(attacked.for_task(0), eps, clock, device, say)
-
-
-def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
-    """An adversarial training step against its parts, k image gradients and one step on given images, in the same precision.
-
-    Forward and attack step are told in float32 beside it, as evaluations compute them.
-    """
-    images, labels = batch.images, batch.labels
-    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
-    optimizer = make_optimizer(list(network.parameters()), recipe)
-
-    def plain_step() -> None:
-        network.train()
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(recipe, images.device):
-            loss = F.cross_entropy(network(images), labels)
-        loss.backward()
-        optimizer.step()
-
-    def image_gradient() -> None:
-        network.eval()
-        ascend(lambda x: F.cross_entropy(network(x), labels, reduction="sum"), images, images, images, 0.0, 1)
-
-    def image_gradient_in_training() -> None:
-        with autocast(recipe, images.device):
-            image_gradient()
-
-    def forward() -> None:
-        network.eval()
-        with torch.no_grad():
-            network(images)
-
-    whole, plain, part, gradient, once = clock.medians(
-        madry, plain_step, image_gradient_in_training, image_gradient, forward, seconds=4 * clocks.SECONDS
-    )
-    return {
-        "train_precision": recipe.precision,
-        "forward_images_per_second": len(images) / once,
-        "attack_step_images_per_second": len(images) / gradient,
-        "train_step_images_per_second": len(images) / whole,
-        "train_step_vs_parts": whole / (recipe.attack.steps * part + plain),
-    }
-
-
-def _unused() -> Validation:
-    raise AssertionError("a single step validates nothing")
-
-
-def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
-    """One step of the shared training loop, as it stands in an epoch; its learning rate is too small to change anything."""
-    slow = recipe.model_copy(update={"learning_rate": 1e-9})
-    optimizer = make_optimizer(fit.parameters, slow)
-
-    def step() -> None:
-        fit.network.train()
-        fit.step(batch, dataclasses.replace(inner, network=fit.network), slow, Step(1, 0, 100, optimizer))
-
-    return step
-
-
-def _packed_steps(
-    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
-) -> dict[str, Any]:
-    """Steps of PackNet and of CMAT (picks moving) on a second task, against Madry AT's at the same width and batch."""
-    packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
-    packed.claim(0)
-    packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
-    packed.claim(1)
-
-    def packed_step(picks: bool) -> Callable[[], None]:
-        sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
-        second = sub.learn_picks(lambda epoch: 1e-9) if picks else None
-        fit = Fit(
-            sub, sub.trained(), _unused, after_backward=sub.mask_gradients, after_step=sub.after_step, second=second
-        )
-        return _step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
-
-    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
-    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * clocks.SECONDS)
-    return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
 
 
 def _share_of_peak(network: TaskNetwork, images: Tensor, clock: Clock) -> dict[str, Any]:

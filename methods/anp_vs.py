@@ -51,7 +51,8 @@ class AnpVsSettings(MethodSettings):
     mask_rate: float = Field(1e-2, gt=0, description="Adam, for the masks; cut where the recipe cuts its own")
     conv_start: float = Field(2.0, description="raw a of masks on convolutions at the start")
     dense_start: float = Field(
-        2.0, description="the same on inputs of linear layers; published -1, where batch norm behind them makes up for it"
+        2.0,
+        description="the same on inputs of linear layers; published -1, where batch norm behind them makes up for it",
     )
     dropout: tuple[float, ...] = Field(
         (), description="after each convolution; published: .3 0 .4 0 .4 .4 0 .4 .4 0 .4 .4 0"

@@ -24,6 +24,17 @@ JSON = Any
 T = TypeVar("T", bound=JSON)
 
 
+NEEDS = {
+    "validation": "validation images to decide by",
+    "all_tasks": "all tasks at once",
+    "image_memory": "images of old tasks",
+    "extra_data": "extra data",
+}
+"""What a method may need, beyond a task's training images and the choice of an epoch: the word and what it says to people."""
+CLAIMS = {"unforgetting": "does not forget"}
+"""What a method may claim of itself."""
+
+
 class MethodError(Exception):
     """A method cannot do what it was asked for; the message is one line with what would be right."""
 
@@ -114,8 +125,8 @@ class Method(ABC):
     """A continual defense. The constructor only stores settings; learning happens in `learn`.
 
     version: raised on purpose whenever the same settings would learn something else.
-    claims: what the harness checks ("unforgetting": no classifier of an old task ever changes).
-    needs: what the harness must give ("all_tasks", "image_memory", "extra_data").
+    claims: of `CLAIMS`, what the harness checks ("unforgetting": no classifier of an old task ever changes).
+    needs: of `NEEDS`.
     paper: where it comes from.
     """
 

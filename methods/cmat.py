@@ -86,6 +86,7 @@ class CMAT(PackedMethod):
 
     version = 1
     paper = "Hung et al. 2019, Compacting, Picking and Growing for Unforgetting Continual Learning"
+    needs = frozenset({"validation"})
     Settings = CMATSettings
 
     @classmethod

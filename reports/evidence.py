@@ -82,6 +82,21 @@ class Protocol:
         return None if claims is None else [str(claim) for claim in claims]
 
     @property
+    def extra_data(self) -> bool:
+        """Whether the method learned from other data than the stream's."""
+        return "extra_data" in self.stored.get("needs", [])
+
+    @property
+    def own_recipe(self) -> dict[str, object]:
+        """The fields of its recipe, by dotted name, that differ from the preset's."""
+        return dict(self.stored.get("own_recipe", {}))
+
+    @property
+    def source(self) -> str:
+        """Where its settings and recipe are from, where they are not the method's defaults and the preset's recipe."""
+        return str(self.stored.get("source", ""))
+
+    @property
     def demanded_at(self) -> str:
         return str(self.stored.get("demanded_at", ""))
 

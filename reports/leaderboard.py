@@ -17,7 +17,7 @@ NOT_AVAILABLE = "n/a"
 MOST_ATTACKS = 24
 """Columns of a table for reading."""
 FIRST = ("rank", "label", "method", "seeds", "verdict")
-LAST = ("interval", "seed_values", "published", "row", "reason")
+LAST = ("interval", "seed_values", "published", "extra_data", "row", "reason")
 
 
 def columns(board: Board) -> list[str]:
@@ -77,6 +77,7 @@ def _record(board: Board, row: Row, numeric: Sequence[str]) -> dict[str, object]
         "interval": row.measures.interval,
         "seed_values": " ".join(str(seed) for seed in row.seed_values),
         "published": row.published,
+        "extra_data": row.protocol.extra_data,
         "row": row.identity,
         "reason": row.reason,
     }
@@ -140,8 +141,9 @@ def _without_step_size(attack: AttackFacts) -> list[str]:
 
 
 def label_of(row: Row) -> str:
-    """The label, with a dagger where the row was published and not run here."""
-    return f"{row.label} †" if row.published else row.label
+    """The label, with what everybody must know of the row; a dagger: it was published and not run here."""
+    known = f"{row.label} (extra data)" if row.protocol.extra_data else row.label
+    return f"{known} †" if row.published else known
 
 
 def compact_table(board: Board) -> pd.DataFrame:

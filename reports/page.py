@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import capacity_tables, leaderboard
+from reports import capacity_tables, leaderboard, training
 from reports.boards import Board
 from results import Problem
 
@@ -54,6 +54,7 @@ def render_page(
         compact=leaderboard.compact_table,
         below=leaderboard.below_table,
         accuracies=leaderboard.accuracy_table,
+        recipes=training.recipes_table,
         decisions=capacity_tables.decisions_table,
         decisions_caption=capacity_tables.decisions_caption,
     )

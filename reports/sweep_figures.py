@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -41,7 +41,7 @@ def sweep_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     if not found:
         return None
     handles = _legend(board, looks, {curve.field for curve in found})
-    columns = _columns([str(handle.get_label()) for handle in handles])
+    columns = legend_columns([str(handle.get_label()) for handle in handles])
     figure = Figure(figsize=(PAGE, 2.2 + 0.15 * math.ceil(len(handles) / columns)), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, curve in zip(panels, found, strict=True):
@@ -49,7 +49,7 @@ def sweep_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
         _axis(axes, curve, LETTERS[len(found)])
     figure.align_xlabels(panels)
     panels[0].set_ylabel("accuracy after the last task (%)")
-    panels[0].set_ylim(0, _top(panels))
+    panels[0].set_ylim(0, highest(*panels))
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -78,7 +78,7 @@ def _panel(axes: Axes, curve: Curve, board: Board, looks: Looks) -> None:
         axes.axhline(100 * board.chance, **CHANCE, zorder=1)
     apart = min(APART * min(np.diff(places)), MOST_APART * (places[-1] - places[0]))
     for k, row in enumerate(rows):
-        look = _look(k, row, looks)
+        look = look_of(k, row.label, looks)
         x = places + apart * ((k + 0.5) / len(rows) - 0.5)
         first, second = _names(curve, row, board)
         found = compared(row, [name for name in (*first, *second) if name])
@@ -135,14 +135,15 @@ def _tick(field: str, value: Fraction) -> str:
     return f"{float(255 * value):.4g}" if field == EPS else str(value)
 
 
-def _top(panels: Iterable[Axes]) -> float:
+def highest(*panels: Axes) -> float:
     """The next ten percent above everything that is drawn."""
-    highest = max(axes.dataLim.y1 for axes in panels)
-    return min(100.0, 10 * math.ceil((highest + 2) / 10))
+    top = max(axes.dataLim.y1 for axes in panels)
+    return min(100.0, 10 * math.ceil((top + 2) / 10))
 
 
-def _look(k: int, row: Row, looks: Looks) -> dict[str, Any]:
-    colour, hatch = looks[row.label]
+def look_of(k: int, label: str, looks: Looks) -> dict[str, Any]:
+    """How a line of the k-th method looks."""
+    colour, hatch = looks[label]
     return {
         "color": colour, "linestyle": DASHES[HATCHES.index(hatch)], "linewidth": 1.1,
         "marker": MARKERS[k % len(MARKERS)], "markersize": 3.6, "markeredgecolor": "white", "markeredgewidth": 0.3,
@@ -153,7 +154,8 @@ def _legend(board: Board, looks: Looks, fields: set[str]) -> list[Line2D]:
     """Methods in the order of the ranking, then what the other lines are."""
     rows = board.ranked
     handles = [
-        Line2D([], [], label=shortened(row.label, LONGEST_LABEL), **_look(k, row, looks)) for k, row in enumerate(rows)
+        Line2D([], [], label=shortened(row.label, LONGEST_LABEL), **look_of(k, row.label, looks))
+        for k, row in enumerate(rows)
     ]
     if math.isfinite(board.chance):
         handles.append(Line2D([], [], label="chance", **CHANCE))
@@ -165,7 +167,7 @@ def _legend(board: Board, looks: Looks, fields: set[str]) -> list[Line2D]:
     return handles
 
 
-def _columns(labels: Sequence[str]) -> int:
+def legend_columns(labels: Sequence[str]) -> int:
     """How many columns of a legend, filled one after another as matplotlib does, fit side by side."""
     for columns in range(min(MOST_COLUMNS, len(labels)), 1, -1):
         widest = [max(map(len, column)) for column in np.array_split(np.array(labels, object), columns)]

@@ -17,6 +17,7 @@ from reports.metrics import WORST, accuracy_matrix, task_scores
 from reports.outcomes import Outcomes
 from reports.statistics import wilson
 from reports.sweeps import worsts
+from reports.training import recipes_table, training_table
 
 
 def file_name(text: str) -> str:
@@ -34,7 +35,13 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"{prefix}__comparisons", comparison_table(board)
     yield f"{prefix}__verdicts", verdict_table(board)
     yield f"{prefix}__sweep", sweep_table(board)
-    for name, table in (("capacity", capacity_table(board)), ("owners", owners_table(board))):
+    more = {
+        "training": training_table(board),
+        "recipes": recipes_table(board),
+        "capacity": capacity_table(board),
+        "owners": owners_table(board),
+    }
+    for name, table in more.items():
         if len(table):
             yield f"{prefix}__{name}", table
 

@@ -18,10 +18,12 @@ from reports.page import FigureOnPage, render_page
 from reports.style import for_page, looks, paper_style, save
 from reports.sweep_figures import sweep_figure
 from reports.tables import board_tables, file_name
+from reports.training import recipes_table
+from reports.training_figure import training_figure
 from results import Problem, Results
 from results.files import whole_file
 
-_WORDS = ("label", "verdict", "reason", "task", "never changed since")
+_WORDS = ("label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source")
 EMPTY = "No results yet: no stored run is a row of any preset."
 
 
@@ -87,6 +89,7 @@ def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]
                 ),
                 **({"sweep": sweep} if (sweep := sweep_figure(board, appearance)) else {}),
                 "matrices": ("Accuracy on each task after each task, mean over seeds", accuracy_matrices(board)),
+                **({"training": training} if (training := training_figure(board, appearance)) else {}),
                 **capacity_figures(board, appearance),
             }
             for name, (title, figure) in drawn.items():
@@ -118,6 +121,9 @@ def markdown(boards: list[Board]) -> str:
             parts.append("No row is ranked yet.")
         if board.below:
             parts += ["Below the line:", _md_table(below_table(board))]
+        recipes = recipes_table(board)
+        if len(recipes):
+            parts += ["### Recipes of their own", _md_table(recipes)]
         decided = decisions_table(board)
         if len(decided):
             parts += ["### Capacity and decisions", _md(decisions_caption(board)), _md_table(decided)]

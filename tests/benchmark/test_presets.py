@@ -168,9 +168,39 @@ def test_methods_are_chosen_by_label_then_by_name_then_from_the_registry(tmp_pat
 
 def test_a_preset_that_extends_another_trains_what_that_trains_and_measures_more() -> None:
     plain, full = load_preset("digits"), load_preset("digits-full")
-    assert {row.label: row.recipe for row in plain.rows} == {row.label: row.recipe for row in full.rows}
+    rows = {row.label: row for row in full.rows}
+    optional = {entry.label or entry.method: plain.row(entry) for entry in plain.file.optional}
+    for label, row in {**{row.label: row for row in plain.rows}, **optional}.items():
+        assert (rows[label].settings, rows[label].recipe) == (row.settings, row.recipe), "the same runs"
     assert {demand.attack for demand in plain.final} < {demand.attack for demand in full.final}
     assert (plain.eps, plain.file.backbone, plain.file.seeds) == (full.eps, full.file.backbone, full.file.seeds)
+
+
+def test_a_row_that_is_optional_runs_as_the_preset_says_where_it_is_named() -> None:
+    assert "pretrained_at" not in [row.label for row in load_preset("digits").rows]
+    (row,) = load_preset("digits", methods=["pretrained_at"]).choose(["pretrained_at"])
+    assert row.settings.pretrain == {"name": "photo_patches"}
+    per_task = load_preset("digits", methods=["anp_vs_per_task"]).choose(["anp_vs_per_task"])
+    assert [(row.label, row.settings.weights) for row in per_task] == [("anp_vs_per_task", "independent")]
+    both = load_preset("digits", methods=["anp_vs"]).choose(["anp_vs"])
+    assert "anp_vs" in [row.label for row in both]
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_a_built_in_row_with_a_recipe_of_its_own_says_where_it_is_from(name: str) -> None:
+    preset = load_preset(name)
+    for entry in [*preset.file.methods, *preset.file.optional]:
+        assert entry.source or not entry.recipe, entry.label or entry.method
+
+
+def test_the_thesis_rows_stand_in_the_presets_of_the_whole_comparison() -> None:
+    eight = {"standard", "madry_at", "free_at", "pretrained_at", "trades", "anp_vs", "packnet", "cmat"}
+    for name in ("digits-full", "cifar100-cpu"):
+        assert eight <= {row.label for row in load_preset(name).rows}
+    for name in ("cifar100", "thesis"):
+        preset = load_preset(name)
+        assert eight <= {row.label for row in preset.rows} | {entry.method for entry in preset.file.optional}
+    assert len(load_preset("digits").rows) == 6, "the first contact stays short"
 
 
 @pytest.mark.parametrize("base", ["digitz", "mine", "digits-full"])

@@ -169,7 +169,6 @@ def test_dropout_is_of_the_generator_and_of_the_layers_it_is_asked_for() -> None
         for _, one in masked.masks.by_layer():
             # Masks that are all but certain: what is zero then is dropout's.
             one.raw_a.fill_(1e4)
-    _, features = masked.sampled(torch.rand(8, 1, 8, 8))
     masked._generator = torch.Generator().manual_seed(1)
     torch.manual_seed(5)
     first = masked.sampled(torch.ones(8, 1, 8, 8))[0]

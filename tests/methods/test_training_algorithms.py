@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
 from methods import trades
-from methods.algorithms import Clean, Fast, Free, Madry, TrainedBy, Trades
+from methods.algorithms import Clean, Fast, Free, Madry, Trades, TrainedBy
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.fast_at import FastSettings
 from methods.free_at import FreeSettings
@@ -136,7 +137,7 @@ def test_free_training_replays_each_minibatch_and_makes_as_many_steps_as_anybody
     selected = run(task, Watched(4, "eps"), recipe(epochs=3))
     steps = len(task.train) // 16
     assert len(seen) == 3 * steps
-    same = [torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+    same = [torch.equal(a, b) for a, b in pairwise(seen)]
     assert same == [(k + 1) % 4 != 0 for k in range(len(same))], "across epochs too"
     assert selected.image_gradients == 3 * steps * 16
 

@@ -133,6 +133,8 @@ class FakeRun:
     )
     facts: Sequence[dict[str, Any]] = ()
     claims: Sequence[str] | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+    training: Sequence[dict[str, Any]] = ()
     backbone: str | None = None
     task_name: str = "pair_{}"
     failure: dict[str, Any] | None = None
@@ -165,6 +167,8 @@ def write_run(root: Path, fake: FakeRun) -> RunStore:
         _write_cell(store, fake, attack, i, j)
     costs = [{"task": -1, "phase": "cost", "name": name, "value": value} for name, value in fake.costs.items()]
     store.write_part("facts", "costs", [*costs, *fake.facts])
+    if fake.training:
+        store.write_part("training", "task-000", fake.training)
     if fake.failure:
         store.fail(**fake.failure)
     return store
@@ -179,7 +183,7 @@ def demand(store: RunStore, fake: FakeRun) -> None:
     protocol |= {"transfers": [a.name for a in fake.transfers]} if fake.transfers else {}
     # Older records do not say what a method claims.
     protocol |= {} if fake.claims is None else {"claims": list(fake.claims)}
-    store.demand(fake.preset, {"label": fake.name, **protocol})
+    store.demand(fake.preset, {"label": fake.name, **protocol, **fake.protocol})
     config = read_json(store.directory / "config.json")
     config["protocols"][fake.preset]["demanded_at"] = fake.demanded_at
     write_json(store.directory / "config.json", config)
