@@ -171,7 +171,7 @@ class Execution:
         self.write_costs()
 
     def _missing(self, stored: Stored, turn: int) -> list[Cell]:
-        return missing(self.job.preset, self.tasks, stored, turn, self.all_at_once)
+        return [] if self.job.learn_only else missing(self.job.preset, self.tasks, stored, turn, self.all_at_once)
 
     def _learn_again(self, turn: int) -> None:
         """Learn a turn whose checkpoint is not there though a later one is, because cells after it are demanded."""

@@ -27,8 +27,9 @@ class Job:
 
     of_preset: whether it is a row, or only needed by one. needs: by the digest of each RunSpec the job of its run.
     weights: whether another run needs its classifiers, so that records alone do not do. elsewhere: whether it is of another
-    scenario than the preset's rows (`preset` is then that preset elsewhere). sources: not empty in a job that only
-    makes transfers: by what a source is called the job whose classifiers they are made on.
+    scenario than the preset's rows (`preset` is then that preset elsewhere). learn_only: whether nothing is to be measured,
+    because only other runs need it, or because a published record holds all of that. sources: not empty in a job that only makes
+    transfers: by what a source is called the job whose classifiers they are made on.
     """
 
     preset: Preset
@@ -41,6 +42,7 @@ class Job:
     needs: dict[str, Job] = field(default_factory=dict)
     weights: bool = False
     elsewhere: bool = False
+    learn_only: bool = False
     sources: dict[str, Job] = field(default_factory=dict)
 
     @property

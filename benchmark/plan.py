@@ -71,7 +71,7 @@ def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_publis
     wanted: set[str] = set()
     for job in reversed(jobs):
         if job.of_preset or job.hash in wanted:
-            job = replace(job, weights=job.weights and job.hash in wanted)
+            job = replace(job, weights=job.weights and job.hash in wanted, learn_only=not job.of_preset)
             planned.append(_plan_job(job, machine, tasks_of(job, tasks, machine)))
             if planned[-1].turns:
                 wanted |= {need.hash for need in job.needs.values()}
@@ -85,6 +85,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     # A failed or published run without checkpoints can still be complete: only what is demanded counts.
     lacking = _lacking(job, run, tasks, turns, all_at_once)
     if run is not None and run.published and (lacking or job.weights):
+        job = replace(job, learn_only=job.learn_only or not lacking)
         run = find_run(job.hash, replace(machine, published=machine.runs / ".nowhere"))
         lacking = _lacking(job, run, tasks, turns, all_at_once)
     local = RunStore(machine.runs, job.hash)
@@ -111,6 +112,8 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
 
 
 def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list[Cell]:
+    if job.learn_only:
+        return []
     stored = Stored(run, job.preset)
     return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
 

@@ -339,18 +339,25 @@ def validated(model: type[M], given: Any, where: str) -> M:
         if first["type"] == "missing":
             raise ConfigError(f"{where}: {field}: missing{more}") from None
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {field} = {first['input']!r}: {message}{more}") from None
+        # What several fields break together says itself which they are.
+        value = f"{field} = {first['input']!r}: " if field else ""
+        raise ConfigError(f"{where}: {value}{message}{more}") from None
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
     """Valid keys of the model that stands at `path` inside `model`."""
+    models = [model]
     for part in path:
         if isinstance(part, int):
             continue
-        annotation: Any = model.model_fields[part].annotation
+        # One of several models, told apart by their field `name`: its value is a part of the path too.
+        tagged = [each for each in models if "name" in each.model_fields and each.model_fields["name"].default == part]
+        if tagged:
+            models = tagged
+            continue
+        annotation: Any = models[0].model_fields[part].annotation
         inner = [arg for arg in [annotation, *getattr(annotation, "__args__", ())] if isinstance(arg, type)]
         models = [arg for arg in inner if issubclass(arg, BaseModel)]
         if not models:
             return set()
-        model = models[0]
-    return set(model.model_fields)
+    return set(models[0].model_fields)

@@ -40,8 +40,17 @@ class Fast(FastSettings):
     name: Literal["fast"] = "fast"
 
 
+ALGORITHMS = (Clean, Madry, Trades, Free, Fast)
+
+
 def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, ALGORITHMS):
+        return value
+    names = [str(algorithm.model_fields["name"].default) for algorithm in ALGORITHMS]
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, dict) or given.get("name") not in names:
+        raise ValueError(f"one of {', '.join(names)}; with settings as {{name: trades, beta: 3}}")
+    return given
 
 
 Algorithm = Annotated[Clean | Madry | Trades | Free | Fast, Discriminator("name"), BeforeValidator(_named)]

@@ -55,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "runs", metavar="DIR")
     parser.add_argument("--published", type=Path, default=HERE / "published", metavar="DIR")
     options = parser.parse_args(arguments)
-    runs = [run for run in load(options.results, None).runs if options.preset in run.protocols]
+    # What only others needed is no row of the preset.
+    runs = [
+        run
+        for run in load(options.results, None).runs
+        if run.protocols.get(options.preset, {"row_of_preset": False}).get("row_of_preset", True)
+    ]
     try:
         if not runs:
             raise StoreError(f"no run of preset {options.preset} in {options.results}")

@@ -203,6 +203,22 @@ def test_the_thesis_rows_stand_in_the_presets_of_the_whole_comparison() -> None:
     assert len(load_preset("digits").rows) == 6, "the first contact stays short"
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("methods.packnet.training=tradez", "training = 'tradez': one of clean, madry, trades, free, fast"),
+        ("methods.packnet.training={beta: 3}", "training = {'beta': 3}: one of clean, madry, trades, free, fast"),
+        ("methods.packnet.training={name: trades, betta: 3}", "training.trades.betta: unknown key; did you mean 'beta'?"),
+        ("methods.packnet.training={name: trades, beta: -3}", "training.trades.beta = -3: Input should be greater than 0"),
+        ("methods.packnet.recipe.schedule=cyclic", "packnet.recipe: schedule = cyclic rises from 0: set rate_per to step"),
+    ],
+)  # fmt: skip
+def test_a_training_algorithm_that_is_none_is_one_line(override: str, says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_preset("digits", [override])
+    assert says in str(error.value)
+
+
 @pytest.mark.parametrize("base", ["digitz", "mine", "digits-full"])
 def test_what_cannot_be_extended_is_one_line(tmp_path: Path, base: str) -> None:
     path = tmp_path / "mine.yaml"

@@ -15,6 +15,7 @@ from benchmark.context import RunContext
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.pretrained_at import PretrainedAT
 from results import load
+from results.publishing import publish
 from results.records import Run
 from tests.tiny import begun, run_tiny, write_preset
 
@@ -86,6 +87,27 @@ def test_what_is_only_needed_to_learn_is_not_learned_again_once_its_row_is_there
     start.directory.rename(tmp_path / "away")
     assert run_tiny(tmp_path, rows=[row(pretrain=PATCHES)]) == 0
     assert not runs_of(tmp_path, "joint_at")
+
+
+def test_what_only_others_need_is_learned_and_not_attacked(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path, rows=[row(pretrain=PATCHES)]) == 0
+    (start,) = runs_of(tmp_path, "joint_at")
+    assert len(start.predictions) == 0
+    assert "validation_robust" in set(start.facts["name"])
+
+
+def test_a_published_row_that_another_starts_from_is_learned_here_and_not_attacked_again(tmp_path: Path) -> None:
+    clean = {"method": "single_task_standard"}
+    assert run_tiny(tmp_path, rows=[clean], results="first") == 0
+    for run in load(tmp_path / "first", None).runs:
+        publish(run, tmp_path / "published" / "tiny")
+    assert run_tiny(tmp_path, rows=[clean, {"method": "anp_vs"}]) == 0
+    (here,) = runs_of(tmp_path, "single_task_standard")
+    assert len(here.predictions) == 0
+    both = load(tmp_path / "runs", tmp_path / "published").runs
+    (shown,) = [run for run in both if run.method == "single_task_standard"]
+    assert len(shown.predictions) > 0
+    assert len(runs_of(tmp_path, "anp_vs")[0].predictions) > 0
 
 
 def test_two_workers_load_the_scenario_that_their_job_is_of(tmp_path: Path) -> None:
