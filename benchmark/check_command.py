@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from benchmark.contract.checks import Finding
@@ -19,8 +18,6 @@ def check(name: str, overrides: Sequence[str], data_root: Path | None, console: 
     Raises ConfigError for a file that holds no plug-in, DataError for a scenario whose images are missing.
     """
     target = find_target(name)
-    # As the tests: networks this small lose time to more threads, and the same bits come out everywhere.
-    torch.set_num_threads(1)
     found: list[Finding] = []
     console.print(f"checking {target}", highlight=False, markup=False)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:

@@ -59,6 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 device=options.device,
             )
             return evaluate(options.file, options.task, where, options.output, console)
+        if options.command == "check":
+            from benchmark.check_command import check
+
+            return check(options.plugin, options.set, options.data_root, console)
+        if options.command == "new-method":
+            from benchmark.new_method_command import new_method
+
+            return new_method(options.name, options.folder, console)
         must_be_there(options.results)
         if options.command == "verify":
             from benchmark.verify_command import verify
@@ -117,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run_.add_argument("--seeds", nargs="*", type=int, metavar="N", help="instead of the preset's")
     run_.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. recipe.epochs=5")
+    run_.add_argument(
+        "--pretrain", metavar="SCENARIO", help="what pretrained_at starts from: a name, or {name: ..., tasks: ...}"
+    )
     run_.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are stored")
     run_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
     run_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
@@ -151,6 +162,15 @@ def parser() -> argparse.ArgumentParser:
     )
     verify_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
     verify_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    check_ = commands.add_parser("check", help="whether a method, an attack or a scenario keeps its contract")
+    check_.add_argument("plugin", metavar="NAME|FILE.py", help="a plug-in of your own, or one that is there")
+    check_.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="its settings, e.g. retrain_epochs=1"
+    )
+    check_.add_argument("--data-root", type=Path, metavar="DIR", help="where a scenario's images are")
+    new_ = commands.add_parser("new-method", help="write a method that works, to be changed, and its test")
+    new_.add_argument("name", metavar="NAME", help="of the method and its file, such as my_method")
+    new_.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to; by default here")
     time_ = commands.add_parser("time", help="throughput on this machine, and how far it is from its limit")
     time_.add_argument("--preset", default="cifar100", metavar="NAME|FILE", help="whose network and recipe are timed")
     time_.add_argument("--data-root", type=Path, metavar="DIR", help="times the loading of the data set too")
@@ -170,6 +190,7 @@ def run_options(options: argparse.Namespace, command: str) -> RunOptions:
         methods=options.methods,
         seeds=options.seeds,
         overrides=options.set,
+        pretrain=options.pretrain,
         results=options.results,
         data_root=options.data_root,
         download=options.download,

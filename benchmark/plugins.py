@@ -8,6 +8,8 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,7 +73,9 @@ class Kind(Generic[T]):
         package = importlib.import_module(self.package)
         found = {}
         for info in pkgutil.iter_modules(package.__path__):
-            module = importlib.import_module(f"{self.package}.{info.name}")
+            path = Path(str(package.__file__)).with_name(f"{info.name}.py")
+            with _mistakes_named(path):
+                module = importlib.import_module(f"{self.package}.{info.name}")
             classes = self._classes(module)
             if len(classes) > 1:
                 raise ConfigError(
@@ -121,13 +125,20 @@ def import_file(path: Path, module_name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    try:
+    with _mistakes_named(path):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _mistakes_named(path: Path) -> Iterator[None]:
+    """Raise ConfigError, one line that names file and cause, for whatever an import of the file raises."""
+    try:
+        yield
     except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     except Exception as error:
         raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
-    return module
 
 
 def _names(classes: list[type[T]]) -> str:

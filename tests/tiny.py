@@ -1,4 +1,4 @@
-"""A preset so small that a whole run takes about a second: two or three tasks of real digits, few steps."""
+"""The stream that `check` learns, as a preset: a whole run takes about a second."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from benchmark.context import RunContext
+from benchmark.contract.method_trial import TINY as CONTRACT
 from benchmark.jobs import Machine, make_jobs
 from benchmark.presets import load_preset
 from benchmark.run_command import RunOptions, run
@@ -19,25 +20,12 @@ from methods.base import Method
 from results.store import RunStore
 from scenarios.base import SourceOptions, Task
 
-TINY: dict[str, Any] = {
-    "description": "for tests",
-    "scenario": {"name": "digits", "tasks": 2, "train_fraction": 0.3},
-    "backbone": {"name": "small_conv", "width": 0.25},
-    "eps": "51/255",
-    "recipe": {
-        "epochs": 2,
-        "batch_size": 16,
-        "learning_rate": 0.05,
-        "attack": {"steps": 2},
-        "selection": {"steps": 2},
-    },
-    "methods": [{"method": "madry_at"}],
-    "evaluation": {
-        "matrix": [{"attack": "clean"}, {"attack": "pgd", "steps": 2, "step_size": "eps/4"}],
-        "final": [{"attack": "fgsm", "samples": 20}],
-    },
-    "threads": 1,
-}
+_PRESET: dict[str, Any] = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
+
+TINY: dict[str, Any] = {**_PRESET, "methods": [{"method": "madry_at"}]}
+
+SHORT: dict[str, dict[str, Any]] = {row["method"]: row["settings"] for row in _PRESET["methods"] if "settings" in row}
+"""Schedules as short as the rest, for methods whose defaults are published ones; and what some must be told."""
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -46,14 +34,6 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both else value
     return result
-
-
-SHORT: dict[str, dict[str, Any]] = {
-    "packnet": {"retrain_epochs": 1},
-    "cmat": {"ratios": [0.3, 0.6], "prune_epochs": 1, "retrain_epochs": 2},
-    "cpg": {"ratios": [0.3, 0.6], "prune_epochs": 1, "retrain_epochs": 2},
-}
-"""Schedules as short as the rest, for methods whose defaults are published ones."""
 
 
 def rows_for(names: Sequence[str]) -> list[dict[str, Any]]:

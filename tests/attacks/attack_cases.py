@@ -14,6 +14,8 @@ from attacks.base import Attack
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
+from benchmark.contract.attack_trial import SmoothConv as SmallConv
+from benchmark.contract.attack_trial import make_batch
 
 EIGHT = ThreatModel(Fraction(8, 255))
 CLASSES = 3
@@ -73,24 +75,6 @@ def make(cls: type[Attack], **settings: object) -> Attack:
     return cls(**(required | given))
 
 
-class SmallConv(nn.Module):
-    """Smooth (so that gradients are nowhere exactly zero), with batch norm, and normalisation inside."""
-
-    def __init__(self, classes: int = CLASSES, channels: int = 1, seed: int = 0) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.SiLU(), nn.Conv2d(6, 6, 3, stride=2), nn.SiLU()
-        )
-        self.head = nn.Linear(6, classes)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.body((images - 0.5) / 0.25).mean((2, 3)))
-
-
 class InDouble(nn.Module):
     """A classifier that computes in float64 whatever it is given."""
 
@@ -116,10 +100,8 @@ def batch(
     count: int = 12, classes: int = CLASSES, channels: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor, Starts]:
     """Images (count, channels, 8, 8) with pixels of 0 and 1 among them, labels, the starts of samples 0..count-1."""
-    generator = torch.Generator().manual_seed(seed + 100)
-    images = (torch.rand(count, channels, 8, 8, generator=generator, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
-    labels = torch.randint(classes, (count,), generator=generator)
-    return images.to(dtype), labels, Starts(0, "digits/0", torch.arange(count))
+    made = make_batch(count, classes, channels, seed, dtype)
+    return made.images, made.labels, made.start
 
 
 class Counting(nn.Module):

@@ -1,35 +1,33 @@
 """What every attack of the folder promises; a new file gets these tests without being named here."""
 
-import copy
 import dataclasses
+import functools
+import inspect
 import json
 import re
-from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from attacks.base import ADDED_LATER, AttackError, margins
+from attacks.base import ADDED_LATER, AttackError
 from attacks.clean import Clean
 from attacks.composition import Official
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.pgd import PGD
-from attacks.search import SearchAttack
 from attacks.starts import Starts
-from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError
+from attacks.threat_model import ThreatModel, ThreatModelError
+from benchmark.contract.attack_checks import ATTACK_CHECKS
+from benchmark.contract.attack_trial import AttackTrial
+from benchmark.contract.checks import problem_of
 from tests.attacks.attack_cases import EIGHT, attack_classes, attack_classes_by_module, batch, make, small_conv
 
 # The official compositions are for other numbers of classes, or long; `ensemble` is the same code with a short budget.
 ATTACKS = [cls for cls in attack_classes() if not issubclass(cls, Official)]
 every_attack = pytest.mark.parametrize("cls", ATTACKS, ids=lambda cls: cls.__name__)
-FIELDS = ("predicted", "margin")
 TRAJECTORIES = (Clean, Noise, FGSM, PGD)
-
-
-def same(first, second) -> bool:
-    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in FIELDS)
 
 
 def test_a_file_holds_at_most_one_attack_and_the_known_ones_are_found():
@@ -58,125 +56,20 @@ def test_an_attack_is_a_hashable_value_with_a_json_specification(cls):
     assert "\n" not in attack.name
 
 
-@every_attack
-def test_adversarial_images_stay_in_the_ball_and_the_box(cls):
-    images, labels, start = batch()
-    attack = make(cls)
-    result = attack.run(small_conv(), images, labels, start)
-    assert result.adversarial.shape == images.shape
-    assert result.adversarial.dtype == images.dtype
-    for found in (result.adversarial, result.worst):
-        assert (found - images).abs().max() <= float(attack.threat_model.eps) + BALL_TOLERANCE
-        assert found.min() >= 0
-        assert found.max() <= 1
-    assert max(result.trace.largest_change) <= float(attack.threat_model.eps) + BALL_TOLERANCE
+@pytest.fixture(scope="module")
+def trial_of():
+    """Each attack on trial, once for all tests of this file."""
+    return functools.cache(lambda cls: AttackTrial(functools.partial(make, cls), Path(inspect.getfile(cls))))
 
 
 @every_attack
-def test_the_final_outcome_is_the_classifier_on_the_adversarial_images(cls):
-    images, labels, start = batch()
-    attack, classifier = make(cls), small_conv()
-    result = attack.run(classifier, images, labels, start)
-    logits = classifier(result.adversarial).detach()
-    assert torch.equal(result.final[attack.steps].predicted, logits.argmax(1))
-    torch.testing.assert_close(result.final[attack.steps].margin, margins(logits, labels))
-    assert result.final[attack.steps].margin.dtype == torch.float32
-    assert result.final[attack.steps].predicted.dtype == torch.int64
-    at_worst = classifier(result.worst).detach()
-    assert torch.equal(result.any[attack.steps].predicted, at_worst.argmax(1))
-    torch.testing.assert_close(result.any[attack.steps].margin, margins(at_worst, labels))
-    assert not result.adversarial.requires_grad
-    assert not result.worst.requires_grad
-    assert not result.final[attack.steps].margin.requires_grad
-
-
-@every_attack
-def test_any_iterate_is_never_above_the_final_one(cls):
-    images, labels, start = batch()
-    attack = make(cls)
-    result = attack.run(small_conv(), images, labels, start)
-    assert (result.any[attack.steps].margin <= result.final[attack.steps].margin).all()
-
-
-@every_attack
-@pytest.mark.parametrize("frozen", [True, False])
-def test_an_attack_leaves_everything_as_it_was(cls, frozen):
-    images, labels, start = batch()
-    classifier = small_conv().requires_grad_(not frozen)
-    for parameter in classifier.parameters():
-        parameter.grad = None if frozen else torch.full_like(parameter, 0.25)
-    state = copy.deepcopy(classifier.state_dict())
-    modes = [module.training for module in classifier.modules()]
-    needs = [parameter.requires_grad for parameter in classifier.parameters()]
-    inputs = images.clone(), labels.clone(), start.samples.clone()
-    torch.manual_seed(5)
-    random_state = torch.get_rng_state()
-    make(cls).run(classifier, images, labels, start)
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert all(torch.equal(value, state[name]) for name, value in classifier.state_dict().items())
-    assert [module.training for module in classifier.modules()] == modes
-    assert [parameter.requires_grad for parameter in classifier.parameters()] == needs
-    for parameter in classifier.parameters():
-        assert parameter.grad is None if frozen else bool((parameter.grad == 0.25).all())
-    assert all(torch.equal(now, then) for now, then in zip((images, labels, start.samples), inputs, strict=True))
-    assert not images.requires_grad
-    assert torch.is_grad_enabled()
-
-
-@every_attack
-def test_an_attack_is_deterministic(cls):
-    images, labels, start = batch()
-    torch.manual_seed(0)
-    first = make(cls).run(small_conv(), images, labels, start)
-    torch.manual_seed(1)
-    second = make(cls).run(small_conv(), images, labels, start)
-    assert torch.equal(first.adversarial, second.adversarial)
-    assert first.trace == second.trace
-    assert all(same(first.any[steps], second.any[steps]) for steps in first.any)
-
-
-@every_attack
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_an_attack_runs_under_no_grad(cls, context):
-    images, labels, start = batch()
-    expected = make(cls).run(small_conv(), images, labels, start)
-    classifier = small_conv()
-    with context():
-        images, labels = images * 1, labels * 1  # in inference mode: inference tensors, which autograd refuses
-        result = make(cls).run(classifier, images, labels, start)
-    assert torch.equal(result.adversarial, expected.adversarial)
-    assert same(result.final[make(cls).steps], expected.final[make(cls).steps])
-
-
-@every_attack
-@pytest.mark.parametrize("sizes", [[1] * 12, [5, 7], [11, 1]])
-def test_results_do_not_depend_on_the_batch(cls, sizes):
-    if not cls.batch_free:
-        pytest.skip("it draws its random numbers for the batch as a whole")
-    images, labels, start = batch(dtype=torch.float64)
-    attack, classifier = make(cls), small_conv(dtype=torch.float64)
-    whole = attack.run(classifier, images, labels, start)
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
-    for index in order.split(sizes):
-        part = attack.run(classifier, images[index], labels[index], start.select(index))
-        torch.testing.assert_close(part.adversarial, whole.adversarial[index], rtol=0, atol=1e-12)
-        assert torch.equal(part.any[attack.steps].predicted, whole.any[attack.steps].predicted[index])
-        torch.testing.assert_close(part.any[attack.steps].margin, whole.any[attack.steps].margin[index])
-
-
-@every_attack
-def test_checkpoints_are_prefixes_of_the_trajectory(cls):
-    if "steps" not in {field.name for field in dataclasses.fields(cls)} or issubclass(cls, SearchAttack):
-        pytest.skip("its number of steps is fixed, or its iterates depend on it")
-    images, labels, start = batch()
-    longest = make(cls, steps=6)
-    checkpoints = [s for s in (1, 3, 6) if make(cls, steps=s).family() == longest.family()]
-    result = longest.run(small_conv(), images, labels, start, checkpoints)
-    assert list(result.final) == list(result.any) == checkpoints
-    for steps in checkpoints:
-        alone = make(cls, steps=steps).run(small_conv(), images, labels, start)
-        assert same(result.final[steps], alone.final[steps])
-        assert same(result.any[steps], alone.any[steps])
+@pytest.mark.parametrize("check", ATTACK_CHECKS, ids=str)
+def test_contract(trial_of, cls, check):
+    """What `run_benchmark.py check` asks of a stranger's attack (`benchmark/contract/attack_checks.py`)."""
+    trial = trial_of(cls)
+    if not check.applies(trial):
+        pytest.skip(f"does not concern {cls.__name__}")
+    assert problem_of(check, trial) is None
 
 
 @every_attack
@@ -194,20 +87,6 @@ def test_the_trace_has_one_entry_per_iterate_and_per_gradient(cls):
     values = [*trace.loss, *trace.largest_change, *trace.zero_gradients, *trace.non_finite]
     assert all(isinstance(value, float) for value in values)
     assert not any(trace.non_finite)
-
-
-@every_attack
-def test_eps_zero_gives_the_clean_predictions(cls):
-    if cls is Clean:
-        pytest.skip("it has eps 0 by definition")
-    images, labels, start = batch()
-    settings = {"step_size": "eps/4"} if "step_size" in {field.name for field in dataclasses.fields(cls)} else {}
-    attack = make(cls, threat_model=ThreatModel(Fraction(0)), **settings)
-    result = attack.run(small_conv(), images, labels, start)
-    clean = Clean().run(small_conv(), images, labels, start)
-    assert torch.equal(result.adversarial, images)
-    assert same(result.final[attack.steps], clean.final[0])
-    assert same(result.any[attack.steps], clean.final[0])
 
 
 class Says(nn.Module):

@@ -16,6 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.contract.checks import Check, problem_of
+from benchmark.contract.scenario_checks import SCENARIO_CHECKS, ScenarioTrial
 from scenarios.base import (
     DataError,
     ImageSet,
@@ -34,38 +36,10 @@ def pixel_keys(images: torch.Tensor) -> list[bytes]:
     return [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
 
 
-def test_parts_are_uint8_images_of_the_announced_shape_with_labels_within_the_task(make_scenario: MakeScenario) -> None:
-    scenario = make_scenario()
-    stream, tasks = scenario.stream(), scenario.load()
-    assert stream.names == tuple(task.name for task in tasks)
-    assert stream.class_counts == tuple(len(task.classes) for task in tasks)
-    assert len(stream.mean) == len(stream.std) == stream.image_shape[0]
-    for position, task in enumerate(tasks):
-        assert task.id == position
-        assert list(task.classes) == sorted(task.classes)
-        for part in (task.train, task.validation, task.test):
-            assert part.images.dtype == torch.uint8
-            assert part.labels.dtype == part.samples.dtype == torch.int64
-            assert tuple(part.images.shape[1:]) == stream.image_shape
-            assert part.labels.unique().tolist() == list(range(len(task.classes)))
-
-
-def test_every_part_is_sorted_by_label_then_pixel_hash(make_scenario: MakeScenario) -> None:
-    for task in make_scenario().load():
-        for part in (task.train, task.validation, task.test):
-            keys = list(zip(part.labels.tolist(), pixel_keys(part.images), strict=True))
-            assert keys == sorted(keys)
-
-
-def test_validation_is_a_fifth_of_each_class_and_disjoint_from_training(make_scenario: MakeScenario) -> None:
-    for task in make_scenario().load():
-        train, validation = set(task.train.samples.tolist()), set(task.validation.samples.tolist())
-        assert not train & validation
-        assert train | validation == set(range(len(train) + len(validation)))
-        for label in range(len(task.classes)):
-            held_out = int((task.validation.labels == label).sum())
-            total = held_out + int((task.train.labels == label).sum())
-            assert held_out == round(total / 5)
+@pytest.mark.parametrize("check", SCENARIO_CHECKS, ids=str)
+def test_contract(make_scenario: MakeScenario, check: Check[ScenarioTrial]) -> None:
+    """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_checks.py`)."""
+    assert problem_of(check, ScenarioTrial(make_scenario, Path(inspect.getfile(type(make_scenario()))))) is None
 
 
 def test_no_image_is_both_trained_on_and_tested_on(make_scenario: MakeScenario) -> None:
@@ -172,7 +146,22 @@ def test_settings_out_of_range_or_unknown_are_refused(settings: dict[str, float]
         ScenarioSettings(**settings)
 
 
-def test_a_file_has_at_most_one_scenario_and_the_three_are_found() -> None:
+def test_tasks_can_be_left_out_at_the_start_and_are_those_that_follow(make_scenario: MakeScenario) -> None:
+    names = make_scenario(tasks=None).stream().names
+    assert make_scenario(tasks=None, skip=1).stream().names == names[1:]
+    assert make_scenario(tasks=1, skip=1).stream().names == names[1:2]
+    assert [task.name for task in make_scenario(tasks=1, skip=1).load()] == [names[1]]
+    with pytest.raises(DataError, match="after skip"):
+        make_scenario(tasks=len(names), skip=1).stream()
+
+
+def test_leaving_out_no_task_is_no_other_identity() -> None:
+    assert Scenario.identity_settings(ScenarioSettings()) == Scenario.identity_settings(ScenarioSettings(skip=0))
+    assert "skip" not in Scenario.identity_settings(ScenarioSettings())
+    assert Scenario.identity_settings(ScenarioSettings(skip=2))["skip"] == 2
+
+
+def test_a_file_has_at_most_one_scenario_and_the_known_ones_are_found() -> None:
     found = {}
     for file in SCENARIOS.glob("[!_]*.py"):
         module = importlib.import_module(f"scenarios.{file.stem}")
@@ -187,7 +176,7 @@ def test_a_file_has_at_most_one_scenario_and_the_three_are_found() -> None:
         if own:
             found[file.stem] = own[0]
             assert isinstance(own[0].version, int)
-    assert set(found) == {"digits", "cifar100_superclasses", "image_folder"}
+    assert set(found) >= {"digits", "cifar100_superclasses", "image_folder", "photo_patches"}
 
 
 def test_scenarios_import_nothing_from_the_floors_above_or_beside() -> None:

@@ -1,0 +1,108 @@
+"""An attack on trial: a small smooth classifier and a batch of made-up images, so that everything takes milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackError, AttackResult
+from attacks.starts import Starts
+
+IMAGES = 12
+CLASSES = (3, 4, 2)
+"""Numbers of classes to try an attack on: the first that it can be run on."""
+
+
+class SmoothConv(nn.Module):
+    """Smooth (so that gradients are nowhere exactly zero), with batch norm, and normalisation inside.
+
+    Images (N, channels, 8, 8) in [0, 1] → logits (N, classes); weights from `seed`.
+    """
+
+    def __init__(self, classes: int = CLASSES[0], channels: int = 1, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.SiLU(), nn.Conv2d(6, 6, 3, stride=2), nn.SiLU()
+        )
+        self.head = nn.Linear(6, classes)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body((images - 0.5) / 0.25).mean((2, 3)))
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: float (N, channels, 8, 8) in [0, 1]; labels: int64 (N,); start: of samples 0..N-1."""
+
+    images: Tensor
+    labels: Tensor
+    start: Starts
+
+    def select(self, index: Tensor) -> Batch:
+        return Batch(self.images[index], self.labels[index], self.start.select(index))
+
+
+def make_batch(
+    count: int = IMAGES,
+    classes: int = CLASSES[0],
+    channels: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """Made-up images with pixels of 0 and 1 among them, and labels."""
+    generator = torch.Generator().manual_seed(seed + 100)
+    images = (torch.rand(count, channels, 8, 8, generator=generator, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
+    labels = torch.randint(classes, (count,), generator=generator)
+    return Batch(images.to(dtype), labels, Starts(0, "digits/0", torch.arange(count)))
+
+
+class AttackTrial:
+    """An attack, made by `make(**fields)`, where fields given are other than it has by itself; path: its file."""
+
+    def __init__(self, make: Callable[..., Attack], path: Path) -> None:
+        self.make, self._path = make, path
+        self.attack = make()
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @cached_property
+    def classes(self) -> int:
+        """How many classes the classifier has. Raises AttackError if the attack can be run on no number of `CLASSES`."""
+        for count in CLASSES[:-1]:
+            try:
+                self.attack.check_classes(count)
+            except AttackError:
+                continue
+            return count
+        self.attack.check_classes(CLASSES[-1])
+        return CLASSES[-1]
+
+    def classifier(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        return SmoothConv(self.classes).eval().to(dtype)
+
+    def batch(self, dtype: torch.dtype = torch.float32) -> Batch:
+        return make_batch(classes=self.classes, dtype=dtype)
+
+    def run(self, attack: Attack | None = None, classifier: nn.Module | None = None, **other: Any) -> AttackResult:
+        """The attack (or another) on the classifier (or another); other: images, labels, start, checkpoints."""
+        batch = self.batch()
+        given = {"images": batch.images, "labels": batch.labels, "start": batch.start, **other}
+        return (attack or self.attack).run(classifier or self.classifier(), **given)
+
+    @cached_property
+    def usual(self) -> AttackResult:
+        """The attack on frozen weights, and nothing special about it."""
+        return self.run(classifier=self.classifier().requires_grad_(False))

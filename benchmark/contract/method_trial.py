@@ -1,0 +1,270 @@
+"""A method on trial: it learns the tiny stream as the harness would have it learn, in several circumstances."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.guard import random_state_kept
+from benchmark.contract.classifier_checks import FIRST, logits_of
+from benchmark.contract.surroundings import other_test_images, random_states, seed_everything, settings_watched
+from benchmark.evaluation import repeatable
+from benchmark.execution import Execution
+from benchmark.identity import classifier_fingerprint
+from benchmark.jobs import Job, Machine, make_jobs, tasks_of
+from benchmark.plugins import Plugin
+from benchmark.presets import Preset, Row, load_preset
+from benchmark.stored_runs import restored_method, stream_of, task_key
+from methods.base import Method
+from results.checkpoints import tensor_hash
+from results.store import RunStore
+from scenarios.base import SourceOptions, Task
+
+TINY = Path(__file__).with_name("tiny.yaml")
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """seed: of the run; global_seed: of the generators that no method may draw from; other_test_images: whether the stream's
+    test images are others; turns: after how many turns to stop, None: never."""
+
+    seed: int = SEEDS[0]
+    global_seed: int = 1
+    other_test_images: bool = False
+    turns: int | None = None
+
+
+USUAL = Circumstances()
+ELSEWHERE = Circumstances(global_seed=2, other_test_images=True)
+"""Everything is different that must not matter."""
+
+OTHER_SEED = Circumstances(seed=SEEDS[1], turns=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A classifier that was kept when its task was learned, what it was then, and its logits on the task's probes."""
+
+    classifier: nn.Module
+    fingerprint: str
+    logits: Tensor
+
+
+class Watched(Execution):
+    """As the harness learns; but a classifier that cannot be asked anything is said to be one before it is asked."""
+
+    def _recheck_validation(self, turn: int) -> None:
+        for task in self.tasks[: turn + 1] if self.all_at_once else [self.tasks[turn]]:
+            classifier = self.method.classifier(task.id)
+            for holds in FIRST:
+                holds(task, classifier)
+        super()._recheck_validation(turn)
+
+
+@dataclass
+class Learned:
+    """What came of learning: the harness' execution, and what was seen on the way.
+
+    fingerprints: per turn, by task, the classifiers' (`classifier_fingerprint`); kept: by task; facts: all that was recorded;
+    changed_images, changed_settings: what the method changed that is not its own; random_states: of the global generators, after.
+    """
+
+    execution: Execution
+    fingerprints: list[dict[int, str]] = field(default_factory=list)
+    kept: dict[int, Kept] = field(default_factory=dict)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    changed_images: list[str] = field(default_factory=list)
+    changed_settings: list[str] = field(default_factory=list)
+    random_states: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def method(self) -> Method:
+        return self.execution.method
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that were learned."""
+        return self.execution.tasks[: max(self.fingerprints[-1]) + 1]
+
+    def turn(self, turn: int) -> None:
+        """Learn a turn, and see what the harness and a watchful eye see."""
+        execution = self.execution
+        images = _hashes(execution.tasks)
+        execution.learn(turn)
+        # The next turn begins with none.
+        self.facts += execution.context.logs.facts
+        stored = execution.checkpoints.values(task_key(turn))["classifiers"]
+        self.fingerprints.append({int(task): found for task, found in stored.items()})
+        self.changed_images += [name for name, found in _hashes(execution.tasks).items() if found != images[name]]
+        for task in execution.tasks[: turn + 1]:
+            if task.id not in self.kept:
+                classifier = execution.method.classifier(task.id)
+                self.kept[task.id] = Kept(classifier, classifier_fingerprint(classifier), logits_of(classifier, task))
+
+
+class MethodTrial:
+    """A method with the settings `overrides` (`key=value`, as in `--set`); what it learns is stored in `folder`.
+
+    Each circumstance is tried once, when somebody asks for it. Raises ConfigError for overrides that make no sense.
+    """
+
+    def __init__(self, plugin: Plugin[Method], folder: Path, overrides: Sequence[str] = ()) -> None:
+        self.plugin, self.folder = plugin, folder
+        self.overrides = [f"methods.{plugin.name}.{override}" for override in overrides]
+        self._learned: dict[Circumstances, Learned] = {}
+        if overrides:
+            _ = self.row
+
+    @property
+    def path(self) -> Path:
+        return self.plugin.path
+
+    @property
+    def cls(self) -> type[Method]:
+        return self.plugin.cls
+
+    @property
+    def all_at_once(self) -> bool:
+        return "all_tasks" in self.cls.needs
+
+    @cached_property
+    def preset(self) -> Preset:
+        return load_preset(str(TINY), self.overrides, SEEDS, [self.plugin.reference])
+
+    @cached_property
+    def row(self) -> Row:
+        """The method with its settings as the tiny preset has them, else with its defaults. Raises ConfigError."""
+        (row,) = self.preset.choose([self.plugin.reference])
+        return row
+
+    @cached_property
+    def machine(self) -> Machine:
+        """Where the runs are that the method requires."""
+        return Machine(
+            self.folder / "required", self.folder / "published", SourceOptions(), "cpu", 1, torch.get_num_threads(), ""
+        )
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """The method's jobs, one per seed, and before each those that it requires. Raises ConfigError, MethodError."""
+        return make_jobs(self.preset, [self.row], self._tasks(), self.machine.source)
+
+    def _tasks(self) -> list[Task]:
+        return self.preset.scenario(self.machine.source).load()
+
+    def job(self, seed: int) -> Job:
+        return next(job for job in self.jobs if job.of_preset and job.seed == seed)
+
+    @cached_property
+    def usual(self) -> Learned:
+        """All tasks learned, one after the other, and nothing special about it."""
+        return self.learned(USUAL)
+
+    def learned(self, circumstances: Circumstances) -> Learned:
+        """Raises whatever the method raises, with a note that says what was being learned."""
+        if circumstances not in self._learned:
+            self._require(circumstances.seed)
+            self._learned[circumstances] = self._learn(circumstances)
+        return self._learned[circumstances]
+
+    def resumed(self) -> Learned:
+        """The last turn learned by a fresh instance from the checkpoint of the turn before, as after a kill."""
+        before, last = self.usual.execution.turns[-2:]
+
+        def restore(execution: Execution) -> None:
+            directory = execution.checkpoints.directory
+            shutil.copytree(self.usual.execution.checkpoints.directory, directory)
+            execution.checkpoints.forget([task_key(last)])
+            execution.restore(before)
+
+        return self._learn(Circumstances(global_seed=3), restore, [last])
+
+    def restored(self) -> Method:
+        """A fresh instance that was given the state of the last checkpoint and nothing else."""
+        execution = self.usual.execution
+        machine = replace(self.machine, runs=execution.store.directory.parent)
+        return restored_method(execution.job, machine, task_key(execution.turns[-1]))
+
+    def _require(self, seed: int) -> None:
+        """Learn the runs that the method requires, without measuring anything."""
+        for job in self.jobs:
+            if job.of_preset or job.seed != seed or RunStore(self.machine.runs, job.hash).exists():
+                continue
+            tasks = tasks_of(job, self._tasks(), self.machine)
+            execution = Execution(job, self.machine, tasks, RunStore(self.machine.runs, job.hash), _nobody)
+            execution.prepare()
+            with repeatable(), random_state_kept():
+                execution.method.begin(stream_of(job, self.machine), execution.context)
+                for turn in execution.turns:
+                    execution.learn(turn)
+            execution.write_costs()
+
+    def _learn(
+        self,
+        circumstances: Circumstances,
+        restore: Callable[[Execution], None] | None = None,
+        turns: Sequence[int] | None = None,
+    ) -> Learned:
+        job = self.job(circumstances.seed)
+        place = self.folder / f"trial-{sum(1 for _ in self.folder.glob('trial-*'))}"
+        place.mkdir(parents=True)
+        with ExitStack() as stack:
+            stack.enter_context(random_state_kept())
+            stack.enter_context(repeatable())
+            if circumstances.other_test_images:
+                stack.enter_context(other_test_images(self.preset.scenario_plugin.cls))
+            execution = Watched(job, self.machine, self._tasks(), RunStore(place, job.hash), _nobody)
+            learned = Learned(execution)
+            seed_everything(circumstances.global_seed)
+            # Innermost: what the method changed is put back before anything else is.
+            learned.changed_settings = stack.enter_context(settings_watched())
+            doing = "when it begins"
+            try:
+                execution.method.begin(stream_of(job, self.machine), execution.context)
+                if restore is not None:
+                    doing = "while it takes over its state"
+                    restore(execution)
+                for turn in turns or execution.turns[: circumstances.turns]:
+                    doing = "while learning all tasks" if self.all_at_once else f"while learning task {turn}"
+                    learned.turn(turn)
+            except (Exception, SystemExit) as error:
+                error.add_note(doing)
+                raise
+            learned.random_states = random_states()
+        return learned
+
+
+def _nobody(event: object) -> None:
+    """Nobody listens."""
+
+
+def _hashes(tasks: Sequence[Task]) -> dict[str, str]:
+    """SHA-256 of what a method is given to learn from, by what it is."""
+    return {
+        f"{part}.{what} of task {task.id}": tensor_hash(getattr(getattr(task, part), what))
+        for task in tasks
+        for part in ("train", "validation")
+        for what in ("images", "labels")
+    }
+
+
+def difference(first: nn.Module, second: nn.Module) -> str:
+    """Which tensors differ between two classifiers: `head.weight, head.bias and 3 more`."""
+    one, other = dict(first.state_dict()), dict(second.state_dict())
+    names = [
+        name
+        for name in sorted(one.keys() | other.keys())
+        if name not in one or name not in other or tensor_hash(one[name]) != tensor_hash(other[name])
+    ]
+    if not names:
+        return "something outside its tensors"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,166 @@
+"""From a file or a name to what is checked: which kind of plug-in it is, what is put on trial, and its contract."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from attacks.base import Attack, AttackError
+from benchmark.contract.attack_checks import ATTACK_CHECKS
+from benchmark.contract.attack_trial import AttackTrial
+from benchmark.contract.checks import Finding, findings
+from benchmark.contract.method_checks import METHOD_CHECKS
+from benchmark.contract.method_trial import Learned, MethodTrial
+from benchmark.contract.scenario_checks import SCENARIO_CHECKS, ScenarioTrial
+from benchmark.demands import demands
+from benchmark.errors import ConfigError, nearest
+from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind, Plugin, import_file
+from benchmark.presets import validated
+from scenarios.base import DataError, Scenario, SourceOptions
+
+KINDS: tuple[Kind[Any], ...] = (METHODS, ATTACKS, SCENARIOS)
+EPS = Fraction(8, 255)
+NEEDED: dict[str, Any] = {"steps": 4, "step_size": "eps/4"}
+"""Values for an attack's fields that have no default; `--set` gives others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be checked: a plug-in and the kind it is of."""
+
+    kind: Kind[Any]
+    plugin: Plugin[Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind.noun} {self.plugin.name} ({self.plugin.path})"
+
+
+def find_target(name: str) -> Target:
+    """The plug-in called `name`, or in the file `name` if that ends in .py. Raises ConfigError, one line."""
+    if name.endswith(".py"):
+        return _in_file(Path(name))
+    for kind in KINDS:
+        if name.replace("-", "_") in kind.all():
+            return Target(kind, kind.find(name))
+    known = {known for kind in KINDS for known in kind.all()}
+    raise ConfigError(f"{name!r} is no method, attack or scenario, and no .py file{nearest(name, known)}")
+
+
+def _in_file(path: Path) -> Target:
+    path = path.resolve()
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    # Before anything is asked of a kind: a file in one of its folders may be one that cannot be imported.
+    module = import_file(path, f"_checked_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}")
+    found = {
+        kind
+        for kind in KINDS
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, kind.base) and value.__module__ == module.__name__
+    }
+    if len(found) != 1:
+        nouns = " and ".join(sorted(kind.noun for kind in found)) or "none"
+        bases = ", ".join(kind.base.__name__ for kind in KINDS)
+        raise ConfigError(f"{path}: expected one class that extends one of {bases}; found {nouns}")
+    (kind,) = found
+    built_in = kind.all().get(path.stem)
+    if built_in is not None and built_in.path.resolve() == path:
+        return Target(kind, built_in)
+    return Target(kind, kind.from_file(path))
+
+
+def check_target(target: Target, folder: Path, overrides: Sequence[str], data_root: Path | None) -> Iterator[Finding]:
+    """What each check of its contract finds. folder: for what it learns; overrides: settings or fields, `key=value` each.
+
+    Raises ConfigError where the overrides are wrong or do not suffice, DataError where a scenario's images are missing.
+    """
+    one_thread()
+    if target.kind is METHODS:
+        return findings(METHOD_CHECKS, MethodTrial(target.plugin, folder, overrides))
+    given = parsed(overrides)
+    if target.kind is ATTACKS:
+        return findings(ATTACK_CHECKS, attack_trial(target.plugin, given))
+    return findings(SCENARIO_CHECKS, scenario_trial(target.plugin, given, SourceOptions(data_root)))
+
+
+def problems_of(name: str | Path, folder: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """What is wrong with a plug-in and what to change, one line each; empty if it keeps its contract. For tests."""
+    return [
+        finding.problem
+        for finding in check_target(find_target(str(name)), folder, overrides, None)
+        if finding.problem is not None
+    ]
+
+
+def learned(name: str | Path, folder: Path, overrides: Sequence[str] = ()) -> Learned:
+    """What comes of a method that learns the tiny stream (`contract/tiny.yaml`). For tests."""
+    one_thread()
+    return MethodTrial(find_target(str(name)).plugin, folder, overrides).usual
+
+
+def one_thread() -> None:
+    """Networks this small lose time to more threads, a lot of it on a machine that has other work."""
+    torch.set_num_threads(1)
+
+
+def parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    """`key=value` each, values as in YAML. Raises ConfigError."""
+    given = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override!r}: expected key=value, such as steps=5")
+        try:
+            given[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+    return given
+
+
+def attack_trial(plugin: Plugin[Attack], given: dict[str, Any]) -> AttackTrial:
+    """An attack as a preset would make it. Raises ConfigError."""
+    required = {item.name for item in fields(plugin.cls) if item.default is MISSING and item.default_factory is MISSING}
+    entry = {**{name: value for name, value in NEEDED.items() if name in required}, **given}
+    missing = required - entry.keys() - {"threat_model"}
+    if missing:
+        raise ConfigError(f"{plugin.name}: {min(missing)} has no default; give it with --set {min(missing)}=VALUE")
+    try:
+        (demand, *more) = demands([{"attack": plugin.reference, **entry}], EPS, "check")
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("check[0]: ")) from None
+    if more:
+        raise ConfigError("--set: one value for each field, no list of them: one attack is checked")
+    trial = AttackTrial(_remade(demand.attack), plugin.path)
+    try:
+        _ = trial.classes
+    except AttackError as error:
+        raise ConfigError(f"{plugin.name}: {error}") from None
+    return trial
+
+
+def _remade(attack: Attack) -> Callable[..., Attack]:
+    return lambda **changes: replace(attack, **changes)
+
+
+def scenario_trial(plugin: Plugin[Scenario], given: dict[str, Any], source: SourceOptions) -> ScenarioTrial:
+    """A scenario with the settings given. Raises ConfigError, and DataError where its images are not there."""
+
+    def make(**changes: Any) -> Scenario:
+        return plugin.cls(validated(plugin.cls.Settings, {**given, **changes}, f"--set ({plugin.name})"), source)
+
+    trial = ScenarioTrial(make, plugin.path)
+    # Images that are not there are no fault of the file; whatever else it raises is for the checks to say.
+    try:
+        _ = trial.tasks
+    except Exception as error:
+        if isinstance(error, ConfigError | DataError):
+            raise
+    return trial
