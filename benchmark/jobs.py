@@ -50,6 +50,11 @@ class Job:
         return self.identity["hash"]
 
     @property
+    def learns(self) -> bool:
+        """Whether it must be learned even where nothing is left to measure: others need what it records, or its classifiers."""
+        return self.weights or self.learn_only
+
+    @property
     def label(self) -> str:
         return self.identity["label"]
 

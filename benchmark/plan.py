@@ -93,7 +93,9 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
     )
     latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
-    to_learn = [turn for turn in turns if turn > latest] if lacking or (job.weights and latest < turns[-1]) else []
+    published = run is not None and run.published
+    unlearned = latest < turns[-1] and not published
+    to_learn = [turn for turn in turns if turn > latest] if lacking or (job.learns and unlearned) else []
     finished = latest == turns[-1]
     work = shared_work(lacking)
     sizes = [(len(task.train), len(task.validation)) for task in tasks]
@@ -107,7 +109,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         evaluation_passes=sum(passes_of(item, tasks) for item in _paid(job, work)),
         costs_missing=finished and not local.has_part("facts", COSTS),
         run=run,
-        published=run is not None and run.published,
+        published=published,
     )
 
 
