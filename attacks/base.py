@@ -97,6 +97,9 @@ class Attack(ABC):
     batch_free: ClassVar[bool] = True
     """Whether the result for an image is the same, up to rounding, whatever batch it is in. False only for others' code."""
 
+    file_hash: ClassVar[str | None] = None
+    """SHA-256 of the attack's file where it lies outside this folder and no version guards it: part of what is measured."""
+
     threat_model: ThreatModel
 
     @property
@@ -114,6 +117,7 @@ class Attack(ABC):
         A field made by `added_later` is left out at its default, where the attack is what it was before there was the field.
         """
         fields: dict[str, Any] = {"attack": self.kind, "version": self.version}
+        fields |= {"file": self.file_hash} if self.file_hash else {}
         fields |= {"norm": self.threat_model.norm, "eps": str(self.threat_model.eps)}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)

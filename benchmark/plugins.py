@@ -103,7 +103,7 @@ class Kind(Generic[T]):
         name = path.stem
         if name in self.all():
             raise ConfigError(f"{path}: a {self.noun} called {name!r} exists already; give the file another name")
-        module = import_file(path, f"_plugin_{self.package}_{name}")
+        module = import_file(path, f"_plugin_{self.package}.{name}")
         classes = self._classes(module)
         if not classes:
             self._explain_abstract(module, path)
@@ -112,7 +112,11 @@ class Kind(Generic[T]):
             raise ConfigError(f"{path}: expected one class that extends {self.base.__name__}, found {found}")
         if not isinstance(getattr(classes[0], "version", None), int):
             raise ConfigError(f"{path}: {classes[0].__name__} lacks version, a whole number")
-        return Plugin(name, classes[0], path, hashlib.sha256(path.read_bytes()).hexdigest())
+        file_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+        if issubclass(classes[0], Attack):
+            # An attack is a value that goes without its plug-in: it says itself what file it is of.
+            classes[0].file_hash = file_hash
+        return Plugin(name, classes[0], path, file_hash)
 
 
 def import_file(path: Path, module_name: str) -> ModuleType:

@@ -256,7 +256,7 @@ def _pretraining(raw: dict[str, Any], scenario: str) -> list[str]:
     """Overrides that set what the rows of methods with a setting `pretrain` are pre-trained on."""
     entries = [entry for entry in raw.get("methods") or [] if isinstance(entry, dict)]
     able = [name for name, plugin in METHODS.all().items() if "pretrain" in plugin.cls.Settings.model_fields]
-    labels = [entry.get("label") or entry["method"] for entry in entries if entry.get("method") in able]
+    labels = [_label(entry) for entry in entries if entry.get("method") in able]
     if not labels:
         raise ConfigError(
             f"--pretrain {scenario}: no row of this preset can be pre-trained; add --methods {' or '.join(able)}"
@@ -295,7 +295,7 @@ def _override_method(raw: dict[str, Any], parts: list[str], value: Any, text: st
     rows = raw.get("methods")
     entries = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
     # As in --methods: a label names one row; a method's name all rows of it that have other labels too.
-    chosen = [entry for entry in entries if (entry.get("label") or entry.get("method")) == parts[0]] or [
+    chosen = [entry for entry in entries if _label(entry) == parts[0]] or [
         entry for entry in entries if entry.get("method") == parts[0]
     ]
     if not chosen:
@@ -312,7 +312,13 @@ def _override_method(raw: dict[str, Any], parts: list[str], value: Any, text: st
 
 
 def _names(entry: dict[str, Any]) -> set[str]:
-    return {str(entry[key]) for key in ("label", "method") if entry.get(key)}
+    named = {str(entry[key]) for key in ("label", "method") if entry.get(key)}
+    return named | {_label(entry)} if named else named
+
+
+def _label(entry: dict[str, Any]) -> str:
+    """What a row goes by: its label, or the name of its method, which is that of its file."""
+    return str(entry.get("label") or Path(str(entry.get("method", ""))).stem)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

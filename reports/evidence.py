@@ -84,7 +84,12 @@ class Protocol:
     @property
     def extra_data(self) -> bool:
         """Whether the method learned from other data than the stream's."""
-        return "extra_data" in self.stored.get("needs", [])
+        return "extra_data" in self.needs
+
+    @property
+    def needs(self) -> list[str]:
+        """What the method needs beyond a task's training images; empty in records that do not say."""
+        return [str(need) for need in self.stored.get("needs", [])]
 
     @property
     def own_recipe(self) -> dict[str, object]:

@@ -16,6 +16,8 @@ from results.schema import ANY
 NOT_AVAILABLE = "n/a"
 MOST_ATTACKS = 24
 """Columns of a table for reading."""
+MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
+"""Needs that everybody who reads a row must know of."""
 FIRST = ("rank", "label", "method", "seeds", "verdict")
 LAST = ("interval", "seed_values", "published", "extra_data", "row", "reason")
 
@@ -142,7 +144,8 @@ def _without_step_size(attack: AttackFacts) -> list[str]:
 
 def label_of(row: Row) -> str:
     """The label, with what everybody must know of the row; a dagger: it was published and not run here."""
-    known = f"{row.label} (extra data)" if row.protocol.extra_data else row.label
+    marks = [mark for need, mark in MARKS.items() if need in row.protocol.needs]
+    known = f"{row.label} ({', '.join(marks)})" if marks else row.label
     return f"{known} †" if row.published else known
 
 

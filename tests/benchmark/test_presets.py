@@ -265,3 +265,33 @@ def test_an_attack_of_torchattacks_goes_by_its_name_there() -> None:
         demands([{"attack": "torchattacks:MIFGSN"}], Fraction(8, 255), "here")
     with pytest.raises(ConfigError, match=r"here.*decay"):
         demands([{"attack": "torchattacks:MIFGSM", "decoy": 3}], Fraction(8, 255), "here")
+
+
+def test_an_attack_from_outside_is_what_its_file_says_and_goes_by_its_name(tmp_path: Path) -> None:
+    source = Path(load_preset.__code__.co_filename).parents[1] / "attacks" / "noise.py"
+    found = []
+    for folder, text in (
+        ("a", source.read_text()),
+        ("b", source.read_text()),
+        ("c", source.read_text() + "# edited\n"),
+    ):
+        path = tmp_path / folder / "my_noise.py"
+        path.parent.mkdir()
+        path.write_text(text)
+        preset = tmp_path / f"{folder}.yaml"
+        raw = {"extends": "digits", "description": "x", "evaluation": {"final": [{"attack": str(path)}]}}
+        preset.write_text(yaml.safe_dump(raw))
+        found.append(load_preset(str(preset)).final[-1].attack)
+    assert [attack.kind for attack in found] == ["my-noise"] * 3
+    first, same, edited = (attack.specification() for attack in found)
+    assert first == same
+    assert {key for key in first if first[key] != edited[key]} == {"file"}
+
+
+def test_a_method_from_outside_is_set_by_the_name_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from methods.madry_at import MadryAT\n\nclass Mine(MadryAT):\n    version = 1\n")
+    preset = tmp_path / "p.yaml"
+    preset.write_text(yaml.safe_dump({"extends": "digits", "description": "x", "methods": [{"method": str(path)}]}))
+    (row,) = load_preset(str(preset), ["methods.mine.per_task_bn=true"]).rows
+    assert (row.label, row.settings.per_task_bn) == ("mine", True)

@@ -146,7 +146,7 @@ def test_the_free_perturbation_moves_with_every_backward_pass_and_is_carried_on(
     net, objective = network(), FreeSettings(step_size="eps/2").objective()
     attack, first, second = attack_on(net), batch(), Batch(batch().images.flip(0), batch().labels, batch().tasks)
     eps, perturbation = float(EPS), torch.zeros(8, 1, 8, 8)
-    for given in (first, first, second):
+    for given in (first, first, first, second, second, first, second):
         net.zero_grad()
         point = (given.images + perturbation).clamp(0, 1).requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(point), given.labels), point)
