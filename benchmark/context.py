@@ -179,6 +179,9 @@ class RunContext:
             ("last_robust", selected.last.robust),
         ):
             self._fact(phase, name, value, self._turn)
+        if selected.collapsed is not None:
+            text = "robust accuracy fell from one epoch to the next: the network of an epoch before was kept"
+            self._fact(phase, "collapsed_epoch", selected.collapsed, self._turn, text)
         self.logs.training += [
             {
                 "task": self._turn,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from methods.free_at import FreeSettings
 from methods.recipe import Recipe
 from methods.trades import TradesSettings, divergence
 from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, train
+from results import load
 from scenarios.base import LearnTask, ScenarioSettings
 from scenarios.digits import Digits
+from tests.tiny import run_tiny
 
 EPS = Fraction(1, 5)
 
@@ -173,28 +176,32 @@ def test_fast_training_is_one_large_step_from_a_uniform_start(task: LearnTask) -
 
 
 class Collapses(CollapseWatch):
-    """Says the given accuracies in turn."""
+    """Says the given accuracies in turn, and keeps the network's state as each epoch left it."""
 
     def __init__(self, *accuracies: float) -> None:
         super().__init__(0.2, 5)
         object.__setattr__(self, "script", list(accuracies))
+        object.__setattr__(self, "states", [])
 
-    def accuracy(self, *arguments: Any) -> float:
+    def accuracy(self, logits: Any, *arguments: Any) -> float:
+        self.states.append({name: tensor.clone() for name, tensor in logits.state_dict().items()})
         return self.script.pop(0)
 
 
 def collapse(
     task: LearnTask, accuracies: tuple[float, ...], robust: tuple[int, ...], **selection: Any
 ) -> tuple[Selected, nn.Module, list[dict[str, Tensor]]]:
-    net, states, script = network(), [], list(robust)
+    """What training selects, the network it leaves, and the network's state at the end of every epoch. robust: of each
+    validation in turn, out of ten."""
+    net, script, watch = network(), list(robust), Collapses(*accuracies)
 
     def look() -> Validation:
-        states.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
-        return Validation(torch.ones(10, dtype=torch.bool), torch.arange(10) < script[len(states) - 1])
+        return Validation(torch.ones(10, dtype=torch.bool), torch.arange(10) < script.pop(0))
 
     objective = FastSettings().objective()
-    objective.watch = Collapses(*accuracies)
-    return run(task, objective, recipe(epochs=6, selection={"steps": 2, **selection}), net, validate=look), net, states
+    objective.watch = watch
+    chosen = recipe(epochs=6, selection={"steps": 2, **selection})
+    return run(task, objective, chosen, net, validate=look), net, watch.states
 
 
 def same(net: nn.Module, state: dict[str, Tensor]) -> bool:
@@ -217,12 +224,21 @@ def test_after_a_collapse_the_best_epoch_before_it_is_kept(task: LearnTask) -> N
 def test_the_epoch_before_a_collapse_is_validated_if_it_was_not(task: LearnTask) -> None:
     selected, net, states = collapse(task, (0.5, 0.6, 0.6, 0.3), (3, 8), keep="best", every=2)
     assert (selected.collapsed, selected.epoch, selected.last.robust) == (3, 2, pytest.approx(0.8))
-    assert same(net, states[1])
+    assert same(net, states[2])
 
 
 def test_a_fall_within_bounds_is_none(task: LearnTask) -> None:
     selected, _, _ = collapse(task, (0.5, 0.31, 0.12, 0.12, 0.12, 0.12), (1, 2, 3, 4, 5, 6))
     assert (selected.collapsed, len(selected.epochs)) == (None, 6)
+
+
+def test_a_collapse_is_a_fact_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.9, 0.1, 0.9, 0.9])
+    monkeypatch.setattr(CollapseWatch, "accuracy", lambda self, *arguments: next(accuracies))
+    assert run_tiny(tmp_path, rows=[{"method": "fast_at"}]) == 0
+    (run,) = load(tmp_path / "runs", None).runs
+    found = run.facts[run.facts["name"] == "collapsed_epoch"]
+    assert list(zip(found["task"], found["value"], strict=True)) == [(0, 1.0)]
 
 
 def test_the_watch_measures_pgd_on_the_network_in_eval_mode_and_leaves_it_as_it_was() -> None:
