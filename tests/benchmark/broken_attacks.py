@@ -96,8 +96,8 @@ BROKEN: dict[str, tuple[list[Change], list[str]]] = {
         [r"specification\(\) lacks length: every field says what is measured"],
     ),
     "name": (
-        [('return describe(self.kind, self.threat_model, {"steps": self.steps})', "return 'mine'")],
-        [r"its name is 'mine': one line that begins with"],
+        [('return describe(self.kind, self.threat_model, {"steps": self.steps})', "return 'yours'")],
+        [r"its name is 'yours': one line that begins with"],
     ),
     "raises": (
         [("            ball =", "            raise RuntimeError('planted')\n            ball =")],
