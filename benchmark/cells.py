@@ -8,6 +8,7 @@ from typing import Any
 
 from attacks.base import Attack
 from attacks.planning import SharedRun, share_runs
+from benchmark.check_attacks import check_demands
 from benchmark.demands import Demand
 from benchmark.identity import measurement
 from benchmark.presets import Preset
@@ -19,12 +20,16 @@ from scenarios.base import ImageSet, Task
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One attack on one task after a task was learned, and the samples that it still lacks."""
+    """One attack on one task after a task was learned, and the samples that it still lacks.
+
+    for_checks: whether only checks look at it. It then runs apart from the others, so that no batch of theirs is another.
+    """
 
     after_task: int
     task: int
     attack: Attack
     missing: tuple[int, ...]
+    for_checks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +77,30 @@ class Stored:
         return self._samples.get((after_task, task.id, key), set())
 
 
-def demanded(preset: Preset, tasks: Sequence[Task], after_task: int, all_at_once: bool) -> list[tuple[Task, Demand]]:
-    """The attacks demanded after a task: the matrix on every seen task, and after the last one everything."""
+def demanded(
+    preset: Preset, tasks: Sequence[Task], after_task: int, all_at_once: bool, checks: bool = True
+) -> list[tuple[Task, Demand]]:
+    """The attacks demanded after a task: the matrix on every seen task, and after the last one everything.
+
+    checks: with those that only checks look at; a record is complete without them.
+    """
     last = after_task == len(tasks) - 1
     if all_at_once and not last:
         return []
-    wanted = preset.final if last else preset.matrix
+    wanted = [*preset.final, *(check_demands(preset, tasks) if checks else [])] if last else preset.matrix
     return [(task, demand) for task in tasks[: after_task + 1] for demand in wanted]
 
 
-def missing(preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: int, all_at_once: bool) -> list[Cell]:
-    """Cells of one turn that are not stored, or not on all samples that are demanded."""
+def missing(
+    preset: Preset, tasks: Sequence[Task], stored: Stored, after_task: int, all_at_once: bool, checks: bool = True
+) -> list[Cell]:
+    """Cells of one turn that are not stored, or not on all samples that are demanded; checks: as in `demanded`."""
+    own = {demand.attack for demand in (*preset.matrix, *preset.final)}
     cells = []
-    for task, demand in demanded(preset, tasks, after_task, all_at_once):
+    for task, demand in demanded(preset, tasks, after_task, all_at_once, checks):
         lacking = lacking_samples(stored, task, demand, after_task)
         if lacking:
-            cells.append(Cell(after_task, task.id, demand.attack, lacking))
+            cells.append(Cell(after_task, task.id, demand.attack, lacking, demand.attack not in own))
     return cells
 
 
@@ -111,11 +124,11 @@ def shared_work(cells: Sequence[Cell]) -> list[Work]:
 
     PGD-10 on all samples and PGD-40 on the first hundred are one run of forty steps on those, and one of ten on the rest.
     """
-    groups: dict[tuple[int, int], list[Cell]] = {}
+    groups: dict[tuple[int, int, bool], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.after_task, cell.task), []).append(cell)
+        groups.setdefault((cell.after_task, cell.task, cell.for_checks), []).append(cell)
     works = []
-    for (after_task, task), group in groups.items():
+    for (after_task, task, _), group in groups.items():
         lacking = {cell.attack: cell.missing for cell in group}
         for run in share_runs(lacking):
             by_sample: dict[int, list[Attack]] = {}

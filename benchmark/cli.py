@@ -77,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 data_root=options.data_root,
                 device=options.device,
             )
-            return verify(options.run, where, console)
+            if (options.submit is None) != (options.task is None):
+                raise ConfigError("--submit FILE and --task T go together: images are of one task")
+            submission = None if options.submit is None else (options.submit, options.task)
+            return verify(options.run, where, console, submission)
         listing.show(options.what, options.results, PUBLISHED, console)
         return 0
     except (ConfigError, DataError, StoreError, MethodError) as error:
@@ -128,6 +131,11 @@ def parser() -> argparse.ArgumentParser:
     run_.add_argument(
         "--pretrain", metavar="SCENARIO", help="what pretrained_at starts from: a name, or {name: ..., tasks: ...}"
     )
+    run_.add_argument(
+        "--checks",
+        choices=["none", "final", "deep"],
+        help="extra attacks for the verdicts alone: none, on a subset (the default), or a black box too",
+    )
     run_.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are stored")
     run_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
     run_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
@@ -154,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
     evaluate_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     evaluate_.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table there too")
-    verify_ = commands.add_parser("verify", help="check a run's stored adversarial images without running an attack")
+    verify_ = commands.add_parser("verify", help="check what a run holds without running an attack")
     verify_.add_argument("run", metavar="RUN", help="the beginning of a run's hash, or its label")
     verify_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")
     verify_.add_argument(
@@ -162,6 +170,10 @@ def parser() -> argparse.ArgumentParser:
     )
     verify_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
     verify_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    verify_.add_argument(
+        "--submit", type=Path, metavar="FILE", help="adversarial images of another attack (.npz, .safetensors) to keep"
+    )
+    verify_.add_argument("--task", metavar="T", help="with --submit: the number or name of the task they are of")
     check_ = commands.add_parser("check", help="whether a method, an attack or a scenario keeps its contract")
     check_.add_argument("plugin", metavar="NAME|FILE.py", help="a plug-in of your own, or one that is there")
     check_.add_argument(
@@ -191,6 +203,7 @@ def run_options(options: argparse.Namespace, command: str) -> RunOptions:
         seeds=options.seeds,
         overrides=options.set,
         pretrain=options.pretrain,
+        checks=options.checks,
         results=options.results,
         data_root=options.data_root,
         download=options.download,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
 from attacks.planning import SharedRun, combine_shared
 from attacks.starts import Starts
+from attacks.threat_model import ThreatModelError
 from attacks.victim import checked_logits
 from benchmark.identity import classifier_fingerprint
 from benchmark.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
@@ -62,28 +63,41 @@ class Measured:
     unchanged: bool
 
 
+class BrokenContract(AttackError):
+    """A classifier is not what the harness attacks. check: the name of the verdict that says so."""
+
+    def __init__(self, check: str, message: str) -> None:
+        super().__init__(message)
+        self.check = check
+
+
 def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> None:
-    """Raise AttackError unless the classifier keeps its contract: eval mode, frozen, logits (N, classes) of this task.
+    """Raise BrokenContract unless the classifier keeps its contract: eval mode, frozen, logits (N, classes) of this task.
 
     images: float (N, C, H, W), a few of the task's.
     """
     if any(module.training for module in classifier.modules()):
-        raise AttackError("the classifier is not in eval mode; return it after .eval()")
+        raise BrokenContract("eval_mode", "the classifier is not in eval mode; return it after .eval()")
     if any(parameter.requires_grad for parameter in classifier.parameters()):
-        raise AttackError("the classifier is not frozen; return it after .requires_grad_(False)")
+        raise BrokenContract("eval_mode", "the classifier is not frozen; return it after .requires_grad_(False)")
     with torch.no_grad():
         logits = checked_logits(classifier, images, 0)
     if logits.shape[1] != classes:
-        raise AttackError(
+        raise BrokenContract(
+            "head_sliced",
             f"the classifier returns {logits.shape[1]} logits per image; this task has {classes} classes, "
-            f"so (N, {classes}) is right"
+            f"so (N, {classes}) is right",
         )
     if not logits.isfinite().all():
-        raise AttackError("the classifier returns logits that are not finite (NaN or infinite) for unchanged images")
+        raise BrokenContract(
+            "outputs_are_logits",
+            "the classifier returns logits that are not finite (NaN or infinite) for unchanged images",
+        )
     sums_to_one = (logits.sum(1) - 1).abs().amax() < PROBABILITY_TOLERANCE
     if logits.amin() >= 0 and sums_to_one:
-        raise AttackError(
-            "the classifier returns probabilities (they are not negative and sum to 1); return logits, without softmax"
+        raise BrokenContract(
+            "outputs_are_logits",
+            "the classifier returns probabilities (they are not negative and sum to 1); return logits, without softmax",
         )
 
 
@@ -109,16 +123,20 @@ def measure(
         per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
         rows = fitting_rows(batch_size, per_row, free_bytes(device))
         results, done = [], 0
+        changes: dict[Attack, float] = {}
         while done < len(test):
             index = torch.arange(done, min(len(test), done + max(1, rows // run.rows_per_image)), device=device)
             start = Starts(seed, key, test.samples[index])
+            images = to_float(test.images[index])
             try:
-                result = run.run(classifier, to_float(test.images[index]), test.labels[index], start)
+                result = run.run(classifier, images, test.labels[index], start)
             except RuntimeError as error:
                 if not out_of_memory(error) or len(index) == 1:
                     raise
                 rows //= 2
                 continue
+            for attack, change in _changes(result, images).items():
+                changes[attack] = max(change, changes.get(attack, 0.0))
             results.append(_on_cpu(result, keep_images))
             done += len(index)
     seconds = time.perf_counter() - began
@@ -126,7 +144,9 @@ def measure(
     return Measured(
         samples=test.samples.cpu(),
         labels=test.labels.cpu(),
-        attacks={attack: _scored(attack, result, keep_images) for attack, result in whole.results.items()},
+        attacks={
+            attack: _scored(attack, result, changes[attack], keep_images) for attack, result in whole.results.items()
+        },
         rows=rows,
         seconds=seconds,
         gradient_evaluations=whole.gradient_evaluations,
@@ -135,7 +155,31 @@ def measure(
     )
 
 
-def _scored(attack: Attack, result: AttackResult, keep_images: bool) -> Scored:
+def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
+    """By attack the largest change of any image it returned, measured here: what an attack says of itself is no evidence.
+
+    Raises ThreatModelError for images outside [0, 1].
+    """
+    known: dict[tuple[int, str], Tensor] = {}
+    found = {}
+    for attack, each in result.results.items():
+        for returned in (each.adversarial, each.worst):
+            key = (id(returned), attack.threat_model.norm)
+            if key not in known:
+                low, high = torch.aminmax(returned)
+                change = attack.threat_model.largest_change(returned, images).amax()
+                known[key] = torch.stack([change.double(), low.double(), high.double()])
+        found[attack] = [known[id(returned), attack.threat_model.norm] for returned in (each.adversarial, each.worst)]
+    changes = {}
+    for attack, measured in found.items():
+        change_, low_, high_ = zip(*(values.tolist() for values in measured), strict=True)
+        if min(low_) < 0 or max(high_) > 1:
+            raise ThreatModelError(f"{attack.name}: images reach {min(low_):.6f} .. {max(high_):.6f}, outside [0, 1]")
+        changes[attack] = max(change_)
+    return changes
+
+
+def _scored(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> Scored:
     trace = dataclasses.asdict(result.trace)
     if not trace["standing"]:
         del trace["standing"]
@@ -145,7 +189,7 @@ def _scored(attack: Attack, result: AttackResult, keep_images: bool) -> Scored:
         final=result.final[attack.steps],
         any=result.any[attack.steps],
         trace=json.dumps(trace),
-        largest_change=max(result.trace.largest_change, default=0.0),
+        largest_change=max([change, *result.trace.largest_change]),
         worst=result.worst if keep_images else None,
     )
 

@@ -14,11 +14,12 @@ from attacks.base import Attack
 from benchmark import unforgetting
 from benchmark.cells import Cell, Stored, missing
 from benchmark.context import RunContext, Spent
-from benchmark.evaluation import repeatable
+from benchmark.evaluation import BrokenContract, repeatable
 from benchmark.events import Event, Listener
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
 from benchmark.measuring import measure_cells
+from benchmark.probing import PROBES, probe
 from benchmark.provenance import arithmetic, peak_memory_mb, provenance
 from benchmark.recording import Recorder
 from benchmark.stored_runs import (
@@ -81,9 +82,12 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
 
 def record_failure(store: RunStore, stage: str, error: BaseException, **where: Any) -> str:
     """Append a failure to failures.jsonl, with its traceback; return it as one line for people."""
-    expected = isinstance(error, MethodError | Diverged)
+    expected = isinstance(error, MethodError | Diverged | BrokenContract)
     message = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
     text = "".join(traceback.format_exception(error))
+    # Which check stands for a broken contract, so that the verdict carries that name.
+    if isinstance(error, BrokenContract):
+        where["check"] = error.check
     store.fail(stage=stage, **where, kind=type(error).__name__, message=message, traceback=text)
     return message
 
@@ -122,7 +126,7 @@ class Execution:
         for problem in self.store.set_broken_aside():
             self.note(f"set aside {problem}")
         self.store.write_config(self.job.identity, provenance(self.machine))
-        demand(self.job, self.machine, len(self.tasks))
+        demand(self.job, self.machine, self.tasks)
         self.store.write_tasks(task_rows(self.tasks))
         for turn in self.turns:
             if task_key(turn) in self.checkpoints:
@@ -165,6 +169,8 @@ class Execution:
             self.listen(self._event("task", turn))
             self.evaluate(cells)
             self._forget_old_checkpoints(turn)
+        if not self.job.learn_only and not self.store.has_part("facts", PROBES) and not self.probe():
+            return
         if unforgetting.CLAIM in self.method.claimed() and not self.prove_unforgetting():
             return
         # Last, because a run without its costs is not finished.
@@ -211,6 +217,7 @@ class Execution:
             for kind, value in found.items():
                 context._fact("harness", f"fingerprint_{kind}", None, turn, value)
             self.store.drop_part("facts", unforgetting.PHASE)
+        self.store.drop_part("facts", PROBES)
         state = self.method.state()
         fingerprints = {str(task): classifier_fingerprint(self.method.classifier(task)) for task in range(turn + 1)}
         for problem in self.store.set_stale_aside(turn, fingerprints):
@@ -284,6 +291,22 @@ class Execution:
         keep = self.job.preset.file.keep
         if keep == "last" or (keep == "auto" and unforgetting.CLAIM in self.method.claimed()):
             self.checkpoints.forget([task_key(old) for old in self.turns if old < turn])
+
+    def probe(self) -> bool:
+        """Ask each classifier after the last task a few questions that take a pass each; a crash is a failure.
+
+        Returns whether the answers are stored.
+        """
+        rows = []
+        for task in self.tasks:
+            try:
+                rows += probe(self.method.classifier(task.id).to(self.device), task)
+            except Exception as error:
+                # The attacks on it failed the same way, and say so; what they left is no reason to ask again.
+                self.fail(f"probes on task {task.id}", error, task=task.id, check=PROBES)
+                return False
+        self.store.write_part("facts", PROBES, rows)
+        return True
 
     # -- after ----------------------------------------------------------------------------------------------------------
 

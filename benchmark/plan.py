@@ -15,6 +15,7 @@ from attacks.ascent import ascend
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
 from benchmark.execution import COSTS
 from benchmark.jobs import Job, Machine, tasks_of
+from benchmark.probing import PROBES
 from benchmark.stored_runs import find_run, task_key
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
@@ -28,7 +29,7 @@ class Planned:
     """A job with what it still lacks.
 
     turns: tasks (or, learned all at once, 1) to learn; passes: forward-sized passes of one image, for learning and for
-    evaluating; published: the tracked record that makes it complete.
+    evaluating; published: the tracked record that makes it complete; parts_missing: whether what ends a run is not there.
     """
 
     job: Job
@@ -38,11 +39,11 @@ class Planned:
     evaluation_passes: float
     run: Run | None
     published: bool = False
-    costs_missing: bool = False
+    parts_missing: bool = False
 
     @property
     def complete(self) -> bool:
-        return not self.turns and not self.work and not self.costs_missing
+        return not self.turns and not self.work and not self.parts_missing
 
     @property
     def cells(self) -> int:
@@ -83,11 +84,11 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     turns = [len(tasks) - 1] if all_at_once else list(range(len(tasks)))
     run = find_run(job.hash, machine)
     # A failed or published run without checkpoints can still be complete: only what is demanded counts.
-    lacking = _lacking(job, run, tasks, turns, all_at_once)
+    lacking = _lacking(job, run, tasks, turns, all_at_once, checks=False)
     if run is not None and run.published and (lacking or job.weights):
         job = replace(job, learn_only=job.learn_only or not lacking)
         run = find_run(job.hash, replace(machine, published=machine.runs / ".nowhere"))
-        lacking = _lacking(job, run, tasks, turns, all_at_once)
+        lacking = _lacking(job, run, tasks, turns, all_at_once, checks=False)
     local = RunStore(machine.runs, job.hash)
     there = (
         set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
@@ -97,6 +98,9 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     unlearned = latest < turns[-1] and not published
     to_learn = [turn for turn in turns if turn > latest] if lacking or (job.learns and unlearned) else []
     finished = latest == turns[-1]
+    if finished or to_learn:
+        # What only checks look at is made while the classifiers are there; nobody learns again for it.
+        lacking = _lacking(job, run, tasks, turns, all_at_once, checks=True)
     work = shared_work(lacking)
     sizes = [(len(task.train), len(task.validation)) for task in tasks]
     learned = sizes if all_at_once and to_learn else [sizes[turn] for turn in to_learn]
@@ -107,17 +111,24 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         work=tuple(work),
         learning_passes=sum(per_task(train, held_out) for train, held_out in learned),
         evaluation_passes=sum(passes_of(item, tasks) for item in _paid(job, work)),
-        costs_missing=finished and not local.has_part("facts", COSTS),
+        parts_missing=finished and not all(local.has_part("facts", part) for part in _last_parts(job)),
         run=run,
         published=published,
     )
 
 
-def _lacking(job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool) -> list[Cell]:
+def _last_parts(job: Job) -> tuple[str, ...]:
+    """The parts of a run's facts without which it is not finished."""
+    return (COSTS,) if job.learn_only else (COSTS, PROBES)
+
+
+def _lacking(
+    job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool, checks: bool
+) -> list[Cell]:
     if job.learn_only:
         return []
     stored = Stored(run, job.preset)
-    return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once)]
+    return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once, checks)]
 
 
 def _passes_of_learning(job: Job) -> Callable[[int, int], float]:

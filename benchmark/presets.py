@@ -46,6 +46,7 @@ class Evaluation(Strict):
     """matrix: attacks run on every seen task after every task; final: attacks run after the last task only.
 
     batch_size: rows that go through a classifier at once, at most. keep_images: store the adversarial images of what is broken.
+    checks: which extra attacks are made for the verdicts alone: none, the final ones on a subset, or the deep ones too.
     """
 
     seed: int = Field(0, ge=0)
@@ -54,6 +55,7 @@ class Evaluation(Strict):
     matrix: list[dict[str, Any]] = Field(min_length=1)
     final: list[dict[str, Any]] = []
     keep_images: bool = False
+    checks: Literal["none", "final", "deep"] = "final"
 
 
 class PresetFile(Strict):
@@ -114,6 +116,11 @@ class Preset:
                 known = nearest(source, [EARLIER, *labels])
                 raise ConfigError(f"{where}: evaluation.final: from {source!r} is no row of this preset{known}")
 
+    @property
+    def checks(self) -> str:
+        """Which extra attacks are made for the verdicts alone; no part of what is compared, so no part of the name."""
+        return self.file.evaluation.checks
+
     def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
         """Another process makes it anew: classes from files outside the repository cannot be pickled."""
         return Preset, (self.name, self._raw, self._where)
@@ -145,6 +152,10 @@ class Preset:
         row = {"method": method, "settings": dict(settings)}
         raw = {**self._raw, "scenario": dict(scenario), "methods": [row], "evaluation": evaluation}
         return Preset(f"{self.name}: pre-training", raw, f"{self._where}: pre-training")
+
+    def altered(self, **changes: Any) -> Preset:
+        """This preset with other values of some of its file's keys (`methods`, `scenario` ...), checked like any file."""
+        return Preset(self.name, {**self._raw, **changes}, self._where)
 
     def row(self, entry: MethodEntry) -> Row:
         plugin = METHODS.find(entry.method)
@@ -188,12 +199,14 @@ def load_preset(
     seeds: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,
     pretrain: str | None = None,
+    checks: str | None = None,
 ) -> Preset:
     """The preset called `name`, or in the file `name`, with `--set` overrides `key.path=value` (values are YAML).
 
     seeds replace the preset's. methods: of `--methods`; files among them become rows, so that overrides reach them.
     pretrain: the scenario that rows of methods which can be pre-trained start from, as an override of their setting. Overrides
-    become part of the name: rows that were run under other settings are never compared silently.
+    become part of the name: rows that were run under other settings are never compared silently. checks: instead of the preset's
+    `evaluation.checks`; no number depends on it, so it is no part of the name.
     Raises ConfigError.
     """
     builtin = available()
@@ -221,6 +234,8 @@ def load_preset(
         _override(raw, override)
     if seeds is not None:
         raw["seeds"] = list(seeds)
+    if checks is not None and isinstance(raw.get("evaluation"), dict):
+        raw["evaluation"] = {**raw["evaluation"], "checks": checks}
     return Preset(" ".join([path.stem, *sorted(overrides)]), raw, path.stem)
 
 

@@ -19,6 +19,7 @@ from benchmark.presets import Preset, load_preset
 from benchmark.progress import Display, duration
 from benchmark.stored_runs import demand, task_rows
 from benchmark.transfers import plan_transfers
+from benchmark.verdict_files import write_verdicts
 from results.files import StoreError
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task
@@ -39,6 +40,7 @@ class RunOptions:
     results: Path = RUNS
     published: Path = PUBLISHED
     pretrain: str | None = None
+    checks: str | None = None
     data_root: Path | None = None
     download: bool = False
     device: str = "auto"
@@ -50,7 +52,9 @@ class RunOptions:
 
 def run(options: RunOptions, console: Console) -> int:
     """Do what the options ask for. Returns the exit code: 0, or 1 if some cells failed. Raises ConfigError, DataError."""
-    preset = load_preset(options.preset, options.overrides, options.seeds, options.methods, options.pretrain)
+    preset = load_preset(
+        options.preset, options.overrides, options.seeds, options.methods, options.pretrain, options.checks
+    )
     rows = preset.choose(options.methods)
     machine = make_machine(options, preset)
     if not options.dry_run:
@@ -76,7 +80,7 @@ def run(options: RunOptions, console: Console) -> int:
         # Complete runs are demanded too: the preset may know them by another label, or for the first time.
         if item.complete:
             learned = tasks_of(item.job, tasks, machine)
-            demand(item.job, machine, len(learned), published=item.published)
+            demand(item.job, machine, learned, published=item.published)
             if not item.published:
                 # Nothing else of a complete run is needed to repair these.
                 store = RunStore(machine.runs, item.job.hash)
@@ -84,6 +88,7 @@ def run(options: RunOptions, console: Console) -> int:
                 store.clear_failures()
     transfers = [] if todo else plan_transfers(jobs, machine, tasks)
     if not todo and not transfers:
+        write_verdicts(machine.runs, machine.published, preset.name)
         text = f"Nothing to do: {_count(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
         console.print(text, highlight=False, markup=False)
         return 0
@@ -100,6 +105,7 @@ def run(options: RunOptions, console: Console) -> int:
     if transfers:
         console.print(f"transfers to {_count(len(transfers), 'run')}", highlight=False, markup=False)
         failures += _done(transfers, machine, tasks, console)
+    write_verdicts(machine.runs, machine.published, preset.name)
     for failure in failures:
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
     console.print("stored; `python run_benchmark.py report` shows it", highlight=False, markup=False)

@@ -16,9 +16,12 @@ from reports.metrics import CLEAN, WORST, add_worst
 from reports.outcomes import Outcomes, outcomes_of
 from reports.record_checks import describe_failure, standing_failures
 from reports.statistics import Comparison, Scored, compare_all, ranks
-from reports.verdicts import FAIL, WARN, Check, Verdict, judge, overall
+from reports.submissions import submissions, with_unchanged_images
+from reports.verdicts import FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Verdict, judge, overall
 from results import Results, Run
 
+CONTROL = "single_task_standard"
+"""The method whose runs are the undefended control."""
 FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL = "failed", "incomplete", "superseded", "other protocol"
 
 
@@ -51,6 +54,14 @@ class Row:
     reason: str = ""
     rank: int | None = None
     measures: Measures = field(default_factory=Measures)
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """How many checks passed, warned, failed and were not run; of several seeds the worst counts."""
+        worst: dict[str, str] = {}
+        for verdict in (verdict for seed in self.seeds for verdict in seed.verdicts):
+            worst[verdict.check] = max(verdict.status, worst.get(verdict.check, NOT_RUN), key=ORDER.index)
+        return {status: list(worst.values()).count(status) for status in (PASS, WARN, FAIL, NOT_RUN)}
 
     @property
     def is_ranked(self) -> bool:
@@ -102,6 +113,14 @@ class Board:
         return list(dict.fromkeys([*self.matrix, *self.final]))
 
 
+def judged(results: Results, preset: str) -> list[Seed]:
+    """The rows' runs of one preset with the verdicts on them; runs of other presets are not read."""
+    wanted = [run for run in results.runs if preset in run.protocols]
+    protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
+    read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
+    return [Seed(evidence, judge(evidence)) for evidence in with_controls(read)]
+
+
 def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
     """One board per preset that any run is a row of, by name. Tables of a run are read once and let go."""
     gathered: dict[str, list[Evidence]] = defaultdict(list)
@@ -125,8 +144,13 @@ def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
         if count not in everything:
             everything[count] = outcomes_of(run.predictions, count)
         demanded = {name: facts_ for name, facts_ in known.items() if name in protocol.attacks}
-        outcomes = everything[count].only([*protocol.attacks, *(attack.any for attack in demanded.values())])
-        evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded)
+        submitted = submissions(known, {facts_.threat for facts_ in demanded.values()})
+        demanded |= submitted
+        extra = {name: facts_ for name, facts_ in known.items() if name in protocol.checks and name not in demanded}
+        names = [name for attack in [*demanded.values(), *extra.values()] for name in (attack.name, attack.any)]
+        outcomes = everything[count].only([*protocol.attacks, *names])
+        outcomes = with_unchanged_images(outcomes, submitted)
+        evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded, extra)
         found[preset] = replace(evidence, outcomes=_with_worst(evidence))
     # Outcomes hold the same in a fraction of the memory.
     run.__dict__.pop("predictions", None)
@@ -148,8 +172,8 @@ def _with_worst(evidence: Evidence) -> Outcomes:
 
 def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
     grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
-    for evidence in evidences:
-        grouped[evidence.label, evidence.run.row].append(Seed(evidence, judge(evidence, checks)))
+    for evidence in with_controls(evidences):
+        grouped[evidence.label, evidence.run.row].append(Seed(evidence.without_checks(), judge(evidence, checks)))
     rows = [_row(label, identity, seeds) for (label, identity), seeds in sorted(grouped.items())]
     _set_superseded_aside(rows)
     _set_other_protocols_aside(rows)
@@ -160,6 +184,24 @@ def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | Non
     comparisons = _rank(rows)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
     return _describe(preset, rows, comparisons)
+
+
+def with_controls(evidences: Sequence[Evidence]) -> list[Evidence]:
+    """Each run's evidence with that of the undefended network per task of its seed and threat, where one was run."""
+    controls: dict[tuple[int, str, int], Evidence] = {}
+    for evidence in sorted(evidences, key=lambda each: each.protocol.demanded_at):
+        if evidence.run.method == CONTROL and not evidence.run.identity.get("settings"):
+            controls[_comparable(evidence)] = evidence
+    found = []
+    for evidence in evidences:
+        control = controls.get(_comparable(evidence))
+        is_itself = control is not None and control.run.hash == evidence.run.hash
+        found.append(evidence if control is None or is_itself else replace(evidence, control=control))
+    return found
+
+
+def _comparable(evidence: Evidence) -> tuple[int, str, int]:
+    return evidence.run.seed, str(evidence.ranking), evidence.outcomes.tasks
 
 
 def _row(label: str, identity: str, seeds: list[Seed]) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,8 @@ from results import Run
 from results.schema import ANY
 
 TRANSFER = "transfer"
+SUBMITTED = "submitted"
+"""Images that somebody else made for one row: no attack that other rows could have."""
 COMPOSITIONS = ("autoattack", "autoattack-c3", "autoattack-c2", "ensemble")
 """Attacks of several parts, Square among them."""
 _COLUMNS = ("attack", "version", "norm", "eps", "steps", "step_size", "restarts", "loss")
@@ -60,6 +62,11 @@ class Protocol:
     @property
     def attacks(self) -> list[str]:
         return list(dict.fromkeys([*self.matrix, *self.final, *self.transfers]))
+
+    @property
+    def checks(self) -> list[str]:
+        """Attacks that only checks look at. No number is made of them, and records of before they were made lack them."""
+        return list(self.stored.get("checks", []))
 
     @property
     def tasks(self) -> int:
@@ -163,7 +170,11 @@ class AttackFacts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run under one protocol. `outcomes` holds all stored outcomes and, where it could be had, `worst`."""
+    """One run under one protocol. `outcomes` holds all stored outcomes and, where it could be had, `worst`.
+
+    attacks: those that numbers are made of; check_attacks: those that only checks look at. control: the run of an undefended
+    network per task under the same protocol and seed, where there is one.
+    """
 
     run: Run
     protocol: Protocol
@@ -172,6 +183,8 @@ class Evidence:
     evaluations: pd.DataFrame
     facts: pd.DataFrame
     attacks: Mapping[str, AttackFacts]
+    check_attacks: Mapping[str, AttackFacts] = field(default_factory=dict)
+    control: Evidence | None = None
 
     @property
     def label(self) -> str:
@@ -185,12 +198,14 @@ class Evidence:
 
     def at_ranking_eps(self) -> list[AttackFacts]:
         """The attacks at the ranking's norm and eps that are demanded of every row and were run, `clean` not among them."""
-        return [a for a in self.attacks.values() if a.kind not in (CLEAN, TRANSFER) and a.threat == self.ranking]
+        optional = (CLEAN, TRANSFER, SUBMITTED)
+        return [a for a in self.attacks.values() if a.kind not in optional and a.threat == self.ranking]
 
     def in_worst(self) -> dict[str, set[str]]:
         """What every `worst` is taken over, by its name: `worst` at the ranking's norm and eps, `worst linf 4/255` at others.
 
-        That is `clean` and every attack there, any-iterate included; a transfer once it covers all that is asked of it.
+        That is `clean` and every attack there, any-iterate included; a transfer once it covers all that is asked of it, and
+        what was submitted for this run.
         Nothing where no attack is at the ranking's norm and eps.
         """
         found: dict[str, set[str]] = {}
@@ -202,6 +217,12 @@ class Evidence:
             name = WORST if attack.threat == self.ranking else worst_at(*attack.threat)
             found.setdefault(name, {CLEAN}).update({attack.name, attack.any})
         return {name: names & set(self.outcomes.correct) for name, names in sorted(found.items())}
+
+    def without_checks(self) -> Evidence:
+        """The evidence that numbers are made of: what only checks look at left out."""
+        extra = {name for attack in self.check_attacks.values() for name in (attack.name, attack.any)}
+        names = [name for name in self.outcomes.correct if name not in extra]
+        return replace(self, outcomes=self.outcomes.only(names), check_attacks={}, control=None)
 
     def is_whole(self, attack: str) -> bool:
         """Whether the attack covers, after the last task, as many samples of every task as are asked for."""
@@ -223,7 +244,12 @@ class Evidence:
 
         Over all samples, task after task, that every attack of every group covers. No group may be empty.
         """
+        return self.standing_by_sample(*groups)[0]
+
+    def standing_by_sample(self, *groups: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """As `standing`, and which samples these are: (task, sample id), int64 (n, 2)."""
         parts: list[list[np.ndarray]] = [[np.empty(0, bool)] for _ in groups]
+        ids = [np.empty((0, 2), np.int64)]
         for j in range(self.outcomes.tasks):
             # The smallest outcome of a group is 1 where all are right, and -1 where one was not measured.
             lowest = [
@@ -232,7 +258,9 @@ class Evidence:
             covered = np.all([cell != NOT_MEASURED for cell in lowest], 0)
             for part, cell in zip(parts, lowest, strict=True):
                 part.append(cell[covered] == 1)
-        return [np.concatenate(part) for part in parts]
+            samples = self.outcomes.samples[j][covered].astype(np.int64)
+            ids.append(np.column_stack([np.full_like(samples, j), samples]))
+        return [np.concatenate(part) for part in parts], np.concatenate(ids)
 
     def chance(self, task: int) -> float:
         """Accuracy of guessing on a task; 0 where it is not stored, so that nothing is excused by it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.boards import Board, Row
-from reports.evidence import TRANSFER, AttackFacts
+from reports.evidence import SUBMITTED, TRANSFER, AttackFacts
 from reports.measures import COSTS
 from reports.metrics import CLEAN, MATRIX_METRICS, WORST
 from reports.sweeps import in_eps, ranking_of, worsts
@@ -19,7 +19,8 @@ MOST_ATTACKS = 24
 MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
 """Needs that everybody who reads a row must know of."""
 FIRST = ("rank", "label", "method", "seeds", "verdict")
-LAST = ("interval", "seed_values", "published", "extra_data", "row", "reason")
+CHECKS = ("checks_pass", "checks_warn", "checks_fail", "checks_not_run")
+LAST = ("interval", "seed_values", "published", "extra_data", "row", *CHECKS, "reason")
 
 
 def columns(board: Board) -> list[str]:
@@ -81,6 +82,7 @@ def _record(board: Board, row: Row, numeric: Sequence[str]) -> dict[str, object]
         "published": row.published,
         "extra_data": row.protocol.extra_data,
         "row": row.identity,
+        **{f"checks_{status}": count for status, count in row.checks.items()},
         "reason": row.reason,
     }
 
@@ -145,8 +147,16 @@ def _without_step_size(attack: AttackFacts) -> list[str]:
 def label_of(row: Row) -> str:
     """The label, with what everybody must know of the row; a dagger: it was published and not run here."""
     marks = [mark for need, mark in MARKS.items() if need in row.protocol.needs]
+    attacks = [attack for seed in row.seeds for attack in seed.evidence.attacks.values()]
+    # Its worst case is over images that nobody submitted for the others.
+    marks += ["submitted images"] if any(attack.kind == SUBMITTED for attack in attacks) else []
     known = f"{row.label} ({', '.join(marks)})" if marks else row.label
     return f"{known} †" if row.published else known
+
+
+def verdict_of(row: Row) -> str:
+    """The verdict, and how many of the checks that there are passed: `pass 25/30`."""
+    return f"{row.verdict} {row.checks['pass']}/{sum(row.checks.values())}"
 
 
 def compact_table(board: Board) -> pd.DataFrame:
@@ -158,7 +168,7 @@ def compact_table(board: Board) -> pd.DataFrame:
             "rank": str(row.rank),
             "label": label_of(row),
             "seeds": str(len(row.seeds)),
-            "verdict": row.verdict,
+            "verdict": verdict_of(row),
             "ACC worst": percent_with_interval(row, f"ACC_lopezpaz2017 {WORST}"),
             "ACC clean": percent_with_interval(row, f"ACC_lopezpaz2017 {CLEAN}"),
         }
@@ -227,7 +237,7 @@ def caption(board: Board) -> str:
         f"Percent after {board.tasks} tasks, worst at eps {_eps(board)}{counted}; intervals: 95 %"
         + (f" ({'; '.join(kinds)})" if kinds else "")
         + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
-        + "F: forgetting, lower is better."
+        + "F: forgetting, lower is better. Verdict: checks passed, of all; what did not pass or warn was not run."
     )
 
 

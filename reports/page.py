@@ -9,8 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import capacity_tables, leaderboard, training
+from reports import capacity_tables, check_guide, leaderboard, training
 from reports.boards import Board
+from reports.checks import COSTS
+from reports.verdicts import CHECKS
 from results import Problem
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,6 +27,32 @@ class FigureOnPage:
     stem: str
 
 
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render_checks(boards: Sequence[Board]) -> str:
+    """The page of checks as HTML: every row by every check, what was found, and what each check asks."""
+    return (
+        _environment()
+        .get_template("checks.html")
+        .render(
+            boards=boards,
+            checks=CHECKS,
+            costs=COSTS,
+            signs=check_guide.SIGNS,
+            status_of=check_guide.status_of,
+            label=leaderboard.label_of,
+        )
+    )
+
+
 def render_page(
     boards: Sequence[Board],
     figures: Mapping[str, Sequence[FigureOnPage]],
@@ -33,13 +61,7 @@ def render_page(
     empty: str,
 ) -> str:
     """The page as HTML. Everything from stored records is escaped; figures are inlined."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     environment.globals["zip"] = zip
     return environment.get_template("index.html").render(
         boards=boards,

@@ -106,14 +106,38 @@ def comparison_table(board: Board) -> pd.DataFrame:
 
 
 def verdict_table(board: Board) -> pd.DataFrame:
-    """Every check on every run."""
+    """Every check on every run. samples: some that show what was found, as task:sample."""
     records = [
-        (row.label, row.identity[:8], seed.run.seed, v.check, v.status, v.reason, v.measures, v.threshold, v.evidence)
+        (
+            row.label,
+            row.identity[:8],
+            seed.run.seed,
+            v.check,
+            v.status,
+            v.reason,
+            v.measures,
+            v.threshold,
+            v.evidence,
+            v.cost,
+            " ".join(f"{task}:{sample}" for task, sample in v.samples),
+        )
         for row in board.rows
         for seed in row.seeds
         for v in seed.verdicts
     ]
-    columns = ["label", "row", "seed", "check", "status", "reason", "measures", "threshold", "evidence"]
+    columns = [
+        "label",
+        "row",
+        "seed",
+        "check",
+        "status",
+        "reason",
+        "measures",
+        "threshold",
+        "evidence",
+        "cost",
+        "samples",
+    ]
     return pd.DataFrame(records, columns=columns)
 
 

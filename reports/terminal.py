@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.boards import Board, Row
-from reports.leaderboard import amount, caption, label_of, percent, short_name
+from reports.leaderboard import amount, caption, label_of, percent, short_name, verdict_of
 from reports.metrics import CLEAN, WORST
 from reports.write import EMPTY, Report
 
@@ -77,7 +77,7 @@ def _table(board: Board, narrow: bool) -> Table:
         cells += [percent(row.measures.value(c)) if narrow else _with_interval(row, c, gap) for c in attacks[1:]]
         cells += [_with_interval(row, column, gap) for column in forgetting]
         rank = f"={row.rank}" if row.rank in tied else str(row.rank)
-        verdict = Text(row.verdict, _COLOURS.get(row.verdict, "red"))
+        verdict = Text(row.verdict if narrow else verdict_of(row), _COLOURS.get(row.verdict, "red"))
         costs = [amount(row.measures.value(name)) for name in ("train_seconds", "stored_mb")]
         seeds = [] if narrow else [str(len(row.seeds))]
         table.add_row(rank, Text(label_of(row)), *seeds, verdict, *cells, *([] if narrow else costs))

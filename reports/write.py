@@ -14,7 +14,7 @@ from reports.capacity_figures import capacity_figures
 from reports.capacity_tables import decisions_caption, decisions_table
 from reports.figures import accuracy_bars, accuracy_matrices
 from reports.leaderboard import accuracy_table, below_table, caption, compact_table, to_csv, wide_table
-from reports.page import FigureOnPage, render_page
+from reports.page import FigureOnPage, render_checks, render_page
 from reports.style import for_page, looks, paper_style, save
 from reports.sweep_figures import sweep_figure
 from reports.tables import board_tables, file_name
@@ -42,7 +42,7 @@ class Report:
 
 
 def write_report(results: Results, output: Path | str) -> Report:
-    """Write leaderboard.csv/.md/.tex, index.html, tables/ and figures/ into `output`; an older report there goes.
+    """Write leaderboard.csv/.md/.tex, index.html, checks.html, tables/ and figures/ into `output`; an older report there goes.
 
     Equal records give equal bytes, but for the line of the page that says when it was made.
     """
@@ -65,6 +65,7 @@ def write_report(results: Results, output: Path | str) -> Report:
     report = Report(output, boards, table, results.problems)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     _write(report.page, render_page(boards, figures, report.problems, made, EMPTY))
+    _write(output / "checks.html", render_checks(boards))
     return report
 
 

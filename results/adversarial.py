@@ -70,6 +70,8 @@ def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:
         attacked = tensors["attacked"]
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StoreError(f"{path}: not readable as adversarial images ({str(error).splitlines()[0]})") from error
+    if len(samples) != len(images):
+        raise StoreError(f"{path}: not readable as adversarial images ({len(images)} images of {len(samples)} samples)")
     in_bytes = torch.arange(len(samples)) < len(tensors["samples_uint8"])
     return AdversarialImages(attacked, samples, images, in_bytes), notes
 
@@ -77,15 +79,15 @@ def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:
 def attacked_samples(run: Path) -> dict[tuple[str, int], set[int]]:
     """By (evaluation id, after which task) the samples whose images a run holds, or would if they had broken.
 
-    A file that cannot be read holds nothing.
+    A file that cannot be read, or is named by no evaluation, holds nothing.
     """
     found: dict[tuple[str, int], set[int]] = {}
     for path in sorted((run / FOLDER).glob("*.safetensors")):
-        identifier, turn, _ = path.stem.split(".")
         try:
+            identifier, turn, _ = path.stem.split(".")
             with safe_open(path, framework="pt") as file:
                 samples = file.get_tensor("attacked").tolist()
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, ValueError):
             continue
         found.setdefault((identifier, int(turn)), set()).update(samples)
     return found

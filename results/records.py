@@ -175,6 +175,8 @@ def read_run(directory: Path, published: bool = False) -> Run:
     lacking = {"hash", "row", "method", "label", "seed", "schema"} - set(identity)
     if lacking:
         raise StoreError(f"{path}: identity lacks {', '.join(sorted(lacking))}")
+    if not all(isinstance(identity[name], str) for name in ("hash", "row", "method", "label")):
+        raise StoreError(f"{path}: hash, row, method and label of the identity are text")
     if identity["schema"] != schema.VERSION:
         raise StoreError(f"{path}: written in record format {identity['schema']}, this version reads {schema.VERSION}")
     return Run(directory, config, published)

@@ -124,7 +124,8 @@ class RunStore:
             rows = read_parts([path], schema.EVALUATIONS)[0].to_pylist()
             if all(row["classifier"] == classifiers.get(str(row["task"])) for row in rows):
                 continue
-            for part in (self.directory / "predictions" / path.name, path):
+            images = self.directory / "adversarial" / f"{path.stem}.safetensors"
+            for part in (images, self.directory / "predictions" / path.name, path):
                 if part.exists():
                     moved.append(Problem(self._aside(part), "measured on a classifier that was learned again"))
         return moved

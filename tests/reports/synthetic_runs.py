@@ -84,6 +84,11 @@ def pgd(
     return FakeAttack(name, "pgd", strength, eps, steps, step, samples, norm, restarts, **more)
 
 
+def other_sizes() -> list[FakeAttack]:
+    """PGD at two other step sizes, weaker than the usual one."""
+    return [pgd(10, size="1/8", power=0.9), pgd(10, size="1/2", power=0.9)]
+
+
 def square(power: float = 0.6, eps: str = EPS) -> FakeAttack:
     return FakeAttack(f"square linf {over_255(eps)}", "square", power, eps, any_power=None)
 
@@ -98,6 +103,36 @@ def autoattack(standing: Mapping[str, int], power: float = 1.2) -> FakeAttack:
     """standing: what each part leaves, of every task."""
     trace = {"loss": [], "standing": dict(standing)}
     return FakeAttack(f"autoattack linf {over_255(EPS)}", "autoattack", power, steps=100, any_power=None, trace=trace)
+
+
+def zero() -> FakeAttack:
+    """The attack that may change nothing, of the checks."""
+    return FakeAttack("pgd-1 linf 0/255 a=0/255", "pgd", 0.0, "0", 1, "0", any_power=None)
+
+
+def unbounded(power: float = 9.0) -> FakeAttack:
+    """The attack that may change everything, of the checks."""
+    return FakeAttack("pgd-20 linf 255/255 a=63.75/255", "pgd", power, "1", 20, "1/4")
+
+
+def rescaled(scale: str = "100", power: float = 1.0, eps: str = EPS) -> FakeAttack:
+    name = f"rescaled-10 linf {over_255(eps)} a=12.75/255 scale={float(Fraction(scale)):g}"
+    return FakeAttack(name, "rescaled", power, eps, 10, str(Fraction(eps) / 4), rest={"scale": scale})
+
+
+def probe_facts(
+    tasks: int, repeat: float | None = 0.0, batch: float | None = 2e-7, flips: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """What the last task's classifier answered when it was asked twice and in other batches; the others answer well."""
+    facts = []
+    for task in range(tasks):
+        last = task == tasks - 1
+        for name, value, usual in (("repeat_difference", repeat, 0.0), ("batch_difference", batch, 2e-7)):
+            text = json.dumps({"images": 32, "flips": list(flips) if last else []})
+            facts.append(
+                {"task": task, "phase": "probes", "name": name, "value": value if last else usual, "text": text}
+            )
+    return facts
 
 
 def over_255(value: str) -> str:
@@ -123,8 +158,9 @@ class FakeRun:
     settings: dict[str, Any] = field(default_factory=dict)
     eps: str = EPS
     matrix: Sequence[FakeAttack] = field(default_factory=lambda: [clean(), pgd(10)])
-    final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40)])
+    final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40), *other_sizes()])
     transfers: Sequence[FakeAttack] = ()
+    checks: Sequence[FakeAttack] = ()
     demands: dict[str, int] | None = None
     row_of_preset: bool = True
     demanded_at: str = "2026-01-01T00:00:00+00:00"
@@ -181,6 +217,7 @@ def demand(store: RunStore, fake: FakeRun) -> None:
     protocol |= {"samples": covered if fake.demands is None else fake.demands}
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
     protocol |= {"transfers": [a.name for a in fake.transfers]} if fake.transfers else {}
+    protocol |= {"checks": [a.name for a in fake.checks]} if fake.checks else {}
     # Older records do not say what a method claims.
     protocol |= {} if fake.claims is None else {"claims": list(fake.claims)}
     store.demand(fake.preset, {"label": fake.name, **protocol, **fake.protocol})
@@ -205,7 +242,7 @@ def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
         cells = [cell for cell in cells if cell[0] == last]
     if learned == fake.tasks:
         matrix = {attack.name for attack in fake.matrix}
-        final = [attack for attack in (*fake.final, *fake.transfers) if attack.name not in matrix]
+        final = [attack for attack in (*fake.final, *fake.transfers, *fake.checks) if attack.name not in matrix]
         cells += [(last, j, attack) for j in range(fake.tasks) for attack in final]
     return cells
 

@@ -76,7 +76,7 @@ def test_missing_final_attacks_are_incomplete_and_give_no_worst(tmp_path):
         path.unlink()
     (board,) = build_boards(load(tmp_path, None))
     (below,) = board.below
-    assert below.reason == "incomplete: 1 of 3 final attacks missing"
+    assert below.reason == "incomplete: 1 of 5 final attacks missing"
     assert np.isnan(below.acc)
 
 

@@ -167,7 +167,7 @@ def test_a_final_iterate_that_flatters_large_steps_is_drawn_beside_any_iterate(t
 
 
 def test_methods_in_a_figure_differ_in_marker_or_line_where_they_share_a_colour(tmp_path):
-    board = board_of(tmp_path, *(FakeRun(f"method_{k}", samples=8, tasks=1) for k in range(12)))
+    board = board_of(tmp_path, *(FakeRun(f"method_{k}", samples=8, tasks=1, final=[pgd(40)]) for k in range(12)))
     _, figure = drawn(board)
     (axes,) = figure.axes
     styles = [(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in axes.lines[1:13]]
@@ -177,7 +177,7 @@ def test_methods_in_a_figure_differ_in_marker_or_line_where_they_share_a_colour(
 
 
 def test_panels_without_data_are_left_out_and_a_run_without_sweeps_has_no_figure(tmp_path):
-    assert len(drawn(board_of(tmp_path / "a", FakeRun()))[1].axes) == 1
+    assert len(drawn(board_of(tmp_path / "a", FakeRun(final=[pgd(40)])))[1].axes) == 1
     assert drawn(board_of(tmp_path / "b", FakeRun(final=[fgsm()]))) is None
 
 

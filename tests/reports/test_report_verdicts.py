@@ -7,17 +7,41 @@ from reports.boards import build_boards
 from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from results import load
 from tests.reports.synthetic_capacity import proof_facts
-from tests.reports.synthetic_runs import FakeRun, clean, fgsm, noise, pgd, square, write_run
+from tests.reports.synthetic_runs import (
+    FakeRun,
+    clean,
+    fgsm,
+    noise,
+    other_sizes,
+    pgd,
+    probe_facts,
+    rescaled,
+    square,
+    transfer,
+    unbounded,
+    write_run,
+    zero,
+)  # fmt: skip
 
 
 def verdicts(tmp_path, **fields):
     write_run(tmp_path, FakeRun(**fields))
     (board,) = build_boards(load(tmp_path, None))
-    return {verdict.check: verdict for verdict in board.rows[0].seeds[0].verdicts}
+    row = next(row for row in board.rows if row.label == "naive")
+    return {verdict.check: verdict for verdict in row.seeds[0].verdicts}
 
 
 def sweep():
-    return [noise(), fgsm(), pgd(20), pgd(40), pgd(40, restarts=5), pgd(10, "1/10", power=0.6), square()]
+    return [
+        noise(),
+        fgsm(),
+        pgd(20),
+        pgd(40),
+        pgd(40, restarts=5),
+        pgd(10, "1/10", power=0.6),
+        *other_sizes(),
+        square(),
+    ]
 
 
 def selection(logged, measured=0.8):
@@ -28,8 +52,13 @@ def selection(logged, measured=0.8):
 
 
 def test_an_honest_run_passes_every_check(tmp_path):
-    facts = [*selection(0.8), *proof_facts(3)]
-    found = verdicts(tmp_path, final=sweep(), facts=facts, claims=["unforgetting"])
+    write_run(tmp_path, FakeRun(method="single_task_standard", label="plain", quality=0.3))
+    facts = [*selection(0.8), *proof_facts(3), *probe_facts(3)]
+    fields = {
+        "transfers": [transfer("plain")],
+        "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9)],
+    }
+    found = verdicts(tmp_path, quality=3.0, final=sweep(), facts=facts, claims=["unforgetting"], **fields)
     assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(found, PASS)
     assert len(found) == len(CHECKS)
     assert all(v.measures and v.threshold and v.evidence and v.reason for v in found.values())

@@ -1,0 +1,71 @@
+"""The extra attacks that only checks look at: which, on how many samples, and why that costs at most a fifth of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from attacks.pgd import PGD
+from attacks.planning import share_runs
+from attacks.rescaled import Rescaled
+from attacks.square import Square
+from attacks.threat_model import ThreatModel
+from benchmark.demands import Demand, joined
+from benchmark.presets import Preset
+from scenarios.base import Task
+
+SHARE = 0.2
+"""Of the passes of an evaluation after the last task, so much may go into extra attacks."""
+FEWEST, MOST = 8, 100
+"""Samples per task: fewer decide nothing, more are not needed."""
+SCALES = (Fraction(1, 100), Fraction(1, 10), Fraction(10), Fraction(100))
+UNBOUNDED_STEPS, RESCALED_STEPS = 20, 10
+QUERIES = 1000
+DEEP_SAMPLES = 100
+
+
+def check_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
+    """What the preset's checks ask for after the last task: nothing, the cheap and the final attacks, or the deep ones too.
+
+    Attacks that the preset demands anyway are not asked for twice. On so many samples of each task, the same for all, that
+    the passes
+    stay under `SHARE` of those of the preset's own attacks, but at least `FEWEST` and at most `MOST`.
+    """
+    if preset.checks == "none":
+        return []
+    eps, norm = (
+        preset.eps,
+        next((d.attack.threat_model.norm for d in preset.matrix if d.attack.threat_model.eps), "linf"),
+    )
+    whole = Fraction(1) if norm == "linf" else Fraction(64)
+    # Without a random start the attack that may change nothing starts, and stays, at the image.
+    zero = PGD(threat_model=ThreatModel(Fraction(0), norm), steps=1, step_size=Fraction(0))
+    unbounded = PGD(threat_model=ThreatModel(whole, norm), steps=UNBOUNDED_STEPS, step_size=whole / 4)
+    model = ThreatModel(eps, norm)
+    scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=eps / 4, scale=scale) for scale in SCALES]
+    samples = _samples(preset, tasks, [zero, unbounded, *scaled])
+    wanted = [Demand(attack, samples) for attack in (zero, unbounded, *scaled)]
+    if preset.checks == "deep" and not _has_black_box(preset):
+        wanted.append(Demand(Square(threat_model=model, queries=QUERIES), DEEP_SAMPLES))
+    there = {demand.attack for demand in preset.final}
+    return [demand for demand in joined(wanted) if demand.attack not in there]
+
+
+def _samples(preset: Preset, tasks: Sequence[Task], extra: Sequence[PGD]) -> int:
+    """As many samples of each task as a fifth of the evaluation after the last task pays for."""
+    paid, price = 0.0, 0.0
+    for task in tasks:
+        classes, size = len(task.classes), len(task.test)
+        covered = {demand.attack: demand.covers(size) for demand in preset.final}
+        for run in share_runs(covered):
+            # Members on fewer samples than others run apart; what they cost together is at least the longest on its own.
+            paid += max(run.passes(classes) * min(covered[attack] for attack in run.members), 0.0)
+        price += sum(run.passes(classes) for run in share_runs(extra))
+    return max(FEWEST, min(MOST, int(SHARE * paid / price))) if price else FEWEST
+
+
+def _has_black_box(preset: Preset) -> bool:
+    def is_one(demand: Demand) -> bool:
+        return demand.attack.kind == "square" or demand.attack.kind.startswith(("autoattack", "ensemble"))
+
+    return any(is_one(demand) and demand.attack.threat_model.eps == preset.eps for demand in preset.final)
