@@ -38,9 +38,11 @@ def check_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
         next((d.attack.threat_model.norm for d in preset.matrix if d.attack.threat_model.eps), "linf"),
     )
     whole = Fraction(1) if norm == "linf" else Fraction(64)
-    # Without a random start the attack that may change nothing starts, and stays, at the image.
     zero = PGD(threat_model=ThreatModel(Fraction(0), norm), steps=1, step_size=Fraction(0))
-    unbounded = PGD(threat_model=ThreatModel(whole, norm), steps=UNBOUNDED_STEPS, step_size=whole / 4)
+    # From the image itself: a random start in so large a ball is a random image, wrong by chance whatever the gradient is.
+    unbounded = PGD(
+        threat_model=ThreatModel(whole, norm), steps=UNBOUNDED_STEPS, step_size=whole / 4, random_start=False
+    )
     model = ThreatModel(eps, norm)
     scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=eps / 4, scale=scale) for scale in SCALES]
     samples = _samples(preset, tasks, [zero, unbounded, *scaled])

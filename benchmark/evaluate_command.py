@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import inspect
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,12 +20,15 @@ from attacks.base import Attack, AttackError, Outcome
 from attacks.planning import SharedRun
 from attacks.threat_model import ThreatModelError
 from benchmark.cells import cells_of, shared_work
+from benchmark.check_attacks import check_demands
 from benchmark.errors import ConfigError, nearest
 from benchmark.evaluation import PROBES, Measured, Scored, check_classifier, measure, subset
+from benchmark.module_verdicts import PassingRun
 from benchmark.plugins import import_file
 from benchmark.presets import Preset, load_preset
 from benchmark.run_command import RunOptions, load_with_progress, make_machine
 from reports.statistics import wilson
+from reports.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
 from results.files import whole_file
 from results.schema import ANY
 from scenarios.augmentation import to_float
@@ -66,7 +68,9 @@ def evaluate(target: str, task_name: str, options: RunOptions, output: Path | No
         highlight=False,
         markup=False,
     )
-    measured, failures = attack_all(classifier, task, preset, console)
+    with PassingRun(classifier, task, preset, machine) as passing:
+        measured, failures = attack_all(classifier, task, preset, passing, console)
+        verdicts = passing.verdicts()
     lines = [line for attack, parts in measured.items() for line in lines_of(attack, parts)]
     lines.append(worst_line(measured, preset, task))
     show(lines, console)
@@ -74,8 +78,7 @@ def evaluate(target: str, task_name: str, options: RunOptions, output: Path | No
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
     if preset.transfers:
         console.print("left out: transfers, which need the preset's own runs", highlight=False, markup=False)
-    for warning in warnings_of(measured):
-        console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
+    show_verdicts(verdicts, console)
     if output is not None:
         with whole_file(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -142,13 +145,17 @@ Parts = list[tuple[Measured, Scored]]
 
 
 def attack_all(
-    classifier: nn.Module, task: Task, preset: Preset, console: Console
+    classifier: nn.Module, task: Task, preset: Preset, passing: PassingRun, console: Console
 ) -> tuple[dict[Attack, Parts], list[str]]:
-    """All attacks of the preset on all samples they ask for; and what failed, one line each."""
+    """All attacks of the preset on all samples they ask for, and what failed, one line each. Those of the checks run too.
+
+    passing: what is told of everything."""
     evaluation = preset.file.evaluation
     measured: dict[Attack, Parts] = {demand.attack: [] for demand in preset.final}
     failures = []
-    for work in shared_work(cells_of(preset.final, task, task.id)):
+    own = shared_work(cells_of(preset.final, task, task.id))
+    extra = shared_work(cells_of(check_demands(preset, [task]), task, task.id))
+    for work in [*own, *extra]:
         with console.status(_names(work.run)):
             try:
                 found = measure(
@@ -161,11 +168,14 @@ def attack_all(
                 )
             except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
                 failures.append(f"{_names(work.run)}: {_line(error)}")
+                passing.fail(work.run.members, error)
                 continue
+        passing.record(work, found)
         if not found.unchanged:
             failures.append(f"{_names(work.run)}: the classifier or the global random state changed under attack")
         for attack, scored in found.attacks.items():
-            measured[attack].append((found, scored))
+            if attack in measured:
+                measured[attack].append((found, scored))
     return {attack: parts for attack, parts in measured.items() if parts}, failures
 
 
@@ -214,21 +224,16 @@ def worst_line(measured: dict[Attack, Parts], preset: Preset, task: Task) -> Lin
     return _line_of(WORST, {sample: all(vote[sample] for vote in votes) for sample in shared})
 
 
-def warnings_of(measured: dict[Attack, Parts]) -> list[str]:
-    """What a reader should know before believing the numbers, from the attacks' traces."""
-    found: list[str] = []
-    for attack, parts in measured.items():
-        for _, scored in parts:
-            trace: dict[str, Any] = json.loads(scored.trace)
-            found += [f"{attack.name}: {warning}" for warning in trace.get("warnings", [])]
-            zeros = trace.get("zero_gradients") or [0.0]
-            if zeros[0] > 0.5:
-                found.append(
-                    f"{attack.name}: {100 * zeros[0]:.0f} % of the gradient is zero at the start: a blind attack"
-                )
-            if any(trace.get("non_finite") or []):
-                found.append(f"{attack.name}: gradients that are not finite")
-    return list(dict.fromkeys(found))
+def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """How many checks passed, and what the others found."""
+    count = {status: sum(verdict.status == status for verdict in verdicts) for status in (PASS, WARN, FAIL, NOT_RUN)}
+    words = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in count.items() if number)
+    console.print(f"checks: {words}", highlight=False, markup=False)
+    for verdict in verdicts:
+        if verdict.status in (WARN, FAIL):
+            style = "red" if verdict.status == FAIL else "yellow"
+            line = f"{verdict.status}: {verdict.check}: {verdict.reason}"
+            console.print(line, style=style, highlight=False, markup=False)
 
 
 def show(lines: list[Line], console: Console) -> None:

@@ -216,11 +216,14 @@ def eps_zero(evidence: Evidence) -> Finding:
 
 @check(
     question="Does an attack that may change everything win?",
-    measures="accuracy under PGD (any-iterate) with eps = 1, the step size in proportion, over all tasks and on the worst one",
+    measures="accuracy under PGD (any-iterate) from the image itself with eps = 1, the step size in proportion, over all "
+    "tasks and "
+    "on the worst one",
     threshold="at or below chance: fail beyond two standard errors over all tasks, or four on one",
     why="With eps = 1 every image can become any other, so a working attack drives accuracy to nothing. What stands has no "
     "gradient to "
-    "follow, and the reported robustness is that of the attack's blindness.",
+    "follow, and the reported robustness is that of the attack's blindness. It starts at the image: a random image is wrong "
+    "by chance.",
     planted="logits x1000, x100 and x30; logits and inputs rounded; gradients cut by a detach",
     source="Carlini et al. 2019; Athalye et al. 2018",
     cost=FINAL,

@@ -121,13 +121,40 @@ def test_a_classifier_that_breaks_its_contract_is_one_line(tmp_path, capsys, cla
     assert error.count("\n") == 1
 
 
-def test_a_blind_attack_and_a_strange_step_size_are_noted(tmp_path, capsys):
-    path = write(tmp_path, returns="self.linear((images.flatten(1) * 255).round() / 255)")
-    final = {"final": [{"attack": "pgd", "steps": 2, "step_size": "3 eps"}]}
+CENTRE = (
+    "(lambda x: (lambda c: torch.stack([0.4 - c, c - 0.4], 1))(x[:, 0, 3:5, 3:5].mean((1, 2)) - 0.1 * x.mean((1, 2, 3))))"
+    "({images})"
+)
+"""Ones have ink in the middle, zeros have none: logits that are right on most images of the first task."""
+
+
+def test_the_checks_say_what_a_reader_should_know_before_believing_the_numbers(tmp_path, capsys):
+    path = write(tmp_path, returns=CENTRE.format(images="((images * 255).round() / 255)"))
+    final = {"final": [{"attack": "pgd", "steps": 2, "step_size": "3 eps"}], "checks": "final"}
     assert evaluate(tmp_path, str(path), evaluation=final) == 0
     shown = capsys.readouterr().out
-    assert "100 % of the gradient is zero at the start: a blind attack" in shown
+    assert "fail: gradients_carry_signal: 100 % of the gradient is zero at the start" in shown
+    assert "fail: unbounded: an attack with eps = 1 leaves" in shown
     assert "step size 153/255 above 2 eps" in shown
+    assert "not run" in shown.split("checks: ")[1].splitlines()[0]
+
+
+def test_an_honest_module_has_no_failed_check_and_its_extra_attacks_are_no_rows(tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    path = write(tmp_path, returns=CENTRE.format(images="images"))
+    final = {"final": [{"attack": "fgsm"}, {"attack": "pgd", "steps": 10, "step_size": "eps/4"}], "checks": "final"}
+    assert evaluate(tmp_path, str(path), "0", "--output", str(output), evaluation=final) == 0
+    shown = capsys.readouterr().out
+    assert "fail" not in shown
+    assert "rescaled" not in output.read_text()
+
+
+def test_noise_in_a_module_is_found(tmp_path, capsys):
+    path = write(tmp_path, returns=CENTRE.format(images="(images + 0.1 * torch.randn_like(images))"))
+    assert evaluate(tmp_path, str(path), evaluation={"final": [], "checks": "final"}) == 1
+    shown = capsys.readouterr().out
+    assert "fail: repeatable: " in shown
+    assert "fail: unchanged: " in shown
 
 
 def test_an_attack_that_fails_fails_alone(tmp_path, capsys):
