@@ -74,7 +74,8 @@ class _Scaled(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(images)
         # Whatever else is returned is refused where every classifier's answer is looked at.
-        return logits * self.scale if isinstance(logits, Tensor) else logits
+        usable = isinstance(logits, Tensor) and logits.is_floating_point()
+        return logits * self.scale if usable else logits
 
 
 def _scale_of(attack: Attack) -> float:
