@@ -59,6 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 device=options.device,
             )
             return evaluate(options.file, options.task, where, options.output, console)
+        if options.command == "audit":
+            from benchmark.audit.command import AuditOptions, audit
+
+            where = RunOptions(
+                options.preset,
+                methods=options.methods,
+                seeds=options.seeds,
+                overrides=options.set,
+                results=options.results,
+                data_root=options.data_root,
+                download=options.download,
+                device=options.device,
+                workers=options.workers,
+                dry_run=options.dry_run,
+                command=command,
+            )
+            return audit(AuditOptions(where, options.switches, options.samples, options.output), console)
         if options.command == "check":
             from benchmark.check_command import check
 
@@ -162,6 +179,22 @@ def parser() -> argparse.ArgumentParser:
     evaluate_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
     evaluate_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     evaluate_.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table there too")
+    audit_ = commands.add_parser(
+        "audit", help="what each protocol shortcut of the thesis is worth, one switch at a time"
+    )
+    audit_.add_argument("--preset", required=True, metavar="NAME|FILE", help="whose data, network and recipe are used")
+    audit_.add_argument("--methods", nargs="+", metavar="M", help="madry_at and packnet if not given; or cmat")
+    audit_.add_argument("--switches", nargs="+", metavar="S", help="all if not given; `all` is the bundle of them")
+    audit_.add_argument("--seeds", nargs="*", type=int, metavar="N", help="instead of the preset's")
+    audit_.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    audit_.add_argument("--samples", type=int, default=200, metavar="N", help="test images per task, at most")
+    audit_.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="runs; the audit's lie beside it")
+    audit_.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR", help="where tables and figure go")
+    audit_.add_argument("--data-root", type=Path, metavar="DIR", help="where the images are")
+    audit_.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+    audit_.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    audit_.add_argument("--workers", type=int, metavar="N", help="runs side by side; by default as many as cores allow")
+    audit_.add_argument("--dry-run", action="store_true", help="say what there is to do; start nothing")
     verify_ = commands.add_parser("verify", help="check what a run holds without running an attack")
     verify_.add_argument("run", metavar="RUN", help="the beginning of a run's hash, or its label")
     verify_.add_argument("--results", type=Path, default=RUNS, metavar="DIR")

@@ -1,0 +1,21 @@
+"""Independent networks: what a packed method becomes where every task starts from random weights (A12, A13)."""
+
+from __future__ import annotations
+
+from methods.base import Context
+from methods.packed import PackedMethod
+from scenarios.base import LearnTask
+
+
+class Independent(PackedMethod):
+    """Mixed into a packed method: after each task its weights are given up, as they are where the published gate is missed.
+
+    A task's classifier is that of the checkpoint right after the task.
+    """
+
+    def claimed(self) -> frozenset[str]:
+        return frozenset()
+
+    def learn(self, task: LearnTask, context: Context) -> None:
+        super().learn(task, context)  # type: ignore[safe-super]
+        self.packed.lost = True
