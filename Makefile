@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev benchmark test lint format clean
+.PHONY: setup setup-dev benchmark test calibrate lint format clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -23,6 +23,10 @@ benchmark: setup
 
 test: setup-dev
 	$(BIN)/python -m pytest
+
+# How often the checks find planted defects, and how often they fire on honest rows; restartable, half an hour on two cores.
+calibrate: setup-dev
+	$(BIN)/python -m tests.defects.calibration
 
 lint: setup-dev
 	$(BIN)/ruff check .

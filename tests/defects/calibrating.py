@@ -1,0 +1,165 @@
+"""Running the catalogue through the harness as anybody's methods and attacks, and reading what the board says of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from benchmark.errors import ConfigError
+from benchmark.presets import Preset, load_preset
+from benchmark.run_command import RunOptions, run
+from reports.boards import Seed, judged
+from reports.metrics import WORST, accuracy
+from reports.verdicts import FAIL, WARN, Verdict
+from results import load
+from results.files import digest
+from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED, Planted
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is run. preset, overrides: as of `run`; honest: labels of its rows; threads: workers side by side."""
+
+    preset: str
+    planted: Sequence[Planted]
+    seeds: Sequence[int]
+    results: Path
+    overrides: Sequence[str] = ()
+    honest: Sequence[str] = (*HONEST, *UNDEFENDED)
+    data_root: Path | None = None
+    workers: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The board of everything but broken attacks; other overrides are another board."""
+        extra = f"-{digest({'set': sorted(self.overrides)})[:6]}" if self.overrides else ""
+        return f"calibration-{Path(self.preset).stem}{extra}"
+
+    def board_of(self, planted: Planted) -> str:
+        """The board that a defect is on: a broken attack has its own, where everybody is attacked by it."""
+        return f"{self.name}-{_slug(planted.label)}" if planted.attack else self.name
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the checks say of one row and seed. reported: its mean accuracy of `worst` after the last task, NaN without one."""
+
+    label: str
+    seed: int
+    verdicts: tuple[Verdict, ...]
+    reported: float
+
+    def failing(self) -> list[str]:
+        return [verdict.check for verdict in self.verdicts if verdict.status == FAIL]
+
+    def warning(self) -> list[str]:
+        return [verdict.check for verdict in self.verdicts if verdict.status == WARN]
+
+    @property
+    def is_off(self) -> bool:
+        """Whether this seed alone takes the row off the ranking."""
+        return bool(self.failing())
+
+
+def execute(calibration: Calibration, console: Console) -> None:
+    """Run what is not stored yet. What fails is recorded in its run, as it should be. Raises ConfigError."""
+    base = load_preset(calibration.preset, calibration.overrides)
+    methods = [planted for planted in calibration.planted if not planted.attack]
+    rows = [*_honest(base, calibration.honest), *(_row(planted) for planted in methods)]
+    _run(calibration, calibration.name, {**_raw(base), "methods": rows}, console)
+    # Last: what is recorded of attacks that fail is cleared where the same run is complete under another preset.
+    for planted in calibration.planted:
+        if planted.attack:
+            raw = {**_raw(base), "methods": _honest(base, [CARRIER])}
+            raw["evaluation"] = _with_attack(raw["evaluation"], planted)
+            _run(calibration, calibration.board_of(planted), raw, console)
+
+
+def read(calibration: Calibration) -> dict[str, list[Found]]:
+    """What the checks say, by the label of an honest row or of a planted defect; seeds in order, those that are stored."""
+    results = load(calibration.results, None)
+    boards = dict.fromkeys([calibration.name, *(calibration.board_of(planted) for planted in calibration.planted)])
+    rows = {board: _by_label(judged(results, board)) for board in boards}
+    found = {label: rows[calibration.name].get(label, []) for label in calibration.honest}
+    for planted in calibration.planted:
+        row = CARRIER if planted.attack else planted.label
+        found[planted.label] = rows[calibration.board_of(planted)].get(row, [])
+    return {
+        label: [_found(label, seed) for seed in seeds if seed.run.seed in calibration.seeds]
+        for label, seeds in found.items()
+    }
+
+
+def _by_label(seeds: Sequence[Seed]) -> dict[str, list[Seed]]:
+    """Of several identities under one label those demanded last: the others were superseded when a plug-in's file changed."""
+    newest: dict[str, str] = {}
+    for seed in sorted(seeds, key=lambda seed: seed.evidence.protocol.demanded_at):
+        newest[seed.evidence.label] = seed.run.row
+    found: dict[str, list[Seed]] = {}
+    for seed in sorted(seeds, key=lambda seed: seed.run.seed):
+        if newest[seed.evidence.label] == seed.run.row:
+            found.setdefault(seed.evidence.label, []).append(seed)
+    return found
+
+
+def _found(label: str, seed: Seed) -> Found:
+    outcomes = seed.evidence.outcomes
+    cells = [accuracy(outcomes.vector(WORST, outcomes.last, task)) for task in range(outcomes.tasks)]
+    return Found(label, seed.run.seed, tuple(seed.verdicts), float(np.mean(cells)))
+
+
+def _raw(base: Preset) -> dict[str, Any]:
+    """The preset with its overrides, every field written out."""
+    return {**base.file.model_dump(mode="json"), "optional": []}
+
+
+def _honest(base: Preset, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The preset's rows of these labels, of its optional ones too."""
+    entries = {entry.label or entry.method: entry for entry in [*base.file.optional, *base.file.methods]}
+    missing = [label for label in labels if label not in entries]
+    if missing:
+        raise ConfigError(f"{base.name} has no row {missing[0]!r}; its rows: {', '.join(entries)}")
+    return [entries[label].model_dump(mode="json") for label in labels]
+
+
+def _row(planted: Planted) -> dict[str, Any]:
+    return {"method": str(planted.path), "label": planted.label, "settings": dict(planted.settings)}
+
+
+def _with_attack(evaluation: Mapping[str, Any], planted: Planted) -> dict[str, Any]:
+    """The evaluation with the broken attack for every PGD."""
+
+    def broken(entry: Mapping[str, Any]) -> dict[str, Any]:
+        mine = {"attack": str(planted.path), **planted.settings} if entry["attack"] == "pgd" else {}
+        return {**entry, **mine}
+
+    return {**evaluation, **{part: [broken(entry) for entry in evaluation[part]] for part in ("matrix", "final")}}
+
+
+def _run(calibration: Calibration, name: str, raw: Mapping[str, Any], console: Console) -> None:
+    folder = calibration.results / ".presets"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(dict(raw)), encoding="utf-8")
+    options = RunOptions(
+        preset=str(path),
+        seeds=list(calibration.seeds),
+        results=calibration.results,
+        published=folder / "none",
+        data_root=calibration.data_root,
+        workers=calibration.workers,
+        device="cpu",
+        command="tests.defects.calibration",
+    )
+    run(options, console)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

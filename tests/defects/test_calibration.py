@@ -1,0 +1,105 @@
+"""The calibration counts what the boards say, and reads the number behind every verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
+from tests.defects.calibrating import Calibration, Found
+from tests.defects.calibration import main
+from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, Planted
+from tests.defects.numbers import QUANTITIES, number
+from tests.defects.tables import alarm_table, detection_table, gap_table, to_markdown
+
+
+def verdict(check: str, status: str, evidence: str = "") -> Verdict:
+    return Verdict(check, "", "<= 1", evidence, status, "")
+
+
+def seeds_of(label: str, *statuses: dict[str, str]) -> list[Found]:
+    """One seed for each of `statuses`: check → status."""
+    return [
+        Found(label, seed, tuple(verdict(check, status) for check, status in each.items()), 0.5)
+        for seed, each in enumerate(statuses)
+    ]
+
+
+DEFECT = Planted("noise", "a lot", ("repeatable",), "noisy")
+OTHER = Planted("noise", "a little", ("repeatable", "unbounded"), "noisy")
+
+
+def test_a_defect_counts_as_found_where_a_check_meant_for_it_fails_and_as_warned_of_where_one_only_warns() -> None:
+    found = {
+        CARRIER: seeds_of(CARRIER, {"converged": WARN}),
+        DEFECT.label: seeds_of(
+            DEFECT.label,
+            {"repeatable": FAIL},
+            {"repeatable": WARN, "converged": WARN, "loss_rises": WARN},
+            {"repeatable": PASS, "failures": FAIL},
+        ),
+        OTHER.label: seeds_of(OTHER.label, {"repeatable": WARN, "unbounded": FAIL}),
+    }
+    first, second = detection_table([DEFECT, OTHER], found)
+    assert first["found by it"] == "1 of 3 (and 1 warned of)"
+    assert first["off the ranking"] == "2 of 3"
+    # What the honest networks are warned of too is no finding.
+    assert first["other checks that fired"] == "failures 1, loss_rises 1 (warned)"
+    assert second["found by it"] == "1 of 1"
+
+
+def test_alarms_are_counted_by_check_and_named() -> None:
+    found = {"a": seeds_of("a", {"converged": WARN}, {"converged": PASS}), "b": seeds_of("b", {"converged": NOT_RUN})}
+    (row,) = alarm_table(["a", "b"], found)
+    assert [row[status] for status in (PASS, WARN, FAIL, NOT_RUN)] == ["1", "1", "0", "1"]
+    assert row["alarms (row and seed)"] == "a 0"
+
+
+def test_both_sides_of_a_threshold_stand_side_by_side() -> None:
+    def asked_twice(label: str, *differences: str) -> list[Found]:
+        verdicts = [verdict("repeatable", PASS, f"task 0: {difference}") for difference in differences]
+        return [Found(label, seed, (each,), 0.5) for seed, each in enumerate(verdicts)]
+
+    found = {"a": asked_twice("a", "0", "1e-09"), DEFECT.label: asked_twice(DEFECT.label, "0.25", "0.5")}
+    (row,) = gap_table(["a"], [DEFECT], found)
+    assert (row["honest"], row["planted"]) == ("0 .. 1e-09", f"{DEFECT.label}: 0.25 .. 0.5")
+
+
+def test_a_table_is_markdown() -> None:
+    assert to_markdown([{"a": "1", "b": "x | y"}]) == "| a | b |\n| --- | --- |\n| 1 | x \\| y |"
+
+
+def test_every_check_has_a_number_and_it_is_read_from_what_the_check_really_says(found: dict[str, list[Found]]) -> None:
+    assert set(QUANTITIES) == {check.name for check in CHECKS}
+    told = [each for label in HONEST for row in found[label] for each in row.verdicts if each.evidence]
+    unread = {each.check: each.evidence for each in told if number(each) is None}
+    # A contract that was kept has no refusals to count, only evaluations.
+    assert set(unread) <= {"eval_mode", "head_sliced", "outputs_are_logits"}
+    assert len({each.check for each in told}) > 20
+
+
+def test_the_command_tells_of_what_is_stored(
+    calibration: Calibration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "tables.md"
+    arguments = ["--preset", calibration.preset, "--seeds", "0", "--results", str(calibration.results), "--read-only"]
+    assert main([*arguments, "--only", "logits scaled, x1000", "--output", str(output)]) == 0
+    assert output.read_text() == capsys.readouterr().out
+    assert "| logits scaled | x1000 | unbounded or rescaled_logits | 1 of 1 |" in output.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--preset", "digit"], ["--honest", "madry"], ["--set", "recipe.epoch=1"], ["--only", "nothing of this"]],
+)
+def test_a_wrong_command_ends_with_one_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--results", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_more_than_half_of_the_catalogue_is_weaker_than_full_strength() -> None:
+    assert sum(not planted.full for planted in CATALOGUE) > len(CATALOGUE) / 2
