@@ -114,7 +114,7 @@ def _flips(rows: pd.DataFrame) -> list[Sample]:
             told = json.loads(row.text) if isinstance(row.text, str) else {}
         except ValueError:
             told = {}
-        found += [(int(row.task), int(sample)) for sample in told.get("flips", [])]
+        found += [(int(str(row.task)), int(sample)) for sample in told.get("flips", [])]
     return found
 
 
