@@ -28,6 +28,8 @@ CLOSE, APART = 1e-4, 1e-2
 SAFE_MARGIN = 1e-3
 """Predictions of smaller margins may flip by rounding."""
 ABOVE_CONTROL = 0.2
+LEFT_BY_UNBOUNDED = 0.1
+"""Honest networks keep nothing at all."""
 LARGEST_EPS = {"linf": 1, "l2": 64}
 """Every image of 3x32x32 pixels is in reach of every other."""
 OLDER = "recorded before this was measured; run the preset again where its checkpoints are"
@@ -219,7 +221,9 @@ def eps_zero(evidence: Evidence) -> Finding:
     measures="accuracy under PGD (any-iterate) from the image itself with eps = 1, the step size in proportion, over all "
     "tasks and "
     "on the worst one",
-    threshold="at or below chance: fail beyond two standard errors over all tasks, or four on one",
+    threshold=f"fail above chance by two standard errors over all tasks, or four on one; warn above "
+    f"{100 * LEFT_BY_UNBOUNDED:g} % where the "
+    "row claims something above chance",
     why="With eps = 1 every image can become any other, so a working attack drives accuracy to nothing. What stands has no "
     "gradient to "
     "follow, and the reported robustness is that of the attack's blindness. It starts at the image: a random image is wrong "
@@ -250,7 +254,19 @@ def unbounded(evidence: Evidence) -> Finding:
     if excess > 0 or beyond > 0:
         told = f"an attack with eps = 1 leaves {found}, above chance: it has no gradient to follow"
         return Finding(FAIL, found, told, tuple(show))
-    return Finding(PASS, found, "an attack with eps = 1 leaves nothing above chance")
+    if float(standing.mean()) > LEFT_BY_UNBOUNDED and _claims_something(evidence):
+        told = f"an attack with eps = 1 leaves {found}, where honest networks keep none"
+        return Finding(WARN, found, told, tuple(show))
+    return Finding(PASS, found, "an attack with eps = 1 leaves next to nothing")
+
+
+def _claims_something(evidence: Evidence) -> bool:
+    """Whether what the row reports is above chance; what collapsed to one class stands under every attack."""
+    cells = _worst_cells(evidence)
+    if not cells:
+        return True
+    chance = float(np.mean([evidence.chance(task) for task in range(evidence.outcomes.tasks)]))
+    return float(np.mean([mean for mean, _ in cells])) > chance + errors(chance, sum(count for _, count in cells))
 
 
 @check(

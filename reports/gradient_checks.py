@@ -10,8 +10,8 @@ from reports.checks import FAIL, PASS, WARN, Finding, check, is_at_chance, not_r
 from reports.evidence import Evidence
 
 CONVERGED_POINTS = 0.02
-NO_SIGNAL_FAIL = 0.9
-NO_SIGNAL_WARN = 0.5
+NO_SIGNAL_FAIL = 0.2
+NO_SIGNAL_WARN = 0.05
 
 
 @check(
@@ -77,9 +77,11 @@ def converged(evidence: Evidence) -> Finding:
     question="Does the attack see a gradient?",
     measures="share of gradient entries that are zero or not finite, at the start (fail) and along the way (warn)",
     threshold=f"fail > {NO_SIGNAL_FAIL:g} at the start with accuracy above chance; warn > {NO_SIGNAL_WARN:g}, or not finite",
-    why="A masked gradient is (almost) all zeros at the start already. Dead inputs and saturated samples of honest networks "
-    "stay far below "
-    "a half; a network that collapsed has no gradient, and no accuracy either.",
+    why="A masked gradient has zeros at the start already, and hiding a quarter of the pixels is enough to gain eight "
+    "points. Over 14 rows on "
+    "real CIFAR-100 images and all rows on digits the share is at most 1e-5; a network that does not look at some pixels may "
+    "have more. A "
+    "network that collapsed has no gradient, and no accuracy either.",
     planted="gradients cut by a detach; inputs rounded to 8, 6 and 4 bits; logits x1000",
     source="Athalye et al. 2018; Pintor et al. 2022",
 )

@@ -14,7 +14,7 @@ from reports.unforgetting import CLAIM, KINDS, counted, proofs
 
 CHANGE_TOLERANCE = 1e-6
 """Slack of the largest measured change over eps: x + eps is rounded to float32."""
-SHARE_OF_BALL = 0.95
+SHARE_OF_BALL = 0.995
 FILLS_ITS_BALL = ("pgd", "apgd", "fgsm", "noise")
 """Attacks whose largest change is their eps: they start anywhere in the ball, or step to its surface."""
 AGAIN = "; run it again with --force"
