@@ -19,11 +19,9 @@ from attacks.threat_model import ThreatModelError, parse_fraction
 class Rescaled(PGD):
     """PGD that follows the gradient of the loss of `scale` times the logits; what it reports is of the logits as they are.
 
-    scale: above 0, anything `parse_fraction` reads. No prediction depends on it, so in exact arithmetic margins' signs do
-    not either; in
-    float32 the cross-entropy of very large logits has no gradient, and that of very small ones is that of the difference of
-    means.
-    Raises AttackError otherwise.
+    scale: above 0, anything `parse_fraction` reads. No prediction depends on it, so in exact arithmetic margins' signs do not
+    either; in float32 the cross-entropy of very large logits has no gradient, and that of very small ones is that of the
+    difference of means. Raises AttackError otherwise.
     """
 
     version: ClassVar[int] = 1

@@ -9,7 +9,7 @@ from attacks.pgd import PGD
 from attacks.planning import share_runs
 from attacks.rescaled import Rescaled
 from attacks.square import Square
-from attacks.threat_model import ThreatModel
+from attacks.threat_model import LARGEST_EPS, ThreatModel
 from benchmark.demands import Demand, joined
 from benchmark.presets import Preset
 from scenarios.base import Task
@@ -27,24 +27,20 @@ DEEP_SAMPLES = 100
 def check_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
     """What the preset's checks ask for after the last task: nothing, the cheap and the final attacks, or the deep ones too.
 
-    Attacks that the preset demands anyway are not asked for twice. On so many samples of each task, the same for all, that
-    the passes
-    stay under `SHARE` of those of the preset's own attacks, but at least `FEWEST` and at most `MOST`.
+    Attacks that the preset demands anyway are not asked for twice. On so many samples of each task, the same for all, that the
+    passes stay under `SHARE` of those of the preset's own attacks, but at least `FEWEST` and at most `MOST`.
     """
     if preset.checks == "none":
         return []
-    eps, norm = (
-        preset.eps,
-        next((d.attack.threat_model.norm for d in preset.matrix if d.attack.threat_model.eps), "linf"),
-    )
-    whole = Fraction(1) if norm == "linf" else Fraction(64)
-    zero = PGD(threat_model=ThreatModel(Fraction(0), norm), steps=1, step_size=Fraction(0))
+    model = preset.ranking
+    whole = Fraction(LARGEST_EPS[model.norm])
+    zero = PGD(threat_model=ThreatModel(Fraction(0), model.norm), steps=1, step_size=Fraction(0))
     # From the image itself: a random start in so large a ball is a random image, wrong by chance whatever the gradient is.
     unbounded = PGD(
-        threat_model=ThreatModel(whole, norm), steps=UNBOUNDED_STEPS, step_size=whole / 4, random_start=False
+        threat_model=ThreatModel(whole, model.norm), steps=UNBOUNDED_STEPS, step_size=whole / 4, random_start=False
     )
-    model = ThreatModel(eps, norm)
-    scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=eps / 4, scale=scale) for scale in SCALES]
+    step = model.eps / 4
+    scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=step, scale=scale) for scale in SCALES]
     samples = _samples(preset, tasks, [zero, unbounded, *scaled])
     wanted = [Demand(attack, samples) for attack in (zero, unbounded, *scaled)]
     if preset.checks == "deep" and not _has_black_box(preset):
@@ -60,8 +56,8 @@ def _samples(preset: Preset, tasks: Sequence[Task], extra: Sequence[PGD]) -> int
         classes, size = len(task.classes), len(task.test)
         covered = {demand.attack: demand.covers(size) for demand in preset.final}
         for run in share_runs(covered):
-            # Members on fewer samples than others run apart; what they cost together is at least the longest on its own.
-            paid += max(run.passes(classes) * min(covered[attack] for attack in run.members), 0.0)
+            # Where members cover different samples this counts the fewest: the checks get less, never more.
+            paid += run.passes(classes) * min(covered[attack] for attack in run.members)
         price += sum(run.passes(classes) for run in share_runs(extra))
     return max(FEWEST, min(MOST, int(SHARE * paid / price))) if price else FEWEST
 

@@ -27,6 +27,7 @@ from benchmark.module_verdicts import PassingRun
 from benchmark.plugins import import_file
 from benchmark.presets import Preset, load_preset
 from benchmark.run_command import RunOptions, load_with_progress, make_machine
+from benchmark.tasks import find_task
 from reports.statistics import wilson
 from reports.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
 from results.files import whole_file
@@ -131,15 +132,6 @@ def _import(path: Path) -> ModuleType:
         sys.path.pop(0)
 
 
-def find_task(tasks: list[Task], name: str) -> Task:
-    """A task by its number or name. Raises ConfigError."""
-    for task in tasks:
-        if name in (str(task.id), task.name):
-            return task
-    valid = [f"{task.id} ({task.name})" for task in tasks]
-    raise ConfigError(f"--task {name}: no such task; valid: {', '.join(valid)}")
-
-
 Parts = list[tuple[Measured, Scored]]
 """What was measured of one attack, in as many runs as its samples were spread over."""
 
@@ -212,11 +204,10 @@ def worst_line(measured: dict[Attack, Parts], preset: Preset, task: Task) -> Lin
 
     In the norm of the matrix' first attack, which is that of the ranking.
     """
-    norm = next((demand.attack.threat_model.norm for demand in preset.matrix if demand.attack.threat_model.eps), "linf")
     votes = [
         _right(parts, "any")
         for attack, parts in measured.items()
-        if attack.threat_model.eps == 0 or (attack.threat_model.eps, attack.threat_model.norm) == (preset.eps, norm)
+        if attack.threat_model.eps == 0 or attack.threat_model == preset.ranking
     ]
     shared = set.intersection(*(set(vote) for vote in votes)) if votes else set()
     if not shared:

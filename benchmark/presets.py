@@ -117,6 +117,12 @@ class Preset:
                 raise ConfigError(f"{where}: evaluation.final: from {source!r} is no row of this preset{known}")
 
     @property
+    def ranking(self) -> ThreatModel:
+        """The ball of the ranking: the preset's eps, in the norm of the matrix' first attack that has an eps."""
+        norms = (demand.attack.threat_model.norm for demand in self.matrix if demand.attack.threat_model.eps)
+        return ThreatModel(self.eps, next(norms, "linf"))
+
+    @property
     def checks(self) -> str:
         """Which extra attacks are made for the verdicts alone; no part of what is compared, so no part of the name."""
         return self.file.evaluation.checks

@@ -22,9 +22,8 @@ IMAGES = 32
 
 def probe(classifier: nn.Module, task: Task) -> list[dict[str, Any]]:
     """Facts of one classifier: how far its logits differ between two passes, and between an image alone, in a batch, and in
-    another
-    order among other images. In units of the largest logit; the text names samples whose predicted class changed by more than
-    rounding. Whatever the classifier does to itself on the way is put back.
+    another order among other images. In units of the largest logit; the text names samples whose predicted class changed by
+    more than rounding. Whatever the classifier does to itself on the way is put back.
     """
     order = task.test.samples[task.test.balanced_order()]
     asked, others = (subset(task.test, part.tolist()) for part in (order[:IMAGES], order[IMAGES : 2 * IMAGES]))

@@ -20,6 +20,7 @@ from benchmark.progress import Display, duration
 from benchmark.stored_runs import demand, task_rows
 from benchmark.transfers import plan_transfers
 from benchmark.verdict_files import write_verdicts
+from reports.wording import counted
 from results.files import StoreError
 from results.store import RunStore, now
 from scenarios.base import SourceOptions, Task
@@ -89,21 +90,21 @@ def run(options: RunOptions, console: Console) -> int:
     transfers = [] if todo else plan_transfers(jobs, machine, tasks)
     if not todo and not transfers:
         write_verdicts(machine.runs, machine.published, preset.name)
-        text = f"Nothing to do: {_count(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
+        text = f"Nothing to do: {counted(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
         console.print(text, highlight=False, markup=False)
         return 0
     failures = []
     if todo:
         console.print(
             f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
-            f"({_count(machine.workers, 'worker')} with {_count(machine.threads, 'thread')})",
+            f"({counted(machine.workers, 'worker')} with {counted(machine.threads, 'thread')})",
             highlight=False,
             markup=False,
         )
         failures = _done(todo, machine, tasks, console)
         transfers = plan_transfers(jobs, machine, tasks)
     if transfers:
-        console.print(f"transfers to {_count(len(transfers), 'run')}", highlight=False, markup=False)
+        console.print(f"transfers to {counted(len(transfers), 'run')}", highlight=False, markup=False)
         failures += _done(transfers, machine, tasks, console)
     write_verdicts(machine.runs, machine.published, preset.name)
     for failure in failures:
@@ -119,10 +120,6 @@ def _done(planned: Sequence[Planned], machine: Machine, tasks: list[Task], conso
     return [failure for outcome in outcomes for failure in outcome.failures]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def make_machine(options: RunOptions, preset: Preset) -> Machine:
     """Where to run: the device that is there, and workers so that all cores are busy. Raises ConfigError."""
     device = options.device
@@ -134,7 +131,7 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
     threads = min(preset.file.threads or cores, cores)
     workers = options.workers
     if workers is not None and workers > cores:
-        raise ConfigError(f"--workers {workers}: this machine has {_count(cores, 'core')}; use 1..{cores}")
+        raise ConfigError(f"--workers {workers}: this machine has {counted(cores, 'core')}; use 1..{cores}")
     if workers is None:
         workers = 1 if device.startswith("cuda") else max(1, cores // threads)
     elif preset.file.threads is None:
@@ -198,12 +195,12 @@ def show_plan(
     data = sum(part.images.numel() for task in tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(
         f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
-        f"{machine.device} with {_count(machine.workers, 'worker')}, from {per_pass * 1e6:.1f} µs per image and pass timed just "
+        f"{machine.device} with {counted(machine.workers, 'worker')}, from {per_pass * 1e6:.1f} µs per image and pass timed just "
         f"now; {data:.2f} GB of images per worker in memory, at most "
         f"{checkpoint_gigabytes(planned, preset.scenario(machine.source)):.2f} GB of checkpoints on disk",
         highlight=False,
         markup=False,
     )
     if preset.transfers:
-        count = _count(len(preset.transfers), "transfer")
+        count = counted(len(preset.transfers), "transfer")
         console.print(f"then {count} per task, where the sources are stored", highlight=False, markup=False)

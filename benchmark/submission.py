@@ -21,16 +21,16 @@ from benchmark.errors import ConfigError
 from benchmark.evaluation import Measured, measure
 from benchmark.identity import attack_name, classifier_fingerprint
 from benchmark.jobs import Job, Machine
-from benchmark.presets import Preset
 from benchmark.recording import Recorder
 from benchmark.run_command import RunOptions, check_writable
 from benchmark.stored_runs import Classifiers, task_key
 from benchmark.submission_file import SubmittedFile, read_submission
 from benchmark.submitted import Images, Submitted
+from benchmark.tasks import find_task
 from benchmark.verdict_files import stored_verdicts, write_verdicts
-from benchmark.verification.findings import counted
 from benchmark.verification.origins import origin_of
 from benchmark.verify_command import find
+from reports.wording import counted
 from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.records import Run, load
@@ -68,7 +68,7 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
         return 0
     _check_images(submitted, target, file)
     attack = Submitted(
-        threat_model=ranking_model(target.job.preset),
+        threat_model=target.job.preset.ranking,
         title=submitted.notes.get("name", file.stem),
         author=submitted.notes.get("author", ""),
         made_with=submitted.notes.get("attack", ""),
@@ -95,12 +95,6 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
     return 0
 
 
-def ranking_model(preset: Preset) -> ThreatModel:
-    """The ball of the ranking: the preset's eps, in the norm of the matrix' first attack that has an eps."""
-    norms = (demand.attack.threat_model.norm for demand in preset.matrix if demand.attack.threat_model.eps)
-    return ThreatModel(preset.eps, next(norms, "linf"))
-
-
 def open_target(name: str, task: str, options: RunOptions) -> Target:
     """What there is to attack: the classifier of a task of a stored run. Raises ConfigError, StoreError, MethodError.
 
@@ -123,7 +117,7 @@ def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -
         said = "; ".join([*origin.presets.problems, origin.presets.left_out]).strip("; ")
         raise ConfigError(f"{run.label}: {origin.why} ({said})")
     turn = len(origin.tasks) - 1
-    task = _task(origin.tasks, task_name)
+    task = find_task(origin.tasks, task_name)
     if task_key(turn) not in checkpoints:
         raise ConfigError(f"{run.label}: no checkpoint after the last task ({task_key(turn)}); run it to its end first")
     torch.set_num_threads(origin.machine.threads)
@@ -139,16 +133,8 @@ def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -
         raise StoreError(
             f"{run.directory}: the checkpoint is not the classifier that was measured; `verify {run.hash[:8]}` says more"
         )
-    standing = _standing(run, turn, task, ranking_model(origin.job.preset))
+    standing = _standing(run, turn, task, origin.job.preset.ranking)
     return Target(origin.job, origin.machine, task, turn, classifier, fingerprint, standing)
-
-
-def _task(tasks: list[Task], name: str) -> Task:
-    for task in tasks:
-        if name in (str(task.id), task.name):
-            return task
-    valid = ", ".join(f"{task.id} ({task.name})" for task in tasks)
-    raise ConfigError(f"--task {name}: no such task; valid: {valid}")
 
 
 def _standing(run: Run, turn: int, task: Task, model: ThreatModel) -> frozenset[int]:
@@ -194,7 +180,7 @@ def _check_images(submitted: SubmittedFile, target: Target, file: Path) -> None:
         raise ConfigError(f"{where}: images of shape {mine}; those of task {target.task.id} are {theirs}")
     place = {int(sample): i for i, sample in enumerate(test.samples.tolist())}
     clean = to_float(test.images[[place[int(sample)] for sample in submitted.samples.tolist()]])
-    model = ranking_model(target.job.preset)
+    model = target.job.preset.ranking
     change = model.largest_change(submitted.images, clean)
     outside = change > float(model.eps) + BALL_TOLERANCE * max(1.0, float(model.eps))
     if outside.any():

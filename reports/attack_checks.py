@@ -27,10 +27,9 @@ NESTED = (
     question="Is no image classified better under attack than without one?",
     measures="samples right under attack (any-iterate) but wrong on the clean image",
     threshold=NO_EXCESS,
-    why="The clean image lies in the ball, so the worst case cannot be better than it: attacked accuracy above clean "
-    "accuracy means that "
-    "the two were measured on different inputs or networks.",
-    planted="the box of another space: images clamped to [mean, mean + std] before they are attacked",
+    why="The clean image lies in the ball, so the worst case cannot be better than it: attacked accuracy above clean accuracy "
+    "means that the two were measured on different inputs or networks.",
+    planted="made-up records of such a row; the audit makes real ones, with the box of another space",
     source="Carlini et al. 2019",
 )
 def robust_below_clean(evidence: Evidence) -> Finding:
@@ -47,7 +46,7 @@ def robust_below_clean(evidence: Evidence) -> Finding:
     why=NESTED
     + " The strongest PGD, because a sweep holds honest members that are weaker: steps too small to cross the ball, or so large "
     "that they jump from corner to corner.",
-    planted="gradients cut by a detach: noise finds more than the blind PGD",
+    planted="PGD whose eps is off by a factor of 2 and more",
     source="Athalye et al. 2018",
 )
 def pgd_below_baselines(evidence: Evidence) -> Finding:
@@ -66,7 +65,7 @@ def pgd_below_baselines(evidence: Evidence) -> Finding:
     threshold=NO_EXCESS,
     why="Any-iterate outcomes of one trajectory are nested by construction, so an excess means two different things were "
     "measured.",
-    planted="a network with random noise in it, attacked twice",
+    planted="made-up records in which more steps find less",
     source="Carlini et al. 2019",
 )
 def not_rising_with_steps(evidence: Evidence) -> Finding:
@@ -78,7 +77,7 @@ def not_rising_with_steps(evidence: Evidence) -> Finding:
     measures="samples that a smaller eps breaks and a larger one, with the step size in proportion, does not (any-iterate)",
     threshold=NO_EXCESS,
     why="The smaller ball lies in the larger one.",
-    planted="logits that are rounded: larger steps jump over the edges",
+    planted="made-up records in which a larger eps finds less",
     source="Athalye et al. 2018",
 )
 def not_rising_with_eps(evidence: Evidence) -> Finding:
@@ -90,7 +89,7 @@ def not_rising_with_eps(evidence: Evidence) -> Finding:
     measures="samples that fewer restarts break and more restarts do not",
     threshold=NO_EXCESS,
     why="The first restarts are the same, so the others can only add.",
-    planted="a network with random noise in it, attacked twice",
+    planted="made-up records in which more restarts find less",
     source="Carlini et al. 2019",
 )
 def not_rising_with_restarts(evidence: Evidence) -> Finding:
@@ -102,9 +101,8 @@ def not_rising_with_restarts(evidence: Evidence) -> Finding:
     measures="step sizes of PGD at the ranking's norm and eps",
     threshold=f">= {STEP_SIZES}, else warn",
     why="A step size that suits one network is too small or too large for another; a sweep of which one member is reported "
-    "finds robustness "
-    "that is not there. `worst` is taken per sample over all of them.",
-    planted="a protocol with one step size",
+    "finds robustness that is not there. `worst` is taken per sample over all of them.",
+    planted="protocols with one step size",
     source="Croce & Hein 2020",
 )
 def step_sizes_swept(evidence: Evidence) -> Finding:
@@ -126,9 +124,8 @@ def step_sizes_swept(evidence: Evidence) -> Finding:
     measures="accuracy at the final iterate minus any-iterate, after the last task, at the ranking's eps",
     threshold=f"<= {100 * FINAL_ANY_POINTS:g} points, else warn",
     why="An attack that walks away from images it had broken is badly tuned, and its final iterate overestimates robustness: "
-    "any-iterate is "
-    "what counts. Steps of a whole eps or more do that to every network and are left out.",
-    planted="steps that jump from corner to corner",
+    "any-iterate is what counts. Steps of a whole eps or more do that to every network and are left out.",
+    planted="noise added to the input (it warns)",
     source="Pintor et al. 2022",
 )
 def final_close_to_any(evidence: Evidence) -> Finding:

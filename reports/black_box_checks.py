@@ -24,8 +24,7 @@ NO_GRADIENT = {*BLIND, "AutoAttack", "VANILA", "GN"}
 """Attacks of torchattacks that are no white box alone."""
 THRESHOLD = (
     f"warn above {100 * SHARE:g} % of the samples (or {SAMPLES}); fail where it is significantly stronger than all white-box "
-    f"attacks "
-    f"together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
+    f"attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
 )
 
 
@@ -34,7 +33,7 @@ THRESHOLD = (
     measures="samples that Square (alone, or within AutoAttack) or another black box breaks and no white-box attack does",
     threshold=THRESHOLD,
     why="Gradients are more than a black box has. Where it does better they are masked; a few lucky finds are no evidence.",
-    planted="gradients cut by a detach; logits x1000",
+    planted="made-up records in which Square breaks what stands",
     source="Croce & Hein 2020; Tramèr et al. 2020",
     cost=DEEP,
 )
@@ -46,12 +45,11 @@ def black_box_below_white_box(evidence: Evidence) -> Finding:
 @check(
     question="Are attacks made on other networks no stronger than those made on this one?",
     measures="samples that a transfer (from the undefended network, a sibling, or the same method after an earlier task) "
-    "breaks and no "
-    "white-box attack does",
+    "breaks and no white-box attack does",
     threshold=THRESHOLD,
-    why="Whoever sees the network itself can do all that the others can. It needs other runs, and a row without them does "
-    "not fail.",
-    planted="gradients cut by a detach: what breaks the undefended twin breaks it too",
+    why="Whoever sees the network itself can do all that the others can. It needs other runs, and a row without them does not "
+    "fail.",
+    planted="made-up records in which a transfer breaks what stands",
     source="Athalye et al. 2018; Papernot et al. 2017",
     cost=DEEP,
 )

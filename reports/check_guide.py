@@ -1,5 +1,6 @@
 """What each check asks, for readers: the text of `docs/checks.md` and of the report's page of checks, from the checks
-themselves."""
+themselves.
+"""
 
 from __future__ import annotations
 

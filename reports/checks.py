@@ -30,7 +30,8 @@ Sample = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found: a status, the numbers, the reason in words, and samples that show it (none where it is not of
-    samples)."""
+    samples).
+    """
 
     status: str
     evidence: str
@@ -56,10 +57,9 @@ class Verdict:
 class Check:
     """One unit of the engine.
 
-    name: in tables and reasons. question: what it asks, a sentence for readers; measures: what number it looks at;
-    threshold: when it
-    warns or fails; why: the argument for that. planted: the deliberately broken defense that it was tested on; source: who asked
-    first. cost: of `COSTS`.
+    name: in tables and reasons. question: what it asks, a sentence for readers; measures: what number it looks at; threshold:
+    when it warns or fails; why: the argument for that. planted: the deliberately broken defense that it was tested on;
+    source: who asked first. cost: of `COSTS`.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Checks that put questions of their own to the classifiers: contract, probes of a few passes, and extra attacks on a subset.
 
-The attacks are stored like all others, under names that `Protocol.checks` lists; no number of the leaderboard is made of them.
-Probes are stored as facts of the phase `PROBES`.
+The attacks are stored like all others, under names that `Protocol.checks` lists; no number of the leaderboard is made of
+them. Probes are stored as facts of the phase `PROBES`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _kept(evidence: Evidence, name: str, words: str) -> Finding:
     measures="classifiers refused because a submodule was in train mode or a parameter took gradients",
     threshold="none",
     why="In train mode batch norm looks at the other images of the batch, and an image's answer is no longer its own.",
-    planted="batch norm left in train mode",
+    planted="batch norm left in train mode, in every module and in a single one",
     source="Tramèr et al. 2020",
 )
 def eval_mode(evidence: Evidence) -> Finding:
@@ -64,10 +64,9 @@ def eval_mode(evidence: Evidence) -> Finding:
     question="Does the head have one logit per class of the task, and none beside them?",
     measures="classifiers refused because they return another number of logits than the task has classes",
     threshold="none",
-    why="Superfluous logits of zero are a wall that the loss runs into: with 15 of them AutoAttack's losses reported 54 to "
-    "100 % where the same "
-    "network, its head sliced, kept 13 to 17 %.",
-    planted="eight superfluous logits of zero, two, and of minus infinity",
+    why="Superfluous logits of zero are a wall that the loss runs into: a targeted attack heads for classes that the task does "
+    "not have, and DLR divides by a logit that never moves.",
+    planted="all other classes at zero, and two superfluous columns (minus infinity already fails when it is learned)",
 )
 def head_sliced(evidence: Evidence) -> Finding:
     return _kept(evidence, "head_sliced", "every head has one logit per class")
@@ -125,9 +124,8 @@ def _flips(rows: pd.DataFrame) -> list[Sample]:
     measures="largest difference of logits between two passes over the same batch, in units of the largest logit",
     threshold=f"<= {SAME:g}; above that fail, or warn where every attack at the ranking's eps averages its gradient (eot)",
     why="The same batch on the same device gives the same bits, so any difference is randomness or state. Noise hides the "
-    "gradient from an "
-    "attack that takes one sample of it.",
-    planted="noise added to the input (sigma eps, eps/4, eps/16)",
+    "gradient from an attack that takes one sample of it.",
+    planted="noise added to the input (sigma eps, eps/4, eps/16, of its own and of the global generator)",
     source="Athalye et al. 2018",
 )
 def repeatable(evidence: Evidence) -> Finding:
@@ -151,14 +149,13 @@ def repeatable(evidence: Evidence) -> Finding:
 @check(
     question="Is an image's answer its own, whatever else is in the batch?",
     measures="largest difference of logits between an image alone, in a batch, and in another order among other images, in "
-    "units of the "
-    "largest logit",
+    "units of the largest logit",
     threshold=f"<= {CLOSE:g}; above that warn, above {APART:g} fail; fail where a prediction flips whose margin exceeds "
     f"{SAFE_MARGIN:g}",
-    why="Kernels round differently for other batch sizes, by parts in a million. More means that images see each other, as "
-    "in batch norm of "
-    "train mode, and then accuracy depends on how the test set is sorted.",
-    planted="batch statistics used inside the forward pass, wholly and mixed in by a tenth and a hundredth",
+    why="Kernels round differently for other batch sizes, by parts in a million. More means that images see each other, as in "
+    "batch norm of train mode, and then accuracy depends on how the test set is sorted.",
+    planted="batch statistics used inside the forward pass, wholly, by a half and by a tenth; by a hundredth and a "
+    "thousandth it warns",
     source="Tramèr et al. 2020",
 )
 def batch_independent(evidence: Evidence) -> Finding:
@@ -190,7 +187,7 @@ def _extra(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[At
     threshold="none",
     why="It runs the whole machinery of an attack on the clean image; a difference is randomness, state, or another input "
     "than the one named.",
-    planted="noise added to the input",
+    planted="noise added to the input (sigma eps)",
     source="Carlini et al. 2019",
 )
 def eps_zero(evidence: Evidence) -> Finding:
@@ -219,16 +216,13 @@ def eps_zero(evidence: Evidence) -> Finding:
 @check(
     question="Does an attack that may change everything win?",
     measures="accuracy under PGD (any-iterate) from the image itself with eps = 1, the step size in proportion, over all "
-    "tasks and "
-    "on the worst one",
-    threshold=f"fail above chance by two standard errors over all tasks, or four on one; warn above "
-    f"{100 * LEFT_BY_UNBOUNDED:g} % where the "
-    "row claims something above chance",
+    "tasks and on the worst one",
+    threshold="fail above chance by two standard errors over all tasks, or four on one; warn above "
+    f"{100 * LEFT_BY_UNBOUNDED:g} % where the row claims something above chance",
     why="With eps = 1 every image can become any other, so a working attack drives accuracy to nothing. What stands has no "
-    "gradient to "
-    "follow, and the reported robustness is that of the attack's blindness. It starts at the image: a random image is wrong "
-    "by chance.",
-    planted="logits x1000, x100 and x30; logits and inputs rounded; gradients cut by a detach",
+    "gradient to follow, and the reported robustness is that of the attack's blindness. It starts at the image: a random "
+    "image is wrong by chance.",
+    planted="logits x1000, x100, x30 and x10; logits and inputs rounded; gradients cut by a detach",
     source="Carlini et al. 2019; Athalye et al. 2018",
     cost=FINAL,
 )
@@ -272,13 +266,11 @@ def _claims_something(evidence: Evidence) -> bool:
 @check(
     question="Would the attack do better if the logits had another scale?",
     measures="samples that stand under every attack of the row and fall when PGD sees the logits x0.01, x0.1, x10 or x100, "
-    "against those that "
-    "fall the other way",
+    "against those that fall the other way",
     threshold=f"no significant excess: one-sided exact McNemar test, p < {NOISE_LEVEL:g} fails, for the best factor",
     why="The scale of the logits changes no prediction, but where float32 saturates or probabilities stand for logits it "
-    "changes the "
-    "gradient. One-sided: a confident honest network may look better under x10.",
-    planted="logits x1000, x100, x30 and x10; softmax times 5; softmax mixed with logits",
+    "changes the gradient. One-sided: a confident honest network may look better under x10.",
+    planted="logits x1000, x100 and x30 (x10 is found by others; softmax times 5 and mixtures gain nothing on two classes)",
     source="Carlini & Wagner 2017; Croce & Hein 2020",
     cost=FINAL,
 )
@@ -316,12 +308,11 @@ def rescaled_logits(evidence: Evidence) -> Finding:
     question="Do these attacks break a network that nobody defended?",
     measures="`worst` of the undefended network per task (single_task_standard) of the same seed, against chance and against "
     "this row",
-    threshold=f"the control at or below chance (two standard errors), and at least {100 * ABOVE_CONTROL:g} points below a "
-    f"row that is above chance: one of "
-    "both missed warns, both fail; not_run without such a run",
+    threshold=f"the control at or below chance (two standard errors), and at least {100 * ABOVE_CONTROL:g} points below a row "
+    "that is above chance: one of both missed warns, both fail; not_run without such a run",
     why="Attacks that leave an undefended network standing say nothing of a defended one. A row that is itself at chance "
     "claims nothing.",
-    planted="PGD whose eps is off by a factor of 255",
+    planted="made-up records of controls that stand",
     source="Carlini et al. 2019",
 )
 def control_broken(evidence: Evidence) -> Finding:

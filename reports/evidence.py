@@ -205,8 +205,7 @@ class Evidence:
         """What every `worst` is taken over, by its name: `worst` at the ranking's norm and eps, `worst linf 4/255` at others.
 
         That is `clean` and every attack there, any-iterate included; a transfer once it covers all that is asked of it, and
-        what was submitted for this run.
-        Nothing where no attack is at the ranking's norm and eps.
+        what was submitted for this run. Nothing where no attack is at the ranking's norm and eps.
         """
         found: dict[str, set[str]] = {}
         if not self.at_ranking_eps():

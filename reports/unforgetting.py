@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.wording import counted
+
 CLAIM = PHASE = "unforgetting"
 """What a method claims in its protocol, and the phase under which the proof is stored."""
 
@@ -57,8 +59,3 @@ def proofs(facts: pd.DataFrame) -> dict[int, Proof]:
             int(attacks.sum()),
         )
     return found
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 attack`, `2 attacks`."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,10 +1,8 @@
 """The verdict engine: checks that stand between a number and the ranking, computed from stored evidence alone.
 
-Each check is a `Check` around a function from `Evidence` to one `Finding`; `CHECKS` lists them, and another check is one
-more entry.
-A failed check takes the row off the ranking. Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020, Croce &
-Hein 2020,
-Pintor et al. 2022, Zimmermann et al. 2022.
+Each check is a `Check` around a function from `Evidence` to one `Finding`; `CHECKS` lists them, and another check is one more
+entry. A failed check takes the row off the ranking. Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020,
+Croce & Hein 2020, Pintor et al. 2022, Zimmermann et al. 2022.
 """
 
 from __future__ import annotations

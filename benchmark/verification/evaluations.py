@@ -9,9 +9,10 @@ from typing import Any
 
 from attacks.threat_model import BALL_TOLERANCE
 from benchmark.identity import evaluation_id
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from benchmark.verification.records import Records
 from benchmark.verification.specifications import UnknownAttackError, check_columns
+from reports.wording import counted
 
 Row = Mapping[str, Any]
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from benchmark.stored_runs import task_checkpoints, task_key
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from benchmark.verification.records import WHOLE, Records
+from reports.wording import counted
 from results.checkpoints import Checkpoints, stored_bytes
 from results.files import StoreError
 

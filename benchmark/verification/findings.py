@@ -43,8 +43,3 @@ def _line(what: str, cases: list[str]) -> str:
     named = ", ".join(case for case in cases[:MOST_NAMED] if case)
     more = f" and {len(cases) - MOST_NAMED} more" if len(cases) > MOST_NAMED else ""
     return f"{what}: {named}{more}" if named else what
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 part`, `12 parts`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

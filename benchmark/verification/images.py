@@ -9,9 +9,10 @@ from safetensors import SafetensorError, safe_open
 
 from benchmark.adversarial import recheck
 from benchmark.jobs import Job, Machine
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from benchmark.verification.records import Records
 from benchmark.verification.weights import restored
+from reports.wording import counted
 from results.adversarial import FOLDER, read_images
 from results.files import StoreError
 from scenarios.base import Task

@@ -18,8 +18,9 @@ from benchmark.plugins import SCENARIOS
 from benchmark.presets import Preset, Row, load_preset, validated
 from benchmark.run_command import RunOptions, load_with_progress, make_machine
 from benchmark.stored_runs import flat, protocol_of, task_rows
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from methods.base import MethodError
+from reports.wording import counted
 from results.files import canonical_json, digest
 from results.records import DIRECTORY_DIGITS, Results, Run
 from scenarios.base import DataError, SourceOptions, Task

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from benchmark.verification.records import CELL, Records
+from reports.wording import counted
 from results.schema import ANY
 from scenarios.base import Task
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
+from reports.wording import counted
 from results import schema
 from results.records import Run, read_parts
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.verdict_files import NAME, verdicts_of
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
+from reports.wording import counted
 from results.files import StoreError, read_json
 from results.records import Run
 

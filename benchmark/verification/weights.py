@@ -17,10 +17,11 @@ from benchmark.identity import classifier_fingerprint
 from benchmark.jobs import Job, Machine
 from benchmark.stored_runs import Classifiers, task_checkpoints, task_key
 from benchmark.unforgetting import CLAIM
-from benchmark.verification.findings import Group, Problems, counted
+from benchmark.verification.findings import Group, Problems
 from benchmark.verification.predictions import ROUNDING
 from benchmark.verification.records import Records
 from methods.base import MethodError
+from reports.wording import counted
 from results.checkpoints import Checkpoints, tensor_hash
 from results.files import StoreError, read_json
 from results.records import Run
