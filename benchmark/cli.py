@@ -19,6 +19,7 @@ from benchmark.run_command import PUBLISHED, ROOT, RUNS, RunOptions, run
 from methods.base import MethodError
 from results import load
 from results.files import StoreError
+from results.merged import merge
 from scenarios.base import DataError
 
 OUTPUT = ROOT / "reports" / "output"
@@ -253,6 +254,10 @@ def report(runs: Path, published: Path, output: Path, console: Console) -> int:
     from reports.terminal import print_report
     from reports.write import write_report
 
-    written = write_report(load(runs, published), output)
+    stored = load(runs, published)
+    for each in stored.runs:
+        if not each.published:
+            merge(each.directory)
+    written = write_report(stored, output)
     print_report(written, console)
     return 0

@@ -114,7 +114,7 @@ def _in_compositions(evidence: Evidence) -> list[BlackBox]:
     """What Square broke of what the parts before it left, summed over tasks."""
     broken: dict[str, int] = {}
     samples: dict[str, int] = {}
-    for evaluation, trace in evidence.traces():
+    for evaluation, trace in evidence.traces:
         attack = evidence.attacks.get(evaluation.attack)
         standing = trace.get("standing")
         if attack is None or attack.threat != evidence.ranking or evaluation.after_task != evidence.outcomes.last:

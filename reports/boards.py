@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 
 import pandas as pd
 
@@ -36,7 +37,7 @@ class Seed:
     def run(self) -> Run:
         return self.evidence.run
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         return not missing_cells(self.evidence)
 
@@ -186,18 +187,19 @@ def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | Non
     return _describe(preset, rows, comparisons)
 
 
-def with_controls(evidences: Sequence[Evidence]) -> list[Evidence]:
-    """Each run's evidence with that of the undefended network per task of its seed and threat, where one was run."""
+def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
+    """Each run's evidence with that of the undefended network per task of its seed and threat, where one was run.
+
+    One at a time: what checks read of an evidence (its traces) is large, and goes with it.
+    """
     controls: dict[tuple[int, str, int], Evidence] = {}
     for evidence in sorted(evidences, key=lambda each: each.protocol.demanded_at):
         if evidence.run.method == CONTROL and not evidence.run.identity.get("settings"):
             controls[_comparable(evidence)] = evidence
-    found = []
     for evidence in evidences:
         control = controls.get(_comparable(evidence))
         is_itself = control is not None and control.run.hash == evidence.run.hash
-        found.append(evidence if control is None or is_itself else replace(evidence, control=control))
-    return found
+        yield replace(evidence, control=None if is_itself else control)
 
 
 def _comparable(evidence: Evidence) -> tuple[int, str, int]:

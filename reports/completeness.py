@@ -33,8 +33,7 @@ def missing_cells(evidence: Evidence) -> list[Missing]:
     sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["test"].tolist(), strict=True))
     missing = []
     for attack, i, j in sorted(demanded, key=lambda cell: (cell[1], cell[2], cell[0])):
-        right = outcomes.correct.get(attack, {}).get((i, j))
-        covered = 0 if right is None else int((right >= 0).sum())
+        _, covered = outcomes.counts(attack).get((i, j), (0, 0))
         final = i == outcomes.last and attack in protocol.final
         size = sizes.get(j, 1)
         if covered < min(size, protocol.samples(attack, final=final) or size):

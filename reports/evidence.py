@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -243,23 +244,21 @@ class Evidence:
 
         Over all samples, task after task, that every attack of every group covers. No group may be empty.
         """
-        return self.standing_by_sample(*groups)[0]
+        lowest, covered = self._lowest(groups)
+        return [cell[covered] == 1 for cell in lowest]
 
     def standing_by_sample(self, *groups: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
         """As `standing`, and which samples these are: (task, sample id), int64 (n, 2)."""
-        parts: list[list[np.ndarray]] = [[np.empty(0, bool)] for _ in groups]
-        ids = [np.empty((0, 2), np.int64)]
-        for j in range(self.outcomes.tasks):
-            # The smallest outcome of a group is 1 where all are right, and -1 where one was not measured.
-            lowest = [
-                np.min([self.outcomes.vector(name, self.outcomes.last, j) for name in group], 0) for group in groups
-            ]
-            covered = np.all([cell != NOT_MEASURED for cell in lowest], 0)
-            for part, cell in zip(parts, lowest, strict=True):
-                part.append(cell[covered] == 1)
-            samples = self.outcomes.samples[j][covered].astype(np.int64)
-            ids.append(np.column_stack([np.full_like(samples, j), samples]))
-        return [np.concatenate(part) for part in parts], np.concatenate(ids)
+        lowest, covered = self._lowest(groups)
+        return [cell[covered] == 1 for cell in lowest], self.outcomes.ids[covered]
+
+    def _lowest(self, groups: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Per group the smallest outcome of each sample, int8 (n,): 1 where all are right, -1 where one was not measured.
+
+        And which samples every attack of every group covers, bool (n,).
+        """
+        lowest = [np.min([self.outcomes.after_last(name) for name in group], 0) for group in groups]
+        return lowest, np.all([cell != NOT_MEASURED for cell in lowest], 0)
 
     def chance(self, task: int) -> float:
         """Accuracy of guessing on a task; 0 where it is not stored, so that nothing is excused by it."""
@@ -272,11 +271,13 @@ class Evidence:
         correct = self.outcomes.vector(name, after_task, task)
         return accuracy(correct), int((correct >= 0).sum())
 
-    def traces(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+    @cached_property
+    def traces(self) -> list[tuple[Any, dict[str, Any]]]:
         """Each evaluation (a named tuple of its columns) with its trace, where there is a readable one.
 
         Of the newest version of each attack, and once where directories were merged.
         """
+        found = []
         rows = self.evaluations
         older = rows["attack_version"] < rows.groupby("attack")["attack_version"].transform("max")
         for evaluation in rows[~older].drop_duplicates().itertuples(index=False):
@@ -285,7 +286,8 @@ class Evidence:
             except ValueError:
                 trace = None
             if isinstance(trace, dict):
-                yield evaluation, trace
+                found.append((evaluation, trace))
+        return found
 
 
 def over_255(value: Fraction | None) -> str:

@@ -25,7 +25,7 @@ NO_SIGNAL_WARN = 0.05
 def loss_rises(evidence: Evidence) -> Finding:
     climbs = [
         (trace["loss"][-1] - trace["loss"][0], evaluation)
-        for evaluation, trace in evidence.traces()
+        for evaluation, trace in evidence.traces
         if evaluation.attack in evidence.attacks and len(trace.get("loss") or []) >= 2 and _climbs(evidence, evaluation)
     ]
     if not climbs:
@@ -88,7 +88,7 @@ def converged(evidence: Evidence) -> Finding:
 def gradients_carry_signal(evidence: Evidence) -> Finding:
     worst_start, worst_way, non_finite = (0.0, ""), (0.0, ""), ""
     seen = False
-    for evaluation, trace in evidence.traces():
+    for evaluation, trace in evidence.traces:
         zeros = trace.get("zero_gradients") or []
         if not zeros or evaluation.attack not in evidence.attacks:
             continue
@@ -124,7 +124,7 @@ def gradients_carry_signal(evidence: Evidence) -> Finding:
 def settings(evidence: Evidence) -> Finding:
     said: dict[str, None] = {}
     traced = 0
-    for evaluation, trace in evidence.traces():
+    for evaluation, trace in evidence.traces:
         if evaluation.attack in evidence.attacks:
             traced += 1
             warnings = trace.get("warnings")

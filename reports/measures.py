@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -60,7 +60,8 @@ def measure(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mappin
     R = {a: [accuracy_matrix(evidence.outcomes, a) for evidence in evidences] for a in attacks}
     result = Measures(seeds=len(used), interval=interval_kind(len(used)))
     result.matrices = {attack: np.mean(matrices, 0) for attack, matrices in R.items()}
-    draw = _drawer(evidences)
+    matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
+    draw = _drawer(evidences, set(attacks) - matrix)
 
     def add(column: str, of: Callable[..., Array], *names: str, with_interval: bool = True) -> None:
         """The metric `of` the matrices of `names`, its mean over seeds and its interval."""
@@ -71,7 +72,6 @@ def measure(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mappin
                 values, lambda: [of(*(draw(k)[name] for name in names)) for k in range(len(evidences))]
             )
 
-    matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
     for attack in attacks:
         add(f"ACC_lopezpaz2017 {attack}", metrics.acc, attack)
         if attack in matrix:
@@ -89,13 +89,13 @@ def measure(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mappin
     return result
 
 
-def _drawer(evidences: Sequence[Evidence]) -> Callable[[int], dict[str, Array]]:
-    """Bootstrap matrices of the k-th run, made when first asked for."""
+def _drawer(evidences: Sequence[Evidence], last_row: Collection[str]) -> Callable[[int], dict[str, Array]]:
+    """Bootstrap matrices of the k-th run, made when first asked for; of the attacks of `last_row` that row alone."""
 
     @cache
     def draw(k: int) -> dict[str, Array]:
         outcomes = evidences[k].outcomes
-        return bootstrap_matrices(outcomes.correct, outcomes.tasks)
+        return bootstrap_matrices(outcomes.correct, outcomes.tasks, last_row=last_row)
 
     return draw
 

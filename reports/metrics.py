@@ -28,8 +28,8 @@ def accuracy(correct: np.ndarray) -> float:
 def accuracy_matrix(outcomes: Outcomes, attack: str) -> Array:
     """R (T, T) of one attack."""
     R = np.full((outcomes.tasks, outcomes.tasks), np.nan)
-    for (i, j), correct in outcomes.correct.get(attack, {}).items():
-        R[i, j] = accuracy(correct)
+    for (i, j), (right, measured) in outcomes.counts(attack).items():
+        R[i, j] = right / measured if measured else np.nan
     return R
 
 
@@ -104,33 +104,40 @@ MATRIX_METRICS = {
 """Metrics of one matrix that need its upper rows, by column name (`ACC_lopezpaz2017` needs only the last)."""
 
 
-def macro_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[float, float, float]:
-    """Macro precision, recall and F1 of one task over its measured samples (predicted ≥ 0).
+def macro_scores(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+    """Macro precision, recall and F1 of one task from its labels and predictions (n,), as `macro_scores_by_task`."""
+    precision, recall, f1 = macro_scores_by_task(labels, predicted, np.zeros(len(labels), np.int64), 1)[0]
+    return float(precision), float(recall), float(f1)
 
-    As scikit-learn's `precision_recall_fscore_support(average="macro", zero_division=0)` with `labels` = the classes
-    that occur as label or prediction. NaN without samples.
+
+def macro_scores_by_task(labels: np.ndarray, predicted: np.ndarray, task: np.ndarray, tasks: int) -> Array:
+    """Macro precision, recall and F1 (columns) of every task (rows): (tasks, 3) from vectors (n,) of all samples.
+
+    Over the measured samples (predicted >= 0) of each task as a whole, as scikit-learn's
+    `precision_recall_fscore_support(average="macro", zero_division=0)` with `labels` = the classes that occur as label or
+    prediction. NaN where no sample was measured.
     """
     measured = predicted >= 0
-    if not measured.any():
-        return float("nan"), float("nan"), float("nan")
-    labels, predicted = labels[measured].astype(np.int64), predicted[measured].astype(np.int64)
-    classes = max(classes, int(labels.max()) + 1, int(predicted.max()) + 1)
-    confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    hits, support, claimed = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    task, labels, predicted = (each[measured].astype(np.int64) for each in (task, labels, predicted))
+    classes = 1 + int(max(labels.max(initial=0), predicted.max(initial=0)))
+    places = (task * classes + labels) * classes + predicted
+    confusion = np.bincount(places, minlength=tasks * classes**2).reshape(tasks, classes, classes)
+    hits, support, claimed = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1)
     occurs = (support + claimed) > 0
-    precision = np.divide(hits, claimed, out=np.zeros(classes), where=claimed > 0)[occurs]
-    recall = np.divide(hits, support, out=np.zeros(classes), where=support > 0)[occurs]
-    f1 = (2 * hits / np.maximum(support + claimed, 1))[occurs]
-    return float(precision.mean()), float(recall.mean()), float(f1.mean())
+    # Where a class was never claimed or never there, its numerator is 0 as well.
+    scores = hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), 2 * hits / np.maximum(support + claimed, 1)
+    with np.errstate(invalid="ignore"):
+        return np.stack([score.sum(1) / occurs.sum(1) for score in scores], 1)
 
 
 def task_scores(outcomes: Outcomes, attack: str) -> Array:
     """Macro precision, recall and F1 (columns) of every task (rows) after the last task: (T, 3); NaN: not measured."""
-    scores = np.full((outcomes.tasks, 3), np.nan)
-    for j, final in outcomes.final.get(attack, {}).items():
-        labels = outcomes.labels[j]
-        scores[j] = macro_scores(labels, final.predicted, int(labels.max()) + 1 if len(labels) else 0)
-    return scores
+    final = sorted(outcomes.final.get(attack, {}).items())
+    if not final:
+        return np.full((outcomes.tasks, 3), np.nan)
+    task = np.repeat([j for j, _ in final], [len(outcomes.labels[j]) for j, _ in final])
+    labels = np.concatenate([outcomes.labels[j] for j, _ in final])
+    return macro_scores_by_task(labels, np.concatenate([each.predicted for _, each in final]), task, outcomes.tasks)
 
 
 def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> Outcomes:

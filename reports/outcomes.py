@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,37 @@ class Outcomes:
     @property
     def attacks(self) -> list[str]:
         return sorted(self.correct)
+
+    @cached_property
+    def _counted(self) -> dict[str, dict[Cell, tuple[int, int]]]:
+        return {}
+
+    def counts(self, attack: str) -> Mapping[Cell, tuple[int, int]]:
+        """How many samples of each stored cell of an attack are right, and how many were measured."""
+        if attack not in self._counted:
+            cells = self.correct.get(attack, {})
+            self._counted[attack] = {
+                cell: (int(np.count_nonzero(right == 1)), int(np.count_nonzero(right != NOT_MEASURED)))
+                for cell, right in cells.items()
+            }
+        return self._counted[attack]
+
+    @cached_property
+    def _flat(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def after_last(self, attack: str) -> np.ndarray:
+        """Outcomes int8 (n,) after the last task over the samples of all tasks, task after task."""
+        if attack not in self._flat:
+            cells = [self.vector(attack, self.last, j) for j in range(self.tasks)]
+            self._flat[attack] = np.concatenate(cells) if cells else np.empty(0, np.int8)
+        return self._flat[attack]
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(task, sample id) of the samples of all tasks, task after task: int64 (n, 2)."""
+        parts = [np.column_stack([np.full(len(ids), j, np.int64), ids]) for j, ids in enumerate(self.samples)]
+        return np.concatenate([np.empty((0, 2), np.int64), *parts])
 
     def vector(self, attack: str, after_task: int, task: int) -> np.ndarray:
         """Outcomes int8 (n_task,) of one cell, all -1 where it was not measured."""

@@ -6,7 +6,7 @@ and seed, so differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -110,22 +110,29 @@ def resampled_accuracies(correct: np.ndarray, task: int, resamples: int = RESAMP
 
 
 def bootstrap_matrices(
-    cells: Mapping[str, Mapping[Cell, np.ndarray]], tasks: int, resamples: int = RESAMPLES
+    cells: Mapping[str, Mapping[Cell, np.ndarray]],
+    tasks: int,
+    resamples: int = RESAMPLES,
+    last_row: Collection[str] = (),
 ) -> dict[str, Array]:
     """R of every attack under a bootstrap over test samples, stratified by task: (resamples, T, T) each.
+
+    last_row: attacks of which the last row alone is wanted, (resamples, 1, T): of a hundred attacks over twenty tasks whole
+    matrices would be a gigabyte.
 
     One resample of a task's samples serves all cells of all attacks, so any function of the matrices may be taken
     draw by draw, differences between attacks included.
     """
-    matrices = {attack: np.full((resamples, tasks, tasks), np.nan) for attack in cells}
+    first = {attack: tasks - 1 if attack in last_row else 0 for attack in cells}
+    matrices = {attack: np.full((resamples, tasks - first[attack], tasks), np.nan) for attack in cells}
     for task in range(tasks):
-        places = [(attack, i) for attack in cells for (i, j) in cells[attack] if j == task]
+        places = [(attack, i) for attack in cells for (i, j) in cells[attack] if j == task and i >= first[attack]]
         if not places:
             continue
         stacked = np.stack([cells[attack][i, task] for attack, i in places])
         drawn = resampled_accuracies(stacked, task, resamples)
         for column, (attack, i) in enumerate(places):
-            matrices[attack][:, i, task] = drawn[:, column]
+            matrices[attack][:, i - first[attack], task] = drawn[:, column]
     return matrices
 
 

@@ -1,5 +1,6 @@
 """The store of what was measured, and published numbers to stand beside it. `load` reads everything into pandas frames."""
 
-from results.records import Problem, Results, Run, load
+from results.parts import Problem
+from results.records import Results, Run, load
 
 __all__ = ["Problem", "Results", "Run", "load"]

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from results import schema
 from results.files import StoreError, whole_file, write_json
-from results.records import Run, load, read_parts
+from results.parts import read_parts
+from results.records import Run, load
 
 HERE = Path(__file__).parent
 TABLES = {

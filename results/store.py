@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from results import schema
 from results.files import PARTIAL_SUFFIX, StoreError, read_json, whole_file, write_json
-from results.records import DIRECTORY_DIGITS, Problem, Run, demands_path, read_parts, read_run
+from results.parts import Problem, read_parts
+from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0

@@ -13,7 +13,8 @@ import pyarrow as pa
 from benchmark.verification.findings import Group, Problems
 from reports.wording import counted
 from results import schema
-from results.records import Run, read_parts
+from results.parts import read_parts
+from results.records import Run
 
 TABLES = {
     "predictions": schema.PREDICTIONS,

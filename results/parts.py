@@ -1,0 +1,51 @@
+"""The parts that a table of a run is stored in: which there are, and all of them as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results.files import PARTIAL_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A stored file that could not be used, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def parts_of(directory: Path, table: str) -> list[Path]:
+    """The parts of a table of the run in `directory`, by name; half-written ones are none."""
+    paths = sorted((directory / table).glob("*.parquet"))
+    return [path for path in paths if not path.name.endswith(PARTIAL_SUFFIX)]
+
+
+def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, list[Problem]]:
+    """All readable parts as one table with exactly `columns`, and the parts that are not readable or have other columns."""
+    tables, problems = [], []
+    for path in paths:
+        try:
+            # Half the time of pq.read_table, which looks for data sets; there are thousands of small parts.
+            table = pq.ParquetFile(path).read(use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(Problem(path, f"not readable as parquet ({str(error).splitlines()[0]})"))
+            continue
+        missing = [name for name in columns.names if name not in table.column_names]
+        if missing:
+            problems.append(Problem(path, f"written by another version: lacks the columns {', '.join(missing)}"))
+            continue
+        try:
+            tables.append(table.select(columns.names).cast(columns))
+        except pa.ArrowException as error:
+            problems.append(Problem(path, f"written by another version ({str(error).splitlines()[0]})"))
+    merged = pa.concat_tables(tables) if tables else columns.empty_table()
+    return merged.unify_dictionaries(), problems
