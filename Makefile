@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev benchmark test calibrate lint format clean
+.PHONY: setup setup-dev benchmark test test-browser calibrate lint format clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -24,7 +24,11 @@ benchmark: setup
 test: setup-dev
 	$(BIN)/python -m pytest
 
-# How often the checks find planted defects, and how often they fire on honest rows; restartable, half an hour on two cores.
+# The report page in a real browser. Needs Chromium (apt-get install chromium); skipped, with the reason, where there is none.
+test-browser: setup-dev
+	$(BIN)/python -m pytest -m browser tests/browser -rs
+
+# How often the checks find planted defects, and how often they fire on honest rows; restartable, about an hour on two cores.
 calibrate: setup-dev
 	$(BIN)/python -m tests.defects.calibration
 

@@ -85,24 +85,13 @@ def task_table(board: Board, attack: str) -> pd.DataFrame:
 
 def comparison_table(board: Board) -> pd.DataFrame:
     """All pairs of ranked rows: difference in ACC of worst, its interval, the test and Holm's correction."""
-    records = [
-        (c.first, c.second, c.difference, c.low, c.high, c.p, c.p_holm, c.better or "", c.test, c.seeds, c.samples)
-        for c in board.comparisons
-    ]
-    columns = [
-        "first",
-        "second",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-        "better",
-        "test",
-        "common_seeds",
-        "samples",
-    ]
-    return pd.DataFrame(records, columns=columns)
+    fields = ("first", "second", "difference", "low", "high", "p", "p_holm", "better", "test", "seeds", "samples")
+    records = [[getattr(c, name) for name in (*fields, "bootstrap_low", "bootstrap_high")] for c in board.comparisons]
+    table = pd.DataFrame(records, columns=[*fields, "bootstrap_low", "bootstrap_high"]).rename(
+        columns={"seeds": "common_seeds"}
+    )
+    table["better"] = table["better"].fillna("")
+    return table
 
 
 def verdict_table(board: Board) -> pd.DataFrame:

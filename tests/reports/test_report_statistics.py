@@ -1,20 +1,10 @@
-"""Intervals cover, tests agree with the libraries, and ranks are shared by what cannot be told apart."""
+"""Resamples are fixed and stratified, and ranks are shared by what cannot be told apart."""
 
 import numpy as np
 import pytest
-from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from reports import metrics, statistics
 from reports.statistics import Scored
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (200, 500), (500, 500)])
-def test_wilson_is_that_of_statsmodels(successes, n):
-    interval = statistics.wilson(successes, n)
-    assert (interval.low, interval.high) == pytest.approx(proportion_confint(successes, n, method="wilson"), abs=1e-12)
 
 
 def test_half_widths_of_the_spec():
@@ -22,33 +12,17 @@ def test_half_widths_of_the_spec():
     assert 100 * (interval.high - interval.low) / 2 == pytest.approx(4.3, abs=0.05)
 
 
-def test_t_interval_is_that_of_scipy():
-    values = [0.5, 0.55, 0.47]
-    interval = statistics.t_interval(values)
-    expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
-    assert (interval.low, interval.high) == pytest.approx(expected)
+def test_no_sample_and_one_seed_have_no_interval():
+    assert np.isnan(statistics.wilson(0, 0).low)
+    assert np.isnan(statistics.t_interval([0.5]).low)
+    assert np.isnan(statistics.t_interval([0.5, 0.4, float("nan")]).low)
 
 
-def test_mcnemar_is_exact():
-    rng = np.random.default_rng(0)
-    a, b = rng.random(200) < 0.7, rng.random(200) < 0.6
-    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
-    assert statistics.mcnemar(a, b) == pytest.approx(reference_mcnemar(table, exact=True).pvalue)
-    assert statistics.mcnemar(a, a) == 1
-
-
-def test_holm_is_that_of_statsmodels_and_skips_what_was_not_compared():
-    p = [0.01, 0.04, 0.03, 0.005, 0.9]
-    assert statistics.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+def test_what_was_not_compared_does_not_count():
     adjusted = statistics.holm([0.01, float("nan"), 0.04])
     assert adjusted[0] == pytest.approx(0.02)
     assert np.isnan(adjusted[1])
     assert adjusted[2] == pytest.approx(0.04)
-
-
-def test_paired_t_is_that_of_scipy():
-    a, b = [0.5, 0.6, 0.55], [0.4, 0.57, 0.5]
-    assert statistics.paired_t(a, b)[0] == pytest.approx(stats.ttest_rel(a, b).pvalue)
 
 
 def test_resamples_are_fixed_and_keep_the_size_of_a_task():
@@ -96,18 +70,6 @@ def test_a_few_measured_samples_among_many_still_give_every_draw():
     assert np.isfinite(statistics.resampled_accuracies(right[None], 0)).all()
 
 
-def test_test_set_intervals_cover_the_truth():
-    rng = np.random.default_rng(3)
-    truth, hits, trials = np.array([0.9, 0.6, 0.3]), 0, 300
-    for _ in range(trials):
-        cells = {(2, j): (rng.random(80) < p).astype(np.int8) for j, p in enumerate(truth)}
-        drawn = statistics.bootstrap_matrices({"a": cells}, 3, 400)["a"]
-        interval = statistics.percentile_interval(metrics.acc(drawn))
-        hits += interval.low <= truth.mean() <= interval.high
-    # Binomial noise of 300 trials at 95 % is 1.3 points.
-    assert 0.91 <= hits / trials <= 0.985
-
-
 def test_seeds_widen_the_hierarchical_interval():
     rng = np.random.default_rng(4)
     near = [0.5 + rng.normal(0, 0.01, 2000) for _ in range(2)]
@@ -136,12 +98,16 @@ def scored(label, p, seeds=(0,), n=300, tasks=2):
 
 @pytest.mark.parametrize(
     ("seeds", "test"),
-    [((0,), "McNemar, exact"), ((0, 1), "hierarchical bootstrap"), ((0, 1, 2), "paired t over 3 seeds")],
+    [
+        ((0,), "McNemar, exact"),
+        ((0, 1), "hierarchical bootstrap"),
+        ((0, 1, 2), "paired t over 3 seeds, and hierarchical bootstrap"),
+    ],
 )
 def test_what_differs_is_told_apart_and_what_does_not_shares_a_rank(seeds, test):
     rows = [scored("good", 0.8, seeds), scored("twin", 0.8, seeds), scored("bad", 0.5, seeds)]
     pairs = statistics.compare_all(rows)
-    assert {pair.test for pair in pairs} == {test}
+    assert all(pair.test.startswith(test) for pair in pairs)
     assert statistics.ranks(["good", "twin", "bad"], pairs) == {"good": 1, "twin": 1, "bad": 3}
     for pair in pairs:
         assert pair.low <= pair.difference <= pair.high
@@ -158,7 +124,29 @@ def test_only_common_seeds_and_samples_are_compared():
     assert nothing.better is None
 
 
-def test_false_alarms_are_rare():
+def test_what_rests_on_a_few_images_is_not_told_apart_however_many_seeds_repeat_it():
+    right = np.ones(300, bool)
+    wrong = right.copy()
+    wrong[:3] = False
+    seeds, ids = (0, 1, 2), [np.arange(300)]
+    one, other = (
+        Scored(label, dict.fromkeys(seeds, ids), {s: [cells] for s in seeds})
+        for label, cells in (("one", right), ("other", wrong))
+    )
+    pair = statistics.compare(one, other)
+    assert pair.difference == pytest.approx(0.01)
+    assert pair.low == pair.high
+    assert pair.bootstrap_low == 0 < pair.difference < pair.bootstrap_high
+    assert 0.05 < pair.p < 0.2
+    assert pair.better is None
+
+
+def test_the_last_row_alone_has_the_draws_that_it_has_in_the_whole_matrix():
     rng = np.random.default_rng(6)
-    p = [statistics.mcnemar(rng.random(100) < 0.7, rng.random(100) < 0.7) for _ in range(300)]
-    assert np.mean(np.array(p) < 0.05) < 0.08
+    cells = {
+        name: {(i, j): rng.integers(0, 2, 50).astype(np.int8) for i in range(3) for j in range(i + 1)} for name in "ab"
+    }
+    whole = statistics.bootstrap_matrices(cells, 3)
+    part = statistics.bootstrap_matrices(cells, 3, last_row={"b"})
+    np.testing.assert_array_equal(part["a"], whole["a"])
+    np.testing.assert_array_equal(part["b"], whole["b"][:, -1:])
