@@ -11,6 +11,7 @@ from reports.evidence import SUBMITTED, TRANSFER, AttackFacts
 from reports.measures import COSTS
 from reports.metrics import CLEAN, MATRIX_METRICS, WORST
 from reports.sweeps import in_eps, ranking_of, worsts
+from reports.version import version_of
 from results.schema import ANY
 
 NOT_AVAILABLE = "n/a"
@@ -20,7 +21,7 @@ MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
 """Needs that everybody who reads a row must know of."""
 FIRST = ("rank", "label", "method", "seeds", "verdict")
 CHECKS = ("checks_pass", "checks_warn", "checks_fail", "checks_not_run")
-LAST = ("interval", "seed_values", "published", "extra_data", "row", *CHECKS, "reason")
+LAST = ("interval", "seed_values", "published", "extra_data", "row", *CHECKS, "reason", "leaderboard")
 
 
 def columns(board: Board) -> list[str]:
@@ -59,9 +60,17 @@ def _with_any(board: Board, attacks: Sequence[str]) -> list[str]:
 
 
 def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
-    """Every row of every board with every number, as fractions; NaN where a number is not available."""
+    """Every row of every board with every number, as fractions; NaN where a number is not available.
+
+    leaderboard: the version that a published row is from; None for others.
+    """
     numeric = list(dict.fromkeys(column for board in boards for column in columns(board)))
-    records = [_record(board, row, numeric) for board in boards for row in board.rows]
+    version = version_of(boards)
+    records = [
+        {**_record(board, row, numeric), "leaderboard": version if row.published else None}
+        for board in boards
+        for row in board.rows
+    ]
     return pd.DataFrame(records, columns=[*FIRST, "preset", *numeric, *LAST])
 
 

@@ -1,0 +1,58 @@
+"""The leaderboard as Markdown: one section per preset, tables as GitHub renders them."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from reports.boards import Board
+from reports.capacity_tables import decisions_caption, decisions_table
+from reports.leaderboard import accuracy_table, below_table, caption, compact_table
+from reports.tables import file_name
+from reports.training import recipes_table
+from reports.version import published_note
+
+WORDS = (
+    "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
+    "published as", "protocols differ in",
+)  # fmt: skip
+"""Columns of words: aligned to the left, and escaped."""
+
+
+def markdown(boards: list[Board], empty: str) -> str:
+    """All boards as GitHub tables; `empty` is said where there is none."""
+    parts = ["# Leaderboard"]
+    if not boards:
+        parts.append(empty)
+    for board in boards:
+        parts.append(f"## {_md(board.preset)}")
+        if board.ranked:
+            about = " ".join(filter(None, [caption(board), published_note([board])]))
+            parts += [_md(about), _md_table(compact_table(board))]
+            every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
+            parts += [_md(f"ACC in percent by attack; {every}:"), _md_table(accuracy_table(board))]
+        else:
+            parts.append("No row is ranked yet.")
+        if board.below:
+            parts += ["Below the line:", _md_table(below_table(board))]
+        recipes = recipes_table(board)
+        if len(recipes):
+            parts += ["### Recipes of their own", _md_table(recipes)]
+        decided = decisions_table(board)
+        if len(decided):
+            parts += ["### Capacity and decisions", _md(decisions_caption(board)), _md_table(decided)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _md(text: str) -> str:
+    """Text in which nothing is markup; a pipe would end a cell of a table even in code."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
+
+
+def _md_table(frame: pd.DataFrame) -> str:
+    # Numbers hold no markup; their brackets are easier to read as they are.
+    escaped = frame.apply(lambda column: column.map(_md) if column.name in WORDS else column)
+    escaped.columns = pd.Index([_md(str(column)) for column in frame.columns])
+    alignment = ["left" if column in WORDS else "right" for column in frame.columns]
+    return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)
