@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,16 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from reports.boards import Board, Row
 from reports.capacity import FREE, decisions, layer_names, owners
 from reports.capacity_tables import has_other_seeds, shown_seed
+from reports.panels import across
+from reports.placing import LONGEST_LABEL, legend_columns
 from reports.structure_figure import structure
-from reports.style import FAINT, INK, MOST_NAMED_TASKS, PAGE, shortened, task_colours
+from reports.style import INK, MOST_NAMED_TASKS, PAGE, Looks, shortened, task_colours
 
-Looks = Mapping[str, tuple[str, str]]
 MOST_PANELS = 4
 MOST_LAYERS, MOST_LEVEL_NAMES = 16, 6
 """So many layers get a bar; so many bars in a panel leave room for names that are not turned."""
 LEGEND_LINE, LEGEND_WIDTH, LONGEST_NAME = 0.16, 6.6, 24
 FREE_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": "#b4bac2", "hatch": "//////", "linewidth": 0}
-_MARKERS = "osD^vPX"
 
 
 def capacity_figures(board: Board, looks: Looks) -> dict[str, tuple[str, Figure]]:
@@ -179,16 +179,17 @@ def _colour_scale(axes: Axes, colours: Sequence[str]) -> None:
 
 def growth(rows: Sequence[Row], looks: Looks) -> Figure:
     """Two panels over tasks, a line per row: the share of weights that is free, and the width multiplier mu."""
-    figure = Figure(figsize=(PAGE, 2.1), layout="constrained")
+    names = [shortened(row.label, LONGEST_LABEL) for row in rows]
+    columns = legend_columns(names)
+    figure = Figure(figsize=(PAGE, 1.95 + 0.15 * math.ceil(len(rows) / columns)), layout="constrained")
     free, size = figure.subplots(1, 2)
     for k, row in enumerate(rows):
         seed = shown_seed(row)
         assert seed is not None
         frame = decisions(seed.evidence.facts)
-        style = {"color": looks[row.label][0], "marker": _MARKERS[k % len(_MARKERS)], "markersize": 3.2}
         # Equal values lie on top of each other: the first is drawn wide, so that it is seen behind the others.
-        style |= {"linewidth": 1 + 2 * (1 - (k + 1) / len(rows)), "clip_on": False}
-        free.plot(frame.index, 100 * frame["free_share"], label=row.label, **style)
+        style = looks[row.label].line | {"linewidth": 1 + 2 * (1 - (k + 1) / len(rows)), "clip_on": False}
+        free.plot(frame.index, 100 * frame["free_share"], label=names[k], **style)
         size.plot(frame.index, frame["mu"], **style)
     free.set_ylabel("free weights (%)")
     free.set_ylim(0, 100)
@@ -198,7 +199,6 @@ def growth(rows: Sequence[Row], looks: Looks) -> Figure:
     for axes in (free, size):
         axes.set_xlabel("after task")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
-        axes.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=min(4, len(rows)), handlelength=2, columnspacing=1.6)
+        across(axes)
+    figure.legend(loc="outside upper center", ncols=columns, handlelength=2, columnspacing=1.6)
     return figure

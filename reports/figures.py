@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from reports.boards import Board, Row
 from reports.evidence import COMPOSITIONS, TRANSFER
-from reports.leaderboard import percent, short_name
+from reports.leaderboard import short_name
 from reports.metrics import CLEAN, WORST, Array
-from reports.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL, shortened
+from reports.panels import across, chance_line, highest
+from reports.placing import LONGEST_LABEL, legend_columns
+from reports.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL, Looks, shortened
 from reports.sweeps import ranking_of
 
-Looks = Mapping[str, tuple[str, str]]
 MOST_ATTACKS = 8
 _PLACES = {"noise": 0, "fgsm": 1, "pgd": 2, "apgd": 3, "square": 5, TRANSFER: 6, **dict.fromkeys(COMPOSITIONS, 7)}
 """Places of the kinds of attack from left to right; others stand between."""
-MOST_ANNOTATED_TASKS = 6
+MOST_ANNOTATED_TASKS, MOST_IN_TWO_COLUMNS = 6, 6
+BOLD_LETTER = 0.078
+"""Inches of a letter over a pair of heat maps."""
 LABEL_WIDTH, LONGEST_LINE = 13, 21
 """Letters on a line of a tick label: where it is broken, and where a single word is cut."""
 
@@ -64,39 +69,37 @@ def _by_strength(attacks: Sequence[str], board: Board) -> list[str]:
 def accuracy_bars(board: Board, looks: Looks) -> Figure:
     """Grouped bars: ACC after the last task by attack and method, 95 % intervals, a line at chance."""
     rows, attacks = board.ranked, shown_attacks(board)
-    figure = Figure(figsize=(PAGE, 2.5 + 0.16 * math.ceil(len(rows) / 4)), layout="constrained")
+    labels = [shortened(row.label, LONGEST_LABEL) for row in rows]
+    columns = legend_columns([*labels, "chance"])
+    figure = Figure(figsize=(PAGE, 2.4 + 0.15 * math.ceil((len(rows) + 1) / columns)), layout="constrained")
     axes = figure.add_subplot()
     width = 0.84 / max(1, len(rows))
     for k, row in enumerate(rows):
-        columns = [f"ACC_lopezpaz2017 {attack}" for attack in attacks]
-        heights = 100 * np.array([row.measures.value(column) for column in columns])
-        bounds = [row.measures.bounds(column) for column in columns]
+        names = [f"ACC_lopezpaz2017 {attack}" for attack in attacks]
+        heights = 100 * np.array([row.measures.value(name) for name in names])
+        bounds = [row.measures.bounds(name) for name in names]
         errors = np.array([[h - 100 * b.low, 100 * b.high - h] for h, b in zip(heights, bounds, strict=True)]).T
-        colour, hatch = looks[row.label]
+        look = looks[row.label]
         places = np.arange(len(attacks)) + (k - (len(rows) - 1) / 2) * width
         axes.bar(
-            places, heights, 0.92 * width, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=row.label
-        )
+            places, heights, 0.92 * width, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0, label=labels[k]
+        )  # fmt: skip
         shown = np.isfinite(errors).all(0)
         axes.errorbar(
             places[shown], heights[shown], np.clip(errors[:, shown], 0, None),
             fmt="none", ecolor=INK, elinewidth=0.7, capsize=min(2.0, 14 * width),
         )  # fmt: skip
-    if math.isfinite(board.chance):
-        axes.axhline(100 * board.chance, color=INK, linestyle=(0, (4, 3)), linewidth=0.8, label="chance", zorder=3)
+    chance_line(axes, board, label="chance", zorder=3)
     axes.set_xticks(range(len(attacks)), [_broken(short_name(attack, board)) for attack in attacks])
     axes.set_xlim(-0.55, len(attacks) - 0.45)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, highest(axes))
     axes.set_ylabel("accuracy after the last task (%)")
     axes.tick_params(axis="x", length=0)
-    axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
-    axes.set_axisbelow(True)
-    handles, labels = axes.get_legend_handles_labels()
+    across(axes)
     # Bars first, in the order of the ranking; the line at chance last.
-    order = sorted(range(len(labels)), key=lambda k: not hasattr(handles[k], "patches"))
+    handles = sorted(axes.get_legend_handles_labels()[0], key=lambda handle: not hasattr(handle, "patches"))
     figure.legend(
-        [handles[k] for k in order], [labels[k] for k in order],
-        loc="outside upper center", ncols=min(5, len(labels)), handlelength=1.4, columnspacing=1.4,
+        handles=handles, loc="outside upper center", ncols=columns, handlelength=1.4, columnspacing=1.4, labelspacing=0.35
     )  # fmt: skip
     return figure
 
@@ -112,18 +115,26 @@ def matrix_attacks(board: Board) -> list[str]:
     return [attack for attack in (CLEAN, board.robust_matrix) if attack]
 
 
+def matrices_caption(board: Board) -> str:
+    """What the heat maps are of; grey is told where there is any."""
+    stored = [row.measures.matrices.get(attack) for row in board.ranked for attack in matrix_attacks(board)]
+    grey = any(R is None or _unmeasured(R).any() for R in stored)
+    return "Accuracy on each task after each task, mean over seeds" + ("; grey: not measured" if grey else "")
+
+
 def accuracy_matrices(board: Board) -> Figure:
     """R as heat maps: a pair (clean, robust) per method; rows: after which task, columns: on which task.
 
     Everything is placed by hand, in inches, so that all maps have one size whatever their labels are.
     """
     rows, attacks = board.ranked, matrix_attacks(board)
-    pairs = 1 if len(rows) == 1 else 2
+    pairs = 1 if len(rows) == 1 else 2 if len(rows) <= MOST_IN_TWO_COLUMNS else 3
     lines = math.ceil(len(rows) / pairs)
     width = COLUMN if pairs == 1 else PAGE
-    left, between_pairs, between, bar, above, below = 0.42, 0.5, 0.1, 0.62, 0.42, 0.42
+    left, between_pairs, between, bar, above, below = 0.42, 0.42, 0.1, 0.62, 0.42, 0.42
     room = width - left - bar - (pairs - 1) * between_pairs - pairs * (len(attacks) - 1) * between
     side = room / (pairs * len(attacks))
+    letters = int((len(attacks) * (side + between) + between_pairs / 2) / BOLD_LETTER)
     height = lines * (side + above) + below
     figure = Figure(figsize=(width, height))
     image: AxesImage | None = None
@@ -131,7 +142,7 @@ def accuracy_matrices(board: Board) -> Figure:
         line, pair = divmod(k, pairs)
         x = left + pair * (len(attacks) * (side + between) - between + between_pairs)
         y = height - (line + 1) * (side + above)
-        figure.text(x / width, (y + side + 0.22) / height, row.label, fontsize=8, fontweight="bold")
+        figure.text(x / width, (y + side + 0.22) / height, shortened(row.label, letters), fontsize=8, fontweight="bold")
         for c, attack in enumerate(attacks):
             place = ((x + c * (side + between)) / width, y / height, side / width, side / height)
             axes = figure.add_axes(place)
@@ -149,7 +160,9 @@ def accuracy_matrices(board: Board) -> Figure:
 
 def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowest: bool) -> AxesImage:
     R: Array = row.measures.matrices.get(attack, np.full((board.tasks, board.tasks), np.nan))
-    image = axes.imshow(100 * R, cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
+    shown = np.where(_unmeasured(R), -1, 100 * R)
+    colours = mpl.colormaps[SEQUENTIAL].with_extremes(under=to_rgba(FAINT, 0.2))
+    image = axes.imshow(shown, cmap=colours, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
     axes.set_title(short_name(attack, board), fontsize=7, pad=3, loc="left", color=INK)
     ticks = range(0, board.tasks, max(1, math.ceil(board.tasks / 6)))
     axes.set_xticks(ticks, None if lowest else [""] * len(ticks))
@@ -166,6 +179,11 @@ def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowe
             if math.isfinite(value):
                 red, green, blue, _ = image.to_rgba(np.array([100 * value]))[0]
                 light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-                axes.text(j, i, percent(value).partition(".")[0], ha="center", va="center", fontsize=6,
+                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=6,
                           color="#000000" if light else "#ffffff")  # fmt: skip
     return image
+
+
+def _unmeasured(R: Array) -> Array:
+    """Where a task was learned already and there is still no accuracy, bool (T, T)."""
+    return np.isnan(R) & np.tri(len(R), dtype=bool)

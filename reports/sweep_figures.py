@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,21 +15,17 @@ from matplotlib.lines import Line2D
 
 from reports.boards import Board, Row
 from reports.metrics import CLEAN
-from reports.style import FAINT, HATCHES, INK, PAGE, shortened
+from reports.panels import CHANCE, across, chance_line, highest
+from reports.placing import LONGEST_LABEL, legend_columns
+from reports.style import INK, PAGE, Looks, shortened
 from reports.sweeps import EPS, STEP_SIZE, STEPS, Curve, compared, curves, in_eps, ranking_of, strongest, worsts
 
-Looks = Mapping[str, tuple[str, str]]
-MARKERS = "osD^vPX<>p"
-DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)))
-"""In the order of the hatches: labels of one colour differ in them."""
-CHANCE: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 0.8}
 FINAL: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 0.7}
 WORST_OF_ALL: dict[str, Any] = {"linestyle": (0, (1, 1.2)), "linewidth": 0.8}
 APART, MOST_APART = 0.4, 0.14
 """How far the methods' points at one place are moved apart: a part of the way to the next place, and at most of the axis."""
 MOST_SECOND_LINES = 8
 """More methods than that have no second line each: nobody could tell them apart."""
-LONGEST_LABEL, MOST_COLUMNS, LEGEND_WIDTH = 32, 5, 6.9
 LETTERS = {3: 38, 2: 56, 1: 110}
 """How many letters of an axis title fit under one of so many panels."""
 
@@ -74,11 +70,10 @@ def _caption(found: Sequence[Curve]) -> str:
 def _panel(axes: Axes, curve: Curve, board: Board, looks: Looks) -> None:
     """One line per ranked row with its intervals, and a thin second one: the final iterate, or the worst of all attacks."""
     places, rows = _places(curve), board.ranked
-    if math.isfinite(board.chance):
-        axes.axhline(100 * board.chance, **CHANCE, zorder=1)
+    chance_line(axes, board)
     apart = min(APART * min(np.diff(places)), MOST_APART * (places[-1] - places[0]))
     for k, row in enumerate(rows):
-        look = look_of(k, row.label, looks)
+        look = looks[row.label].line
         x = places + apart * ((k + 0.5) / len(rows) - 0.5)
         first, second = _names(curve, row, board)
         found = compared(row, [name for name in (*first, *second) if name])
@@ -125,8 +120,7 @@ def _axis(axes: Axes, curve: Curve, letters: int) -> None:
     axes.set_xlabel("\n".join([title[curve.field], *textwrap.wrap(curve.fixed, letters)]))
     edge = MOST_APART * (places[-1] - places[0]) / 2 + 0.02 * (places[-1] - places[0])
     axes.set_xlim(places[0] - edge, places[-1] + edge)
-    axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
-    axes.set_axisbelow(True)
+    across(axes)
 
 
 def _tick(field: str, value: Fraction) -> str:
@@ -135,28 +129,10 @@ def _tick(field: str, value: Fraction) -> str:
     return f"{float(255 * value):.4g}" if field == EPS else str(value)
 
 
-def highest(*panels: Axes) -> float:
-    """The next ten percent above everything that is drawn."""
-    top = max(axes.dataLim.y1 for axes in panels)
-    return min(100.0, 10 * math.ceil((top + 2) / 10))
-
-
-def look_of(k: int, label: str, looks: Looks) -> dict[str, Any]:
-    """How a line of the k-th method looks."""
-    colour, hatch = looks[label]
-    return {
-        "color": colour, "linestyle": DASHES[HATCHES.index(hatch)], "linewidth": 1.1,
-        "marker": MARKERS[k % len(MARKERS)], "markersize": 3.6, "markeredgecolor": "white", "markeredgewidth": 0.3,
-    }  # fmt: skip
-
-
 def _legend(board: Board, looks: Looks, fields: set[str]) -> list[Line2D]:
     """Methods in the order of the ranking, then what the other lines are."""
     rows = board.ranked
-    handles = [
-        Line2D([], [], label=shortened(row.label, LONGEST_LABEL), **look_of(k, row.label, looks))
-        for k, row in enumerate(rows)
-    ]
+    handles = [Line2D([], [], label=shortened(row.label, LONGEST_LABEL), **looks[row.label].line) for row in rows]
     if math.isfinite(board.chance):
         handles.append(Line2D([], [], label="chance", **CHANCE))
     if len(rows) <= MOST_SECOND_LINES:
@@ -165,12 +141,3 @@ def _legend(board: Board, looks: Looks, fields: set[str]) -> list[Line2D]:
         if EPS in fields:
             handles.append(Line2D([], [], color=INK, label="worst of all attacks", **WORST_OF_ALL))
     return handles
-
-
-def legend_columns(labels: Sequence[str]) -> int:
-    """How many columns of a legend, filled one after another as matplotlib does, fit side by side."""
-    for columns in range(min(MOST_COLUMNS, len(labels)), 1, -1):
-        widest = [max(map(len, column)) for column in np.array_split(np.array(labels, object), columns)]
-        if sum(0.46 + 0.058 * letters for letters in widest) <= LEGEND_WIDTH:
-            return columns
-    return 1

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.boards import Board
-from reports.style import FAINT, PAGE
-from reports.sweep_figures import CHANCE, highest, legend_columns, look_of
+from reports.panels import chance_line, highest
+from reports.placing import LONGEST_LABEL, legend_columns
+from reports.style import FAINT, PAGE, Looks, shortened
 from reports.training import training_curve
 
-Looks = Mapping[str, tuple[str, str]]
 CAPTION = (
     "Best robust validation accuracy so far over seconds of training per task, mean over tasks; every stage and its validation "
     "count, prerequisites do not"
@@ -28,22 +27,17 @@ def training_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     columns = legend_columns([*curves, "chance"])
     figure = Figure(figsize=(PAGE, 2.4 + 0.15 * math.ceil((len(curves) + 1) / columns)), layout="constrained")
     axes = figure.add_subplot()
-    for k, (label, curve) in enumerate(curves.items()):
-        look = look_of(k, label, looks)
-        axes.step(
-            curve["seconds"], 100 * curve["robust_validation"], where="post", label=label,
-            **{**look, "marker": ""}, zorder=2,
-        )  # fmt: skip
+    for label, curve in curves.items():
+        # A mark where the curve ends, and with it in the legend.
         axes.plot(
-            curve["seconds"].iloc[-1], 100 * curve["robust_validation"].iloc[-1], linestyle="", zorder=3,
-            **{key: look[key] for key in ("color", "marker", "markersize") if key in look},
+            curve["seconds"], 100 * curve["robust_validation"], drawstyle="steps-post", markevery=[-1],
+            label=shortened(label, LONGEST_LABEL), **looks[label].line, zorder=2,
         )  # fmt: skip
-    if math.isfinite(board.chance):
-        axes.axhline(100 * board.chance, **CHANCE, zorder=1, label="chance")
+    chance_line(axes, board, label="chance")
     axes.set_xscale("log", subs=(2, 5))
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.tick_params(axis="x", which="both", labelsize=7, length=2.5, pad=3)
     axes.set_ylim(0, highest(axes))
     axes.set_xlabel("seconds of training per task")
     axes.set_ylabel("robust validation accuracy (%)")
