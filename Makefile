@@ -26,7 +26,7 @@ test: setup-dev
 
 # The report page in a real browser. Needs Chromium (apt-get install chromium); skipped, with the reason, where there is none.
 test-browser: setup-dev
-	$(BIN)/python -m pytest -m browser tests/browser -rs
+	$(BIN)/python -m pytest tests/browser
 
 # How often the checks find planted defects, and how often they fire on honest rows; restartable, about an hour on two cores.
 calibrate: setup-dev

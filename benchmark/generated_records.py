@@ -51,6 +51,8 @@ class _Made:
         self.store, self.preset, self.label, self.seed, self.size = store, preset, label, seed, size
         self.tasks = size.tasks
         self.quality, self.forgets = 1.6 - 0.06 * place, FORGOTTEN * (place % 2)
+        # The control falls, or no row would be ranked.
+        self.exposed = 3.0 if "standard" in label else 1.0
         self.attacks = {attack_name(each.attack, 0): each.attack for each in preset.final}
         self.matrix = [attack_name(each.attack, 0) for each in preset.matrix]
 
@@ -96,7 +98,7 @@ class _Made:
     def _outcomes(self, name: str) -> list[tuple[str, float]]:
         """(name of the outcome, how far the attack lowers margins)"""
         attack = self.attacks[name]
-        power = float(attack.threat_model.eps / self.preset.eps) * _strength(attack)
+        power = self.exposed * float(attack.threat_model.eps / self.preset.eps) * _strength(attack)
         return [(name, power), (name + schema.ANY, power + 0.02)] if attack.iterative else [(name, power)]
 
     def _predictions(self, name: str, i: int, j: int, base: np.ndarray) -> list[pa.Table]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,19 +10,26 @@ import pandas as pd
 
 from reports.boards import Board, build_boards
 from reports.capacity_figures import capacity_figures
-from reports.capacity_tables import decisions_caption, decisions_table
-from reports.figures import accuracy_bars, accuracy_matrices
-from reports.leaderboard import accuracy_table, below_table, caption, compact_table, to_csv, wide_table
+from reports.cost_figure import cost_figure
+from reports.entries import entry_names, row_entry, to_json
+from reports.exhibit_figures import exhibit_figures
+from reports.exhibit_pages import exhibit_files, exhibits_latex, exhibits_page, in_report
+from reports.exhibits import Exhibits, exhibits_of
+from reports.figures import accuracy_bars, accuracy_matrices, matrices_caption
+from reports.latex import latex
+from reports.leaderboard import to_csv, wide_table
+from reports.markdown import markdown
 from reports.page import FigureOnPage, render_checks, render_page
+from reports.published_values import read_published
+from reports.ranking_figure import ranking_figure
+from reports.sequence_figure import sequence_figure
 from reports.style import for_page, looks, paper_style, save
 from reports.sweep_figures import sweep_figure
 from reports.tables import board_tables, file_name
-from reports.training import recipes_table
 from reports.training_figure import training_figure
 from results import Problem, Results
 from results.files import whole_file
 
-_WORDS = ("label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source")
 EMPTY = "No results yet: no stored run is a row of any preset."
 
 
@@ -42,29 +48,41 @@ class Report:
 
 
 def write_report(results: Results, output: Path | str) -> Report:
-    """Write leaderboard.csv/.md/.tex, index.html, checks.html, tables/ and figures/ into `output`; an older report there goes.
+    """Write leaderboard.csv/.md/.tex, exhibits.md/.tex, index.html, checks.html, tables/, rows/ and figures/ into `output`.
 
-    Equal records give equal bytes, but for the line of the page that says when it was made.
+    An older report there goes. Equal records give equal bytes, but for the line of the page that says when it was made.
     """
     output = Path(output)
     boards = build_boards(results)
     table = wide_table(boards)
-    figures = _figures(boards, output / "figures")
+    exhibits = exhibits_of(boards, read_published())
+    figures = _figures(exhibits, output / "figures")
     _write(output / "leaderboard.csv", to_csv(table))
-    _write(output / "leaderboard.md", markdown(boards))
-    _write(output / "leaderboard.tex", latex(boards))
+    _write(output / "leaderboard.md", markdown(boards, EMPTY))
+    _write(output / "leaderboard.tex", latex(boards, EMPTY))
+    _write(output / "exhibits.md", exhibits_page(exhibits, in_report(figures), EMPTY))
+    _write(output / "exhibits.tex", exhibits_latex(exhibits, EMPTY))
     written = set()
-    for board in boards:
-        for stem, frame in board_tables(board):
-            path = output / "tables" / f"{stem}.csv"
-            _write(path, to_csv(frame))
-            written.add(path)
+    for stem, frame in [*(table for board in boards for table in board_tables(board)), *exhibit_files(exhibits)]:
+        path = output / "tables" / f"{stem}.csv"
+        _write(path, to_csv(frame))
+        written.add(path)
     for path in (output / "tables").glob("*__*.csv"):
         if path not in written:
             path.unlink()
+    entries = {
+        name: row_entry(board, row)
+        for board in boards
+        for name, row in zip(entry_names(board), board.rows, strict=True)
+    }
+    for name, entry in entries.items():
+        _write(output / "rows" / f"{name}.json", to_json(entry))
+    for path in (output / "rows").glob("*__*.json"):
+        if path.stem not in entries:
+            path.unlink()
     report = Report(output, boards, table, results.problems)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    _write(report.page, render_page(boards, figures, report.problems, made, EMPTY))
+    _write(report.page, render_page(boards, entries, figures, report.problems, made, EMPTY))
     _write(output / "checks.html", render_checks(boards))
     return report
 
@@ -74,24 +92,29 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]:
+def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnPage]]:
     """Draw and save the figures of every board that has ranked rows; return them by preset, for the page."""
-    appearance = looks(row.label for board in boards for row in board.ranked)
+    appearance = looks(row.label for each in exhibits for row in each.board.rows)
     found: dict[str, list[FigureOnPage]] = {}
     written = set()
     with paper_style():
-        for board in boards:
+        for each in exhibits:
+            board = each.board
             if not board.ranked:
                 continue
             drawn = {
                 "accuracy": (
-                    "Accuracy after the last task by attack, 95 % intervals",
+                    "Accuracy after the last task by attack, 95 % intervals; a gap: not measured",
                     accuracy_bars(board, appearance),
                 ),
                 **({"sweep": sweep} if (sweep := sweep_figure(board, appearance)) else {}),
-                "matrices": ("Accuracy on each task after each task, mean over seeds", accuracy_matrices(board)),
+                **({"ranking": ranking} if (ranking := ranking_figure(board, appearance)) else {}),
+                **({"sequence": sequence} if (sequence := sequence_figure(board, appearance)) else {}),
+                "matrices": (matrices_caption(board), accuracy_matrices(board)),
+                **({"cost": cost} if (cost := cost_figure(board, appearance)) else {}),
                 **({"training": training} if (training := training_figure(board, appearance)) else {}),
                 **capacity_figures(board, appearance),
+                **exhibit_figures(each),
             }
             for name, (title, figure) in drawn.items():
                 paths = save(figure, folder / f"{file_name(board.preset)}__{name}")
@@ -102,89 +125,3 @@ def _figures(boards: list[Board], folder: Path) -> dict[str, list[FigureOnPage]]
         if path not in written:
             path.unlink()
     return found
-
-
-# -- Markdown and LaTeX -----------------------------------------------------------------------------------------------
-
-
-def markdown(boards: list[Board]) -> str:
-    """All boards as GitHub tables."""
-    parts = ["# Leaderboard"]
-    if not boards:
-        parts.append(EMPTY)
-    for board in boards:
-        parts.append(f"## {_md(board.preset)}")
-        if board.ranked:
-            parts += [_md(caption(board)), _md_table(compact_table(board))]
-            every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
-            parts += [_md(f"ACC in percent by attack; {every}:"), _md_table(accuracy_table(board))]
-        else:
-            parts.append("No row is ranked yet.")
-        if board.below:
-            parts += ["Below the line:", _md_table(below_table(board))]
-        recipes = recipes_table(board)
-        if len(recipes):
-            parts += ["### Recipes of their own", _md_table(recipes)]
-        decided = decisions_table(board)
-        if len(decided):
-            parts += ["### Capacity and decisions", _md(decisions_caption(board)), _md_table(decided)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _md(text: str) -> str:
-    """Text in which nothing is markup; a pipe would end a cell of a table even in code."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
-
-
-def _md_table(frame: pd.DataFrame) -> str:
-    # Numbers hold no markup; their brackets are easier to read as they are.
-    escaped = frame.apply(lambda column: column.map(_md) if column.name in _WORDS else column)
-    escaped.columns = pd.Index([_md(str(column)) for column in frame.columns])
-    alignment = ["left" if column in _WORDS else "right" for column in frame.columns]
-    return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)
-
-
-def latex(boards: list[Board]) -> str:
-    """All boards as booktabs tables; needs `\\usepackage{booktabs}`."""
-    parts = ["% needs \\usepackage{booktabs}; wide tables may need \\resizebox or a smaller font"]
-    if not boards:
-        parts.append(f"% {EMPTY}")
-    for board in boards:
-        title = _tex(board.preset)
-        if board.ranked:
-            label = f"tab:leaderboard-{file_name(board.preset)}"
-            parts.append(
-                _tex_table(compact_table(board), f"Leaderboard of \\texttt{{{title}}}. {_tex(caption(board))}", label)
-            )
-        else:
-            parts.append(f"% {_comment(board.preset)}: no row is ranked yet")
-        parts += [
-            f"% below the line in {_comment(board.preset)}: {_comment(f'{row.label}: {row.reason}')}"
-            for row in board.below
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "†": r"$\dagger$",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
-
-
-def _comment(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _tex_table(frame: pd.DataFrame, text: str, label: str) -> str:
-    escaped = frame.map(lambda cell: re.sub(r"(?<![\w.-])-(?=\d)", "$-$", _tex(cell)))
-    escaped.columns = pd.Index([_tex(str(column)) for column in frame.columns])
-    styler = escaped.style.hide(axis="index")
-    layout = "".join("l" if column in _WORDS else "r" for column in frame.columns)
-    return styler.to_latex(
-        hrules=True, column_format=layout, caption=text, label=label, position="t", position_float="centering"
-    ).strip()

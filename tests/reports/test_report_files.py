@@ -139,8 +139,8 @@ def test_the_page_is_self_contained_and_escapes_labels(report):
     page.feed(text)
     assert not page.open
     assert "b" not in page.tags
-    # Bars and matrices of two boards, and the sweep of the one that has one.
-    assert page.tags.count("svg") == 5
+    # Bars, sequence and matrices of two boards; sweep, ranking and costs of the one that has several attacks and rows.
+    assert page.tags.count("svg") == 9
     assert NASTY in page.text
     assert "superseded" in page.text
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
@@ -162,7 +162,9 @@ def test_markdown_parses_into_tables(report):
 def test_latex_escapes_labels_and_balances(report):
     text = (report.output / "leaderboard.tex").read_text(encoding="utf-8")
     code = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
-    assert r"cmat \textless{}b\textgreater{}2/255\textless{}/b\textgreater{} | 5\%\_x \& [bold]\$a\$[/]" in code
+    assert (
+        r"cmat \textless{}b\textgreater{}2/255\textless{}/b\textgreater{} \textbar{} 5\%\_x \& [bold]\$a\$[/]" in code
+    )
     assert code.count(r"\toprule") == code.count(r"\bottomrule") == code.count(r"\begin{tabular}") == 2
     assert code.count("{") - code.count(r"\{") == code.count("}") - code.count(r"\}")
     assert not re.search(r"(?<!\\)[%#_]", code.replace("tab:leaderboard", ""))

@@ -72,7 +72,8 @@ def test_a_table_with_an_unreadable_part_is_not_merged_and_the_part_is_named(run
     merge(run)
     assert not (run / FOLDER / "predictions.parquet").exists()
     stored = load(run.parent, None).runs[0]
-    assert len(stored.predictions) and [problem.path for problem in stored.problems] == [part]
+    assert len(stored.predictions)
+    assert [problem.path for problem in stored.problems] == [part]
 
 
 def test_a_broken_merged_file_is_read_past(run: Path) -> None:
