@@ -22,12 +22,11 @@ from reports.audit_small_tables import (
     thesis_f1_table,
 )
 from reports.leaderboard import percent, to_csv
+from reports.published_values import REFERENCE
 from reports.style import paper_style, save
 from reports.tables import file_name
 from results.files import whole_file
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
-"""Published numbers, to stand beside measured ones."""
 FOLDER = "audit"
 """Below the output: `report` replaces its own files and no others."""
 

@@ -28,8 +28,8 @@ from reports.exhibit_tables import (
     steps_table_for_reading,
 )
 from reports.exhibits import Exhibits
-from reports.latex import NEEDS, _tex, _tex_table
-from reports.markdown import _md, _md_table
+from reports.latex import NEEDS, latex_table, latex_text
+from reports.markdown import markdown_table, markdown_text
 from reports.page import FigureOnPage
 from reports.tables import file_name
 
@@ -70,7 +70,7 @@ def exhibits_page(exhibits: Sequence[Exhibits], picture: Picture, empty: str) ->
     """The page `exhibits.md` of a report; `empty` is said where there is no board."""
     parts = ["# The thesis' exhibits", INTRODUCTION if exhibits else empty]
     for each in exhibits:
-        parts += [f"## {_md(each.board.preset)}", *_sections(each, picture, _in_order(each))]
+        parts += [f"## {markdown_text(each.board.preset)}", *_sections(each, picture, _in_order(each))]
     return "\n\n".join([*parts, *_fine_grained(exhibits, "## ")]) + "\n"
 
 
@@ -84,22 +84,22 @@ def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iter
     yield f"### {TITLES[0]}"
     if exhibits.groups:
         yield from _pictured(exhibits, picture, STEPS, TITLES[0])
-        yield _md(steps_caption(exhibits))
-        yield _md_table(steps_table_for_reading(exhibits))
+        yield markdown_text(steps_caption(exhibits))
+        yield markdown_table(steps_table_for_reading(exhibits))
     else:
         yield "n/a: no ranked row of CMAT or PackNet was attacked with several of the chart's numbers of PGD steps."
     yield f"### {TITLES[1]}"
-    yield _md(methods_caption(exhibits))
-    yield _md_table(methods_table_for_reading(exhibits))
+    yield markdown_text(methods_caption(exhibits))
+    yield markdown_table(methods_table_for_reading(exhibits))
     yield f"### {TITLES[2]}"
-    yield _md(scores_caption(exhibits)) if rows else "n/a: no ranked row."
+    yield markdown_text(scores_caption(exhibits)) if rows else "n/a: no ranked row."
     for row in rows:
-        yield f"**{_md(row.label)}**"
-        yield _md_table(scores_table_for_reading(exhibits, row))
+        yield f"**{markdown_text(row.label)}**"
+        yield markdown_table(scores_table_for_reading(exhibits, row))
     logs = logs_table(exhibits)
     if len(logs):
         yield "**The thesis' logs of these tasks** (training attack, test attack)"
-        yield _md_table(logs)
+        yield markdown_table(logs)
     yield f"### {TITLES[3]}"
     drawn = list(_pictured(exhibits, picture, STRUCTURE, TITLES[3]))
     yield from drawn or ["n/a: no ranked row of CMAT with recorded owner maps."]
@@ -116,10 +116,10 @@ def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
         return
     table = fine_grained_table(exhibits)
     yield f"{heading}{TITLES[4]}"
-    yield _md(fine_grained_caption(table))
+    yield markdown_text(fine_grained_caption(table))
     for method in table["method"].unique():
         yield f"**{NAMES.get(method, method)}**"
-        yield _md_table(fine_grained_for_reading(table, method))
+        yield markdown_table(fine_grained_for_reading(table, method))
 
 
 # -- LaTeX ------------------------------------------------------------------------------------------------------------
@@ -133,8 +133,8 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
         preset = each.board.preset
 
         def add(frame: pd.DataFrame, title: str, caption: str, name: str, preset: str = preset) -> None:
-            text = _tex(f"{title} ({preset}). {caption}")
-            parts.append(_tex_table(frame, text, f"tab:exhibit-{file_name(preset)}-{name}"))
+            text = latex_text(f"{title} ({preset}). {caption}")
+            parts.append(latex_table(frame, text, f"tab:exhibit-{file_name(preset)}-{name}"))
 
         if each.groups:
             add(steps_table_for_reading(each), _title(0), steps_caption(each), "steps")
@@ -151,9 +151,9 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
     if exhibits:
         table = fine_grained_table(exhibits)
         for method in table["method"].unique():
-            text = _tex(f"{TITLES[4]}: {NAMES.get(method, method)}. {fine_grained_caption(table)}")
+            text = latex_text(f"{TITLES[4]}: {NAMES.get(method, method)}. {fine_grained_caption(table)}")
             parts.append(
-                _tex_table(fine_grained_for_reading(table, method), text, f"tab:exhibit-fine-grained-{method}")
+                latex_table(fine_grained_for_reading(table, method), text, f"tab:exhibit-fine-grained-{method}")
             )
     return "\n\n".join(parts) + "\n"
 

@@ -26,12 +26,12 @@ def latex(boards: list[Board], empty: str) -> str:
     if not boards:
         parts.append(f"% {_comment(empty)}")
     for board in boards:
-        title = _tex(board.preset)
+        title = latex_text(board.preset)
         if board.ranked:
             label = f"tab:leaderboard-{file_name(board.preset)}"
             about = " ".join(filter(None, [caption(board), published_note([board])]))
-            text = f"Leaderboard of \\texttt{{{title}}}. {_tex(about)}"
-            parts.append(_tex_table(compact_table(board), text, label))
+            text = f"Leaderboard of \\texttt{{{title}}}. {latex_text(about)}"
+            parts.append(latex_table(compact_table(board), text, label))
         else:
             parts.append(f"% {_comment(board.preset)}: no row is ranked yet")
         parts += [
@@ -52,7 +52,7 @@ _LETTERS = re.compile(r"[ -~À-ÖØ-öø-ÿ]")
 """What pdflatex sets in any font encoding. Of the rest, what `_TEX` lacks would stop it."""
 
 
-def _tex(text: str) -> str:
+def latex_text(text: str) -> str:
     """Text in which nothing is markup; a character that pdflatex does not know is told by its number: U+4E2D."""
     return "".join(_character(character) for character in " ".join(text.split()))
 
@@ -68,9 +68,9 @@ def _comment(text: str) -> str:
     return " ".join(text.split())
 
 
-def _tex_table(frame: pd.DataFrame, text: str, label: str) -> str:
-    escaped = frame.map(lambda cell: re.sub(r"(?<![\w.-])-(?=\d)", "$-$", _tex(cell)))
-    escaped.columns = pd.Index([_tex(str(column)) for column in frame.columns])
+def latex_table(frame: pd.DataFrame, text: str, label: str) -> str:
+    escaped = frame.map(lambda cell: re.sub(r"(?<![\w.-])-(?=\d)", "$-$", latex_text(cell)))
+    escaped.columns = pd.Index([latex_text(str(column)) for column in frame.columns])
     layout = "".join("l" if column in WORDS else "r" for column in frame.columns)
     tabular = escaped.style.hide(axis="index").to_latex(hrules=True, column_format=layout).strip()
     lines = [

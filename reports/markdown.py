@@ -26,33 +26,33 @@ def markdown(boards: list[Board], empty: str) -> str:
     if not boards:
         parts.append(empty)
     for board in boards:
-        parts.append(f"## {_md(board.preset)}")
+        parts.append(f"## {markdown_text(board.preset)}")
         if board.ranked:
             about = " ".join(filter(None, [caption(board), published_note([board])]))
-            parts += [_md(about), _md_table(compact_table(board))]
+            parts += [markdown_text(about), markdown_table(compact_table(board))]
             every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
-            parts += [_md(f"ACC in percent by attack; {every}:"), _md_table(accuracy_table(board))]
+            parts += [markdown_text(f"ACC in percent by attack; {every}:"), markdown_table(accuracy_table(board))]
         else:
             parts.append("No row is ranked yet.")
         if board.below:
-            parts += ["Below the line:", _md_table(below_table(board))]
+            parts += ["Below the line:", markdown_table(below_table(board))]
         recipes = recipes_table(board)
         if len(recipes):
-            parts += ["### Recipes of their own", _md_table(recipes)]
+            parts += ["### Recipes of their own", markdown_table(recipes)]
         decided = decisions_table(board)
         if len(decided):
-            parts += ["### Capacity and decisions", _md(decisions_caption(board)), _md_table(decided)]
+            parts += ["### Capacity and decisions", markdown_text(decisions_caption(board)), markdown_table(decided)]
     return "\n\n".join(parts) + "\n"
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text in which nothing is markup; a pipe would end a cell of a table even in code."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
-def _md_table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     # Numbers hold no markup; their brackets are easier to read as they are.
-    escaped = frame.apply(lambda column: column.map(_md) if column.name in WORDS else column)
-    escaped.columns = pd.Index([_md(str(column)) for column in frame.columns])
+    escaped = frame.apply(lambda column: column.map(markdown_text) if column.name in WORDS else column)
+    escaped.columns = pd.Index([markdown_text(str(column)) for column in frame.columns])
     alignment = ["left" if column in WORDS else "right" for column in frame.columns]
     return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import capacity_tables, check_guide, leaderboard, training
+from reports import capacity_tables, check_guide, leaderboard, training, version
 from reports.boards import Board
 from reports.checks import COSTS
 from reports.leaderboard import amount
@@ -88,6 +88,7 @@ def render_page(
             attack_groups=attack_groups(shown),
             signs=check_guide.SIGNS,
             caption=leaderboard.caption,
+            published_note=version.published_note,
             short_name=leaderboard.short_name,
             accuracies=leaderboard.accuracy_table,
             recipes=training.recipes_table,

@@ -14,7 +14,6 @@ from matplotlib.colors import to_rgba
 from sklearn.metrics import precision_recall_fscore_support
 
 from reports import exhibit_pages, write_report
-from reports.audit_files import REFERENCE
 from reports.boards import build_boards
 from reports.exhibit_figures import STEPS, steps_figure
 from reports.exhibit_scores import (
@@ -35,7 +34,7 @@ from reports.exhibit_tables import (
     steps_table_for_reading,
 )
 from reports.exhibits import SCENARIO, Exhibits, exhibits_of
-from reports.published_values import read_published
+from reports.published_values import REFERENCE, read_published
 from reports.statistics import t_interval
 from results import load
 from results.files import read_json, write_json

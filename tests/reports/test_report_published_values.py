@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from reports.audit_files import REFERENCE
-from reports.published_values import read_published
+from reports.published_values import REFERENCE, read_published
 from results.files import StoreError
 
 
