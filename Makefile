@@ -21,8 +21,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 benchmark: setup
 	$(BIN)/python run_benchmark.py
 
+# A process per core, a file each: tests of one file share what is dear to make.
 test: setup-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The report page in a real browser. Needs Chromium (apt-get install chromium); skipped, with the reason, where there is none.
 test-browser: setup-dev

@@ -225,7 +225,7 @@ def test_boards_with_such_facts_have_all_of_them(report):
     for figure in ("owners", "structure", "growth"):
         assert {f"figures/digits__{figure}.{suffix}" for suffix in ("png", "svg", "pdf")} <= found
     page = report.page.read_text(encoding="utf-8")
-    assert page.count("Capacity and decisions") == 1
+    assert page.count(">Capacity and decisions</h") == 1
     assert "Who owns the weights of each layer" in page
 
 
