@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import stats
@@ -219,6 +219,22 @@ class Scored:
     samples: Mapping[int, Sequence[np.ndarray]]
     correct: Mapping[int, Sequence[np.ndarray]]
 
+    @cached_property
+    def _drawn(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
+
+    def hits(self, seed: int, resamples: int) -> np.ndarray:
+        """How many of each task's drawn samples are right in each resample: whole numbers, float32 (tasks, resamples).
+
+        Made once for all pairs that the row is in.
+        """
+        if (seed, resamples) not in self._drawn:
+            drawn = np.empty((len(self.correct[seed]), resamples), np.float32)
+            for task, right in enumerate(self.correct[seed]):
+                drawn[task] = resample_counts(len(right), task, resamples).astype(np.float32) @ right.astype(np.float32)
+            self._drawn[seed, resamples] = drawn
+        return self._drawn[seed, resamples]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -263,7 +279,7 @@ def compare(first: Scored, second: Scored) -> Comparison:
     accuracies = np.asarray(values).mean(1)
     difference = float((accuracies[:, 0] - accuracies[:, 1]).mean())
     resamples = RESAMPLES if len(seeds) == 1 else PAIR_RESAMPLES
-    draws = hierarchical(list(_difference_draws([pairs[seed] for seed in seeds], resamples)))
+    draws = hierarchical([_difference_draws(first, second, seed, pairs[seed], resamples) for seed in seeds])
     bootstrap = bounds = percentile_interval(draws)
     if len(seeds) >= 3:
         p, bounds = paired_t(accuracies[:, 0].tolist(), accuracies[:, 1].tolist())
@@ -290,19 +306,25 @@ def _common(first: Scored, second: Scored, seed: int) -> list[tuple[np.ndarray, 
     return pairs
 
 
-def _difference_draws(pairs: list[list[tuple[np.ndarray, np.ndarray]]], resamples: int) -> Array:
-    """Bootstrap draws of the difference in ACC of every seed, (seeds, resamples), from its paired outcomes per task."""
-    total = np.zeros((len(pairs), resamples))
-    for task, of_seeds in enumerate(zip(*pairs, strict=True)):
-        deltas = [a.astype(np.float32) - b.astype(np.float32) for a, b in of_seeds]
-        for n in {len(delta) for delta in deltas}:
-            seeds = [k for k, delta in enumerate(deltas) if len(delta) == n]
-            stacked = np.stack([deltas[k] for k in seeds])
-            # Only discordant samples move the difference; there are few of them.
-            moving = np.flatnonzero(stacked.any(0))
-            counts = resample_counts(n, task, resamples)[:, moving].astype(np.float32)
-            total[seeds] += (counts @ stacked[:, moving].T).T / n
-    return total / len(pairs[0])
+def _difference_draws(
+    first: Scored, second: Scored, seed: int, pairs: list[tuple[np.ndarray, np.ndarray]], resamples: int
+) -> Array:
+    """Bootstrap draws of the difference in ACC of one seed, from its paired outcomes per task."""
+    mine, theirs = first.correct[seed], second.correct[seed]
+    if len(mine) == len(theirs) and all(
+        len(a) == len(b) == len(common) for a, b, (common, _) in zip(mine, theirs, pairs, strict=True)
+    ):
+        # Subtracted as whole numbers: a draw in which the two are equal is 0 and not nearly 0.
+        ahead = first.hits(seed, resamples) - second.hits(seed, resamples)
+        return (ahead / np.array([[len(right)] for right in mine])).mean(0)
+    total = np.zeros(resamples)
+    for task, (a, b) in enumerate(pairs):
+        delta = a.astype(np.float32) - b.astype(np.float32)
+        counts = resample_counts(len(delta), task, resamples)
+        # Only discordant samples move the difference; there are few of them.
+        moving = np.flatnonzero(delta)
+        total += (counts[:, moving].astype(np.float32) @ delta[moving]) / len(delta)
+    return total / len(pairs)
 
 
 def compare_all(rows: Sequence[Scored]) -> list[Comparison]:
