@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmark.generated_records import Size, generate
 from benchmark.presets import load_preset
+from reports.wording import counted
 
 COMMAND = Path(__file__).parents[1] / "run_benchmark.py"
 
@@ -37,9 +38,8 @@ def main() -> int:
         began = time.perf_counter()
         size = Size(options.methods, options.seeds, options.tasks)
         predictions = generate(folder / "runs", load_preset(options.preset), size)
-        print(
-            f"{predictions:,} predictions in {size.methods * size.seeds} runs ({time.perf_counter() - began:.0f} s to make up)"
-        )
+        seconds, runs = time.perf_counter() - began, counted(size.methods * size.seeds, "run")
+        print(f"{predictions:,} predictions in {runs} ({seconds:.0f} s to make up)")
         seconds, memory = _report(folder / "runs", folder / "report")
         page = (folder / "report" / "index.html").stat().st_size
         print(f"report: {seconds:.1f} s, {memory / 1e9:.2f} GB at its peak; index.html {page / 1e6:.2f} MB")
