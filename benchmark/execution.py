@@ -37,7 +37,6 @@ from methods.base import MethodError, Prerequisite
 from methods.training import Diverged
 from results.checkpoints import Checkpoint, Checkpoints, stored_bytes
 from results.files import StoreError
-from results.merged import merge
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -78,7 +77,6 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
             return Outcome(job.hash, tuple(execution.failure_lines()), learned=False)
         if not execution.failures:
             store.clear_failures()
-        merge(store.directory)
         return Outcome(job.hash, tuple(execution.failure_lines()))
 
 

@@ -172,9 +172,11 @@ def _comparisons(board: Board, row: Row) -> list[dict[str, Any]]:
         is_first = row.label == pair.first
         sign = 1 if is_first else -1
         low, high = sorted((sign * pair.low, sign * pair.high))
+        bootstrap = sorted((sign * pair.bootstrap_low, sign * pair.bootstrap_high))
         found.append({
             "other": pair.second if is_first else pair.first, "difference": sign * pair.difference, "low": low, "high": high,
             "p": pair.p, "p_holm": pair.p_holm, "is_better": None if pair.better is None else pair.better == row.label,
+            "bootstrap_low": bootstrap[0], "bootstrap_high": bootstrap[1],
             "test": pair.test, "seeds": pair.seeds, "samples": pair.samples,
         })  # fmt: skip
     return found
@@ -201,20 +203,10 @@ def _tasks(board: Board, row: Row) -> list[dict[str, Any]]:
                 "accuracy": accuracy, "low": bounds.low, "high": bounds.high, "samples": samples,
                 "macro_precision": precision, "macro_recall": recall, "macro_F1": f1,
             }  # fmt: skip
-        found.append(
-            {
-                "task": j,
-                "name": known.get("name"),
-                "classes": list(known.get("classes", [])),
-                "chance": known.get("chance"),
-            }
-            | {
-                "train": known.get("train"),
-                "validation": known.get("validation"),
-                "test": known.get("test"),
-                "under": under,
-            }
-        )
+        found.append({
+            "task": j, "name": known.get("name"), "classes": list(known.get("classes", [])), "chance": known.get("chance"),
+            "train": known.get("train"), "validation": known.get("validation"), "test": known.get("test"), "under": under,
+        })  # fmt: skip
     return found
 
 

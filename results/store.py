@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from results import schema
 from results.files import PARTIAL_SUFFIX, StoreError, read_json, whole_file, write_json
+from results.merged import merge
 from results.parts import Problem, read_parts
 from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
@@ -173,6 +174,8 @@ class RunStore:
             thread.start()
             try:
                 yield
+                # Whoever wrote parts leaves them as they are read quickest.
+                merge(self.directory)
             finally:
                 stop.set()
                 thread.join()

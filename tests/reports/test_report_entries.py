@@ -119,6 +119,8 @@ def test_comparisons_are_seen_from_the_row(tmp_path):
     )
     assert first["difference"] == -second["difference"] > 0
     assert first["low"] == -second["high"] <= first["difference"] <= first["high"]
+    # Over one seed both intervals are the bootstrap's.
+    assert (first["bootstrap_low"], second["bootstrap_high"]) == (first["low"], -first["low"])
 
 
 def test_names_are_files_and_never_two_of_one_name(tmp_path):

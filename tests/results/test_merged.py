@@ -90,3 +90,10 @@ def test_merging_where_nothing_can_be_written_says_nothing(run: Path) -> None:
     (run / FOLDER).write_text("a file stands where the folder would be")
     merge(run)
     assert len(frames(run)[0])
+
+
+def test_whoever_worked_on_a_run_leaves_it_merged(tmp_path: Path) -> None:
+    store = write_run(tmp_path, FakeRun())
+    with store.working():
+        pass
+    assert {path.stem for path in (store.directory / FOLDER).iterdir()} == {"predictions", "evaluations"}
