@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.base import AttackError, Trace, describe
-from attacks.losses import TARGETED, fewest_classes, find_loss, likeliest_others
+from attacks.parts.losses import TARGETED, fewest_classes, find_loss, likeliest_others
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import whole_number
 from attacks.starts import Starts

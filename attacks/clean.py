@@ -10,9 +10,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult
+from attacks.parts.trajectory import Demand, Lane, walk_lanes
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from attacks.trajectory import Demand, Lane, walk_lanes
 
 NO_CHANGE = ThreatModel(Fraction(0))
 

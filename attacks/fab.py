@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from attacks.base import MANY, AttackError, Outcome, Trace, describe, is_worse, outcome_of
-from attacks.losses import likeliest_others, targeted_margin
-from attacks.projections import to_hyperplane
+from attacks.parts.losses import likeliest_others, targeted_margin
+from attacks.parts.projections import to_hyperplane
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import whole_number
 from attacks.starts import Starts

@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
+from attacks.parts.trajectory import Demand, Lane, walk_lanes
 from attacks.starts import Starts
-from attacks.trajectory import Demand, Lane, walk_lanes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
+from attacks.parts.trajectory import Demand, Lane, walk_lanes
 from attacks.settings import whole_number
 from attacks.starts import Starts
-from attacks.trajectory import Demand, Lane, walk_lanes
 
 DRAWS = 10
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from attacks.ascent import ascend, step
 from attacks.base import MANY, Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
-from attacks.losses import fewest_classes, find_loss
+from attacks.parts.ascent import ascend, step
+from attacks.parts.losses import fewest_classes, find_loss
+from attacks.parts.trajectory import Demand, Lane, walk_lanes
 from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
-from attacks.trajectory import Demand, Lane, walk_lanes
 
 __all__ = ["PGD", "ascend", "step"]
 
@@ -26,7 +26,7 @@ class PGD(Attack):
     linf: along the sign of the gradient, from a uniform point; l2: along its direction, from a point of uniform radius.
 
     steps, restarts, eot: 1 or more. step_size: in the units of eps, 0 or more; what `parse_fraction` reads, "eps/4" included,
-    becomes a Fraction; 0 and more than 2 eps are warned of. loss: a name in `attacks.losses.LOSSES`. random_start: False
+    becomes a Fraction; 0 and more than 2 eps are warned of. loss: a name in `attacks.parts.losses.LOSSES`. random_start: False
     starts at the image, where all restarts would be the same. targets: 0, or towards how many of the likeliest other classes
     (at most all) one walk each is made. eot: how many gradients are averaged at each step, for classifiers that are random
     (Athalye et al. 2018, expectation over transformation). Raises AttackError otherwise.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
-from attacks.guard import StandIn, untouched
+from attacks.parts.guard import StandIn, untouched
 from attacks.settings import step_size_warnings
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, parse_fraction
@@ -89,7 +89,7 @@ class Torchattacks(Attack):
     Not batch free: torchattacks draws its random numbers for the batch as a whole, and some attacks stop when the batch
     as a whole gets no better (CW). The same batch gives the same result; an image in another batch may get another one.
 
-    The classifier is attacked in the mode it is in, and nothing of it is changed (`attacks.guard`).
+    The classifier is attacked in the mode it is in, and nothing of it is changed (`attacks.parts.guard`).
     """
 
     version: ClassVar[int] = 1

@@ -14,8 +14,8 @@ from benchmark.evaluation import Measured, Scored, full_precision, repeatable, s
 from benchmark.identity import classifier_fingerprint
 from results.adversarial import AdversarialImages, read_images
 from results.files import StoreError
-from scenarios.augmentation import to_float
 from scenarios.base import ImageSet, Task
+from scenarios.parts.augmentation import to_float
 
 SAFE_MARGIN = 1e-3
 """An image in 8 bits counts as still wrong below minus this: another batch or device rounds logits by less."""

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attacks.ascent import ascend
 from attacks.ensemble import Ensemble
+from attacks.parts.ascent import ascend
+from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
-from attacks.planning import share_runs
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from benchmark.clock import Clock

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.base import Attack
-from attacks.planning import SharedRun, share_runs
+from attacks.parts.sharing import SharedRun, share_runs
 from benchmark.check_attacks import check_demands
 from benchmark.demands import Demand
 from benchmark.identity import measurement

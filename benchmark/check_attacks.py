@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
-from attacks.planning import share_runs
 from attacks.rescaled import Rescaled
 from attacks.square import Square
 from attacks.threat_model import LARGEST_EPS, ThreatModel

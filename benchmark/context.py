@@ -18,8 +18,8 @@ from benchmark.jobs import Job, spec_key
 from benchmark.validation import validate
 from methods.backbones import MultiHead, initialise
 from methods.base import JSON, Method, MethodError, Prerequisite, RunSpec, State
-from methods.recipe import Recipe
 from methods.training import Epoch, Fit, Selected, Validation, train
+from methods.training.recipe import Recipe
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError
 from results.store import RunStore

@@ -17,7 +17,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, Outcome
-from attacks.planning import SharedRun
+from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModelError
 from benchmark.cells import cells_of, shared_work
 from benchmark.check_attacks import check_demands
@@ -32,8 +32,8 @@ from reports.statistics import wilson
 from reports.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
 from results.files import whole_file
 from results.schema import ANY
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 WORST = "worst"
 

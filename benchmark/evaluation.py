@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
-from attacks.planning import SharedRun, combine_shared
+from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
 from attacks.victim import checked_logits
 from benchmark.identity import classifier_fingerprint
 from benchmark.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
 from results.checkpoints import tensor_hash
-from scenarios.augmentation import to_float
 from scenarios.base import ImageSet
+from scenarios.parts.augmentation import to_float
 
 PROBES = 16
 """Images on which a classifier's contract is checked."""

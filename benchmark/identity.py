@@ -17,12 +17,12 @@ from benchmark.plugins import Plugin
 from benchmark.presets import Preset
 from methods import backbones, training
 from methods.base import Method, MethodSettings
-from methods.recipe import Recipe
+from methods.training.recipe import Recipe
 from results import schema
 from results.checkpoints import tensor_hash
 from results.files import digest
-from scenarios import augmentation
 from scenarios.base import SPLIT_SEED, VALIDATION_FRACTION, Stream
+from scenarios.parts import augmentation
 
 
 def run_identity(

@@ -16,7 +16,7 @@ from benchmark.presets import Preset, Row, validated
 from benchmark.streams import tasks_elsewhere
 from methods.backbones import MultiHead
 from methods.base import Method, MethodSettings, RunSpec
-from methods.recipe import Recipe
+from methods.training.recipe import Recipe
 from results.files import digest
 from scenarios.base import SourceOptions, Stream, Task, fingerprint_of_tasks
 

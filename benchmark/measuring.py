@@ -13,8 +13,8 @@ from benchmark.evaluation import PROBES, check_classifier, measure, subset
 from benchmark.identity import classifier_fingerprint
 from benchmark.recording import Recorder
 from results.files import StoreError
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 Told = Callable[[int, int, Sequence[Attack], Exception | None], None]
 """After which task, on which task, which attacks went through, and what went wrong."""

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from attacks.ascent import ascend
+from attacks.parts.ascent import ascend
 from benchmark.cells import Cell, Stored, Work, missing, shared_work
 from benchmark.execution import COSTS
 from benchmark.jobs import Job, Machine, tasks_of

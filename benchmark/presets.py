@@ -18,7 +18,7 @@ from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import METHODS, SCENARIOS, Plugin
 from methods.backbones import BackboneChoice
 from methods.base import Method, MethodSettings
-from methods.recipe import Recipe
+from methods.training.recipe import Recipe
 from scenarios.base import DataError, Scenario, ScenarioSettings, SourceOptions
 
 FOLDER = Path(__file__).parent / "presets"

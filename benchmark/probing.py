@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.guard import classifier_kept
+from attacks.parts.guard import classifier_kept
 from benchmark.evaluation import full_precision, repeatable, subset
 from reports.classifier_checks import PROBES, SAFE_MARGIN
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 __all__ = ["PROBES", "probe"]
 

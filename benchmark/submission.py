@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attacks.planning import SharedRun
+from attacks.parts.sharing import SharedRun
+from attacks.parts.submitted import Images, Submitted
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel
 from benchmark.adversarial import broken_images
 from benchmark.cells import Work
@@ -25,7 +26,6 @@ from benchmark.recording import Recorder
 from benchmark.run_command import RunOptions, check_writable
 from benchmark.stored_runs import Classifiers, task_key
 from benchmark.submission_file import SubmittedFile, read_submission
-from benchmark.submitted import Images, Submitted
 from benchmark.tasks import find_task
 from benchmark.verdict_files import stored_verdicts, write_verdicts
 from benchmark.verification.origins import origin_of
@@ -35,8 +35,8 @@ from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.records import Run, load
 from results.store import RunStore
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from attacks.ascent import ascend
+from attacks.parts.ascent import ascend
 from attacks.threat_model import ThreatModel
 from benchmark.attack_throughput import CLASSES, IMAGE_SHAPE, attack_throughput
 from benchmark.clock import Clock

@@ -10,19 +10,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from attacks.ascent import ascend
+from attacks.parts.ascent import ascend
 from benchmark import clock as clocks
 from benchmark.clock import Clock
 from methods.anp_vs import AnpVsSettings, NeuralPruning
 from methods.backbones import TaskNetwork
-from methods.fast_at import FastSettings
-from methods.free_at import FreeSettings
-from methods.ownership import PackedWeights
-from methods.pruning import smallest_share
-from methods.recipe import Recipe
-from methods.stochastic_masks import MaskedNetwork, Masks
-from methods.subnetwork import Subnetwork
-from methods.trades import TradesSettings
+from methods.parts.ownership import PackedWeights
+from methods.parts.pruning import smallest_share
+from methods.parts.stochastic_masks import MaskedNetwork, Masks
+from methods.parts.subnetwork import Subnetwork
 from methods.training import (
     AdversarialTraining,
     Batch,
@@ -36,6 +32,10 @@ from methods.training import (
     autocast,
     make_optimizer,
 )
+from methods.training.fast import FastSettings
+from methods.training.free import FreeSettings
+from methods.training.recipe import Recipe
+from methods.training.trades import TradesSettings
 
 
 def training_throughput(

@@ -26,8 +26,8 @@ from benchmark.provenance import arithmetic
 from benchmark.stored_runs import restored_method
 from results.checkpoints import tensor_hash
 from results.records import Run
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 PHASE = "unforgetting"
 """The phase of the facts recorded here, and the name of their part."""

@@ -7,14 +7,14 @@ from fractions import Fraction
 import torch
 from torch import nn
 
+from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD
-from attacks.planning import combine_results
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
-from methods.recipe import Recipe
 from methods.training import Validation
-from scenarios.augmentation import to_float
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask
+from scenarios.parts.augmentation import to_float
 
 VERSION = 1
 """Part of every run's identity: raised whenever the same classifier would get another validation accuracy."""

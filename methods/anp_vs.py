@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, RunSpec, State
-from methods.recipe import Recipe
-from methods.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
+from methods.parts.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
 from methods.training import Batch, Fit, InnerAttack, Logits, Objective, SecondOptimizer
-from scenarios.augmentation import to_float
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
+from scenarios.parts.augmentation import to_float
 
 WARM_START = RunSpec("single_task_standard", weights=True)
 

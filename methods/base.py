@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead
-from methods.recipe import Recipe
 from methods.settings import MethodSettings as MethodSettings
 from methods.training import Fit, Selected, Validation
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 JSON = Any

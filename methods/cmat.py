@@ -12,14 +12,14 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from methods.algorithms import Clean, Madry
 from methods.base import JSON, Context, MethodError, MethodSettings, RunSpec
-from methods.goals import Goal
-from methods.packed import PackedMethod, PackedSettings, stage_recipe
-from methods.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
-from methods.recipe import Recipe
-from methods.subnetwork import Subnetwork
+from methods.parts.goals import Goal
+from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
+from methods.parts.subnetwork import Subnetwork
+from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
 from methods.training import Step, Validation
+from methods.training.choice import Clean, Madry
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from methods.algorithms import Algorithm, Clean
 from methods.cmat import CMAT, CMATSettings
 from methods.settings import added_later
+from methods.training.choice import Algorithm, Clean
 
 
 class CPGSettings(CMATSettings):

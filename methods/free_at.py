@@ -2,63 +2,10 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import torch
-import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor
-
-from attacks.threat_model import parse_fraction
-from methods.one_network import OneNetwork, OneNetworkSettings
-from methods.recipe import Recipe, StepSize
-from methods.settings import MethodSettings, Strict
-from methods.training import Batch, InnerAttack, Logits, Objective
-
-
-class FreeTraining(Objective):
-    """Algorithm 1: every minibatch is trained on `replays` times in a row; one perturbation, shaped like a batch, is carried
-    from step to step and from minibatch to minibatch. It starts at zero, and each backward pass moves it by `step_size`.
-
-    An epoch has as many steps as anybody's, so it sees a `replays`-th of the images: "epochs / m" of the paper.
-    """
-
-    def __init__(self, replays: int, step_size: str) -> None:
-        self.replays = replays
-        self._step_size = step_size
-        self._perturbation: Tensor | None = None
-
-    def passes(self, recipe: Recipe) -> float:
-        return 3
-
-    def image_gradients(self, recipe: Recipe) -> int:
-        return 1
-
-    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        if self._perturbation is None:
-            self._perturbation = torch.zeros_like(batch.images)
-        lower, upper = attack.threat_model.bounds(batch.images)
-        self._point = (batch.images + self._perturbation).clamp(lower, upper).requires_grad_()
-        output = logits(self._point)
-        return F.cross_entropy(output, batch.labels), output
-
-    @torch.no_grad()
-    def after_backward(self, attack: InnerAttack) -> None:
-        assert self._perturbation is not None
-        assert self._point.grad is not None
-        eps = attack.threat_model.eps
-        step = float(parse_fraction(self._step_size, Fraction(eps)))
-        self._perturbation.add_(self._point.grad.sign(), alpha=step).clamp_(-float(eps), float(eps))
-
-
-class FreeSettings(Strict):
-    """Defaults: Shafahi et al. 2019, section 4 (m = 8, a step as large as the ball)."""
-
-    replays: int = Field(8, ge=1, description="how often a minibatch is trained on in a row (m in the paper)")
-    step_size: StepSize = Field("eps", description="how far one step moves the perturbation")
-
-    def objective(self) -> Objective:
-        return FreeTraining(self.replays, self.step_size)
+from methods.settings import MethodSettings
+from methods.strategies.one_network import OneNetwork, OneNetworkSettings
+from methods.training import Objective
+from methods.training.free import FreeSettings
 
 
 class FreeNetworkSettings(OneNetworkSettings, FreeSettings):

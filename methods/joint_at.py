@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from methods.algorithms import TrainedBy
 from methods.backbones import MultiHead
 from methods.base import Context, Method, MethodSettings, State
-from methods.recipe import Recipe
 from methods.training import Batch, Fit, Logits, Validation
+from methods.training.choice import TrainedBy
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 

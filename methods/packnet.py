@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from methods.base import Context, MethodError, MethodSettings
-from methods.packed import PackedMethod, PackedSettings, stage_recipe
-from methods.pruning import smallest_share
-from methods.recipe import Recipe
+from methods.parts.pruning import smallest_share
+from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask
 
 

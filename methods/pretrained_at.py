@@ -14,7 +14,7 @@ from torch import Tensor
 
 from methods.backbones import Backbone, MultiHead, TaskNetwork
 from methods.base import Context, MethodError, MethodSettings, RunSpec
-from methods.one_network import OneNetwork, OneNetworkSettings
+from methods.strategies.one_network import OneNetwork, OneNetworkSettings
 from methods.training import AdversarialTraining, Objective
 from scenarios.base import LearnTask
 

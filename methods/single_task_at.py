@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from methods.algorithms import TrainedBy
 from methods.base import MethodSettings
-from methods.network_per_task import NetworkPerTask
+from methods.strategies.network_per_task import NetworkPerTask
 from methods.training import Objective
+from methods.training.choice import TrainedBy
 
 
 class SingleTaskSettings(MethodSettings, TrainedBy):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.base import MethodSettings
-from methods.network_per_task import NetworkPerTask
+from methods.strategies.network_per_task import NetworkPerTask
 from methods.training import CleanTraining, Objective
 
 

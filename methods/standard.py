@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.base import MethodSettings
-from methods.one_network import OneNetwork
+from methods.strategies.one_network import OneNetwork
 from methods.training import CleanTraining, Objective
 
 

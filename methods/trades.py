@@ -2,60 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor
-
-from methods.one_network import OneNetwork, OneNetworkSettings
-from methods.recipe import Recipe
-from methods.settings import MethodSettings, Strict
-from methods.training import Batch, InnerAttack, Logits, Objective
-
-START_STD = 0.001
-"""Zhang et al. 2019, algorithm 1: the attack starts near the image, from normal noise of this deviation."""
-
-
-class TradesLoss(Objective):
-    """min CE(x) + beta · KL(p(x) ‖ p(x')), x' = argmax KL in the ball (eq. 5); gradients of the weights through both."""
-
-    def __init__(self, beta: float) -> None:
-        self.beta = beta
-
-    def passes(self, recipe: Recipe) -> float:
-        return 2 * recipe.attack.steps + 1 + 2 * 3
-
-    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        adversarial = self._attack(logits, batch.images, attack)
-        clean, output = logits(batch.images), logits(adversarial)
-        apart = divergence(clean, output) / len(output)
-        return F.cross_entropy(clean, batch.labels) + self.beta * apart, output
-
-    def _attack(self, logits: Logits, images: Tensor, attack: InnerAttack) -> Tensor:
-        noise = torch.randn(images.shape, device=images.device, generator=attack.generator)
-        with attack.own_mode():
-            with torch.no_grad():
-                clean = logits(images)
-            return attack(images, lambda point: divergence(clean, logits(point)), start=images + START_STD * noise)
-
-
-def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
-    """KL(p ‖ p') of softmaxed logits (N, classes), summed over classes and images: a scalar.
-
-    Classes that an image's task does not have (logits of -inf, where tasks share a batch) count nothing.
-    """
-    lacking = clean.isneginf()
-    p, q = (F.log_softmax(logits, 1).masked_fill(lacking, 0.0) for logits in (clean, adversarial))
-    return (p.exp() * (p - q)).sum()
-
-
-class TradesSettings(Strict):
-    """Defaults: Zhang et al. 2019, section 5 (1/lambda = 6 on CIFAR-10)."""
-
-    beta: float = Field(6.0, gt=0, description="weight of the divergence between predictions (1/lambda in the paper)")
-
-    def objective(self) -> Objective:
-        return TradesLoss(self.beta)
+from methods.settings import MethodSettings
+from methods.strategies.one_network import OneNetwork, OneNetworkSettings
+from methods.training import Objective
+from methods.training.trades import TradesSettings
 
 
 class TradesNetworkSettings(OneNetworkSettings, TradesSettings):

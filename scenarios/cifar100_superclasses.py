@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from scenarios.base import DataError, Progress, RawTask, Scenario, SourceOptions
-from scenarios.cifar100_classes import SUPERCLASSES
-from scenarios.cifar100_readers import READERS, Counts, Reader
-from scenarios.data_location import DEFAULT_ROOT, describe_folder, search_roots
-from scenarios.decoded_cache import DecodedTask, load_or_decode, source_key
+from scenarios.parts.cifar100_classes import SUPERCLASSES
+from scenarios.parts.cifar100_readers import READERS, Counts, Reader
+from scenarios.parts.data_location import DEFAULT_ROOT, describe_folder, search_roots
+from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
 
 # Below each root: what torchvision, CPG and a clone of the Hugging Face repository call the folder.
 _FOLDERS = (

@@ -13,9 +13,9 @@ from PIL import Image
 from pydantic import Field, field_validator
 
 from scenarios.base import DataError, Progress, RawTask, Scenario, ScenarioSettings
-from scenarios.data_location import describe_folder, search_roots, visible_entries
-from scenarios.decoded_cache import DecodedTask, load_or_decode, source_key
-from scenarios.decoding import decode_images
+from scenarios.parts.data_location import describe_folder, search_roots, visible_entries
+from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
+from scenarios.parts.decoding import decode_images
 
 PARTS = ("train", "test")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})

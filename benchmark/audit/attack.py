@@ -13,9 +13,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from attacks.ascent import step
 from attacks.base import Outcome, is_worse, outcome_of, worse
-from attacks.losses import find_loss
+from attacks.parts.ascent import step
+from attacks.parts.losses import find_loss
 from attacks.threat_model import parse_fraction
 from benchmark.audit.protocol import Space, TrainingProtocol
 
@@ -88,7 +88,7 @@ def walk(
     steps: int,
     loss: str = "ce",
 ) -> Walk:
-    """`steps` steps of PGD on a loss of `attacks.losses`; iterates count from 0, the start. normalisation: mean and std."""
+    """`steps` steps of PGD on a loss of `attacks.parts.losses`; iterates count from 0, the start. normalisation: mean and std."""
     mean, std = normalisation
     lower, upper = geometry.bounds(images, mean, std)
     size, climb = geometry.scaled(geometry.step_size, std), find_loss(loss)

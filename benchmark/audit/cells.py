@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attacks.losses import fewest_classes
+from attacks.parts.losses import fewest_classes
 from benchmark.audit import attack
 from benchmark.audit.attack import Geometry
 from benchmark.audit.protocol import AuditProtocol

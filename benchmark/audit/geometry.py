@@ -11,8 +11,8 @@ import torch
 
 from benchmark.audit.attack import Geometry
 from benchmark.audit.training import measured_normalisation
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 
 @dataclass(frozen=True)

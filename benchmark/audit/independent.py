@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.base import Context
-from methods.packed import PackedMethod
+from methods.strategies.packed import PackedMethod
 from scenarios.base import LearnTask
 
 

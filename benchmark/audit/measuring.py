@@ -24,8 +24,8 @@ from benchmark.jobs import Job, Machine
 from benchmark.presets import Preset
 from benchmark.processes import end_with_parent
 from benchmark.stored_runs import Classifiers
-from scenarios.augmentation import to_float
 from scenarios.base import ImageSet
+from scenarios.parts.augmentation import to_float
 
 SORTED_BATCH = 32
 """Images of a batch of one class, at most: the thesis' batch size."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmark.errors import ConfigError, nearest
-from methods.recipe import StepSize
 from methods.settings import Strict
+from methods.training.recipe import StepSize
 
 Space = Literal["pixels", "normalised"]
 

@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attacks.ascent import ascend
+from attacks.parts.ascent import ascend
 from attacks.starts import Starts
 from benchmark import validation
 from benchmark.audit.attack import Geometry, walk
 from benchmark.audit.protocol import TrainingProtocol
 from methods.backbones import TaskNetwork, batch_norm_state
 from methods.base import Context, MethodSettings, State
-from methods.one_network import OneNetwork, OneNetworkSettings
-from methods.recipe import Recipe
+from methods.strategies.one_network import OneNetwork, OneNetworkSettings
 from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Validation
-from scenarios.augmentation import to_float
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
+from scenarios.parts.augmentation import to_float
 
 
 class AuditedSettings(OneNetworkSettings, TrainingProtocol):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attacks.base import ADDED_LATER, Attack, AttackResult, Outcome, margins
 from attacks.clean import Clean
-from attacks.guard import random_state_kept
+from attacks.parts.guard import random_state_kept
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel
 from benchmark.contract import attack_refusals, declared
 from benchmark.contract.attack_trial import IMAGES, AttackTrial

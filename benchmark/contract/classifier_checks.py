@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import AttackError
-from attacks.guard import classifier_kept
+from attacks.parts.guard import classifier_kept
 from attacks.victim import checked_logits
 from benchmark.contract.checks import Broken
 from benchmark.evaluation import PROBABILITY_TOLERANCE, PROBES
 from benchmark.identity import classifier_fingerprint
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 TOLERANCE = 1e-4
 """How far logits may differ between batches, in units of the largest: rounding, which depends on the size of a batch."""

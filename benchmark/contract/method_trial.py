@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.guard import random_state_kept
+from attacks.parts.guard import random_state_kept
 from benchmark.contract.classifier_checks import FIRST, logits_of
 from benchmark.contract.surroundings import other_test_images, random_states, seed_everything, settings_watched
 from benchmark.evaluation import repeatable

@@ -41,7 +41,7 @@ class Skeleton(Method):
         if task.id > 0:
             recipe = recipe.model_copy(update={"learning_rate": recipe.learning_rate * self.settings.later_rate})
         # What is trained, and how it is validated. Change the loss with `objective`, gradients with `after_backward`, weights
-        # with `after_step` (methods/training.py); the attack, the epochs and the selection of the best one are the recipe's.
+        # with `after_step` (methods/training/fit.py); the attack, the epochs and the selection of the best one are the recipe's.
         fit = Fit(network, list(network.parameters()), lambda: context.validate(network, task))
         context.train(fit, [task], recipe=recipe)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from attacks.base import Attack, AttackError
+from attacks.parts.submitted import Submitted
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.errors import ConfigError
 from benchmark.plugins import ATTACKS
-from benchmark.submitted import Submitted
 from benchmark.verification.findings import Problems
 from results.files import canonical_json
 

@@ -26,8 +26,8 @@ from results.checkpoints import Checkpoints, tensor_hash
 from results.files import StoreError, read_json
 from results.records import Run
 from results.store import RunStore
-from scenarios.augmentation import to_float
 from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
 
 NONE = "there are no checkpoints here (published records have none)"
 

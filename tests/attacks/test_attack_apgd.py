@@ -15,7 +15,7 @@ from torch import nn
 
 from attacks.apgd import APGD, checkpoints
 from attacks.base import AttackError, margins
-from attacks.losses import LOSSES, TARGETED
+from attacks.parts.losses import LOSSES, TARGETED
 from attacks.pgd import PGD
 from attacks.search import surface_point
 from attacks.starts import Starts

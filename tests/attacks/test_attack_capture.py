@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import capture
-from attacks.capture import capturable
+from attacks.parts import capture
+from attacks.parts.capture import capturable
+from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
-from attacks.planning import share_runs
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
 
@@ -39,7 +39,7 @@ def test_a_captured_sweep_equals_the_uncaptured_one_to_the_bit(norm, monkeypatch
     captured = [sweep(norm).run(classifier, *each) for each in batches]
     graphs = [graph for graph in capture._captured[classifier].values() if graph is not None]
     assert graphs
-    monkeypatch.setattr("attacks.trajectory.capturable", lambda work, key, classifier, device: work)
+    monkeypatch.setattr("attacks.parts.trajectory.capturable", lambda work, key, classifier, device: work)
     for each, mine in zip(batches, captured, strict=True):
         plain = sweep(norm).run(classifier, *each)
         for attack, result in plain.results.items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.guard import random_state_kept, untouched
+from attacks.parts.guard import random_state_kept, untouched
 from tests.attacks.attack_cases import batch, small_conv
 from tests.attacks.stateful import CLASSES, Stateful, everything
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attacks.base import AttackError, margins
-from attacks.losses import LOSSES, find_loss
+from attacks.parts.losses import LOSSES, find_loss
 
 LOGITS = [[2.0, 1.0, -1.0, 0.5], [0.0, 3.0, 3.0, 1.0], [-5.0, 4.0, 0.0, 4.0]]
 LABELS = [0, 3, 1]

@@ -7,14 +7,14 @@ import torch
 import torchattacks
 from torch import nn
 
-from attacks.ascent import ascend, step
 from attacks.base import AttackError, margins
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
+from attacks.parts.ascent import ascend, step
+from attacks.parts.trajectory import starting_points
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from attacks.trajectory import starting_points
 from tests.attacks.attack_cases import EIGHT, Counting, SmallConv, batch, small_conv
 
 

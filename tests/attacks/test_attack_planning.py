@@ -10,8 +10,8 @@ from attacks.base import Trace
 from attacks.clean import Clean
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
+from attacks.parts.sharing import combine_results, combine_traces, share_runs
 from attacks.pgd import PGD
-from attacks.planning import combine_results, combine_traces, share_runs
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
 

@@ -7,7 +7,7 @@ import torchattacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.projections import level, to_hyperplane
+from attacks.parts.projections import level, to_hyperplane
 from tests.attacks.solvers import furthest, smallest_l2, smallest_linf
 
 both_norms = pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from attacks.base import AttackError
 from attacks.noise import Noise
+from attacks.parts.trajectory import starting_points
 from attacks.pgd import PGD
 from attacks.starts import Starts
-from attacks.trajectory import starting_points
 from tests.attacks.attack_cases import EIGHT, SmallConv, batch
 
 MASK = (1 << 64) - 1

@@ -13,7 +13,7 @@ import torchattacks
 from torch import nn
 
 from attacks.base import AttackError, margins, outcome_of
-from attacks.guard import StandIn, random_state_kept, seed_of
+from attacks.parts.guard import StandIn, random_state_kept, seed_of
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError
 from attacks.torchattacks import CHECKED_VERSION, FLOAT32_ONLY, L2_ONLY, Torchattacks
 from attacks.victim import Victim

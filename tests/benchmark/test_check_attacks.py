@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from attacks.planning import share_runs
+from attacks.parts.sharing import share_runs
 from benchmark.check_attacks import FEWEST, MOST, SHARE, check_demands
 from benchmark.presets import available, load_preset
 from benchmark.verdict_files import NAME, stored_verdicts

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from attacks.base import Attack, AttackResult, Trace, outcome_of
-from attacks.planning import SharedRun
+from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_trial import SmoothConv
 from benchmark.errors import ConfigError

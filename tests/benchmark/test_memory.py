@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
-from attacks.planning import share_runs
 from attacks.threat_model import ThreatModel
 from benchmark import evaluation
 from benchmark.evaluation import measure

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from attacks.autoattack_c2 import AutoAttackC2
 from attacks.fgsm import FGSM
+from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
-from attacks.planning import share_runs
 from attacks.threat_model import ThreatModel
 from benchmark import attack_throughput, clock, throughput
 from benchmark.events import Event

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from attacks.planning import share_runs
+from attacks.parts.sharing import share_runs
 from benchmark.demands import demands
 from benchmark.errors import ConfigError
 from benchmark.presets import Preset, available, load_preset

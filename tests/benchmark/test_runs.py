@@ -142,7 +142,7 @@ def test_a_changed_recipe_seed_or_data_is_another_run(tmp_path: Path) -> None:
         "attacks.pgd.PGD.version",
         "methods.training.VERSION",
         "methods.backbones.VERSION",
-        "scenarios.augmentation.VERSION",
+        "scenarios.parts.augmentation.VERSION",
         "benchmark.validation.VERSION",
     ],
 )

@@ -18,8 +18,8 @@ from benchmark.stored_runs import restored_method
 from benchmark.transfers import plan_transfers
 from results import load
 from results.records import Run
-from scenarios.augmentation import to_float
 from scenarios.base import SourceOptions
+from scenarios.parts.augmentation import to_float
 from tests.tiny import TINY, merged, run_tiny, write_preset
 
 PGD_2: dict[str, Any] = {"attack": "pgd", "steps": 2, "step_size": "eps/4"}

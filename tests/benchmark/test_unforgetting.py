@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmark import unforgetting
-from methods.ownership import PackedWeights
-from methods.packed import PackedMethod
-from methods.subnetwork import Subnetwork
+from methods.parts.ownership import PackedWeights
+from methods.parts.subnetwork import Subnetwork
+from methods.strategies.packed import PackedMethod
 from results import Run, load
 from tests.benchmark import plugin_methods
 from tests.conftest import IN_FRESH_PROCESS

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from methods.backbones import BatchNorm, TaskNetwork
 from methods.base import Context, MethodSettings, Prerequisite, RunSpec
-from methods.network_per_task import NetworkPerTask
-from methods.recipe import Recipe
+from methods.strategies.network_per_task import NetworkPerTask
 from methods.training import AdversarialTraining, Objective
-from scenarios.augmentation import to_float
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
+from scenarios.parts.augmentation import to_float
 
 HONEST = RunSpec("single_task_at", weights=True)
 """Whose networks they are: adversarially trained, one per task."""

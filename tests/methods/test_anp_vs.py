@@ -18,7 +18,7 @@ from benchmark.jobs import spec_key
 from methods.anp_vs import AnpVs, AnpVsSettings, NeuralPruning
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.base import RunSpec
-from methods.stochastic_masks import MaskedNetwork, Masks
+from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training import Batch, InnerAttack
 from results import load
 from tests.tiny import begun, run_tiny

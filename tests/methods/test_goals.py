@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from methods.goals import Goal
+from methods.parts.goals import Goal
 
 BITS = st.lists(st.booleans(), min_size=2, max_size=60)
 

@@ -20,7 +20,7 @@ from benchmark.plugins import METHODS
 from results import load
 from results.checkpoints import Checkpoints
 from results.records import Run
-from scenarios.augmentation import to_float
+from scenarios.parts.augmentation import to_float
 from tests.tiny import run_tiny
 
 NAMES = sorted(METHODS.all())

@@ -10,7 +10,7 @@ import torch
 from benchmark.context import RunContext
 from benchmark.validation import validate
 from methods.backbones import batch_norm_state
-from methods.one_network import OneNetwork
+from methods.strategies.one_network import OneNetwork
 from scenarios.base import Task
 from tests.tiny import begun
 

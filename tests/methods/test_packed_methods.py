@@ -14,11 +14,11 @@ from torch import Tensor
 from benchmark.context import RunContext
 from benchmark.identity import classifier_fingerprint
 from methods.base import MethodError
-from methods.ownership import FREE
-from methods.packed import PackedMethod
-from methods.recipe import Recipe
-from methods.subnetwork import Subnetwork
+from methods.parts.ownership import FREE
+from methods.parts.subnetwork import Subnetwork
+from methods.strategies.packed import PackedMethod
 from methods.training import Batch, Fit, InnerAttack, Step
+from methods.training.recipe import Recipe
 from results.checkpoints import stored_bytes
 from scenarios.base import Task
 from tests.tiny import SHORT, begun, learn
@@ -195,7 +195,7 @@ def test_where_nothing_is_free_a_task_learns_from_frozen_weights_and_says_so(tmp
 
 
 def test_more_tasks_than_owner_ids_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("methods.packed.MOST_TASKS", 2)
+    monkeypatch.setattr("methods.strategies.packed.MOST_TASKS", 2)
     with pytest.raises(MethodError, match="counts up to 2 tasks, this stream has 3"):
         start(tmp_path, ROWS["packnet"])
 

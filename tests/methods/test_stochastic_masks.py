@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 from methods.backbones import VGG16BN, MultiHead, SmallConv, initialise
-from methods.stochastic_masks import START_B, ChannelMask, MaskedNetwork, Masks
+from methods.parts.stochastic_masks import START_B, ChannelMask, MaskedNetwork, Masks
 
 SHAPES = [(0.3, 1.0), (2.0, 1.0), (2.0, 5.0), (0.7, 0.4), (8.0, 2.5)]
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead, SmallConv, initialise
-from methods.recipe import Recipe
 from methods.training import (
     AdversarialTraining,
     CleanTraining,
@@ -23,6 +22,7 @@ from methods.training import (
     Validation,
     train,
 )
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, ScenarioSettings
 from scenarios.digits import Digits
 

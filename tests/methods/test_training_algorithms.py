@@ -15,14 +15,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
-from methods import trades
-from methods.algorithms import Clean, Fast, Free, Madry, Trades, TrainedBy
 from methods.backbones import MultiHead, SmallConv, initialise
-from methods.fast_at import FastSettings
-from methods.free_at import FreeSettings
-from methods.recipe import Recipe
-from methods.trades import TradesSettings, divergence
-from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, train
+from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, trades, train
+from methods.training.choice import Clean, Fast, Free, Madry, Trades, TrainedBy
+from methods.training.fast import FastSettings
+from methods.training.free import FreeSettings
+from methods.training.recipe import Recipe
+from methods.training.trades import TradesSettings, divergence
 from results import load
 from scenarios.base import LearnTask, ScenarioSettings
 from scenarios.digits import Digits

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios import augmentation
-from scenarios.augmentation import by_name, to_float
+from scenarios.parts import augmentation
+from scenarios.parts.augmentation import by_name, to_float
 
 NAMES = ("none", "crop_flip", "shift")
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from scenarios import cifar100_readers, cifar100_superclasses, decoded_cache
+from scenarios import cifar100_superclasses
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
-from scenarios.cifar100_classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
-from scenarios.decoded_cache import CacheWarning, cache_folder
+from scenarios.parts import cifar100_readers, decoded_cache
+from scenarios.parts.cifar100_classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
+from scenarios.parts.decoded_cache import CacheWarning, cache_folder
 from tests.scenarios.tiny_cifar100 import (
     Rows,
     TinyCifar100,

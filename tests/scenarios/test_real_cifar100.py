@@ -11,7 +11,7 @@ import torch
 
 from scenarios.base import SourceOptions, fingerprint_of_tasks
 from scenarios.cifar100_superclasses import Cifar100Superclasses
-from scenarios.decoding import decode_image
+from scenarios.parts.decoding import decode_image
 from tests.scenarios.tiny_cifar100 import PARTS, TINY, Rows, TinyCifar100, write_parquet, write_pickles, write_tree
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "cifar100"

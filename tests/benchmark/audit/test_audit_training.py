@@ -17,8 +17,8 @@ from benchmark.audit.attack import Geometry, walk
 from benchmark.audit.protocol import AuditProtocol, TrainingProtocol
 from benchmark.audit.training import AuditedTraining, measured_normalisation, normalisation_of, validate
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
-from methods.recipe import Recipe
 from methods.training import AdversarialTraining, Batch, Fit, InnerAttack, Objective, train
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, SourceOptions
 from scenarios.digits import Digits
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult, Trace, is_worse, outcome_of, worse
-from attacks.capture import capturable
-from attacks.losses import TARGETED, find_loss, likeliest_others
+from attacks.parts.capture import capturable
+from attacks.parts.losses import TARGETED, find_loss, likeliest_others
 from attacks.starts import Starts
 from attacks.threat_model import Ball, ThreatModel
 from attacks.victim import check_inputs, checked_logits, image_gradient, usable_in_autograd

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, State
-from methods.recipe import Recipe
 from methods.training import Fit, Objective
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 

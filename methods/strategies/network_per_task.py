@@ -8,8 +8,8 @@ from torch import nn
 
 from methods.backbones import TaskNetwork
 from methods.base import Context, Method, MethodSettings, State
-from methods.recipe import Recipe
 from methods.training import Fit, Objective
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 

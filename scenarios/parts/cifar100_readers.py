@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenarios.array_pickle import read_array_pickle, text_of
 from scenarios.base import DataError
-from scenarios.cifar100_classes import (
+from scenarios.parts.array_pickle import read_array_pickle, text_of
+from scenarios.parts.cifar100_classes import (
     COARSE_NAMES,
     COARSE_OF_FINE,
     FINE_NAMES,
@@ -27,9 +27,9 @@ from scenarios.cifar100_classes import (
     SUPERCLASSES,
     WITHIN_OF_FINE,
 )
-from scenarios.data_location import visible_entries
-from scenarios.decoded_cache import DecodedTask
-from scenarios.decoding import decode_images
+from scenarios.parts.data_location import visible_entries
+from scenarios.parts.decoded_cache import DecodedTask
+from scenarios.parts.decoding import decode_images
 
 PARTS = ("train", "test")
 IMAGE_SHAPE = (3, 32, 32)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from attacks.threat_model import ThreatModelError, parse_fraction
 from methods.settings import Strict, added_later
-from scenarios.augmentation import by_name
+from scenarios.parts.augmentation import by_name
 
 
 def _step_size(value: Any) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones import BatchNorm, TaskNetwork
-from methods.ownership import PackedWeights
+from methods.parts.ownership import PackedWeights
 from methods.training import SecondOptimizer, Step
 
 OF_TRAINING = ("pick_masks", "owned")

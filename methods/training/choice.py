@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator
 
-from methods.fast_at import FastSettings
-from methods.free_at import FreeSettings
 from methods.settings import Strict, added_later
-from methods.trades import TradesSettings
-from methods.training import AdversarialTraining, CleanTraining, Objective
+from methods.training.objectives import AdversarialTraining, CleanTraining, Objective
+from methods.training.fast import FastSettings
+from methods.training.free import FreeSettings
+from methods.training.trades import TradesSettings
 
 
 class Clean(Strict):

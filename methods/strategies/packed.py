@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from methods.algorithms import TrainedBy
 from methods.backbones import MultiHead, TaskNetwork
 from methods.base import Context, Method, MethodError, MethodSettings, State
-from methods.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
-from methods.recipe import Recipe
-from methods.subnetwork import OF_TRAINING, Subnetwork
+from methods.parts.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
+from methods.parts.subnetwork import OF_TRAINING, Subnetwork
 from methods.training import Fit, Objective, SecondOptimizer, Selected, Step, Validation
+from methods.training.choice import TrainedBy
+from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 BACKBONE = "backbone."

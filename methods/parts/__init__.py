@@ -1,0 +1,1 @@
+"""What several methods are made of: owned and pruned weights, subnetworks, goals, stochastic masks."""
