@@ -13,9 +13,10 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from benchmark import listing
+from benchmark.commands import listing
+from benchmark.commands.run import run
 from benchmark.errors import ConfigError
-from benchmark.run_command import PUBLISHED, ROOT, RUNS, RunOptions, run
+from benchmark.planning.machine import PUBLISHED, ROOT, RUNS, RunOptions
 from methods.base import MethodError
 from results import load
 from results.files import StoreError
@@ -46,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             must_be_there(options.results)
             return report(options.results, PUBLISHED, options.output, console)
         if options.command == "time":
-            from benchmark.throughput import show_throughput
+            from benchmark.commands.timing.command import show_throughput
 
             return show_throughput(options.preset, options.data_root, options.device, options.output, console)
         if options.command == "evaluate":
-            from benchmark.evaluate_command import evaluate
+            from benchmark.commands.evaluate.command import evaluate
 
             where = RunOptions(
                 options.preset,
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return evaluate(options.file, options.task, where, options.output, console)
         if options.command == "audit":
-            from benchmark.audit.command import AuditOptions, audit
+            from benchmark.commands.audit.command import AuditOptions, audit
 
             where = RunOptions(
                 options.preset,
@@ -78,16 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return audit(AuditOptions(where, options.switches, options.samples, options.output), console)
         if options.command == "check":
-            from benchmark.check_command import check
+            from benchmark.commands.check import check
 
             return check(options.plugin, options.set, options.data_root, console)
         if options.command == "new-method":
-            from benchmark.new_method_command import new_method
+            from benchmark.commands.new_method import new_method
 
             return new_method(options.name, options.folder, console)
         must_be_there(options.results)
         if options.command == "verify":
-            from benchmark.verify_command import verify
+            from benchmark.commands.verify.command import verify
 
             where = RunOptions(
                 options.preset or "",

@@ -69,10 +69,12 @@ class Kind(Generic[T]):
 
     @cache  # noqa: B019 - three instances that live as long as the process
     def all(self) -> dict[str, Plugin[T]]:
-        """Every plug-in of the package, by name. Files that hold no such class are helpers."""
+        """Every plug-in of the package, by name. Files that hold no such class, and folders, are helpers."""
         package = importlib.import_module(self.package)
         found = {}
         for info in pkgutil.iter_modules(package.__path__):
+            if info.ispkg:
+                continue
             path = Path(str(package.__file__)).with_name(f"{info.name}.py")
             with _mistakes_named(path):
                 module = importlib.import_module(f"{self.package}.{info.name}")

@@ -11,10 +11,11 @@ from functools import cached_property
 
 import pandas as pd
 
-from reports import tables
-from reports.boards import Board, build_boards
-from reports.leaderboard import wide_table
-from reports.metrics import CLEAN, WORST
+from reports.boards.board import Board
+from reports.boards.building import build_boards
+from reports.numbers.metrics import CLEAN, WORST
+from reports.tables import details as tables
+from reports.tables.leaderboard import wide_table
 from results import Results, Run
 
 

@@ -7,9 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from reports.boards import Board, Row
-from reports.leaderboard import amount, caption, label_of, percent, short_name, verdict_of
-from reports.metrics import CLEAN, WORST
+from reports.boards.board import Board, Row
+from reports.numbers.metrics import CLEAN, WORST
+from reports.tables.leaderboard import caption
+from reports.tables.words import amount, label_of, percent, short_name, verdict_of
 from reports.write import EMPTY, Report
 
 NARROW = 100

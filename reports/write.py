@@ -8,25 +8,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.boards import Board, build_boards
-from reports.capacity_figures import capacity_figures
-from reports.cost_figure import cost_figure
-from reports.entries import entry_names, row_entry, to_json
-from reports.exhibit_figures import exhibit_figures
-from reports.exhibit_pages import exhibit_files, exhibits_latex, exhibits_page, in_report
-from reports.exhibits import Exhibits, exhibits_of
-from reports.figures import accuracy_bars, accuracy_matrices, matrices_caption
-from reports.latex import latex
-from reports.leaderboard import to_csv, wide_table
-from reports.markdown import markdown
-from reports.page import FigureOnPage, render_checks, render_page
-from reports.published_values import read_published
-from reports.ranking_figure import ranking_figure
-from reports.sequence_figure import sequence_figure
-from reports.style import for_page, looks, paper_style, save
-from reports.sweep_figures import sweep_figure
-from reports.tables import board_tables, file_name
-from reports.training_figure import training_figure
+from reports.boards.board import Board
+from reports.boards.building import build_boards
+from reports.exhibits.exhibits import Exhibits, exhibits_of
+from reports.exhibits.figures import exhibit_figures
+from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report
+from reports.figures.accuracy import accuracy_bars, accuracy_matrices, matrices_caption
+from reports.figures.capacity import capacity_figures
+from reports.figures.cost import cost_figure
+from reports.figures.ranking import ranking_figure
+from reports.figures.sequence import sequence_figure
+from reports.figures.style import FigureOnPage, for_page, looks, paper_style, save
+from reports.figures.sweep import sweep_figure
+from reports.figures.training import training_figure
+from reports.numbers.published_values import read_published
+from reports.page.page import render_checks, render_page
+from reports.tables.details import board_tables
+from reports.tables.entries import entry_names, row_entry, to_json
+from reports.tables.latex import latex
+from reports.tables.leaderboard import wide_table
+from reports.tables.markdown import markdown
+from reports.tables.words import file_name, to_csv
 from results import Problem, Results
 from results.files import whole_file
 

@@ -95,3 +95,15 @@ TRAINING = pa.schema(
         ("selected", pa.bool_()),
     ]
 )
+
+
+COSTS = "cost"
+"""The part of `facts` that holds what a run cost; a run without it is not finished."""
+
+
+PROBES = "probes"
+"""The phase of facts that a few forward passes on each classifier gave."""
+
+
+SAFE_MARGIN = 1e-3
+"""Predictions of smaller margins may flip by rounding."""

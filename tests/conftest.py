@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import unforgetting
+from benchmark.learning import unforgetting_proof as unforgetting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_CIFAR100 = REPOSITORY.parent / "shared" / "data" / "cifar100"

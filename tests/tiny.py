@@ -10,12 +10,13 @@ import torch
 import yaml
 from rich.console import Console
 
-from benchmark.context import RunContext
+from benchmark.commands.run import run
 from benchmark.contract.method_trial import TINY as CONTRACT
-from benchmark.jobs import Machine, make_jobs
-from benchmark.presets import load_preset
-from benchmark.run_command import RunOptions, run
-from benchmark.stored_runs import stream_of
+from benchmark.learning.context import RunContext
+from benchmark.learning.restoring import stream_of
+from benchmark.planning.jobs import make_jobs
+from benchmark.planning.machine import Machine, RunOptions
+from benchmark.planning.presets import load_preset
 from methods.base import Method
 from results.store import RunStore
 from scenarios.base import SourceOptions, Task

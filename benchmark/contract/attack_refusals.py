@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attacks.base import AttackError
 from benchmark.contract.attack_trial import AttackTrial
-from benchmark.contract.checks import Broken
+from benchmark.contract.requirement import Broken
 
 
 class Says(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.contract.checks import Broken
+from benchmark.contract.requirement import Broken
 
 
 def version_is_declared(cls: type) -> None:

@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from attacks.parts.guard import random_state_kept
-from benchmark.contract.classifier_checks import FIRST, logits_of
+from benchmark.contract.classifier_requirements import FIRST, logits_of
 from benchmark.contract.surroundings import other_test_images, random_states, seed_everything, settings_watched
-from benchmark.evaluation import repeatable
-from benchmark.execution import Execution
-from benchmark.identity import classifier_fingerprint
-from benchmark.jobs import Job, Machine, make_jobs, tasks_of
+from benchmark.evaluating.determinism import repeatable
+from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.learning.restoring import restored_method, stream_of
+from benchmark.planning.jobs import Job, make_jobs, tasks_of
+from benchmark.planning.machine import Machine
+from benchmark.planning.presets import Preset, Row, load_preset
+from benchmark.planning.stored_runs import task_key
 from benchmark.plugins import Plugin
-from benchmark.presets import Preset, Row, load_preset
-from benchmark.stored_runs import restored_method, stream_of, task_key
+from benchmark.running.execution import Execution
 from methods.base import Method
 from results.checkpoints import tensor_hash
 from results.store import RunStore

@@ -14,16 +14,16 @@ import torch
 import yaml
 
 from attacks.base import Attack, AttackError
-from benchmark.contract.attack_checks import ATTACK_CHECKS
+from benchmark.contract.attack_requirements import ATTACK_CHECKS
 from benchmark.contract.attack_trial import AttackTrial
-from benchmark.contract.checks import Finding, findings
-from benchmark.contract.method_checks import METHOD_CHECKS
+from benchmark.contract.method_requirements import METHOD_CHECKS
 from benchmark.contract.method_trial import Learned, MethodTrial
-from benchmark.contract.scenario_checks import SCENARIO_CHECKS, ScenarioTrial
-from benchmark.demands import demands
+from benchmark.contract.requirement import Finding, findings
+from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
 from benchmark.errors import ConfigError, nearest
+from benchmark.planning.demands import demands
+from benchmark.planning.presets import validated
 from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind, Plugin, import_file
-from benchmark.presets import validated
 from scenarios.base import DataError, Scenario, SourceOptions
 
 KINDS: tuple[Kind[Any], ...] = (METHODS, ATTACKS, SCENARIOS)

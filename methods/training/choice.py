@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator
 
 from methods.settings import Strict, added_later
-from methods.training.objectives import AdversarialTraining, CleanTraining, Objective
 from methods.training.fast import FastSettings
 from methods.training.free import FreeSettings
+from methods.training.objectives import AdversarialTraining, CleanTraining, Objective
 from methods.training.trades import TradesSettings
 
 

@@ -12,12 +12,14 @@ import numpy as np
 import yaml
 from rich.console import Console
 
+from benchmark.commands.run import run
 from benchmark.errors import ConfigError
-from benchmark.presets import Preset, load_preset
-from benchmark.run_command import RunOptions, run
-from reports.boards import Seed, judged
-from reports.metrics import WORST, accuracy
-from reports.verdicts import FAIL, WARN, Verdict
+from benchmark.planning.machine import RunOptions
+from benchmark.planning.presets import Preset, load_preset
+from reports.boards.board import Seed
+from reports.boards.building import judged
+from reports.checks.verdicts import FAIL, WARN, Verdict
+from reports.numbers.metrics import WORST, accuracy
 from results import load
 from results.files import digest
 from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED, Planted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from reports.boards import build_boards
+from reports.boards.building import build_boards
 from results import load
 from tests.defects.calibrating import Calibration, Found, execute, read
 from tests.defects.small import small_calibration

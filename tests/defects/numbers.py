@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from reports.verdicts import Verdict
+from reports.checks.verdicts import Verdict
 
 Read = Callable[[re.Match[str]], float]
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from reports.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
+from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
 from tests.defects.calibrating import Found
 from tests.defects.catalogue import CARRIER, Planted
 from tests.defects.numbers import number, quantity, spread

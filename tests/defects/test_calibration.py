@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
+from reports.checks.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from tests.defects.calibrating import Calibration, Found
 from tests.defects.calibration import main
 from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, Planted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.verdicts import CHECKS
+from reports.checks.verdicts import CHECKS
 from tests.defects.calibrating import Calibration, Found
 from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, PLUGINS, UNDEFENDED, Planted
 from tests.defects.small import CHOSEN

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
-from benchmark.identity import classifier_fingerprint
-from benchmark.jobs import spec_key
+from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.planning.jobs import spec_key
 from methods.anp_vs import AnpVs, AnpVsSettings, NeuralPruning
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.base import RunSpec

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark.context import RunContext
-from benchmark.identity import classifier_fingerprint
+from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.learning.context import RunContext
 from methods.base import MethodError, RunSpec
 from methods.cmat import CMAT, CMATSettings
 from methods.cpg import CPG

@@ -1,7 +1,7 @@
 """What every method must hold, run over the registry: a method file that stands in `methods/` is tested by standing there.
 
-The checks are those of `run_benchmark.py check` (`benchmark/contract/method_checks.py`); here they meet everything that is there,
-and what they try is shown to be what a run does.
+The requirements are those of `run_benchmark.py check` (`benchmark/contract/method_requirements.py`). Here they meet every
+method that is there, and what they try is shown to be what a run does.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from functools import cache
 
 import pytest
 
-from benchmark.contract.checks import Check, problem_of
-from benchmark.contract.method_checks import METHOD_CHECKS
+from benchmark.contract.method_requirements import METHOD_CHECKS
 from benchmark.contract.method_trial import MethodTrial
-from benchmark.evaluation import check_classifier
-from benchmark.execution import task_key
+from benchmark.contract.requirement import Check, problem_of
+from benchmark.evaluating.evaluation import check_classifier
 from benchmark.plugins import METHODS
+from benchmark.running.execution import task_key
 from results import load
 from results.checkpoints import Checkpoints
 from results.records import Run

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.context import RunContext
 from benchmark.errors import ConfigError
-from benchmark.identity import classifier_fingerprint
+from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.learning.context import RunContext
 from methods.base import MethodError
 from methods.packnet import PackNet, PackNetSettings
 from methods.training import Validation

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.cli import main
-from benchmark.context import RunContext
+from benchmark.learning.context import RunContext
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.pretrained_at import PretrainedAT
 from results import load

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports import statistics
-from reports.metrics import Array
-from reports.statistics import Interval, Scored
+from reports.numbers import statistics
+from reports.numbers.metrics import Array
+from reports.numbers.statistics import Interval, Scored
 
 DIFFICULTY = 0.5
 """Share of an image's variance that all methods share; `own` and the rest are the other half."""

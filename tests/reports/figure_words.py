@@ -6,7 +6,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports.style import paper_style
+from reports.figures.style import paper_style
 
 
 def drawn_texts(figure: Figure) -> list[Text]:

@@ -2,8 +2,8 @@
 
 from fractions import Fraction
 
-from reports.boards import build_boards
-from reports.evidence import AttackFacts
+from reports.boards.building import build_boards
+from reports.numbers.evidence import AttackFacts
 from results import load
 from tests.reports.synthetic_runs import FakeRun, pgd, write_run
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from reports.boards import build_boards
-from reports.leaderboard import wide_table
-from reports.markdown import markdown
-from reports.version import published_note, version_of
+from reports.boards.building import build_boards
+from reports.boards.version import published_note, version_of
+from reports.tables.leaderboard import wide_table
+from reports.tables.markdown import markdown
 from results import load
 from results.files import StoreError
 from results.version import PUBLISHED, leaderboard_version, records_digest, released

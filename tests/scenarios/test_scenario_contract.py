@@ -16,8 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.contract.checks import Check, problem_of
-from benchmark.contract.scenario_checks import SCENARIO_CHECKS, ScenarioTrial
+from benchmark.contract.requirement import Check, problem_of
+from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
 from scenarios.base import (
     DataError,
     ImageSet,
@@ -38,7 +38,7 @@ def pixel_keys(images: torch.Tensor) -> list[bytes]:
 
 @pytest.mark.parametrize("check", SCENARIO_CHECKS, ids=str)
 def test_contract(make_scenario: MakeScenario, check: Check[ScenarioTrial]) -> None:
-    """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_checks.py`)."""
+    """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_requirements.py`)."""
     assert problem_of(check, ScenarioTrial(make_scenario, Path(inspect.getfile(type(make_scenario()))))) is None
 
 

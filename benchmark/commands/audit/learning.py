@@ -1,0 +1,45 @@
+"""Training what an audit needs: with the machinery of every run, so that a killed audit goes on from its last finished stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from benchmark.planning.jobs import Job
+from benchmark.planning.machine import Machine
+from benchmark.planning.plan import Planned, plan
+from benchmark.planning.stored_runs import task_checkpoints, task_key
+from benchmark.running.engine import run_jobs
+from benchmark.running.progress import Display
+from results.checkpoints import Checkpoints
+from results.store import RunStore
+from scenarios.base import Task
+
+
+def is_learned(job: Job, machine: Machine, tasks: int) -> bool:
+    """Whether the checkpoints that an audit measures are there: one per task, or the last of a method that does not forget."""
+    names = set(task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints")))
+    turns = [tasks - 1] if "unforgetting" in job.new_method().claimed() else range(tasks)
+    return all(task_key(turn) in names for turn in turns)
+
+
+def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> list[Planned]:
+    """The jobs that lack a task, and nothing to be measured in them; what only others need stands there where one lacks it."""
+    planned = plan(jobs, machine, tasks)
+    return [
+        replace(item, job=replace(item.job, of_preset=False, learn_only=True), work=(), evaluation_passes=0.0)
+        for item in planned
+        if item.turns
+    ]
+
+
+def learn(todo: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
+    """Train; returns what failed, one line each."""
+    if all(item.job.elsewhere for item in todo):
+        # Worker processes load the preset's own tasks before they are given anything, so there must be a run of those.
+        machine = replace(machine, workers=1)
+    with Display(todo, machine.workers, console) as display:
+        outcomes = run_jobs([item.job for item in todo], machine, tasks, display)
+    return [failure for outcome in outcomes for failure in outcome.failures]

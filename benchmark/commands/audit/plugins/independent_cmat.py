@@ -1,0 +1,12 @@
+"""CMAT as independent networks. Audits only."""
+
+from __future__ import annotations
+
+from benchmark.commands.audit.independent import Independent
+from methods.cmat import CMAT
+
+
+class IndependentCMAT(Independent, CMAT):
+    """CMAT that starts every task from random weights."""
+
+    version = 1

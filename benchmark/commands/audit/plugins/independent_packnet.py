@@ -1,0 +1,12 @@
+"""PackNet as independent networks. Audits only."""
+
+from __future__ import annotations
+
+from benchmark.commands.audit.independent import Independent
+from methods.packnet import PackNet
+
+
+class IndependentPackNet(Independent, PackNet):
+    """PackNet that starts every task from random weights."""
+
+    version = 1

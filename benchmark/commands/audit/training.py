@@ -1,0 +1,157 @@
+"""Adversarial training as an audited protocol has it: `madry_at`, with the attack's space, box, eps, step and mode as settings.
+
+With every field canonical it trains the same network as `madry_at`, to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attacks.parts.ascent import ascend
+from attacks.starts import Starts
+from benchmark.commands.audit.attack import Geometry, walk
+from benchmark.commands.audit.protocol import TrainingProtocol
+from benchmark.evaluating import validation
+from methods.backbones import TaskNetwork, batch_norm_state
+from methods.base import Context, MethodSettings, State
+from methods.strategies.one_network import OneNetwork, OneNetworkSettings
+from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Validation
+from methods.training.recipe import Recipe
+from scenarios.base import LearnTask, Stream
+from scenarios.parts.augmentation import to_float
+
+
+class AuditedSettings(OneNetworkSettings, TrainingProtocol):
+    """Settings of `madry_at`, and the fields of the protocol that it is trained by."""
+
+
+class AuditedTraining(Objective):
+    """min CE(x + d), d = argmax CE where the protocol lets d be."""
+
+    def __init__(self, protocol: TrainingProtocol) -> None:
+        self.protocol = protocol
+
+    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
+        protocol, images = self.protocol, batch.images
+        mean, std = normalisation_of(attack.network)
+        geometry = Geometry.of(protocol, attack.threat_model.eps, protocol.clamp_box_training)
+        noise = torch.rand(images.shape, device=images.device, generator=attack.generator) * 2 - 1
+        start = geometry.start(images, noise, mean, std)
+        with replace(attack, bn_mode=protocol.attack_bn_in_training).own_mode():
+            adversarial = ascend(
+                lambda points: F.cross_entropy(logits(points), batch.labels, reduction="sum"),
+                start,
+                *geometry.bounds(images, mean, std),
+                geometry.scaled(geometry.step_size, std),
+                attack.steps,
+            )
+        output = logits(adversarial)
+        return F.cross_entropy(output, batch.labels), output
+
+
+class AuditedNetwork(OneNetwork):
+    """One network that learns task after task, trained and validated by the protocol in its settings."""
+
+    Settings = AuditedSettings
+
+    normalisations: dict[int, tuple[Tensor, Tensor]]
+
+    @classmethod
+    def objective(cls, settings: MethodSettings) -> Objective:
+        assert isinstance(settings, AuditedSettings)
+        return AuditedTraining(settings)
+
+    def begin(self, stream: Stream, context: Context) -> None:
+        super().begin(stream, context)
+        self.normalisations = {}
+
+    def learn(self, task: LearnTask, context: Context) -> None:
+        if self.settings.normalisation == "task":
+            self.normalisations[task.id] = measured_normalisation(task)
+        network = self._network(task.id)
+        fit = Fit(
+            network=network,
+            parameters=list(network.parameters()),
+            validate=lambda: validate(network, task, context.recipe, context.exact_eps, self.settings),
+            objective=self.objective(self.settings),
+        )
+        context.train(fit, [task])
+        if self.settings.per_task_bn:
+            self.batch_norms[task.id] = batch_norm_state(self.network.backbone)
+
+    def _network(self, task: int) -> TaskNetwork:
+        network = self.network.for_task(task)
+        if task in self.normalisations:
+            network.mean, network.std = self.normalisations[task]
+        return network
+
+    def classifier(self, task: int | None) -> nn.Module:
+        assert task is not None
+        classifier = super().classifier(task)
+        if task in self.normalisations:
+            classifier.mean, classifier.std = (value.clone() for value in self.normalisations[task])
+        return classifier
+
+    def state(self) -> State:
+        state = super().state()
+        for task, values in self.normalisations.items():
+            state.tensors.update({f"normalisation.{task}.{k}": v for k, v in zip(("mean", "std"), values, strict=True)})
+        return State(state.tensors, {**state.values, "normalisations": sorted(self.normalisations)})
+
+    def load_state(self, state: State) -> None:
+        super().load_state(state)
+        self.normalisations = {
+            task: (state.tensors[f"normalisation.{task}.mean"], state.tensors[f"normalisation.{task}.std"])
+            for task in state.values["normalisations"]
+        }
+
+
+def normalisation_of(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that a task's network normalises by: (1, C, 1, 1) each."""
+    assert isinstance(network, TaskNetwork)
+    return network.mean, network.std
+
+
+def measured_normalisation(task: LearnTask) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over a task's training images: (1, C, 1, 1) each, in [0, 1]."""
+    # In double precision: sums over a million pixels.
+    images = to_float(task.train.images).double()
+    mean, std = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True, correction=0)
+    return mean.float(), std.float()
+
+
+def validate(
+    network: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction, protocol: TrainingProtocol
+) -> Validation:
+    """What the network gets right on what it is given as validation images, under the protocol's own attack.
+
+    Starts and batches are those of `benchmark.evaluating.validation.validate`, which a canonical protocol agrees with. Under
+    the thesis' evaluation robust means right at the final iterate, whatever the clean image is taken for.
+    """
+    geometry = Geometry.of(protocol, eps, protocol.clamp_box_evaluation)
+    if protocol.step_size == recipe.attack.step_size:
+        same = protocol.model_copy(update={"step_size": recipe.selection.step_size})
+        geometry = Geometry.of(same, eps, protocol.clamp_box_evaluation)
+    part = task.validation
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    clean, robust = [], []
+    for index in torch.arange(len(part), device=part.labels.device).split(validation.BATCH):
+        images, labels = to_float(part.images[index]), part.labels[index]
+        noise = Starts(validation.SEED, f"validation {task.name}", part.samples[index]).uniform(images.shape).to(images)
+        with torch.no_grad():
+            right = network(images).argmax(1) == labels
+        found = walk(network, images, labels, noise, geometry, normalisation_of(network), steps=recipe.selection.steps)
+        clean.append(right)
+        if protocol.eval_attack == "suite":
+            robust.append((found.any.predicted == labels) & right)
+        else:
+            robust.append(found.final.predicted == labels)
+    for module, training in modes:
+        module.training = training
+    return Validation(torch.cat(clean), torch.cat(robust))

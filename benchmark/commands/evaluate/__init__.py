@@ -1,0 +1,1 @@
+"""The command evaluate: anybody's module under a preset's protocol."""

@@ -1,0 +1,72 @@
+"""`new-method`: a method that works, to be changed, and its test."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.errors import ConfigError
+from benchmark.planning.machine import ROOT
+from benchmark.plugins import METHODS
+
+TEMPLATES = Path(__file__).parent / "templates"
+METHOD, TEST = TEMPLATES / "skeleton.py", TEMPLATES / "test_skeleton.py"
+BESIDE = 'Path(__file__).with_name("skeleton.py")'
+"""Where the test's template finds the method's file."""
+
+
+def new_method(name: str, folder: Path, console: Console) -> int:
+    """Write NAME.py and test_NAME.py; nothing is overwritten. Returns 0. Raises ConfigError.
+
+    A method in the repository's own methods/ has its test in tests/methods/.
+    """
+    check_name(name)
+    built_in = folder.resolve() == ROOT / "methods"
+    tests = ROOT / "tests" / "methods" if built_in else folder
+    where = f'Path(__file__).parents[2] / "methods" / "{name}.py"' if built_in else BESIDE
+    texts = {
+        folder / f"{name}.py": renamed(METHOD.read_text(encoding="utf-8"), name),
+        tests / f"test_{name}.py": renamed(TEST.read_text(encoding="utf-8").replace(BESIDE, where), name),
+    }
+    if not folder.is_dir():
+        raise ConfigError(f"--folder {folder}: no such folder")
+    for path in texts:
+        if path.exists():
+            raise ConfigError(f"{path}: exists already; nothing was written")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    file, test = (str(path) for path in texts)
+    run = name if built_in else file
+    for line in (
+        f"wrote {file} and {test}; next, after every change:",
+        f"  python run_benchmark.py check {run}",
+        f"  python -m pytest {test}",
+        f"  python run_benchmark.py run --preset digits --methods {run}",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless a method can be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise ConfigError(f"{name!r}: a method is called like a Python module, in snake case, such as my_method")
+    if name in METHODS.all():
+        raise ConfigError(f"a method called {name!r} exists already; choose another name")
+    words = set(re.findall(r"\w+", METHOD.read_text(encoding="utf-8")))
+    if camel(name) in words:
+        raise ConfigError(
+            f"{name!r}: its class would be called {camel(name)}, which means something else; choose another name"
+        )
+
+
+def camel(name: str) -> str:
+    """my_method → MyMethod."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def renamed(text: str, name: str) -> str:
+    return text.replace("Skeleton", camel(name)).replace("skeleton", name)

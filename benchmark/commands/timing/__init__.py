@@ -1,0 +1,1 @@
+"""The command time: throughput on this machine."""

@@ -1,0 +1,163 @@
+"""How long training steps take, each beside its parts or beside Madry AT's, measured in the same run."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from attacks.parts.ascent import ascend
+from benchmark.commands.timing import clock as clocks
+from benchmark.commands.timing.clock import Clock
+from methods.anp_vs import AnpVsSettings, NeuralPruning
+from methods.backbones import TaskNetwork
+from methods.parts.ownership import PackedWeights
+from methods.parts.pruning import smallest_share
+from methods.parts.stochastic_masks import MaskedNetwork, Masks
+from methods.parts.subnetwork import Subnetwork
+from methods.training import (
+    AdversarialTraining,
+    Batch,
+    CleanTraining,
+    Fit,
+    InnerAttack,
+    Objective,
+    SecondOptimizer,
+    Step,
+    Validation,
+    autocast,
+    make_optimizer,
+)
+from methods.training.fast import FastSettings
+from methods.training.free import FreeSettings
+from methods.training.recipe import Recipe
+from methods.training.trades import TradesSettings
+
+
+def training_throughput(
+    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
+) -> dict[str, Any]:
+    """Images per second and ratios, by name. network: of a task, on the batch's device; inner: the recipe's attack on it."""
+    found = _training(network, batch, inner, recipe, clock)
+    found |= _packed_steps(network, batch, inner, recipe, clock)
+    return found | _algorithm_steps(network, batch, inner, recipe, clock)
+
+
+def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
+    """An adversarial training step against its parts, k image gradients and one step on given images, in the same precision.
+
+    Forward and attack step are told in float32 beside it, as evaluations compute them.
+    """
+    images, labels = batch.images, batch.labels
+    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+    optimizer = make_optimizer(list(network.parameters()), recipe)
+
+    def plain_step() -> None:
+        network.train()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(recipe, images.device):
+            loss = F.cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+
+    def image_gradient() -> None:
+        network.eval()
+        ascend(lambda x: F.cross_entropy(network(x), labels, reduction="sum"), images, images, images, 0.0, 1)
+
+    def image_gradient_in_training() -> None:
+        with autocast(recipe, images.device):
+            image_gradient()
+
+    def forward() -> None:
+        network.eval()
+        with torch.no_grad():
+            network(images)
+
+    whole, plain, part, gradient, once = clock.medians(
+        madry, plain_step, image_gradient_in_training, image_gradient, forward, seconds=4 * clocks.SECONDS
+    )
+    return {
+        "train_precision": recipe.precision,
+        "forward_images_per_second": len(images) / once,
+        "attack_step_images_per_second": len(images) / gradient,
+        "train_step_images_per_second": len(images) / whole,
+        "train_step_vs_parts": whole / (recipe.attack.steps * part + plain),
+    }
+
+
+def _unused() -> Validation:
+    raise AssertionError("a single step validates nothing")
+
+
+def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
+    """One step of the shared training loop, as it stands in an epoch; its learning rate is too small to change anything."""
+    slow = recipe.model_copy(update={"learning_rate": 1e-9})
+    optimizer = make_optimizer(fit.parameters, slow)
+
+    def step() -> None:
+        fit.network.train()
+        fit.step(batch, dataclasses.replace(inner, network=fit.network), slow, Step(1, 0, 100, optimizer))
+
+    return step
+
+
+def _packed_steps(
+    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
+) -> dict[str, Any]:
+    """Steps of PackNet and of CMAT (picks moving) on a second task, against Madry AT's at the same width and batch."""
+    packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
+    packed.claim(0)
+    packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
+    packed.claim(1)
+
+    def packed_step(picks: bool) -> Callable[[], None]:
+        sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
+        second = sub.learn_picks(lambda epoch: 1e-9) if picks else None
+        fit = Fit(
+            sub, sub.trained(), _unused, after_backward=sub.mask_gradients, after_step=sub.after_step, second=second
+        )
+        return _step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
+
+    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * clocks.SECONDS)
+    return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
+
+
+def _algorithm_steps(
+    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
+) -> dict[str, Any]:
+    """Steps of the other training algorithms against Madry AT's, and one of ANP-VS against its own sum of passes: PGD, and a
+    plain step on clean and one on adversarial images."""
+
+    def stepping(objective: Objective) -> Callable[[], None]:
+        own = copy.deepcopy(network)
+        changed = objective.recipe(recipe)
+        attack = dataclasses.replace(inner, steps=changed.attack.steps, bn_mode=changed.attack.bn_mode, network=own)
+        return _step(Fit(own, list(own.parameters()), _unused, objective), batch, attack, recipe)
+
+    masked = MaskedNetwork(
+        copy.deepcopy(network), Masks(network, 2.0, 2.0).to(batch.images.device), (), inner.generator
+    )
+    anp_vs = Fit(
+        masked, list(masked.network.parameters()), _unused, NeuralPruning(masked, AnpVsSettings(), 50_000),
+        second=SecondOptimizer(torch.optim.Adam(masked.masks.parameters(), lr=1e-9), lambda epoch: 1e-9),
+    )  # fmt: skip
+    madry, *others, plain, pruning = clock.medians(
+        stepping(AdversarialTraining()),
+        *(stepping(settings.objective()) for settings in (TradesSettings(), FastSettings(), FreeSettings())),
+        stepping(CleanTraining()),
+        _step(anp_vs, batch, inner, recipe),
+        seconds=6 * clocks.SECONDS,
+    )
+    trades, fast, free = others
+    return {
+        "trades_step_vs_madry_at": trades / madry,
+        "fast_at_step_vs_madry_at": fast / madry,
+        "free_at_step_vs_madry_at": free / madry,
+        # Madry AT's step is PGD and a plain step on what it found.
+        "anp_vs_step_vs_parts": pruning / (madry + plain),
+    }

@@ -1,0 +1,1 @@
+"""verify --submit: adversarial images made elsewhere, scored and kept with a run."""

@@ -1,0 +1,1 @@
+"""Evaluating: one classifier under attack, as values."""

@@ -1,0 +1,67 @@
+"""Fingerprints of classifiers, and the names and ids of what is measured on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from attacks.base import Attack
+from methods import backbones
+from results.checkpoints import tensor_hash
+from results.files import digest
+
+
+def classifier_fingerprint(classifier: nn.Module) -> str:
+    """SHA-256 over the structure, the modes and everything that decides what a classifier answers.
+
+    That is every parameter and buffer, and what a state dict leaves out: non-persistent buffers, and plain tensors and
+    numbers that modules hold as attributes.
+    """
+    state = hashlib.sha256(repr(classifier).encode())
+    for name, module in classifier.named_modules():
+        state.update(f"{name} {module.training}\n".encode())
+    stored = classifier.state_dict(keep_vars=True)
+    for name, tensor in stored.items():
+        state.update(f"{name} {tensor.requires_grad} {tensor_hash(tensor)}\n".encode())
+    for name, buffer in classifier.named_buffers(remove_duplicate=False):
+        if name not in stored:
+            state.update(f"{name} not stored {tensor_hash(buffer)}\n".encode())
+    for name, module in classifier.named_modules():
+        for key, value in sorted(_attributes(module).items()):
+            what = tensor_hash(value) if isinstance(value, Tensor) else repr(value)
+            state.update(f"{name} {key} {what}\n".encode())
+    return state.hexdigest()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Attributes of a module, by name, that decide what it computes and that neither its state dict nor its `repr` holds.
+
+    Of a module of somebody's own that is every plain tensor, number and text. Layers of torch print their numbers, and our
+    backbones hold none that changes what they compute: of these only tensors count.
+    """
+    ours = type(module).__module__.startswith("torch.") or type(module).__module__ == backbones.__name__
+    kinds = (Tensor,) if ours else (Tensor, int, float, str)
+    return {key: value for key, value in vars(module).items() if isinstance(value, kinds) and key != "training"}
+
+
+def measurement(attack: Attack, test_fingerprint: str, seed: int, precision: str) -> Mapping[str, Any]:
+    """What is measured, apart from the classifier: together with a run and a task's turn it names a cell."""
+    return {
+        "attack": attack.specification(),
+        "task": test_fingerprint,
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def evaluation_id(classifier: str, what: Mapping[str, Any]) -> str:
+    """SHA-256 over the classifier's fingerprint and the measurement: 64 hex digits."""
+    return digest({"classifier": classifier, **what})
+
+
+def attack_name(attack: Attack, seed: int) -> str:
+    """The attack's name in tables: its own, and the evaluation seed where that is not 0."""
+    return attack.name if seed == 0 else f"{attack.name} seed={seed}"

@@ -1,0 +1,223 @@
+"""What the harness offers to a learning method (`methods.base.Context`), for one run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from benchmark.evaluating.validation import validate
+from benchmark.learning.events import Event, Listener
+from benchmark.planning.jobs import Job, spec_key
+from methods.backbones import MultiHead, initialise
+from methods.base import JSON, Method, MethodError, Prerequisite, RunSpec, State
+from methods.training import Epoch, Fit, Selected, Validation, train
+from methods.training.recipe import Recipe
+from results.checkpoints import Checkpoint, Checkpoints
+from results.files import StoreError
+from results.store import RunStore
+from scenarios.base import LearnTask, Stream
+
+T = TypeVar("T", bound=JSON)
+
+
+@dataclass
+class Spent:
+    """What learning cost so far, over all tasks and however many resumptions."""
+
+    seconds: float = 0.0
+    image_gradients: int = 0
+    peak_memory_mb: float = 0.0
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Spent:
+        return Spent(**values)
+
+
+@dataclass
+class Logs:
+    """Facts and training epochs of the task being learned; stored together with its checkpoint."""
+
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    training: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"facts": self.facts, "training": self.training}
+
+
+class RunContext:
+    """The context of one run. `turn` is set by the harness: the task being learned, -1 for all at once."""
+
+    def __init__(
+        self,
+        job: Job,
+        device: torch.device,
+        method: Method,
+        store: RunStore,
+        prerequisites: dict[str, Callable[[], Prerequisite]],
+        listen: Listener,
+    ) -> None:
+        self.job, self.device, self.recipe = job, device, job.recipe
+        self.exact_eps: Fraction = job.preset.eps
+        self.eps = float(job.preset.eps)
+        self.spent = Spent()
+        self.logs = Logs()
+        self.selected: Selected | None = None
+        self._method, self._store, self._prerequisites, self._listen = method, store, prerequisites, listen
+        self._checkpoints = Checkpoints(store.directory / "checkpoints")
+        self._stages: list[str] = []
+        self._turn, self._tasks, self._task_name, self._began = -1, 0, "", time.perf_counter()
+
+    # -- what the harness says ------------------------------------------------------------------------------------------
+
+    def begin_turn(self, turn: int, tasks: int, name: str) -> None:
+        """The method is about to learn task `turn` (-1: all)."""
+        self._turn, self._tasks, self._task_name = turn, tasks, name
+        self._stages, self.logs, self.selected = [], Logs(), None
+        self._began = time.perf_counter()
+
+    @property
+    def turn(self) -> int:
+        """The task being learned; -1 before the first, and for a method that learns all at once."""
+        return self._turn
+
+    def end_turn(self) -> None:
+        self._count_time()
+
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        self.spent.seconds += now - self._began
+        self._began = now
+
+    @property
+    def facts(self) -> RunContext:
+        return self
+
+    # -- what methods call ------------------------------------------------------------------------------------------------
+
+    def rng(self, task: int, phase: str, purpose: str) -> torch.Generator:
+        return self._generator(self.device, task, phase, purpose)
+
+    def _generator(self, device: torch.device | str, task: int, phase: str, purpose: str) -> torch.Generator:
+        text = f"{self.job.seed}\0{task}\0{phase}\0{purpose}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+        return torch.Generator(device).manual_seed(seed)
+
+    def network(self, stream: Stream, *, task: int = -1, mu: float = 1.0) -> MultiHead:
+        backbone = self.job.preset.file.backbone.build(stream.image_shape, mu)
+        network = MultiHead(backbone, stream.class_counts, stream.mean, stream.std)
+        initialise(network, self._generator("cpu", task, "init", "weights"))
+        # Channels-last weights make every activation channels-last: a third faster here, the same mathematics.
+        return network.to(self.device, memory_format=torch.channels_last)
+
+    def record(
+        self, name: str, value: float | None = None, *, task: int | None = None, text: str | None = None
+    ) -> None:
+        """Record what the method reports of a task (by default the one being learned)."""
+        self._fact("method", name, value, self._turn if task is None else task, text)
+
+    def _fact(self, phase: str, name: str, value: float | None, task: int, text: str | None = None) -> None:
+        # JSON knows no NaN: a number that is none is stored as missing.
+        number = None if value is None or not math.isfinite(value) else float(value)
+        self.logs.facts.append({"task": task, "phase": phase, "name": name, "value": number, "text": text})
+
+    def stage(self, name: str, work: Callable[[], T]) -> T:
+        if name in self._stages:
+            raise MethodError(f"stage {name!r} stands twice in task {self._turn}; stages need different names")
+        self._stages.append(name)
+        key = f"task-{self._turn:03d}.stage-{len(self._stages):03d}-{name}"
+        if key in self._checkpoints:
+            try:
+                stored = self._checkpoints.load(key, self.device)
+            except StoreError as error:
+                self._store.set_checkpoint_aside(key, str(error))
+            else:
+                self._method.load_state(State(stored.tensors, stored.values["method"]))
+                self.spent = Spent.from_json(stored.values["spent"])
+                self.logs = Logs(**stored.values["logs"])
+                self._began = time.perf_counter()
+                return stored.result
+        result = work()
+        self._count_time()
+        state = self._method.state()
+        values = {"method": state.values, "spent": self.spent.to_json(), "logs": self.logs.to_json()}
+        self._checkpoints.save(key, Checkpoint(state.tensors, values, result))
+        return result
+
+    def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
+        self.spent.image_gradients += len(task.validation) * self.recipe.selection.steps
+        return validate(classifier, task, self.recipe, self.exact_eps)
+
+    def train(
+        self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None
+    ) -> Selected:
+        chosen = recipe or self.recipe
+
+        def on_epoch(epoch: Epoch) -> None:
+            self._listen(self._event(phase, epoch, chosen))
+
+        selected = train(
+            fit, tasks, chosen, self.exact_eps, lambda purpose: self.rng(self._turn, phase, purpose), on_epoch
+        )
+        self.selected = selected
+        self.spent.image_gradients += selected.image_gradients
+        for name, value in (
+            ("selected_epoch", selected.epoch),
+            ("selected_clean", selected.validation.clean),
+            ("selected_robust", selected.validation.robust),
+            ("last_clean", selected.last.clean),
+            ("last_robust", selected.last.robust),
+        ):
+            self._fact(phase, name, value, self._turn)
+        if selected.collapsed is not None:
+            text = "robust accuracy fell from one epoch to the next: the network of an epoch before was kept"
+            self._fact(phase, "collapsed_epoch", selected.collapsed, self._turn, text)
+        self.logs.training += [
+            {
+                "task": self._turn,
+                "phase": phase,
+                "epoch": epoch.epoch,
+                "loss": epoch.loss,
+                "clean_train": epoch.clean_train,
+                "robust_train": epoch.robust_train,
+                "clean_validation": epoch.clean_validation,
+                "robust_validation": epoch.robust_validation,
+                "learning_rate": epoch.learning_rate,
+                "seconds": epoch.seconds,
+                "selected": epoch.epoch == selected.epoch,
+            }
+            for epoch in selected.epochs
+        ]
+        return selected
+
+    def _event(self, phase: str, epoch: Epoch, recipe: Recipe) -> Event:
+        return Event(
+            job=self.job.hash,
+            label=self.job.label,
+            seed=self.job.seed,
+            kind="epoch",
+            task=max(self._turn, 0),
+            tasks=self._tasks,
+            task_name=self._task_name,
+            phase=phase,
+            epoch=epoch.epoch + 1,
+            epochs=recipe.epochs,
+            loss=epoch.loss,
+            validation=epoch.robust_validation,
+        )
+
+    def prerequisite(self, spec: RunSpec) -> Prerequisite:
+        try:
+            return self._prerequisites[spec_key(spec)]()
+        except KeyError:
+            raise MethodError(f"prerequisite {spec.method} was not named in `requires`") from None

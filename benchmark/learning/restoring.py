@@ -1,0 +1,107 @@
+"""Stored runs put to use: methods and classifiers restored from checkpoints, and finished runs that another one needs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from benchmark.learning.context import RunContext
+from benchmark.planning.jobs import Job
+from benchmark.planning.machine import Machine
+from benchmark.planning.stored_runs import find_run, task_checkpoints, task_key
+from methods.base import Method, MethodError, State
+from methods.training import Validation
+from results.checkpoints import Checkpoints
+from results.store import RunStore
+from scenarios.base import Stream
+
+
+class FinishedRun:
+    """A finished run that another one needs (`methods.base.Prerequisite`)."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        run = find_run(job.hash, machine)
+        if run is None:
+            raise MethodError(f"the prerequisite run {job} is not stored")
+        self.job, self.machine, self.run = job, machine, run
+
+    def fact(self, name: str, task: int) -> float:
+        """A fact's value, the last recorded where several phases recorded it. Raises MethodError if there is none."""
+        facts = self.run.facts
+        found = facts[(facts["name"] == name) & (facts["task"] == task)]["value"].dropna()
+        if found.empty:
+            raise MethodError(f"prerequisite {self.job} holds no fact {name!r} of task {task}")
+        return float(found.iloc[-1])
+
+    def validation(self, task: int) -> Validation:
+        """What its classifier of a task got right on the validation images, as the harness found it. Raises MethodError."""
+        facts = self.run.facts
+        found = facts[(facts["phase"] == "harness") & (facts["task"] == task)].dropna(subset=["text"])
+        texts = dict(zip(found["name"], found["text"], strict=True))
+        try:
+            return Validation.from_json({kind: texts[f"validation_{kind}"] for kind in ("clean", "robust")})
+        except (KeyError, ValueError):
+            raise MethodError(
+                f"prerequisite {self.job} does not hold what it got right on the validation images of task {task}, so there is "
+                f"no goal; run `run --methods {self.job.method} --force` first"
+            ) from None
+
+    @cached_property
+    def _method(self) -> Method:
+        names = task_checkpoints(Checkpoints(RunStore(self.machine.runs, self.job.hash).directory / "checkpoints"))
+        if not names:
+            raise MethodError(f"prerequisite {self.job} holds no checkpoint; run it again with --force")
+        return restored_method(self.job, self.machine, names[-1])
+
+    def classifier(self, task: int) -> nn.Module:
+        """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
+        return self._method.classifier(task)
+
+
+def stream_of(job: Job, machine: Machine) -> Stream:
+    return job.preset.scenario(machine.source).stream()
+
+
+def restored_method(job: Job, machine: Machine, key: str) -> Method:
+    """A fresh instance of the job's method that was given the state of checkpoint `key` and nothing else. Raises StoreError."""
+    store, device = RunStore(machine.runs, job.hash), torch.device(machine.device)
+    method = job.new_method()
+    context = RunContext(job, device, method, store, {}, lambda event: None)
+    method.begin(stream_of(job, machine), context)
+    method.load_state(restored_state(Checkpoints(store.directory / "checkpoints"), key, device))
+    return method
+
+
+def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
+    """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
+    stored = checkpoints.load(name, device)
+    return State(stored.tensors, stored.values["method"])
+
+
+class Classifiers:
+    """Classifiers of stored runs, from their checkpoints; each method is restored once for each turn that is asked for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._methods: dict[tuple[str, str], Method] = {}
+
+    def of(self, job: Job, turn: int | None, task: int) -> nn.Module:
+        """The classifier of a task after `turn`, None: after the last one; on the machine's device.
+
+        Where a method that does not forget kept no checkpoint of that turn its last state says the same. Raises MethodError if
+        there is no such checkpoint, StoreError if it cannot be read.
+        """
+        names = task_checkpoints(Checkpoints(RunStore(self.machine.runs, job.hash).directory / "checkpoints"))
+        if not names:
+            raise MethodError(f"{job} holds no checkpoint; run it again with --force")
+        wanted = names[-1] if turn is None else task_key(turn)
+        if wanted not in names and "unforgetting" in job.new_method().claimed():
+            wanted = names[-1]
+        if wanted not in names:
+            raise MethodError(f"{job} holds no checkpoint of task {turn} (keep: {job.preset.file.keep})")
+        key = (job.hash, wanted)
+        if key not in self._methods:
+            self._methods[key] = restored_method(job, self.machine, wanted)
+        return self._methods[key].classifier(task).to(self.machine.device)

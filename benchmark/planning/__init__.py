@@ -1,0 +1,1 @@
+"""Planning: presets, the jobs that they demand, and what is stored already."""

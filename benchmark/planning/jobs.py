@@ -1,0 +1,169 @@
+"""What is to be done, as data: jobs (one run each), in an order in which every job follows what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from benchmark.errors import ConfigError
+from benchmark.planning.identity import run_identity
+from benchmark.planning.machine import Machine
+from benchmark.planning.presets import Preset, Row, validated
+from benchmark.planning.tasks import tasks_elsewhere
+from benchmark.plugins import METHODS, Plugin
+from methods.backbones import MultiHead
+from methods.base import Method, MethodSettings, RunSpec
+from methods.training.recipe import Recipe
+from results.files import digest
+from scenarios.base import SourceOptions, Stream, Task, fingerprint_of_tasks
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that a preset demands. Picklable: another process executes it.
+
+    of_preset: whether it is a row, or only needed by one. needs: by the digest of each RunSpec the job of its run.
+    weights: whether another run needs its classifiers, so that records alone do not do. elsewhere: whether it is of another
+    scenario than the preset's rows (`preset` is then that preset elsewhere). learn_only: whether nothing is to be measured,
+    because only other runs need it, or because a published record holds all of that. sources: not empty in a job that only makes
+    transfers: by what a source is called the job whose classifiers they are made on.
+    """
+
+    preset: Preset
+    identity: dict[str, Any]
+    method: str
+    settings: dict[str, Any]
+    recipe: Recipe
+    seed: int
+    of_preset: bool
+    needs: dict[str, Job] = field(default_factory=dict)
+    weights: bool = False
+    elsewhere: bool = False
+    learn_only: bool = False
+    sources: dict[str, Job] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        return self.identity["hash"]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it must be learned even where nothing is left to measure: others need what it records, or its classifiers."""
+        return self.weights or self.learn_only
+
+    @property
+    def label(self) -> str:
+        return self.identity["label"]
+
+    @property
+    def plugin(self) -> Plugin[Method]:
+        return METHODS.find(self.method)
+
+    def new_method(self) -> Method:
+        """An untrained instance of the method."""
+        return self.plugin.cls(self.typed_settings)
+
+    @property
+    def typed_settings(self) -> MethodSettings:
+        return self.plugin.cls.Settings.model_validate(self.settings)
+
+    def __str__(self) -> str:
+        return f"{self.label} (seed {self.seed})"
+
+
+def spec_key(spec: RunSpec) -> str:
+    where = {} if spec.scenario is None else {"scenario": dict(spec.scenario)}
+    return digest({"method": spec.method, "settings": dict(spec.settings), **where})
+
+
+def tasks_of(job: Job, tasks: list[Task], machine: Machine) -> list[Task]:
+    """What a job learns: `tasks`, the preset's own, unless it is of another scenario. Raises DataError."""
+    return tasks_elsewhere(job.preset, machine.source, machine.device) if job.elsewhere else tasks
+
+
+def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenario_source: SourceOptions) -> list[Job]:
+    """One job per row and seed, and one per prerequisite, each after what it needs; a run needed twice stands once.
+
+    Raises ConfigError, and MethodError where a method's settings cannot go with the preset's network.
+    """
+    stream, tests = preset.scenario(scenario_source).stream(), frozenset(task.test_fingerprint for task in tasks)
+    here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
+    jobs: dict[str, Job] = {}
+
+    def add(place: _Place, row: Row, seed: int, above: tuple[str, ...]) -> Job:
+        """above: what needs it, from the row of the preset on; empty for that row itself."""
+        plugin, settings = row.plugin, row.settings
+        if plugin.name in above:
+            raise ConfigError(f"method {plugin.name} requires itself ({' → '.join([*above, plugin.name])})")
+        plugin.cls.check(settings, place.network())
+        needs = {}
+        for spec in plugin.cls.requires(settings):
+            needed = METHODS.find(spec.method)
+            their = validated(needed.cls.Settings, dict(spec.settings), f"method {plugin.name} requires {needed.name}")
+            at, recipe = place, row.recipe
+            if spec.scenario is not None:
+                at, recipe = place.elsewhere(spec, scenario_source), preset.file.recipe
+            job = add(at, Row(needed, "", their, recipe), seed, (*above, plugin.name))
+            if spec.weights:
+                job = jobs[job.hash] = replace(job, weights=True)
+            needs[spec_key(spec)] = job
+        needed_runs = [job.identity for job in needs.values()]
+        label = None if above else row.label
+        identity = run_identity(
+            place.preset, place.stream, place.fingerprint, plugin, settings, row.recipe, seed, needed_runs, label=label
+        )
+        known = jobs.get(identity["hash"])
+        if known is not None and known.of_preset and not above:
+            raise ConfigError(f"rows {known.label!r} and {label!r} are the same run: give one of them other settings")
+        if known is None:
+            known = Job(
+                place.preset, identity, plugin.reference, settings.model_dump(), row.recipe, seed,
+                of_preset=not above, needs=needs, elsewhere=place is not here,
+            )  # fmt: skip
+        elif not above:
+            known = replace(known, identity=identity, of_preset=True)
+        jobs[known.hash] = known
+        return known
+
+    for seed in preset.file.seeds:
+        for row in rows:
+            add(here, row, seed, ())
+    return list(jobs.values())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where something is learned: a preset with its stream and data. tests: fingerprints of its tasks' test images."""
+
+    preset: Preset
+    stream: Stream
+    fingerprint: str
+    tests: frozenset[str] = frozenset()
+
+    def network(self) -> MultiHead:
+        """The preset's network for this stream, on the meta device: shapes, no values."""
+        with torch.device("meta"):
+            backbone = self.preset.file.backbone.build(self.stream.image_shape)
+            return MultiHead(backbone, self.stream.class_counts, self.stream.mean, self.stream.std)
+
+    def elsewhere(self, spec: RunSpec, source: SourceOptions) -> _Place:
+        """The scenario of `spec`. Raises ConfigError where its images are of another shape, or this stream's own."""
+        assert spec.scenario is not None
+        preset = self.preset.elsewhere(spec.scenario, spec.method, spec.settings)
+        stream = preset.scenario(source).stream()
+        if stream.image_shape != self.stream.image_shape:
+            raise ConfigError(
+                f"pre-training on {preset.scenario_plugin.name}: its images are {list(stream.image_shape)}, those of this preset "
+                f"{list(self.stream.image_shape)}; a scenario with images of the same shape is needed"
+            )
+        tasks = tasks_elsewhere(preset, source, "cpu")
+        for task in tasks:
+            if task.test_fingerprint in self.tests:
+                raise ConfigError(
+                    f"pre-training on {preset.scenario_plugin.name}: {task.name} is a task of this preset too, so it is no "
+                    "extra data; choose other tasks (tasks, skip)"
+                )
+        return _Place(preset, stream, fingerprint_of_tasks(tasks))

@@ -1,0 +1,92 @@
+"""The machine that jobs run on: device, workers, folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.errors import ConfigError
+from benchmark.planning.presets import Preset
+from reports.numbers.wording import counted
+from scenarios.base import SourceOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+RUNS = ROOT / "results" / "runs"
+
+
+PUBLISHED = ROOT / "results" / "published"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of the `run` command, as given."""
+
+    preset: str
+    methods: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    overrides: Sequence[str] = ()
+    results: Path = RUNS
+    published: Path = PUBLISHED
+    pretrain: str | None = None
+    checks: str | None = None
+    data_root: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    dry_run: bool = False
+    force: bool = False
+    command: str = ""
+
+
+def make_machine(options: RunOptions, preset: Preset) -> Machine:
+    """Where to run: the device that is there, and workers so that all cores are busy. Raises ConfigError."""
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: no CUDA GPU is there (torch {torch.__version__}); use --device cpu")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(preset.file.threads or cores, cores)
+    workers = options.workers
+    if workers is not None and workers > cores:
+        raise ConfigError(f"--workers {workers}: this machine has {counted(cores, 'core')}; use 1..{cores}")
+    if workers is None:
+        workers = 1 if device.startswith("cuda") else max(1, cores // threads)
+    elif preset.file.threads is None:
+        threads = max(1, cores // workers)
+    # A dry run starts nothing, a download neither.
+    source = SourceOptions(options.data_root, options.download and not options.dry_run)
+    return Machine(options.results, options.published, source, device, workers, threads, options.command)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ConfigError unless results can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--results {folder}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how jobs are executed: provenance, never identity.
+
+    runs: where run directories are; published: tracked records that count as existing; threads: per worker.
+    """
+
+    runs: Path
+    published: Path
+    source: SourceOptions
+    device: str
+    workers: int
+    threads: int
+    command: str

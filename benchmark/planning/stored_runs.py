@@ -1,0 +1,52 @@
+"""Runs that are there: finding them, noting what is demanded of them, and using one in another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.errors import ConfigError
+from benchmark.planning.machine import Machine
+from results.checkpoints import Checkpoints
+from results.files import StoreError
+from results.records import DIRECTORY_DIGITS, Results, Run, read_run
+
+
+def find_run(run_hash: str, machine: Machine) -> Run | None:
+    """The stored run with this hash: the local one, or a published one that holds more."""
+    name = run_hash[:DIRECTORY_DIGITS]
+    local = machine.runs / name
+    found = []
+    for directory in [local, *sorted(machine.published.glob(f"*/{name}"))]:
+        if (directory / "config.json").exists():
+            run = read_run(directory, published=directory != local)
+            if run.hash == run_hash:
+                found.append(run)
+    return max(found, key=lambda run: run.measured_cells, default=None)
+
+
+def task_key(turn: int) -> str:
+    """The name of the checkpoint made when task `turn` was learned."""
+    return f"task-{turn:03d}"
+
+
+def task_checkpoints(checkpoints: Checkpoints) -> list[str]:
+    """Names of the checkpoints made when a task was learned, in order; those of stages inside a task are left out."""
+    return [name for name in checkpoints.names() if "." not in name]
+
+
+def find(name: str, results: Results, runs: Path) -> Run:
+    """The one stored run whose hash or directory begins with `name`, or that has this label; local ones come first.
+
+    Raises ConfigError, and StoreError where its configuration cannot be read.
+    """
+    for problem in results.unreadable:
+        if name and problem.path.name.startswith(name):
+            raise StoreError(str(problem))
+    found = [run for run in results.runs if run.hash.startswith(name) or run.directory.name.startswith(name)]
+    found = found or [run for run in results.runs if run.label == name]
+    found = [run for run in found if not run.published] or found
+    if len(found) != 1:
+        local = [run for run in results.runs if not run.published]
+        known = ", ".join(f"{run.hash[:8]} ({run.label} seed {run.seed})" for run in found or local) or "none"
+        raise ConfigError(f"run {name!r}: {'more than one' if found else 'no such run'} in {runs}; there is: {known}")
+    return found[0]

@@ -1,0 +1,1 @@
+"""Running: engines execute jobs, attack what was learned and record the outcomes."""

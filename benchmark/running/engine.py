@@ -1,0 +1,163 @@
+"""The local engine: jobs on worker processes, each after the runs it needs. One worker means this process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+
+from benchmark.learning.events import Event, Listener
+from benchmark.planning.jobs import Job, tasks_of
+from benchmark.planning.machine import Machine
+from benchmark.planning.presets import Preset
+from benchmark.planning.tasks import load_tasks
+from benchmark.processes import end_with_parent
+from benchmark.running.execution import execute
+from benchmark.running.failures import JobResult
+from benchmark.running.transfers import execute_transfers
+from results.files import StoreError
+from results.store import RunStore
+from scenarios.base import Task
+
+_worker_tasks: list[Task] | None = None
+_worker_events: multiprocessing.Queue[Event] | None = None
+
+
+def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: Listener) -> list[JobResult]:
+    """Execute the jobs, each after those it needs; a job whose need failed fails, the others go on."""
+    if machine.workers == 1 or len(jobs) == 1:
+        return _in_turn(jobs, lambda job: _guarded(job, machine, tasks, listen))
+    return _in_processes(jobs, machine, listen)
+
+
+def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+    listen(Event(job.hash, job.label, job.seed, "start"))
+    try:
+        work = execute_transfers if job.sources else execute
+        outcome = work(job, machine, tasks_of(job, tasks, machine), listen)
+    except (StoreError, OSError) as error:
+        outcome = JobResult(job.hash, (f"{job}: {' '.join(str(error).split())}",), learned=False)
+    kind = "failed" if outcome.failures else "done"
+    listen(Event(job.hash, job.label, job.seed, kind, text="; ".join(outcome.failures)))
+    return outcome
+
+
+def _failed_need(job: Job, outcomes: dict[str, JobResult]) -> JobResult | None:
+    for need in job.needs.values():
+        if need.hash in outcomes and not outcomes[need.hash].learned:
+            return JobResult(job.hash, (f"{job}: its prerequisite {need} failed",), learned=False)
+    return None
+
+
+def _in_turn(jobs: Sequence[Job], work: Callable[[Job], JobResult]) -> list[JobResult]:
+    outcomes: dict[str, JobResult] = {}
+    for job in jobs:
+        outcomes[job.hash] = _failed_need(job, outcomes) or work(job)
+    return list(outcomes.values())
+
+
+class Pool:
+    """Worker processes and the events they send. A queue of their own, because a killed worker may have held its lock."""
+
+    def __init__(self, preset: Preset, machine: Machine, listen: Listener) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._events: multiprocessing.Queue[Event] = context.Queue()
+        self._stop = threading.Event()
+        self._pump = threading.Thread(target=_pump, args=(self._events, listen, self._stop), daemon=True, name="events")
+        self._pump.start()
+        self._executor = ProcessPoolExecutor(
+            machine.workers, context, initializer=_start_worker, initargs=(preset, machine, self._events)
+        )
+
+    def submit(self, job: Job, machine: Machine) -> Future[JobResult]:
+        return self._executor.submit(_work, job, machine)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._stop.set()
+        self._pump.join(timeout=2)
+
+
+def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> list[JobResult]:
+    preset = next(job.preset for job in jobs if not job.elsewhere)
+    pool = Pool(preset, machine, listen)
+    try:
+        waiting, running, outcomes = list(jobs), dict[Future[JobResult], Job](), dict[str, JobResult]()
+        wanted = {job.hash for job in jobs}
+        # Jobs that ran when a worker was killed: each goes on alone, so that the next kill says whose it was.
+        suspects: set[str] = set()
+        while waiting or running:
+            try:
+                for job in list(waiting):
+                    failed = _failed_need(job, outcomes)
+                    if failed is not None:
+                        outcomes[job.hash] = failed
+                        waiting.remove(job)
+                        continue
+                    ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
+                    alone = job.hash in suspects or any(other.hash in suspects for other in running.values())
+                    if ready and len(running) < (1 if alone else machine.workers):
+                        running[pool.submit(job, machine)] = job
+                        waiting.remove(job)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    outcome = future.result()
+                    outcomes[running.pop(future).hash] = outcome
+            except BrokenProcessPool:
+                # A worker was killed (memory, a signal): its pool is lost, and with it what ran beside it.
+                lost = list(running.values())
+                running.clear()
+                pool.close()
+                pool = Pool(preset, machine, listen)
+                if len(lost) == 1 and lost[0].hash in suspects:
+                    outcomes[lost[0].hash] = _killed(lost[0], machine, listen)
+                else:
+                    suspects |= {job.hash for job in lost}
+                    waiting = lost + waiting
+        return [outcomes[job.hash] for job in jobs]
+    finally:
+        pool.close()
+
+
+def _killed(job: Job, machine: Machine, listen: Listener) -> JobResult:
+    """Record that a job's process was killed while nothing else ran."""
+    message = "its process was killed (out of memory?); the same command goes on"
+    RunStore(machine.runs, job.hash).fail(stage="run", task=None, kind="killed", message=message)
+    listen(Event(job.hash, job.label, job.seed, "failed", text=message))
+    return JobResult(job.hash, (f"{job}: {message}",), learned=False)
+
+
+def _pump(events: multiprocessing.Queue[Event], listen: Listener, stop: threading.Event) -> None:
+    while not stop.is_set() or not events.empty():
+        try:
+            listen(events.get(timeout=0.2))
+        except queue.Empty:
+            continue
+        except (EOFError, OSError):
+            return
+
+
+def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queue[Event]) -> None:
+    global _worker_tasks, _worker_events
+    # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent says what to do.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+    _worker_events = events
+    _worker_tasks = load_tasks(preset, machine)
+
+
+def _work(job: Job, machine: Machine) -> JobResult:
+    assert _worker_tasks is not None
+    assert _worker_events is not None
+    events = _worker_events
+
+    def tell(event: Event) -> None:
+        # Whether anybody listens is no matter of the run's.
+        with suppress(EOFError, OSError, ValueError):
+            events.put(event)
+
+    return _guarded(job, machine, _worker_tasks, tell)

@@ -1,0 +1,122 @@
+"""Transfers: attacks made on one stored classifier and tried on another, from checkpoints, without training anything.
+
+They come after everything else, because every run may be the source of every other. A source whose checkpoints are not here (a
+published record, a row that was not run) is left out: a check that needs other runs says so, and no row fails for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from attacks.base import Attack
+from attacks.transfer import EARLIER, Transfer
+from benchmark.evaluating.fingerprints import attack_name
+from benchmark.learning.events import Event, Listener
+from benchmark.learning.restoring import Classifiers
+from benchmark.planning.cells import Cell, Stored, lacking_samples, shared_work
+from benchmark.planning.jobs import Job, make_jobs
+from benchmark.planning.machine import Machine
+from benchmark.planning.plan import Planned, passes_of
+from benchmark.planning.stored_runs import task_checkpoints, task_key
+from benchmark.running.failures import JobResult, failure_lines, record_failure
+from benchmark.running.measuring import measure_cells
+from benchmark.running.recording import Recorder
+from results.checkpoints import Checkpoints
+from results.files import StoreError
+from results.store import RunStore
+from scenarios.base import Task
+
+
+def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
+    """The rows among `jobs` that lack transfers which can be made now, each as a job that knows its sources."""
+    if not jobs or not jobs[0].preset.transfers:
+        return []
+    preset = jobs[0].preset
+    every = make_jobs(preset, preset.rows, tasks, machine.source)
+    there = {(job.label, job.seed): job for job in every if job.of_preset and last_checkpoint(job, machine)}
+    planned = []
+    for job in (job for job in jobs if job.of_preset and last_checkpoint(job, machine)):
+        sources = {label: at for (label, seed), at in there.items() if seed == job.seed and at.hash != job.hash}
+        if "all_tasks" not in job.plugin.cls.needs:
+            sources[EARLIER] = job
+        with_sources = replace(job, sources=sources)
+        cells = missing_transfers(with_sources, machine, tasks)
+        if cells:
+            work = tuple(shared_work(cells))
+            passes = sum(passes_of(item, tasks) for item in work)
+            planned.append(Planned(with_sources, 0, work, 0.0, passes, None))
+    return planned
+
+
+def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list[Cell]:
+    """Transfers from the job's sources to its classifiers after the last task that are not stored; they lack a surrogate."""
+    stored = Stored(RunStore(machine.runs, job.hash).read(), job.preset)
+    last = len(tasks) - 1
+    cells = []
+    for demand in job.preset.transfers:
+        attack = demand.attack
+        assert isinstance(attack, Transfer)
+        source = job.sources.get(attack.source)
+        if source is None:
+            continue
+        attack = replace(attack, origin=source.hash)
+        for task in tasks:
+            lacking = lacking_samples(stored, task, replace(demand, attack=attack), last)
+            if lacking:
+                cells.append(Cell(last, task.id, attack, lacking))
+    return cells
+
+
+def last_checkpoint(job: Job, machine: Machine) -> str | None:
+    """The checkpoint after the last task, if the run has it here."""
+    names = task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints"))
+    tasks = len(job.identity["scenario"]["tasks"])
+    return names[-1] if names and names[-1] == task_key(tasks - 1) else None
+
+
+def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+    """Make the transfers that a job lacks. What goes wrong is recorded in the run and returned.
+
+    Raises StoreError if the run's directory belongs to another process or cannot be written.
+    """
+    store = RunStore(machine.runs, job.hash)
+    torch.set_num_threads(machine.threads)
+    failures: list[tuple[str, str]] = []
+    with store.working():
+        recorder = Recorder(store, job.preset, machine.device, machine.threads)
+
+        def tell(after_task: int, task: int, attacks: Sequence[Attack], error: Exception | None) -> None:
+            for attack in attacks:
+                name = attack_name(attack, job.preset.file.evaluation.seed)
+                if error is not None:
+                    stage, where = f"{name} on task {task}", {"task": task, "after_task": after_task, "attack": name}
+                    failures.append((stage, record_failure(store, stage, error, **where)))
+                place = (after_task, len(tasks), tasks[task].name)
+                listen(Event(job.hash, job.label, job.seed, "evaluation", *place, text=name))
+
+        classifiers = Classifiers(machine)
+        cells = missing_transfers(job, machine, tasks)
+        for task in tasks:
+            mine = [cell for cell in cells if cell.task == task.id]
+            if not mine:
+                continue
+            try:
+                bound = [_bound(cell, job, classifiers) for cell in mine]
+                classifier = classifiers.of(job, None, task.id)
+                measure_cells(bound, classifier, task, recorder, tell)
+            except (StoreError, OSError):
+                raise
+            except Exception as error:
+                tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
+    return JobResult(job.hash, tuple(failure_lines(job, failures)))
+
+
+def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:
+    """The cell with the classifier that its images are made on."""
+    attack = cell.attack
+    assert isinstance(attack, Transfer)
+    turn = cell.task if attack.source == EARLIER else None
+    return replace(cell, attack=attack.on(classifiers.of(job.sources[attack.source], turn, cell.task)))

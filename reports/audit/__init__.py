@@ -1,0 +1,1 @@
+"""The report of an audit: what each protocol shortcut is worth."""

@@ -1,0 +1,142 @@
+"""What an audit leaves behind: tables, the figure, and a summary in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from reports.audit.effects import CANONICAL, INTERACTION, SUM, AuditedRow, Effect, Outcomes, effects_of, effects_table
+from reports.audit.figure import Printed, audit_figure
+from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
+from reports.audit.small_tables import Predicted, comparator_table, f1_table, geometry_table, seeds_table
+from reports.figures.style import paper_style, save
+from reports.numbers.published_values import LOGS, REFERENCE, thesis_f1_table
+from reports.tables.words import file_name, percent, to_csv
+from results.files import whole_file
+
+FOLDER = "audit"
+"""Below the output: `report` replaces its own files and no others."""
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """Everything that an audit found. predicted: by `method, protocol` the classes of the first seed, per task. geometry: a
+    record per task of what the thesis' space and box do to its images."""
+
+    board: str
+    eps: str
+    rows: Sequence[AuditedRow]
+    tasks: Sequence[str]
+    chance: float
+    black_box: Outcomes | None
+    predicted: Mapping[str, Sequence[Predicted]]
+    geometry: Sequence[Mapping[str, object]] = ()
+    tables: Sequence[str] = ("f1", "comparator", "seeds")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what the terminal shows of it."""
+
+    report: AuditReport
+    effects: Sequence[Effect]
+    signatures: Sequence[Signature]
+    paths: Sequence[Path]
+
+
+def write(report: AuditReport, output: Path, reference: Path = REFERENCE) -> Written:
+    """Write `audit/` in `output`: a CSV per table and the figure as .png, .svg and .pdf. Equal outcomes give equal bytes."""
+    folder, stem = output / FOLDER, file_name(report.board)
+    found = signatures(report.rows, report.tasks)
+    thesis = logged(pd.read_csv(reference / LOGS))
+    frames = {
+        "audit": effects_table(report.rows),
+        "audit_signature": signature_table([*found, thesis]),
+        **({"audit_geometry": geometry_table(report.geometry)} if report.geometry else {}),
+        **_small_tables(report, reference),
+    }
+    paths = []
+    for name, frame in frames.items():
+        paths.append(folder / "tables" / f"{stem}__{name}.csv")
+        with whole_file(paths[-1]) as temporary:
+            temporary.write_text(to_csv(frame), encoding="utf-8", newline="\n")
+    effects = effects_of(report.rows)
+    with paper_style():
+        paths += save(
+            audit_figure(effects, found, thesis, printed(reference), report.eps), folder / "figures" / f"{stem}__audit"
+        )
+    return Written(report, effects, found, paths)
+
+
+def printed(reference: Path = REFERENCE) -> list[Printed]:
+    """What the thesis prints as robust accuracy of its two methods, and the mean of its single-task log."""
+    methods = pd.read_csv(reference / "cifar100_methods.csv").set_index("method")["accuracy"]
+    logs = pd.read_csv(reference / LOGS)["pgd_train_pgd_eval"]
+    return [
+        Printed("PackNet, 8/255", float(methods["packnet"])),
+        Printed("CMAT, 8/255", float(methods["cmat"])),
+        Printed("log of single tasks", float(logs.mean())),
+    ]
+
+
+def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFrame]:
+    frames: dict[str, pd.DataFrame] = {}
+    if "f1" in report.tables:
+        parts = [f1_table(tasks).assign(protocol=protocol) for protocol, tasks in report.predicted.items()]
+        frames["audit_f1"] = pd.concat(parts, ignore_index=True)
+        frames["audit_f1_thesis"] = thesis_f1_table(pd.read_csv(reference / "fine_grained.csv"))
+    canonical = [row for row in report.rows if (row.method, row.switch) == ("madry_at", CANONICAL)]
+    if "comparator" in report.tables and canonical:
+        published = (
+            pd.read_csv(reference / name) for name in ("cifar100_methods.csv", "anp_vs_paper_cifar100_vgg16.csv")
+        )
+        frames["audit_comparator"] = comparator_table(canonical[0], report.black_box, report.chance, *published)
+    if "seeds" in report.tables:
+        frames["audit_seeds"] = seeds_table(report.rows)
+    return frames
+
+
+def show(written: Written, console: Console) -> None:
+    """The effects, the signature in words, and where the files are."""
+    samples = written.effects[0].samples if written.effects else 0
+    table = Table(
+        title=f"{written.report.board}: change of the reported robust accuracy, in points, against the canonical protocol",
+        title_justify="left", box=None, pad_edge=False, header_style="dim",
+    )  # fmt: skip
+    table.add_column("method")
+    table.add_column("switch")
+    for name in ("reported %", "effect", "95 %", "clean %", "same network\ncanonically %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for effect in written.effects:
+        first = effect.switch == CANONICAL
+        bounds = f"[{_points(effect.bounds.low)}, {_points(effect.bounds.high)}]"
+        if first:
+            bounds = f"{percent(effect.bounds.low)} to {percent(effect.bounds.high)}"
+        table.add_row(
+            effect.method if first else "",
+            effect.switch,
+            "" if effect.switch in (SUM, INTERACTION) else percent(effect.reported),
+            "" if first else _points(effect.effect),
+            bounds,
+            "" if effect.clean != effect.clean else percent(effect.clean),
+            "" if effect.same_network != effect.same_network else percent(effect.same_network),
+            style="bold" if effect.bundle and effect.switch not in (SUM, INTERACTION) else None,
+        )
+    console.print(table)
+    seeds = max((effect.seeds for effect in written.effects), default=0)
+    noise = "test images only" if seeds < 2 else "seeds and test images"
+    console.print(f"{samples} test images in all, {seeds} seed(s); intervals are over {noise}", style="dim")
+    for sentence in in_words(written.signatures):
+        console.print(sentence, highlight=False, markup=False)
+    for path in written.paths:
+        if path.suffix in (".csv", ".png"):
+            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-0.0", "+0.0") if value == value else "n/a"

@@ -1,0 +1,133 @@
+"""The switches that are no change of robust accuracy: F1 of a last batch, a comparator under another protocol, one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.audit.effects import AuditedRow, Outcomes, accuracy, contrast, mean_accuracy
+from reports.numbers.metrics import macro_scores
+from reports.numbers.published_values import BLACK_BOX_100_WAY
+from reports.numbers.statistics import t_interval
+
+BATCH = 32
+"""The thesis' batch size."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One task under attack. labels, predicted: int (n,), in class order."""
+
+    task: str
+    labels: np.ndarray
+    predicted: np.ndarray
+
+
+def last_batch(task: Predicted) -> Predicted:
+    """What is left over when a class-sorted test set is read in batches."""
+    left = len(task.labels) % BATCH or BATCH
+    return Predicted(task.task, task.labels[-left:], task.predicted[-left:])
+
+
+def weighted_scores(task: Predicted) -> tuple[float, float, float]:
+    """Precision, recall and F1 as means over the classes, weighted by how often each is a label.
+
+    As scikit-learn's `precision_recall_fscore_support(average="weighted", zero_division=0)`.
+    """
+    scores = np.zeros(3)
+    for label in np.unique(task.labels):
+        is_label, is_predicted = task.labels == label, task.predicted == label
+        hits = float((is_label & is_predicted).sum())
+        precision, recall = hits / max(1, is_predicted.sum()), hits / is_label.sum()
+        f1 = 2 * hits / (is_label.sum() + is_predicted.sum())
+        scores += is_label.mean() * np.array([precision, recall, f1])
+    return float(scores[0]), float(scores[1]), float(scores[2])
+
+
+def f1_table(tasks: Sequence[Predicted]) -> pd.DataFrame:
+    """Per task, on all samples and on the last batch: accuracy, macro and weighted precision, recall and F1; then the mean."""
+    records = []
+    for whole in tasks:
+        for part, of in (("all samples", whole), ("last batch", last_batch(whole))):
+            macro = macro_scores(of.labels, of.predicted)
+            weighted = weighted_scores(of)
+            records.append(
+                {
+                    "task": of.task, "part": part, "samples": len(of.labels), "classes": len(np.unique(of.labels)),
+                    "accuracy": float((of.labels == of.predicted).mean()),
+                    **{f"macro_{name}": value for name, value in zip(("precision", "recall", "F1"), macro, strict=True)},
+                    **{
+                        f"weighted_{name}": value
+                        for name, value in zip(("precision", "recall", "F1"), weighted, strict=True)
+                    },
+                }
+            )  # fmt: skip
+    frame = pd.DataFrame(records)
+    means = frame.groupby("part", sort=False).mean(numeric_only=True).reset_index()
+    return pd.concat([frame, means.assign(task="mean")], ignore_index=True)
+
+
+def above_chance(value: float, chance: float) -> float:
+    """0 at chance, 1 where everything is right (Cohen's kappa for balanced classes)."""
+    return (value - chance) / (1 - chance)
+
+
+def comparator_table(
+    canonical: AuditedRow, black_box: Outcomes | None, chance: float, thesis: pd.DataFrame, quoted: pd.DataFrame
+) -> pd.DataFrame:
+    """What stands in one column of the thesis' comparison, each with how it was measured.
+
+    black_box: outcomes of `canonical`'s network on images made on an undefended network. thesis, quoted: the published tables.
+    """
+
+    def line(source: str, row: str, value: float, box: str, ways: str, of: float) -> dict[str, object]:
+        return {
+            "source": source, "row": row, "accuracy": value, "attack": box, "classes": ways, "chance": of,
+            "above_chance": above_chance(value, of),
+        }  # fmt: skip
+
+    nan = float("nan")
+    ways = f"{round(1 / chance)}, task given"
+    here = line("measured here", canonical.method, mean_accuracy(canonical.reported), "white-box", ways, chance)
+    records = [{**here, "difference": nan, "low": nan, "high": nan}]
+    if black_box is not None:
+        difference, bounds = contrast([(1.0, black_box), (-1.0, canonical.reported)])
+        other = line("measured here", canonical.method, mean_accuracy(black_box), "black-box", ways, chance)
+        records.append({**other, "difference": difference, "low": bounds.low, "high": bounds.high})
+    for row in thesis.to_dict("records"):
+        foreign = row["method"] in BLACK_BOX_100_WAY
+        box, ways, of = ("black-box", "100", 0.01) if foreign else ("white-box", "5, task given", 0.2)
+        records.append(line("the thesis' table", str(row["label"]), float(row["accuracy"]), box, ways, of))
+    for row in quoted.to_dict("records"):
+        for box in ("white_box", "black_box"):
+            value = float(row[box]) / 100
+            records.append(line("ANP-VS' table", str(row["model"]), value, box.replace("_", "-"), "100", 0.01))
+    return pd.DataFrame(records)
+
+
+def seeds_table(rows: Sequence[AuditedRow]) -> pd.DataFrame:
+    """Per row, what a single seed hides: spread, t-interval and what the best seed alone would add; n/a below two seeds."""
+    records = []
+    for row in rows:
+        values = [accuracy(row.reported[seed]) for seed in sorted(row.reported)]
+        several = len(values) > 1
+        bounds = t_interval(values)
+        records.append(
+            {
+                "method": row.method, "switch": row.switch, "seeds": len(values), "mean": float(np.mean(values)),
+                "lowest": min(values), "highest": max(values),
+                "standard_deviation": float(np.std(values, ddof=1)) if several else float("nan"),
+                "low": bounds.low, "high": bounds.high,
+                "best_minus_mean": max(values) - float(np.mean(values)) if several else float("nan"),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def geometry_table(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """What the thesis' space and box do to each task's images, and the mean over tasks."""
+    frame = pd.DataFrame(records)
+    return pd.concat([frame, frame.mean(numeric_only=True).to_frame().T.assign(task="mean")], ignore_index=True)

@@ -1,0 +1,1 @@
+"""Boards: the rows of a preset with their measures, verdicts and ranks."""

@@ -1,0 +1,247 @@
+"""From stored runs to boards: one per preset, ranked rows above a line, everything else below it with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SUPERSEDED, Board, Row, Seed
+from reports.boards.measures import measure
+from reports.checks.verdicts import FAIL, WARN, Check, judge, overall
+from reports.numbers.completeness import describe_failure, missing_cells, progress, standing_failures
+from reports.numbers.evidence import AttackFacts, Evidence, Protocol, attack_facts
+from reports.numbers.metrics import WORST, add_worst
+from reports.numbers.outcomes import Outcomes, outcomes_of
+from reports.numbers.statistics import Comparison, Scored, compare_all, ranks
+from reports.numbers.submissions import submissions, with_unchanged_images
+from results import Results, Run
+
+
+def judged(results: Results, preset: str) -> list[Seed]:
+    """The rows' runs of one preset with the verdicts on them; runs of other presets are not read."""
+    wanted = [run for run in results.runs if preset in run.protocols]
+    protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
+    read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
+    return [Seed(evidence, judge(evidence)) for evidence in with_controls(read)]
+
+
+def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
+    """One board per preset that any run is a row of, by name. Tables of a run are read once and let go."""
+    gathered: dict[str, list[Evidence]] = defaultdict(list)
+    for run in sorted(results.runs, key=lambda run: (run.label, run.row, run.seed, run.hash)):
+        protocols = {name: Protocol(stored) for name, stored in run.protocols.items()}
+        for preset, evidence in _read(run, {name: p for name, p in protocols.items() if p.is_row}).items():
+            gathered[preset].append(evidence)
+    return [_board(preset, gathered[preset], checks) for preset in sorted(gathered)]
+
+
+def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
+    """The run's evidence under each protocol; `worst` is derived from the attacks that the protocol demands."""
+    if not protocols:
+        return {}
+    tasks, evaluations, facts = run.tasks, run.evaluations, run.facts
+    known = attack_facts(evaluations)
+    everything: dict[int, Outcomes] = {}
+    found = {}
+    for preset, protocol in protocols.items():
+        count = protocol.tasks or len(tasks) or 1
+        if count not in everything:
+            everything[count] = outcomes_of(run.predictions, count)
+        demanded = {name: facts_ for name, facts_ in known.items() if name in protocol.attacks}
+        submitted = submissions(known, {facts_.threat for facts_ in demanded.values()})
+        demanded |= submitted
+        extra = {name: facts_ for name, facts_ in known.items() if name in protocol.checks and name not in demanded}
+        names = [name for attack in [*demanded.values(), *extra.values()] for name in (attack.name, attack.any)]
+        outcomes = everything[count].only([*protocol.attacks, *names])
+        outcomes = with_unchanged_images(outcomes, submitted)
+        evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded, extra)
+        found[preset] = replace(evidence, outcomes=_with_worst(evidence))
+    # Outcomes hold the same in a fraction of the memory.
+    run.__dict__.pop("predictions", None)
+    return found
+
+
+def _with_worst(evidence: Evidence) -> Outcomes:
+    """Outcomes with `worst`, at the ranking's norm and eps and at every other one that has attacks.
+
+    Without it where a demanded attack is missing after the last task: that would be another number.
+    """
+    outcomes = evidence.outcomes
+    if any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
+        return outcomes
+    for name, attacks in evidence.in_worst().items():
+        outcomes = add_worst(outcomes, attacks, name)
+    return outcomes
+
+
+def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
+    grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
+    for evidence in with_controls(evidences):
+        grouped[evidence.label, evidence.run.row].append(Seed(evidence.without_checks(), judge(evidence, checks)))
+    rows = [_row(label, identity, seeds) for (label, identity), seeds in sorted(grouped.items())]
+    _set_superseded_aside(rows)
+    _set_other_protocols_aside(rows)
+    _warn_of_unequal_attacks(rows)
+    references = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL)]
+    for row in rows:
+        row.measures = measure(row.seeds, _reference("joint_at", references), _reference("single_task_at", references))
+    comparisons = _rank(rows)
+    rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
+    return _describe(preset, rows, comparisons)
+
+
+def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
+    """Each run's evidence with that of the undefended network per task of its seed and threat, where one was run.
+
+    One at a time: what checks read of an evidence (its traces) is large, and goes with it.
+    """
+    controls: dict[tuple[int, str, int], Evidence] = {}
+    for evidence in sorted(evidences, key=lambda each: each.protocol.demanded_at):
+        if evidence.run.method == CONTROL and not evidence.run.identity.get("settings"):
+            controls[_comparable(evidence)] = evidence
+    for evidence in evidences:
+        control = controls.get(_comparable(evidence))
+        is_itself = control is not None and control.run.hash == evidence.run.hash
+        yield replace(evidence, control=None if is_itself else control)
+
+
+def _comparable(evidence: Evidence) -> tuple[int, str, int]:
+    return evidence.run.seed, str(evidence.ranking), evidence.outcomes.tasks
+
+
+def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
+    """A row with the verdict of its worst seed: failed, else incomplete, else a failed check, else warn or pass."""
+    row = Row(label, seeds[0].run.method, identity, any(seed.run.published for seed in seeds), seeds, "")
+
+    def name(seed: Seed) -> str:
+        return f"seed {seed.run.seed}: " if len(seeds) > 1 else ""
+
+    for seed in seeds:
+        failed = standing_failures(seed.evidence)
+        if failed:
+            row.verdict, row.reason = FAILED, f"failed: {name(seed)}{describe_failure(failed[-1])}"
+            return row
+    for seed in seeds:
+        if not seed.is_complete:
+            row.verdict, row.reason = INCOMPLETE, f"incomplete: {name(seed)}{progress(seed.evidence)}"
+            return row
+    row.verdict = overall([verdict for seed in seeds for verdict in seed.verdicts])
+    noted = [(seed, verdict) for seed in seeds for verdict in seed.verdicts if verdict.status == row.verdict]
+    if row.verdict in (FAIL, WARN):
+        first: dict[str, str] = {}
+        for seed, verdict in noted:
+            first.setdefault(verdict.check, f"{verdict.check}: {name(seed)}{verdict.reason}")
+        row.reason = "; ".join(first.values())
+    return row
+
+
+def _demanded_at(row: Row) -> tuple[str, str]:
+    return row.protocol.demanded_at, row.identity
+
+
+def _set_superseded_aside(rows: list[Row]) -> None:
+    """Of several identities under one label, the one demanded last is current."""
+    current: dict[str, Row] = {}
+    for row in rows:
+        if row.label not in current or _demanded_at(row) > _demanded_at(current[row.label]):
+            current[row.label] = row
+    for row in rows:
+        if row is not current[row.label]:
+            newer = current[row.label]
+            row.verdict = SUPERSEDED
+            row.reason = f"superseded: {newer.label} was demanded again with other settings ({newer.identity[:8]})"
+
+
+def _set_other_protocols_aside(rows: list[Row]) -> None:
+    """Another eps or other data give other numbers: the protocol of most rows is the board's, else the latest."""
+    candidates = [row for row in rows if row.verdict != SUPERSEDED]
+    if not candidates:
+        return
+    count = Counter(_threat(row) for row in candidates)
+    latest = {_threat(row): row.protocol.demanded_at for row in sorted(candidates, key=_demanded_at)}
+    usual = max(count, key=lambda threat: (count[threat], latest[threat]))
+    for row in candidates:
+        if _threat(row) != usual:
+            row.verdict = OTHER_PROTOCOL
+            row.reason = (
+                f"other protocol: eps {_threat(row)[0]} on {_threat(row)[1]} tasks, the board has eps {usual[0]} on "
+                f"{usual[1]} tasks" + ("" if _threat(row)[:2] != usual[:2] else " of other data")
+            )
+
+
+def _threat(row: Row) -> tuple[str, int, str]:
+    scenario = row.seeds[0].run.identity.get("scenario") or {}
+    fingerprint = str(scenario.get("fingerprint", "")) if isinstance(scenario, dict) else str(scenario)
+    return str(row.protocol.eps), row.seeds[0].evidence.outcomes.tasks, fingerprint
+
+
+def _warn_of_unequal_attacks(rows: list[Row]) -> None:
+    """`worst` over fewer attacks is an easier number: a row that lacks attacks of the others says so."""
+    candidates = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL, FAILED, INCOMPLETE)]
+    sets = {id(row): {a.name for seed in row.seeds for a in seed.evidence.at_ranking_eps()} for row in candidates}
+    everything = set().union(*sets.values()) if sets else set()
+    for row in candidates:
+        lacking = sorted(everything - sets[id(row)])
+        if lacking and row.verdict != FAIL:
+            row.verdict = WARN
+            row.reason = "; ".join(filter(None, [row.reason, f"worst is without {', '.join(lacking)}"]))
+
+
+def _reference(method: str, rows: list[Row]) -> dict[int, Evidence]:
+    """The runs by seed of the row of `method`: of several, the one labelled as the method, else the first by label."""
+    found = [row for row in rows if row.method == method and row.verdict not in (FAILED, INCOMPLETE)]
+    if not found:
+        return {}
+    row = min(found, key=lambda row: (row.label != method, row.label))
+    return {seed.run.seed: seed.evidence for seed in row.seeds}
+
+
+def _rank(rows: list[Row]) -> list[Comparison]:
+    """Rank the rows without a failed check that have a `worst`; return the comparisons between them."""
+    off = (FAIL, FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL)
+    entitled = [row for row in rows if row.verdict not in off]
+    for row in entitled:
+        if row.acc != row.acc:
+            row.verdict, row.reason = INCOMPLETE, "incomplete: no sample of some task is covered by every attack"
+    entitled = sorted((row for row in entitled if row.verdict not in off), key=lambda row: (-row.acc, row.label))
+    comparisons = compare_all([_scored(row) for row in entitled])
+    by_label = ranks([row.label for row in entitled], comparisons)
+    for row in entitled:
+        row.rank = by_label[row.label]
+    return comparisons
+
+
+def _scored(row: Row) -> Scored:
+    samples, correct = {}, {}
+    for seed in row.seeds:
+        outcomes = seed.evidence.outcomes
+        cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
+        samples[seed.run.seed] = [outcomes.samples[j][cell >= 0] for j, cell in enumerate(cells)]
+        correct[seed.run.seed] = [cell[cell >= 0] == 1 for cell in cells]
+    return Scored(row.label, samples, correct)
+
+
+def _describe(preset: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
+    usual = next((row for row in rows if row.is_ranked), rows[0])
+    protocols = [row.protocol for row in rows if row.is_ranked] or [usual.protocol]
+    attacks: dict[str, AttackFacts] = {}
+    for row in rows:
+        for seed in row.seeds:
+            attacks |= seed.evidence.attacks
+    tasks = usual.seeds[0].evidence.tasks
+    chance = float(tasks["chance"].mean()) if len(tasks) else float("nan")
+    return Board(
+        preset,
+        usual.protocol.eps,
+        usual.seeds[0].evidence.outcomes.tasks,
+        list(dict.fromkeys(attack for protocol in protocols for attack in protocol.matrix)),
+        list(dict.fromkeys(attack for protocol in protocols for attack in protocol.final)),
+        dict(sorted(attacks.items())),
+        chance,
+        [str(name) for name in tasks.sort_values("task")["name"]] if isinstance(tasks, pd.DataFrame) else [],
+        rows,
+        comparisons,
+    )

@@ -1,0 +1,123 @@
+"""The numbers of one row: every metric under its column name, with intervals where uncertainty matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reports.boards.board import NAN, Measures
+from reports.numbers import metrics
+from reports.numbers.evidence import Evidence
+from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
+from reports.numbers.statistics import bootstrap_matrices, interval, interval_kind
+from results.schema import ANY
+
+if TYPE_CHECKING:
+    from reports.boards.board import Seed
+
+COSTS = (
+    "parameters",
+    "stored_mb",
+    "peak_memory_mb",
+    "train_seconds",
+    "train_gradient_evaluations",
+    "prerequisite_seconds",
+)
+
+
+def measure(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mapping[int, Evidence]) -> Measures:
+    """All metrics of a row, the mean over its complete runs (over whatever is stored, if none is complete).
+
+    joint, single: by seed, the runs that intransigence is measured against.
+    """
+    used = [seed for seed in seeds if seed.is_complete] or list(seeds)
+    evidences = [seed.evidence for seed in used]
+    attacks = sorted(set().union(*(evidence.outcomes.correct for evidence in evidences)))
+    R = {a: [accuracy_matrix(evidence.outcomes, a) for evidence in evidences] for a in attacks}
+    result = Measures(seeds=len(used), interval=interval_kind(len(used)))
+    result.matrices = {attack: np.mean(matrices, 0) for attack, matrices in R.items()}
+    matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
+    draw = _drawer(evidences, set(attacks) - matrix)
+
+    def add(column: str, of: Callable[..., Array], *names: str, with_interval: bool = True) -> None:
+        """The metric `of` the matrices of `names`, its mean over seeds and its interval."""
+        values = [float(of(*(R[name][k] for name in names))) for k in range(len(evidences))]
+        result.values[column] = float(np.mean(values))
+        if with_interval:
+            result.intervals[column] = interval(
+                values, lambda: [of(*(draw(k)[name] for name in names)) for k in range(len(evidences))]
+            )
+
+    for attack in attacks:
+        add(f"ACC_lopezpaz2017 {attack}", metrics.acc, attack)
+        if attack in matrix:
+            for column, of in MATRIX_METRICS.items():
+                add(f"{column} {attack}", of, attack)
+        if attack != CLEAN and CLEAN in R:
+            add(f"gap {attack}", metrics.gap, CLEAN, attack, with_interval=False)
+            if attack in matrix:
+                add(f"excess_F {attack}", metrics.excess_forgetting, CLEAN, attack)
+        _add_scores(result, evidences, attack)
+        _add_references(result, evidences, attack, R[attack], joint, single)
+    result.values[f"samples {WORST}"] = float(min(_covered(evidence) for evidence in evidences))
+    for cost in COSTS:
+        result.values[cost] = _cost(evidences, cost)
+    return result
+
+
+def _drawer(evidences: Sequence[Evidence], last_row: Collection[str]) -> Callable[[int], dict[str, Array]]:
+    """Bootstrap matrices of the k-th run, made when first asked for; of the attacks of `last_row` that row alone."""
+
+    @cache
+    def draw(k: int) -> dict[str, Array]:
+        outcomes = evidences[k].outcomes
+        return bootstrap_matrices(outcomes.correct, outcomes.tasks, last_row=last_row)
+
+    return draw
+
+
+def _add_scores(result: Measures, evidences: Sequence[Evidence], attack: str) -> None:
+    scores = np.mean([metrics.task_scores(evidence.outcomes, attack) for evidence in evidences], 0).mean(0)
+    for name, value in zip(("precision", "recall", "F1"), scores, strict=True):
+        result.values[f"macro_{name} {attack}"] = float(value)
+
+
+def _add_references(
+    result: Measures,
+    evidences: Sequence[Evidence],
+    attack: str,
+    R: Sequence[Array],
+    joint: Mapping[int, Evidence],
+    single: Mapping[int, Evidence],
+) -> None:
+    """Intransigence against references of the same seeds; n/a unless every seed has its reference."""
+    for column, of, references in (
+        ("I_joint", metrics.intransigence_joint, joint),
+        ("I_single_task", metrics.intransigence_single_task, single),
+    ):
+        found = [references.get(evidence.run.seed) for evidence in evidences]
+        values = [
+            NAN
+            if reference is None or reference.outcomes.tasks != len(mine)
+            else float(of(mine, accuracy_matrix(reference.outcomes, attack)))
+            for reference, mine in zip(found, R, strict=True)
+        ]
+        result.values[f"{column} {attack}"] = float(np.mean(values))
+
+
+def _covered(evidence: Evidence) -> int:
+    outcomes = evidence.outcomes
+    return sum(int((outcomes.vector(WORST, outcomes.last, j) >= 0).sum()) for j in range(outcomes.tasks))
+
+
+def _cost(evidences: Sequence[Evidence], name: str) -> float:
+    """Mean over seeds of a cost of the whole run; NaN where a run did not record it."""
+    values = []
+    for evidence in evidences:
+        facts = evidence.facts
+        found = facts.loc[(facts["task"] == -1) & (facts["phase"] == "cost") & (facts["name"] == name), "value"]
+        values.append(float(found.iloc[-1]) if len(found) else NAN)
+    return float(np.mean(values))

@@ -1,0 +1,1 @@
+"""The checks: what speaks against a number, judged from stored evidence."""

@@ -1,0 +1,132 @@
+"""Checks by attacks that use no gradient of the network: what they find alone, gradients hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from reports.checks.attacks import NOISE_LEVEL, samples_at
+from reports.checks.check import DEEP, FAIL, PASS, WARN, Finding, Sample, check, named, not_run
+from reports.numbers.evidence import COMPOSITIONS, TRANSFER, AttackFacts, Evidence
+from reports.numbers.metrics import CLEAN
+from reports.numbers.statistics import significantly_better
+
+SHARE, SAMPLES = 0.02, 2
+"""Up to so many samples may fall to a black box alone: white-box attacks of finite length leave a few that luck finds."""
+
+SQUARE = "square"
+BLIND = {"Square", "OnePixel", "Pixle"}
+"""Black boxes of torchattacks."""
+NO_GRADIENT = {*BLIND, "AutoAttack", "VANILA", "GN"}
+"""Attacks of torchattacks that are no white box alone."""
+THRESHOLD = (
+    f"warn above {100 * SHARE:g} % of the samples (or {SAMPLES}); fail where it is significantly stronger than all white-box "
+    f"attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
+)
+
+
+@check(
+    question="Does an attack without gradients find nothing that gradients miss?",
+    measures="samples that Square (alone, or within AutoAttack) or another black box breaks and no white-box attack does",
+    threshold=THRESHOLD,
+    why="Gradients are more than a black box has. Where it does better they are masked; a few lucky finds are no evidence.",
+    planted="made-up records in which Square breaks what stands",
+    source="Croce & Hein 2020; Tramèr et al. 2020",
+    cost=DEEP,
+)
+def black_box_below_white_box(evidence: Evidence) -> Finding:
+    alone = _alone(evidence, lambda attack: attack.kind == SQUARE or _of_torchattacks(attack) in BLIND)
+    return _worst([*alone, *_in_compositions(evidence)], "no black-box attack was run after the last task")
+
+
+@check(
+    question="Are attacks made on other networks no stronger than those made on this one?",
+    measures="samples that a transfer (from the undefended network, a sibling, or the same method after an earlier task) "
+    "breaks and no white-box attack does",
+    threshold=THRESHOLD,
+    why="Whoever sees the network itself can do all that the others can. It needs other runs, and a row without them does not "
+    "fail.",
+    planted="made-up records in which a transfer breaks what stands",
+    source="Athalye et al. 2018; Papernot et al. 2017",
+    cost=DEEP,
+)
+def transfer_below_white_box(evidence: Evidence) -> Finding:
+    return _worst(_alone(evidence, lambda attack: attack.kind == TRANSFER), "no transfer was run after the last task")
+
+
+@dataclass(frozen=True, order=True)
+class BlackBox:
+    """What a black box broke alone. margins: how many times the allowed number; stronger: significantly, as a whole."""
+
+    stronger: bool
+    margins: float
+    broken: int
+    samples: int
+    name: str
+    show: tuple[Sample, ...] = ()
+
+
+def _worst(findings: list[BlackBox], reason: str) -> Finding:
+    if not findings:
+        return not_run(reason)
+    most = max(findings)
+    found = f"{most.name}: {most.broken} of {most.samples} samples"
+    if most.stronger or most.margins > 1:
+        told = f"{most.name} breaks {most.broken} of {most.samples} samples that no white-box attack breaks{named(most.show)}"
+        return Finding(FAIL if most.stronger else WARN, found, told, most.show)
+    return Finding(PASS, found, "nothing is found that gradients miss", most.show)
+
+
+def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[BlackBox]:
+    here = [a for a in [*evidence.attacks.values(), *evidence.check_attacks.values()] if a.threat == evidence.ranking]
+    white = [evidence.strongest_name(a) for a in here if _is_white_box(a) and a.name in evidence.attacks]
+    findings = []
+    for attack in here:
+        if not white or not chosen(attack):
+            continue
+        (by_white, by_black), ids = evidence.standing_by_sample(white, [evidence.strongest_name(attack)])
+        if len(by_white):
+            is_stronger = significantly_better(by_white, by_black) < NOISE_LEVEL
+            show = samples_at(ids, by_white & ~by_black)
+            margin = max(SAMPLES, SHARE * len(by_white))
+            found = BlackBox(is_stronger, len(show) / margin, len(show), len(by_white), attack.name, tuple(show))
+            findings.append(found)
+    return findings
+
+
+def _is_white_box(attack: AttackFacts) -> bool:
+    """Whether the attack follows gradients and does nothing else; attacks of plug-ins are taken to."""
+    if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, "submitted", *COMPOSITIONS):
+        return False
+    return _of_torchattacks(attack) not in NO_GRADIENT
+
+
+def _of_torchattacks(attack: AttackFacts) -> str | None:
+    """Which attack of torchattacks it is; None for our own."""
+    algorithm = dict(attack.rest).get("algorithm")
+    return algorithm.strip('"') if attack.kind == "torchattacks" and algorithm else None
+
+
+def _in_compositions(evidence: Evidence) -> list[BlackBox]:
+    """What Square broke of what the parts before it left, summed over tasks."""
+    broken: dict[str, int] = {}
+    samples: dict[str, int] = {}
+    for evaluation, trace in evidence.traces:
+        attack = evidence.attacks.get(evaluation.attack)
+        standing = trace.get("standing")
+        if attack is None or attack.threat != evidence.ranking or evaluation.after_task != evidence.outcomes.last:
+            continue
+        if not isinstance(standing, dict):
+            continue
+        for before, after in pairwise(standing):
+            if after.split(" ")[0] == SQUARE:
+                name = f"{after} in {attack.name}"
+                broken[name] = broken.get(name, 0) + int(standing[before] - standing[after])
+                samples[name] = samples.get(name, 0) + (0 if np.isnan(evaluation.samples) else int(evaluation.samples))
+    return [
+        BlackBox(False, broken[name] / max(SAMPLES, SHARE * samples[name]), broken[name], samples[name], name)
+        for name in broken
+    ]

@@ -1,0 +1,227 @@
+"""Checks of the record itself: is everything there, was it measured under the stated conditions, was anything learned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.checks.check import FAIL, PASS, WARN, Finding, check, is_at_chance, not_run
+from reports.numbers.completeness import describe_failure, learns_all_at_once, missing_cells, standing_failures
+from reports.numbers.evidence import Evidence
+from reports.numbers.metrics import CLEAN
+from reports.numbers.proofs import CLAIM, KINDS, proofs
+from reports.numbers.wording import counted
+
+CHANGE_TOLERANCE = 1e-6
+"""Slack of the largest measured change over eps: x + eps is rounded to float32."""
+SHARE_OF_BALL = 0.995
+FILLS_ITS_BALL = ("pgd", "apgd", "fgsm", "noise")
+"""Attacks whose largest change is their eps: they start anywhere in the ball, or step to its surface."""
+AGAIN = "; run it again with --force"
+"""The way out for runs that were recorded before there were proofs."""
+MOST_NAMED = 3
+"""How many tasks a reason names."""
+
+
+@check(
+    question="Did everything that was demanded run through?",
+    measures="failures of what this preset demands and is missing",
+    threshold="none",
+    why="A crash is a failure: it is neither robustness nor a weak attack.",
+    planted="classifiers that raise or answer with NaN, always and for bright images alone; an attack that raises",
+    source="Tramèr et al. 2020",
+)
+def failures(evidence: Evidence) -> Finding:
+    found = standing_failures(evidence)
+    if not found:
+        return Finding(PASS, "0 failures", "nothing failed")
+    return Finding(FAIL, f"{len(found)} failures", f"failed: {describe_failure(found[-1])}")
+
+
+@check(
+    question="Is every number there that the preset asks for?",
+    measures="demanded cells that are stored",
+    threshold="all",
+    why="A mean over the cells that went well is another number.",
+    planted="runs that were stopped, and records with a part deleted",
+)
+def complete(evidence: Evidence) -> Finding:
+    missing = missing_cells(evidence)
+    if not missing:
+        return Finding(PASS, "0 cells missing", "every demanded cell is stored")
+    (attack, i, j), count = missing[0], len(missing)
+    first = f"{attack} on task {j} after task {i}"
+    return Finding(FAIL, f"{count} cells missing", f"{count} demanded cells are not stored, the first: {first}")
+
+
+@check(
+    question="Did every adversarial image stay within eps of its image, in pixels?",
+    measures="largest pixel change, measured on the images an attack returned, minus eps",
+    threshold=f"<= {CHANGE_TOLERANCE:g}",
+    why="x + eps is rounded to float32, which is finer than this; eps in another space shows here at once.",
+    planted="attacks whose images leave the ball by a tenth, a hundredth and a thousandth of eps",
+    source="Carlini et al. 2019",
+)
+def within_eps(evidence: Evidence) -> Finding:
+    measured = evidence.evaluations.dropna(subset=["largest_change", "eps"])
+    if measured.empty:
+        return not_run("no evaluation recorded its largest change")
+    attacks = {**evidence.check_attacks, **evidence.attacks}
+    limits = measured["attack"].map({name: float(a.eps) for name, a in attacks.items() if a.eps is not None})
+    excess = (measured["largest_change"] - limits).to_numpy(float)
+    if np.isnan(excess).all():
+        return not_run("no demanded attack recorded its largest change")
+    worst = int(np.nanargmax(excess))
+    name = str(measured["attack"].iloc[worst])
+    found = f"{name}: {excess[worst]:+.3g}"
+    if excess[worst] > CHANGE_TOLERANCE:
+        return Finding(FAIL, found, f"{name} changed a pixel by {excess[worst]:.3g} more than its eps")
+    return Finding(PASS, found, "no attack left its ball")
+
+
+@check(
+    question="Does an attack that may change pixels by eps really do so?",
+    measures="largest pixel change over what the attack can reach (eps, or its steps where those are fewer), smallest over "
+    "attacks",
+    threshold=f">= {SHARE_OF_BALL:g} for PGD, APGD, FGSM, noise and plug-in attacks in the linf norm",
+    why="Such attacks start anywhere in the ball or step to its surface: of thousands of pixels some change by all of eps. "
+    "One that does not was run with another eps than the one it is named by.",
+    planted="PGD whose eps is off by a factor of 255, 4, 2, 10/9 and 100/99",
+    source="Carlini et al. 2019",
+)
+def ball_used(evidence: Evidence) -> Finding:
+    known = evidence.evaluations.dropna(subset=["largest_change"])
+    reached = known.groupby("attack")["largest_change"].max().to_dict()
+    shares = []
+    for attack in evidence.attacks.values():
+        if attack.norm != "linf" or not attack.eps or attack.name not in reached or not _fills_its_ball(attack.kind):
+            continue
+        reach = attack.eps
+        if attack.step_size and dict(attack.rest).get("random_start") == "false":
+            reach = min(reach, attack.steps * attack.step_size)
+        shares.append((float(reached[attack.name]) / float(reach), attack.name))
+    if not shares:
+        return not_run("no attack that fills its ball recorded its largest change")
+    share, name = min(shares)
+    found = f"{name}: {share:.3f} of eps"
+    if share < SHARE_OF_BALL:
+        return Finding(FAIL, found, f"{name} changed no pixel by more than {share:.3g} of its eps")
+    return Finding(PASS, found, "every attack used its whole ball")
+
+
+OF_OWN_SIZE = (
+    "clean", "fab", "square", "transfer", "submitted", "rescaled", "torchattacks",
+    "autoattack", "autoattack-c3", "autoattack-c2", "ensemble",
+)  # fmt: skip
+"""Attacks that may well end inside their ball: they look for small changes, or are made of others."""
+
+
+def _fills_its_ball(kind: str) -> bool:
+    return kind in FILLS_ITS_BALL or kind not in OF_OWN_SIZE
+
+
+@check(
+    question="Did the evaluation leave the network as it was?",
+    measures="evaluations after which parameters, buffers, modes, gradients and the global random state hash as before",
+    threshold="all",
+    why="Batch-norm statistics that move under attack make a network another one with every batch, and numbers depend on the "
+    "order.",
+    planted="batch norm that keeps averaging in eval mode (momentum 0.1 to 0.00001)",
+    source="Athalye et al. 2018",
+)
+def unchanged(evidence: Evidence) -> Finding:
+    known = evidence.evaluations["unchanged"].dropna()
+    if known.empty:
+        return not_run("no evaluation recorded it")
+    changed = int((~known.astype(bool)).sum())
+    found = f"{changed} of {len(known)} changed something"
+    if changed:
+        return Finding(FAIL, found, f"{changed} evaluations changed the classifier or the random state")
+    return Finding(PASS, found, "every evaluation left everything as it was")
+
+
+@check(
+    question="Was every task learned at all?",
+    measures="tasks whose clean accuracy right after they were learned is at or below chance, within two standard errors",
+    threshold="none, else warn",
+    why="A network that collapsed to one class is robust at chance, and may stand above an honest one that is broken.",
+    planted="made-up records at chance",
+)
+def learned_something(evidence: Evidence) -> Finding:
+    cells = sorted(evidence.outcomes.correct.get(CLEAN, {}))
+    asked = cells if learns_all_at_once(evidence) else [(i, j) for i, j in cells if i == j]
+    asked = [(i, j) for i, j in asked if evidence.chance(j) > 0]
+    if not asked:
+        return not_run("no clean accuracy, or no chance to hold it against")
+    at_chance = [j for i, j in asked if is_at_chance(evidence, CLEAN, i, j)]
+    found = f"{len(at_chance)} of {len(asked)} tasks"
+    if at_chance:
+        return Finding(WARN, found, f"clean accuracy is at chance on {found} right after learning")
+    return Finding(PASS, found, "every task was learned")
+
+
+@check(
+    question="Is the network that was handed in the one that was selected?",
+    measures="validation accuracy recomputed through classifier(t) minus what the method logged when it selected",
+    threshold="within one validation sample",
+    why="The harness knows the split, the attack and the starts to the bit, so any difference is another split, another "
+    "attack or another normalisation.",
+    planted="normalisation twice, normalisation left out, a logged accuracy that is not the real one (by 20, 5 and 2 points)",
+)
+def validation_reproduced(evidence: Evidence) -> Finding:
+    facts = evidence.facts[evidence.facts["phase"] == "harness"]
+    values = dict(zip(zip(facts["task"].tolist(), facts["name"].tolist(), strict=True), facts["value"], strict=True))
+    sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["validation"].tolist(), strict=True))
+    compared = []
+    for (task, name), value in values.items():
+        logged = values.get((task, name.replace("validation_", "selected_")))
+        if name.startswith("validation_") and logged is not None and not np.isnan(logged):
+            difference = abs(value - logged)
+            # What is logged of no single task (task -1) was measured on all of them together.
+            samples = difference * sizes.get(task, max(1, sum(sizes.values())))
+            compared.append((np.inf if np.isnan(samples) else samples, task, name, value, logged))
+    if not compared:
+        return not_run("the method logged no validation accuracy when it selected")
+    samples, task, name, value, logged = max(compared)
+    found = f"task {task} {name}: harness {value:.4f}, logged {logged:.4f}"
+    if samples > 1 + 1e-6:
+        return Finding(FAIL, found, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
+    return Finding(PASS, found, "the harness finds what the method logged")
+
+
+@check(
+    question="Does a method that claims not to forget really keep every old classifier?",
+    measures="old classifiers, their logits and some attacks, made again by a fresh process from nothing but the last state",
+    threshold="all equal to the bit, for methods that claim it",
+    why="What changes is forgotten, however little; and a copy that the learning process kept is not in the state.",
+    planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache while the state forgets",
+)
+def unforgetting(evidence: Evidence) -> Finding:
+    claims, found, tasks = evidence.protocol.claims, proofs(evidence.facts), evidence.outcomes.tasks
+    if claims is None:
+        return not_run("an older record that does not say what the method claims")
+    if CLAIM not in claims:
+        return not_run("the method does not claim not to forget")
+    differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
+    if any(differing.values()):
+        told = "; ".join(f"{kind} of {_first(those)}" for kind, those in differing.items() if those)
+        return Finding(FAIL, told, f"not what was learned: {told}")
+    if not found and missing_cells(evidence):
+        return not_run("the proof follows the last task, and the run is not complete")
+    if not found:
+        return Finding(FAIL, "0 tasks", f"the method claims not to forget, and no proof of it is stored{AGAIN}")
+    whole = sum(proof.is_whole for proof in found.values())
+    attacks = sum(proof.attacks for proof in found.values())
+    words = f"{whole} of {tasks} classifiers, {counted(attacks, 'attack')}"
+    if whole < tasks:
+        reason = f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}{AGAIN}"
+        return Finding(FAIL, words, reason)
+    repeated = f", and {counted(attacks, 'attack')} gave the same predictions" if attacks else ""
+    made = f"made {whole} of {tasks} classifiers again, bit for bit"
+    return Finding(PASS, words, f"a fresh process with nothing but the last state {made}{repeated}")
+
+
+def _first(tasks: list[int]) -> str:
+    """`task 2`, `tasks 0, 1, 2 and 5 more`."""
+    shown = ", ".join(str(task) for task in tasks[:MOST_NAMED])
+    more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
+    return f"task{'' if len(tasks) == 1 else 's'} {shown}{more}"

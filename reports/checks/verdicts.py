@@ -1,0 +1,65 @@
+"""The verdict engine: checks that stand between a number and the ranking, computed from stored evidence alone.
+
+Each check is a `Check` around a function from `Evidence` to one `Finding`; `CHECKS` lists them, and another check is one more
+entry. A failed check takes the row off the ranking. Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020,
+Croce & Hein 2020, Pintor et al. 2022, Zimmermann et al. 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.checks import attacks as attack_checks
+from reports.checks import black_boxes as black_box_checks
+from reports.checks import classifier as classifier_checks
+from reports.checks import gradients as gradient_checks
+from reports.checks import records as record_checks
+from reports.checks.check import COSTS, FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Finding, Verdict
+from reports.numbers.evidence import Evidence
+
+__all__ = [
+    "CHECKS", "COSTS", "FAIL", "NOT_RUN", "ORDER", "PASS", "WARN", "Check", "Finding", "Verdict", "judge", "overall",
+]  # fmt: skip
+
+CHECKS: list[Check] = [
+    record_checks.failures,
+    classifier_checks.eval_mode,
+    classifier_checks.head_sliced,
+    classifier_checks.outputs_are_logits,
+    record_checks.complete,
+    record_checks.within_eps,
+    record_checks.ball_used,
+    record_checks.unchanged,
+    classifier_checks.repeatable,
+    classifier_checks.batch_independent,
+    classifier_checks.eps_zero,
+    attack_checks.robust_below_clean,
+    attack_checks.pgd_below_baselines,
+    attack_checks.not_rising_with_steps,
+    attack_checks.not_rising_with_eps,
+    attack_checks.not_rising_with_restarts,
+    attack_checks.step_sizes_swept,
+    attack_checks.final_close_to_any,
+    gradient_checks.loss_rises,
+    gradient_checks.converged,
+    gradient_checks.gradients_carry_signal,
+    gradient_checks.settings,
+    classifier_checks.unbounded,
+    classifier_checks.rescaled_logits,
+    black_box_checks.black_box_below_white_box,
+    black_box_checks.transfer_below_white_box,
+    classifier_checks.control_broken,
+    record_checks.learned_something,
+    record_checks.validation_reproduced,
+    record_checks.unforgetting,
+]
+
+
+def judge(evidence: Evidence, checks: Sequence[Check] | None = None) -> list[Verdict]:
+    """All verdicts on one run."""
+    return [check(evidence) for check in (CHECKS if checks is None else checks)]
+
+
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """The worst status among them; `not_run` only if nothing ran."""
+    return max((verdict.status for verdict in verdicts), key=ORDER.index, default=NOT_RUN)

@@ -1,0 +1,1 @@
+"""The thesis' exhibits, made from our own records and set beside the published values."""

@@ -1,0 +1,152 @@
+"""The thesis' bar chart, accuracy by eps and PGD steps, with published bars beside ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from reports.boards.board import Row
+from reports.exhibits.exhibits import Bar, Exhibits, Group, trained_eps
+from reports.exhibits.tables import steps_caption
+from reports.figures.style import FAINT, INK, PAGE, PALETTE, shortened
+from reports.numbers.evidence import over_255
+from reports.tables.words import percent
+
+NAMES = {"cmat": "CMAT", "packnet": "PackNet"}
+"""What the thesis calls its methods."""
+STEPS = "exhibit_pgd_steps"
+"""The name of the bar chart among the figures of a board."""
+BETWEEN = 0.9
+"""Room between groups, in widths of a bar."""
+FEWEST_SLOTS = 16.0
+"""A line with fewer bars leaves room at its right, so that no bar is a block."""
+HATCH = "/////"
+LETTER = 0.69
+"""Mean width of the figures and signs of a value, in units of its font size."""
+
+
+def exhibit_figures(exhibits: Exhibits) -> dict[str, tuple[str, Figure]]:
+    """By name the caption and the figure, for a board of which there is one."""
+    figure = steps_figure(exhibits)
+    return {} if figure is None else {STEPS: (f"The thesis' bar chart. {steps_caption(exhibits)}".rstrip("."), figure)}
+
+
+def steps_figure(exhibits: Exhibits) -> Figure | None:
+    """A line of bars per row of ours, three bars per eps, published ones hollow beside them; None where we have no bar."""
+    if not exhibits.groups:
+        return None
+    lines = [list(found) for _, found in groupby(exhibits.groups, key=lambda group: (group.method, id(group.row)))]
+    slots = max(FEWEST_SLOTS, *(_width(line) for line in lines))
+    figure = Figure(figsize=(PAGE, 0.45 + 1.75 * len(lines)), layout="constrained")
+    panels = figure.subplots(len(lines), 1, sharey=True, squeeze=False)[:, 0]
+    size = min(6.5, 72 * (PAGE - 0.6) / slots / (5 * LETTER))
+    for axes, line in zip(panels, lines, strict=True):
+        _line(axes, line, exhibits, slots, size)
+    top = max(_highest(bar) for group in exhibits.groups for bar in group.bars)
+    panels[0].set_ylim(0, 10 * math.ceil((top + 9) / 10))
+    panels[-1].set_xlabel("PGD Difficulty")
+    figure.supylabel("Accuracy", fontsize=7.5)
+    handles = _legend(exhibits)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1.5, columnspacing=1.3)
+    return figure
+
+
+def _width(line: Sequence[Group]) -> float:
+    """In widths of a bar."""
+    return sum(len(_bars(group)) for group in line) + BETWEEN * (len(line) + 1)
+
+
+def _bars(group: Group) -> list[tuple[Bar, bool]]:
+    """From left to right, and whether it is the published value: ours, then what was published of the same steps."""
+    found = [
+        (bar, published)
+        for bar in group.bars
+        for published in ((False, True) if group.printed else (False,))
+        if group.is_measured or published
+    ]
+    return found
+
+
+def _highest(bar: Bar) -> float:
+    values = (100 * bar.accuracy, 100 * bar.bounds.high, 100 * bar.published)
+    return max((value for value in values if value == value), default=0.0)
+
+
+def _line(axes: Axes, line: Sequence[Group], exhibits: Exhibits, slots: float, size: float) -> None:
+    place, ticks = BETWEEN, []
+    colours = dict(zip(exhibits.steps, PALETTE, strict=False))
+    for group in line:
+        bars = _bars(group)
+        for k, (bar, published) in enumerate(bars):
+            _bar(axes, place + k + 0.5, bar, colours[bar.steps], size, published=published)
+        ticks.append((place + len(bars) / 2, _tick(group)))
+        place += len(bars) + BETWEEN
+    chance = exhibits.board.chance
+    if math.isfinite(chance):
+        axes.axhline(100 * chance, color=INK, linestyle=(0, (4, 3)), linewidth=0.8, zorder=3)
+    axes.set_xticks([x for x, _ in ticks], [words for _, words in ticks])
+    axes.set_xlim(0, slots)
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_formatter("{x:.0f}%")
+    axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_title(_title(line[0].row, line[0].method), loc="left", fontsize=7.5, fontweight="bold", pad=3)
+
+
+def _bar(axes: Axes, x: float, bar: Bar, colour: str, size: float, *, published: bool) -> None:
+    value = 100 * (bar.published if published else bar.accuracy)
+    if value != value:
+        axes.text(x, 1, "n/a", ha="center", va="bottom", fontsize=size, color=FAINT)
+        return
+    top = value
+    if published:
+        axes.bar(x, value, 0.84, facecolor="none", edgecolor=colour, hatch=HATCH, linewidth=0.8)
+    else:
+        axes.bar(x, value, 0.92, color=colour, linewidth=0)
+        low, high = 100 * bar.bounds.low, 100 * bar.bounds.high
+        if low == low:
+            errors = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            axes.errorbar(x, value, errors, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.6)
+            top = max(value, high)
+    words = f"{percent(value / 100)}%"
+    axes.text(x, top + 0.8, words, ha="center", va="bottom", fontsize=size, color=INK, zorder=4)
+
+
+def _tick(group: Group) -> str:
+    words = [f"{NAMES.get(group.method, group.method)} ε={over_255(group.eps)}"]
+    if group.is_misprinted:
+        words.append(f"(in print: {group.printed.partition('eps=')[2]})")
+    return " ".join(words)
+
+
+def _title(row: Row | None, method: str) -> str:
+    if row is None:
+        return f"{NAMES.get(method, method)}: no ranked row here, published values alone"
+    trained = trained_eps(row)
+    at = f", trained at ε={over_255(trained)}" if trained is not None else ""
+    return f"{shortened(row.label, 60)}{at}"
+
+
+def _legend(exhibits: Exhibits) -> list[Patch | Line2D]:
+    handles: list[Patch | Line2D] = [
+        Patch(facecolor=colour, label=f"PGD({steps})") for steps, colour in zip(exhibits.steps, PALETTE, strict=False)
+    ]
+    if any(group.printed for group in exhibits.groups):
+        handles.append(
+            Patch(
+                facecolor="none",
+                edgecolor=INK,
+                hatch=HATCH,
+                linewidth=0.8,
+                label="published (trained at the ε of the attack)",
+            )
+        )
+    if math.isfinite(exhibits.board.chance):
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 3)), linewidth=0.8, label="chance"))
+    return handles

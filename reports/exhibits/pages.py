@@ -1,0 +1,238 @@
+"""The thesis' exhibits as a page of the report, as LaTeX, and as the part of `docs/exhibits.md` that is made."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from reports.boards.board import Row
+from reports.exhibits.exhibits import Exhibits
+from reports.exhibits.figures import NAMES, STEPS
+from reports.exhibits.scores import (
+    fine_grained_caption,
+    fine_grained_for_reading,
+    fine_grained_table,
+    logs_table,
+    scores_caption,
+    scores_table,
+    scores_table_for_reading,
+)
+from reports.exhibits.tables import (
+    methods_caption,
+    methods_table,
+    methods_table_for_reading,
+    steps_caption,
+    steps_table,
+    steps_table_for_reading,
+)
+from reports.figures.style import FigureOnPage
+from reports.tables.latex import NEEDS, latex_table, latex_text
+from reports.tables.markdown import markdown_table, markdown_text
+from reports.tables.words import file_name
+
+STRUCTURE = "structure"
+"""The name of the picture of CMAT's structure among those of a board."""
+Picture = Callable[[Exhibits, str], str | None]
+"""Where the picture of that name lies, as the page links it; None where there is none."""
+TITLES = (
+    "1. Accuracy by eps and PGD steps",
+    "2. Comparison with different methods",
+    "3. Precision, recall and F1 by task",
+    "4. Structure of CMAT, from the recorded owner map",
+    "High-resolution data: the thesis' two F1 tables",
+)
+BEGIN, END = (
+    "<!-- made by `python -m reports.exhibits.pages`; edit the code instead -->",
+    "<!-- end of what is made -->",
+)
+INTRODUCTION = (
+    "What the thesis shows, made from the records of this report, each number beside the published one. Published values are "
+    "references, never targets: they were measured under other protocols, and no difference to them is an effect of a method. "
+    "Percent with one decimal unless said otherwise; numbers in full precision are in tables/."
+)
+
+
+def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(file stem, table) of every exhibit of every board, numbers as fractions."""
+    for each in exhibits:
+        frames = {"pgd_steps": steps_table(each), "methods": methods_table(each), "f1": scores_table(each)}
+        for name, frame in frames.items():
+            if len(frame):
+                yield f"{file_name(each.board.preset)}__exhibit_{name}", frame
+    if exhibits:
+        yield "all__exhibit_fine_grained", fine_grained_table(exhibits)
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def exhibits_page(exhibits: Sequence[Exhibits], picture: Picture, empty: str) -> str:
+    """The page `exhibits.md` of a report; `empty` is said where there is no board."""
+    parts = ["# The thesis' exhibits", INTRODUCTION if exhibits else empty]
+    for each in exhibits:
+        parts += [f"## {markdown_text(each.board.preset)}", *_sections(each, picture, _in_order(each))]
+    return "\n\n".join([*parts, *_fine_grained(exhibits, "## ")]) + "\n"
+
+
+def _in_order(exhibits: Exhibits) -> list[Row]:
+    """The ranked rows: those of the thesis' methods first."""
+    return sorted(exhibits.board.ranked, key=lambda row: row.method not in NAMES)
+
+
+def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iterator[str]:
+    """The exhibits of one board. rows: whose scores are shown task by task."""
+    yield f"### {TITLES[0]}"
+    if exhibits.groups:
+        yield from _pictured(exhibits, picture, STEPS, TITLES[0])
+        yield markdown_text(steps_caption(exhibits))
+        yield markdown_table(steps_table_for_reading(exhibits))
+    else:
+        yield "n/a: no ranked row of CMAT or PackNet was attacked with several of the chart's numbers of PGD steps."
+    yield f"### {TITLES[1]}"
+    yield markdown_text(methods_caption(exhibits))
+    yield markdown_table(methods_table_for_reading(exhibits))
+    yield f"### {TITLES[2]}"
+    yield markdown_text(scores_caption(exhibits)) if rows else "n/a: no ranked row."
+    for row in rows:
+        yield f"**{markdown_text(row.label)}**"
+        yield markdown_table(scores_table_for_reading(exhibits, row))
+    logs = logs_table(exhibits)
+    if len(logs):
+        yield "**The thesis' logs of these tasks** (training attack, test attack)"
+        yield markdown_table(logs)
+    yield f"### {TITLES[3]}"
+    drawn = list(_pictured(exhibits, picture, STRUCTURE, TITLES[3]))
+    yield from drawn or ["n/a: no ranked row of CMAT with recorded owner maps."]
+
+
+def _pictured(exhibits: Exhibits, picture: Picture, name: str, title: str) -> Iterator[str]:
+    path = picture(exhibits, name)
+    if path is not None:
+        yield f"![{title}]({path})"
+
+
+def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
+    if not exhibits:
+        return
+    table = fine_grained_table(exhibits)
+    yield f"{heading}{TITLES[4]}"
+    yield markdown_text(fine_grained_caption(table))
+    for method in table["method"].unique():
+        yield f"**{NAMES.get(method, method)}**"
+        yield markdown_table(fine_grained_for_reading(table, method))
+
+
+# -- LaTeX ------------------------------------------------------------------------------------------------------------
+
+
+def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
+    """The tables of the page as floating booktabs tables; what differs between protocols stands in notes of the caption."""
+    parts = [f"% needs {NEEDS}"]
+    parts += [] if exhibits else [f"% {empty}"]
+    for each in exhibits:
+        preset = each.board.preset
+
+        def add(frame: pd.DataFrame, title: str, caption: str, name: str, preset: str = preset) -> None:
+            text = latex_text(f"{title} ({preset}). {caption}")
+            parts.append(latex_table(frame, text, f"tab:exhibit-{file_name(preset)}-{name}"))
+
+        if each.groups:
+            add(steps_table_for_reading(each), _title(0), steps_caption(each), "steps")
+        methods, notes = _with_notes(methods_table_for_reading(each))
+        add(methods, _title(1), f"{methods_caption(each)} {notes}", "methods")
+        for row in _in_order(each):
+            scores = _abbreviated(scores_table_for_reading(each, row))
+            caption = f"A, P, R: accuracy, precision and recall. {scores_caption(each)}"
+            add(scores, f"{_title(2)}: {row.label}", caption, f"scores-{file_name(row.label)}")
+        if len(logs := logs_table(each)):
+            add(logs, "The thesis' logs by training attack and test attack", "", "logs")
+        # LaTeX holds back only so many floats.
+        parts.append(r"\clearpage")
+    if exhibits:
+        table = fine_grained_table(exhibits)
+        for method in table["method"].unique():
+            text = latex_text(f"{TITLES[4]}: {NAMES.get(method, method)}. {fine_grained_caption(table)}")
+            parts.append(
+                latex_table(fine_grained_for_reading(table, method), text, f"tab:exhibit-fine-grained-{method}")
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(number: int) -> str:
+    return TITLES[number].partition(" ")[2]
+
+
+def _with_notes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Sources and what differs between protocols as letters, and what these stand for: such columns are wider than any page."""
+    columns = ["source", "protocols differ in"]
+    if not set(columns) <= set(frame.columns):
+        return frame, ""
+    words = frame["source"].str.partition(" (")[0] + ": " + frame["protocols differ in"]
+    letters = dict(zip(words.unique(), string.ascii_lowercase, strict=False))
+    notes = ". ".join(f"({letter}) {text}" for text, letter in letters.items())
+    return frame.drop(columns=columns).assign(note=words.map(letters)), f"Notes: {notes}."
+
+
+def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Headings of a narrow table: `clean accuracy` → `clean A`, and so on."""
+    letters = {" accuracy": " A", " precision": " P", " recall": " R"}
+    headings = frame.columns.to_series().replace({f"{word}$": letter for word, letter in letters.items()}, regex=True)
+    return frame.set_axis(headings, axis="columns")
+
+
+# -- docs/exhibits.md -------------------------------------------------------------------------------------------------
+
+
+def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> str:
+    """A page with what stands between the two marks made anew. Raises ValueError where the marks are missing."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no place for the exhibits: expected {BEGIN} and {END}")
+    parts = [BEGIN]
+    for each in exhibits:
+        parts += _sections(each, picture, [row for row in _in_order(each) if row.method in NAMES])
+    return before + "\n\n".join([*parts, *_fine_grained(exhibits, "### "), END]) + after
+
+
+def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
+    """Where a report keeps its pictures, from what was drawn by preset."""
+
+    def path(exhibits: Exhibits, name: str) -> str | None:
+        stems = {figure.stem for figure in figures.get(exhibits.board.preset, ())}
+        stem = f"{file_name(exhibits.board.preset)}__{name}"
+        return f"figures/{stem}.png" if stem in stems else None
+
+    return path
+
+
+def in_docs(exhibits: Exhibits, name: str) -> str:
+    """Where docs/ keeps the picture of that name."""
+    if name == STEPS:
+        return f"images/exhibit-{exhibits.board.preset}-pgd-steps.png"
+    return f"images/{exhibits.board.preset}-{name}.png"
+
+
+if __name__ == "__main__":
+    from reports.boards.building import build_boards
+    from reports.exhibits.exhibits import exhibits_of
+    from reports.exhibits.figures import steps_figure
+    from reports.figures.style import paper_style
+    from reports.numbers.published_values import read_published
+    from results import load
+    from results.files import whole_file
+
+    root = Path(__file__).parents[2]
+    made = exhibits_of(build_boards(load(root / "results" / "published" / "cifar100-cpu", None)), read_published())
+    path = root / "docs" / "exhibits.md"
+    text = with_exhibits(path.read_text(encoding="utf-8"), made, in_docs)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    with paper_style():
+        for each in made:
+            figure = steps_figure(each)
+            if figure is not None:
+                figure.savefig(root / "docs" / in_docs(each, STEPS), metadata={"Software": None})

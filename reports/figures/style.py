@@ -1,0 +1,187 @@
+"""How every figure looks: one palette, one style, one way to save, so that equal records give equal bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.5, 7.16
+"""Widths in inches of one and two columns of a paper."""
+INK, FAINT = "#22262b", "#8a9099"
+"""Text and lines; what should stand back."""
+
+PALETTE = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#7b3f00", "#999999",
+)  # fmt: skip
+"""Okabe & Ito 2008 without black, which is text, and yellow, which is not seen on white; one of Tol's; brown; grey, which
+is what nobody owns."""
+DISTINCT = 8
+"""So many colours are told apart by all, also by who does not see red or green; what is next differs in hatch and dashes."""
+HATCHES = ("", "////", "....", "xxxx")
+DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)))
+"""In the order of the hatches."""
+MARKERS = "osD^vPX<>p"
+SEQUENTIAL = "cividis"
+"""Even in lightness, and the same for people who do not tell red from green."""
+TASK_SCALE, MOST_NAMED_TASKS = "viridis", DISTINCT
+"""Up to so many tasks each has a colour of the palette; more take this scale."""
+
+SETTINGS: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 220,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.5,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "continual adversarial defenses",
+    "text.parse_math": False,
+}
+
+_NO_DATES = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw inside this; nothing of the caller's matplotlib is changed."""
+    with mpl.rc_context(SETTINGS):
+        yield
+
+
+class Look(NamedTuple):
+    """How a method is drawn in all figures: bars by colour and hatch, lines by colour, dashes and marker."""
+
+    colour: str
+    hatch: str
+    marker: str
+    dashes: Any
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"color": self.colour, "linestyle": self.dashes, "linewidth": 1.1, **self.point}
+
+    @property
+    def point(self) -> dict[str, Any]:
+        return {
+            "color": self.colour, "marker": self.marker, "markersize": 3.8, "markeredgecolor": "white", "markeredgewidth": 0.3,
+        }  # fmt: skip
+
+
+Looks = Mapping[str, Look]
+
+
+def looks(labels: Iterable[str]) -> dict[str, Look]:
+    """The look of every label, by the alphabet: the same in all figures of a report that is given all of its labels."""
+    return {label: _look(k) for k, label in enumerate(sorted(set(labels)))}
+
+
+def _look(k: int) -> Look:
+    again = k // DISTINCT
+    return Look(
+        PALETTE[k % DISTINCT], HATCHES[again % len(HATCHES)], MARKERS[k % len(MARKERS)], DASHES[again % len(DASHES)]
+    )
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.png, .svg and .pdf without dates; return their paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # The layout is the same in every format: find it once. ("none" instead of None would still draw twice for every format.)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+    paths = []
+    for suffix, metadata in _NO_DATES.items():
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        figure.savefig(path, format=suffix, metadata=metadata)
+        if suffix == "svg":
+            path.write_text(smaller(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        paths.append(path)
+    return paths
+
+
+def smaller(svg: str) -> str:
+    """The same picture in fewer bytes: hundredths of a point, no indentation, a style once where all marks of a line share it."""
+    svg = svg.replace("base64,\n", "base64,")
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", " ".join(tag[0].split())), svg)
+    svg = re.sub(r"\n\s+", "\n", svg)
+    return re.sub(r"<g>\n((?:<use [^>]*/>\n)+)</g>", _with_one_style, svg)
+
+
+def _with_one_style(group: re.Match[str]) -> str:
+    styles = set(re.findall(r' style="([^"]*)"', group[1]))
+    # Marks take fill and stroke, and their opacity, from the group around them. The opacity of a group is another thing.
+    if (
+        len(styles) != 1
+        or re.search(r"(?<!-)opacity", "".join(styles))
+        or group[1].count(" style=") != group[1].count("<use ")
+    ):
+        return group[0]
+    return f'<g style="{styles.pop()}">\n' + re.sub(r' style="[^"]*"', "", group[1]) + "</g>"
+
+
+def for_page(svg: str) -> str:
+    """The figure's <svg> element for a page with a light and a dark side: ink takes the colour of the page's text.
+
+    As wide as the page, or less by as much as the figure is narrower than `PAGE`: words are of one size in all figures.
+    """
+    # Backgrounds are patches: on a page they are the page's own. White words on dark cells stay white.
+    body = re.sub(r'(<g id="patch_\d+">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", svg[svg.index("<svg") :])
+    # Every figure counts its parts from 1; on a page with several figures only what is referred to keeps its name.
+    named = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in named else "", body)
+    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', body)
+    if size is not None:
+        part = min(1.0, float(size[1]) / (72 * PAGE))
+        body = body.replace(size[0], f'style="max-width: {100 * part:.0f}%"', 1)
+    return body.replace(INK, "currentColor")
+
+
+def task_colours(tasks: int) -> list[str]:
+    """A colour per task. Many tasks take a scale, from the first to the last: their order is then what can be seen."""
+    if tasks <= MOST_NAMED_TASKS:
+        return list(PALETTE[:tasks])
+    return [to_hex(mpl.colormaps[TASK_SCALE](0.97 * k / (tasks - 1))) for k in range(tasks)]
+
+
+def shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: longest - 1].rstrip(" _-") + "…"
+
+
+@dataclass(frozen=True)
+class FigureOnPage:
+    """title; svg: an <svg> element; stem: the name of its files under figures/."""
+
+    title: str
+    svg: str
+    stem: str

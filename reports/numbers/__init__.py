@@ -1,0 +1,1 @@
+"""Numbers: pure functions from stored predictions to metrics, intervals and tests."""

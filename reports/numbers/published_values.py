@@ -1,0 +1,160 @@
+"""Published numbers to stand beside measured ones, read from `results/reference/` and checked: references, no targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.files import StoreError
+
+LOGS = "cifar100_single_task_logs.csv"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+"""Published numbers, to stand beside measured ones."""
+HIGH_RESOLUTION = {"cubs": "CUBS", "stanford_cars": "Stanford Cars", "flowers": "Flowers"}
+"""The data sets of the high-resolution tables, by column: as the thesis prints them."""
+
+
+@dataclass(frozen=True)
+class PublishedValues:
+    """What the thesis reports and quotes, accuracies in [0, 1].
+
+    pgd_steps: the bar chart, a line per bar (group, method, epsilon, pgd_steps, accuracy); methods: the comparison (method,
+    label, accuracy, attack, source); logs: a line per superclass, a column per log; fine_grained: the high-resolution tables;
+    anp_vs: the table that six rows of the comparison are quoted from, in percent.
+    """
+
+    pgd_steps: pd.DataFrame
+    methods: pd.DataFrame
+    logs: pd.DataFrame
+    fine_grained: pd.DataFrame
+    anp_vs: pd.DataFrame
+
+    def quoted_from(self, accuracy: float) -> tuple[str, str] | None:
+        """(row, column) of the ANP-VS paper's table that holds this accuracy; None where no or several cells do."""
+        cells = self.anp_vs.melt("model", var_name="column")
+        found = cells[(cells["value"] / 100 - accuracy).abs() < 5e-6]
+        return (str(found["model"].iloc[0]), str(found["column"].iloc[0])) if len(found) == 1 else None
+
+
+def _number(text: str, highest: float) -> float:
+    value = float(text)
+    if not 0 <= value <= highest:
+        raise ValueError
+    return value
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+_Kind = tuple[str, Callable[[str], Any]]
+TEXT: _Kind = ("text", _text)
+SHARE: _Kind = ("a number from 0 to 1", lambda text: _number(text, 1.0))
+PERCENT: _Kind = ("a number from 0 to 100", lambda text: _number(text, 100.0))
+COUNT: _Kind = ("a whole number", int)
+EXACT: _Kind = ("a fraction such as 8/255", Fraction)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A file: what its columns hold, and which of them name a line."""
+
+    file: str
+    columns: dict[str, _Kind]
+    names: tuple[str, ...]
+
+
+_LOGGED = ("goal_file", "pgd_train_pgd_eval", "fgsm_train_fgsm_eval", "fgsm_train_pgd_eval", "pgd_train_clean_eval")
+_TABLES = {
+    "pgd_steps": _Table(
+        "cifar100_pgd_steps.csv",
+        {"group": TEXT, "method": TEXT, "epsilon": EXACT, "pgd_steps": COUNT, "accuracy": SHARE},
+        ("method", "epsilon", "pgd_steps"),
+    ),
+    "methods": _Table(
+        "cifar100_methods.csv",
+        {"method": TEXT, "label": TEXT, "accuracy": SHARE, "attack": TEXT, "source": TEXT},
+        ("method",),
+    ),
+    "logs": _Table(
+        LOGS, {"superclass": TEXT, **dict.fromkeys((*_LOGGED, "pgd_train_fgsm_eval"), SHARE)}, ("superclass",)
+    ),
+    "fine_grained": _Table(
+        "fine_grained.csv",
+        {
+            **dict.fromkeys(("method", "train_attack", "eval_attack"), TEXT),
+            **dict.fromkeys((*HIGH_RESOLUTION, "precision", "recall", "f1"), SHARE),
+        },
+        ("method", "train_attack", "eval_attack"),
+    ),
+    "anp_vs": _Table(
+        "anp_vs_paper_cifar100_vgg16.csv",
+        {"model": TEXT, "clean": PERCENT, "white_box": PERCENT, "black_box": PERCENT},
+        ("model",),
+    ),
+}
+
+
+def read_published(folder: Path = REFERENCE) -> PublishedValues:
+    """The published tables, with exactly the columns that are used. Raises StoreError, one line that names file and column."""
+    return PublishedValues(**{name: _read(folder / table.file, table) for name, table in _TABLES.items()})
+
+
+def _read(path: Path, table: _Table) -> pd.DataFrame:
+    try:
+        stored = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: published numbers are not readable as CSV ({error})") from error
+    missing = [name for name in table.columns if name not in stored.columns]
+    if missing or not len(stored):
+        lacks = f"the columns {', '.join(missing)}" if missing else "any line"
+        raise StoreError(f"{path}: published numbers lack {lacks}")
+    found = pd.DataFrame(
+        {name: _values(path, name, kind, stored[name].tolist()) for name, kind in table.columns.items()}
+    )
+    twice = found.duplicated(list(table.names))
+    if twice.any():
+        again = " ".join(str(found[name][twice].iloc[0]) for name in table.names)
+        raise StoreError(f"{path}: two lines say {again}")
+    return found
+
+
+def _values(path: Path, column: str, kind: _Kind, texts: list[str]) -> list[Any]:
+    expected, read = kind
+    values = []
+    for line, text in enumerate(texts, start=2):
+        try:
+            values.append(read(text.strip()))
+        except (ValueError, ZeroDivisionError):
+            raise StoreError(f"{path}: line {line}: {column} is {text!r}, expected {expected}") from None
+    return values
+
+
+BLACK_BOX_100_WAY = ("standard", "madry_at", "free_at", "pretrained_at", "trades", "anp_vs")
+"""Rows of the thesis' comparison that are quoted from a black-box column over 100 classes."""
+
+
+def thesis_f1_table(published: pd.DataFrame) -> pd.DataFrame:
+    """The thesis' F1 beside the mean of its accuracies, and beside 2PR/(P+R) of its own precision and recall."""
+    precision, recall = published["precision"], published["recall"]
+    return pd.DataFrame(
+        {
+            "method": published["method"],
+            "attack": published["train_attack"],
+            "mean_accuracy": published[["cubs", "stanford_cars", "flowers"]].mean(axis=1).round(4),
+            "precision": precision,
+            "recall": recall,
+            "F1": published["f1"],
+            "F1_of_its_precision_and_recall": (2 * precision * recall / (precision + recall)).round(4),
+        }
+    )
+
+
+"""Of the published numbers: accuracies under the training attack and on clean images, per superclass."""

@@ -1,0 +1,120 @@
+"""The report page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.boards import version
+from reports.boards.board import Board
+from reports.checks.check import COSTS
+from reports.checks.verdicts import CHECKS
+from reports.figures.style import FigureOnPage
+from reports.page import check_guide
+from reports.page.rows import accuracies, attack_groups, in_percent, page_board
+from reports.tables import capacity as capacity_tables
+from reports.tables import leaderboard, training
+from reports.tables.words import amount
+from results import Problem
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_DECIMAL_TASKS = 8
+"""Up to so many tasks the cells of a matrix have room for a decimal."""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"zip": zip, "most_decimal_tasks": MOST_DECIMAL_TASKS}
+    environment.filters |= {"percent": in_percent, "pairs": _pairs, "cell": _cell, "amount": _amount}
+    return environment
+
+
+def render_checks(boards: Sequence[Board]) -> str:
+    """The page of checks as HTML: every row by every check, what was found, and what each check asks."""
+    return (
+        _environment()
+        .get_template("checks.html")
+        .render(
+            boards=boards,
+            checks=CHECKS,
+            costs=COSTS,
+            signs=check_guide.SIGNS,
+            status_of=check_guide.status_of,
+            label=leaderboard.label_of,
+        )
+    )
+
+
+def render_page(
+    boards: Sequence[Board],
+    entries: Mapping[str, Mapping[str, Any]],
+    figures: Mapping[str, Sequence[FigureOnPage]],
+    problems: Sequence[Problem],
+    made: str,
+    empty: str,
+) -> str:
+    """The page as HTML. Everything from stored records is escaped; figures are inlined. entries: by name."""
+    shown = [page_board(board, entries) for board in boards]
+    return (
+        _environment()
+        .get_template("index.html")
+        .render(
+            boards=shown,
+            figures={
+                preset: [(figure.title, Markup(figure.svg), figure.stem) for figure in found]
+                for preset, found in figures.items()
+            },
+            problems=[(str(problem.path), problem.reason) for problem in problems],
+            made=made,
+            empty=empty,
+            data=_script_data([accuracies(board) for board in shown]),
+            attack_groups=attack_groups(shown),
+            signs=check_guide.SIGNS,
+            caption=leaderboard.caption,
+            published_note=version.published_note,
+            short_name=leaderboard.short_name,
+            accuracies=leaderboard.accuracy_table,
+            recipes=training.recipes_table,
+            decisions=capacity_tables.decisions_table,
+            decisions_caption=capacity_tables.decisions_caption,
+        )
+    )
+
+
+def _script_data(value: object) -> Markup:
+    """JSON that may stand in a <script>: no text in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _pairs(values: object, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text): {"a": {"b": 1}} → [("a.b", "1")]."""
+    if not isinstance(values, Mapping):
+        return []
+    found: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found += _pairs(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
+    return found
+
+
+def _cell(value: float | None, tasks: int) -> str:
+    """An accuracy in a matrix, in percent; whole ones where there are many."""
+    return in_percent(value) if tasks <= MOST_DECIMAL_TASKS or value is None else f"{100 * value:.0f}"
+
+
+def _amount(value: float | None) -> str:
+    return amount(float("nan") if value is None else value)

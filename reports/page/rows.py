@@ -1,0 +1,207 @@
+"""What the leaderboard of the page shows: its columns and rows, and accuracies under every attack for the page's script."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.boards.board import Board, Row
+from reports.boards.sweeps import worsts
+from reports.checks.check import ORDER
+from reports.numbers.evidence import SUBMITTED, over_255
+from reports.numbers.metrics import CLEAN, WORST
+from reports.tables.entries import entry_names
+from reports.tables.words import NOT_AVAILABLE, amount, label_of, percent, percent_with_interval, short_name
+from results.schema import ANY
+
+ASCENDING, DESCENDING = "ascending", "descending"
+NO_RANK = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """key: the same on all boards, so that one order can be asked of all; first: the order that a reader asks for first."""
+
+    key: str
+    title: str
+    first: str = DESCENDING
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text and what stands smaller beside it; value: what the column is sorted by, empty where there is nothing."""
+
+    text: str
+    value: str
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """A row of a board: its cells by the key of their column, and the entry with everything else."""
+
+    row: Row
+    name: str
+    label: str
+    entry: Mapping[str, Any]
+    cells: Mapping[str, Cell]
+    is_tied: bool
+    bar: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class PageBoard:
+    """top: where the scale of the interval bars ends, in percent."""
+
+    board: Board
+    columns: Sequence[Column]
+    rows: Sequence[PageRow]
+    top: int
+
+    @property
+    def scenario(self) -> str:
+        return str(self.rows[0].entry["scenario"])
+
+    @property
+    def tie_note(self) -> str:
+        """What sharing a rank means on this board; empty without ties."""
+        if not any(row.is_tied for row in self.rows):
+            return ""
+        ranks = {row.label: row.rank for row in self.board.ranked}
+        told_apart = any(pair.better and ranks[pair.first] == ranks[pair.second] for pair in self.board.comparisons)
+        # Being told apart is not transitive: equally many rows may be better than two that differ from each other.
+        return (
+            "equally many rows are significantly better; the details say which rows can be told apart"
+            if told_apart
+            else "rows that share a rank cannot be told apart, so their order says nothing"
+        )
+
+
+def page_board(board: Board, entries: Mapping[str, Mapping[str, Any]]) -> PageBoard:
+    """The board as the page shows it; entries: by name."""
+    columns = _columns(board)
+    ranks = [row.rank for row in board.ranked]
+    top = _top(board)
+    rows = []
+    for row, name in zip(board.rows, entry_names(board), strict=True):
+        is_tied = row.is_ranked and ranks.count(row.rank) > 1
+        cells = {column.key: _cell(board, row, column.key, is_tied) for column in columns}
+        rows.append(PageRow(row, name, label_of(row), entries[name], cells, is_tied, _bar(board, row, top)))
+    return PageBoard(board, columns, rows, top)
+
+
+def _columns(board: Board) -> list[Column]:
+    robust = board.robust_matrix
+    under = short_name(robust, board) if robust else ""
+    found = [
+        Column("rank", "rank", ASCENDING),
+        Column("label", "label", ASCENDING),
+        Column("seeds", "seeds"),
+        Column("verdict", "verdict", ASCENDING),
+        Column("worst", "ACC worst"),
+        Column("clean", "ACC clean"),
+        Column("robust", f"ACC {under}"),
+        Column("f_clean", "F clean", ASCENDING),
+        Column("f_robust", f"F {under}", ASCENDING),
+        Column("train", "train s", ASCENDING),
+        Column("mb", "MB", ASCENDING),
+    ]
+    return [column for column in found if robust or column.key not in ("robust", "f_robust")]
+
+
+def _cell(board: Board, row: Row, key: str, is_tied: bool) -> Cell:
+    if key == "rank":
+        return Cell(f"{row.rank}{'=' if is_tied else ''}" if row.is_ranked else NO_RANK, str(row.rank or ""))
+    if key == "label":
+        return Cell(label_of(row), row.label)
+    if key == "seeds":
+        return Cell(str(len(row.seeds)), str(len(row.seeds)))
+    if key == "verdict":
+        return _verdict(row)
+    if key in ("train", "mb"):
+        value = row.measures.value({"train": "train_seconds", "mb": "stored_mb"}[key])
+        return Cell(amount(value), _sortable(value))
+    attack = {"worst": WORST, "clean": CLEAN, "f_clean": CLEAN}.get(key, board.robust_matrix)
+    column = f"{'F_chaudhry2018' if key.startswith('f_') else 'ACC_lopezpaz2017'} {attack}"
+    text, _, bounds = percent_with_interval(row, column).partition(" ")
+    return Cell(text, _sortable(row.measures.value(column)), bounds)
+
+
+def _verdict(row: Row) -> Cell:
+    """Sorted from pass to fail, then by how many checks passed; rows that are set aside come last."""
+    checks = row.checks
+    severity = {status: place for place, status in enumerate(ORDER[1:])}.get(row.verdict, len(ORDER))
+    passed = f"{checks['pass']}/{sum(checks.values())}"
+    return Cell(row.verdict.replace("_", " "), str(1000 * severity - checks["pass"]), passed)
+
+
+def _sortable(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def _top(board: Board) -> int:
+    """The smallest multiple of ten percent that all intervals of ACC of worst fit under."""
+    column = f"ACC_lopezpaz2017 {WORST}"
+    found = [v for row in board.rows for v in (row.acc, row.measures.bounds(column).high) if math.isfinite(v)]
+    return min(100, 10 * math.ceil(10 * max(found, default=1.0) - 1e-9)) or 10
+
+
+def _bar(board: Board, row: Row, top: int) -> Mapping[str, str] | None:
+    """Where interval, value and chance lie on the scale of the bars, in percent of its length."""
+    bounds = row.measures.bounds(f"ACC_lopezpaz2017 {WORST}")
+    if not math.isfinite(row.acc):
+        return None
+    low, high = (bounds.low, bounds.high) if math.isfinite(bounds.low) else (row.acc, row.acc)
+
+    def place(value: float) -> str:
+        return f"{min(100.0, max(0.0, 1e4 * value / top)):.1f}" if math.isfinite(value) else "-10"
+
+    return {"low": place(low), "high": place(high), "at": place(row.acc), "chance": place(board.chance)}
+
+
+# -- for the page's script --------------------------------------------------------------------------------------------
+
+
+def attack_groups(boards: Sequence[PageBoard]) -> dict[str, list[str]]:
+    """Every attack that a row of any board has, any-iterate included, by norm and eps; each board's own order."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)
+    for each in boards:
+        for name in _attacks(each.board):
+            attack = each.board.attacks.get(name.removesuffix(ANY))
+            threat = worsts(each.board).get(name)
+            norm, eps = (attack.norm, attack.eps) if attack else threat or ("", None)
+            groups["no attack" if name == CLEAN else f"{norm} {over_255(eps)}"].setdefault(name)
+    return {threat: list(names) for threat, names in groups.items()}
+
+
+def accuracies(board: PageBoard) -> dict[str, Any]:
+    """What the page's script shows of a board: `names`, short, and `cells`, (value, low, high) in percent per row, by attack."""
+    attacks = _attacks(board.board)
+    return {
+        "names": {attack: short_name(attack, board.board) for attack in attacks},
+        "cells": {attack: [_rounded(row.row, attack) for row in board.rows] for attack in attacks},
+    }
+
+
+def _attacks(board: Board) -> list[str]:
+    """Outcomes that some row has a matrix of, `worst` and `clean` first; images submitted for one row alone are no column."""
+    stored = {name for row in board.rows for name in row.measures.matrices}
+    named = [
+        name for attack in board.attacks.values() if attack.kind != SUBMITTED for name in (attack.name, attack.any)
+    ]
+    return [name for name in dict.fromkeys([*worsts(board), CLEAN, *named]) if name in stored]
+
+
+def _rounded(row: Row, attack: str) -> list[float] | None:
+    column = f"ACC_lopezpaz2017 {attack}"
+    value, bounds = row.measures.value(column), row.measures.bounds(column)
+    found = [value, bounds.low, bounds.high] if math.isfinite(bounds.low) else [value]
+    return [float(percent(each)) for each in found] if math.isfinite(value) else None
+
+
+def in_percent(value: float | None) -> str:
+    """As `percent`, of a value of an entry, where null is what is not known."""
+    return NOT_AVAILABLE if value is None else percent(value)

@@ -1,0 +1,295 @@
+"""One entry per row: everything a reader may want of it, as JSON; a superset of RobustBench's model_info (Croce et al. 2021)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from reports.boards.board import Board, Row, Seed, matrix_attacks
+from reports.boards.measures import COSTS
+from reports.checks.check import FAIL, NOT_RUN, ORDER
+from reports.checks.verdicts import CHECKS
+from reports.numbers.evidence import AttackFacts, over_255
+from reports.numbers.metrics import WORST, task_scores
+from reports.numbers.outcomes import Outcomes
+from reports.numbers.statistics import wilson
+from reports.tables.commands import commands_of
+from reports.tables.words import file_name
+
+SCHEMA = 1
+"""Raised when a field changes its meaning."""
+NOT_RECORDED = (
+    "link",
+    "authors",
+    "venue",
+    "number_forward_passes",
+    "reported",
+    "external",
+    "corruptions_acc",
+    "corruptions_mce",
+)
+"""Fields of RobustBench's model_info that no record of ours holds: null, so that whoever knows them can fill them in."""
+LONGEST_NAME = 100
+
+
+def entry_names(board: Board) -> list[str]:
+    """The name of every row's entry, aligned with `board.rows`: preset and label, and the identity where two would be equal."""
+    stems = [f"{file_name(board.preset)}__{file_name(row.label)}"[:LONGEST_NAME] for row in board.rows]
+    # Some file systems do not tell upper from lower case.
+    alike = [stem.casefold() for stem in stems]
+    return [
+        f"{stem}__{row.identity[:8]}" if alike.count(stem.casefold()) > 1 else stem
+        for stem, row in zip(stems, board.rows, strict=True)
+    ]
+
+
+def row_entry(board: Board, row: Row) -> dict[str, Any]:
+    """Everything about one row, ready for `json.dumps`: fractions in full precision, null where something is not known."""
+    identity = row.seeds[0].run.identity
+    entry = {
+        "schema": SCHEMA,
+        **_model_info(row),
+        "preset": board.preset,
+        "scenario": _scenario(row),
+        "rank": row.rank,
+        "label": row.label,
+        "method": row.method,
+        "method_version": identity.get("method_version"),
+        "seeds": row.seed_values,
+        "published": row.published,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "command": commands_of(board.preset, row),
+        "metrics": _metrics(row),
+        "interval": row.measures.interval,
+        "complete_seeds": row.measures.seeds,
+        "costs": {name: row.measures.value(name) for name in COSTS},
+        "comparisons": _comparisons(board, row),
+        "checks": _checks(row),
+        "matrices": {
+            attack: row.measures.matrices[attack] for attack in matrix_attacks(board) if attack in row.measures.matrices
+        },
+        "tasks": _tasks(board, row),
+        "protocol": _protocol(row),
+        "attacks": _attacks(row),
+        "settings": identity.get("settings"),
+        "recipe": identity.get("recipe"),
+        "backbone": identity.get("backbone"),
+        "environment": [_environment(seed) for seed in row.seeds],
+        "identity": _identity(row),
+    }
+    plain: dict[str, Any] = _plain(entry)
+    return plain
+
+
+def to_json(entry: Mapping[str, Any]) -> str:
+    """The entry as deterministic text."""
+    return json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def used_seeds(row: Row) -> list[Seed]:
+    """The runs that a row's numbers are over: the complete ones, or whatever is stored if none is."""
+    return [seed for seed in row.seeds if seed.is_complete] or row.seeds
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has: NaN becomes null, an exact fraction its text."""
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Fraction) else value
+
+
+# -- what RobustBench has ---------------------------------------------------------------------------------------------
+
+
+def _model_info(row: Row) -> dict[str, Any]:
+    """Fields and formats of RobustBench: accuracies in percent, as text with two decimals."""
+    first = row.seeds[0]
+    backbone = first.run.identity.get("backbone") or {}
+    width = backbone.get("width")
+    official = [
+        attack.name for attack in first.evidence.attacks.values()
+        if attack.kind == "autoattack" and attack.threat == first.evidence.ranking
+    ]  # fmt: skip
+    return {
+        "name": row.label,
+        "dataset": _scenario(row),
+        "architecture": f"{backbone['name']}{'' if width is None else f', width {width:g}'}" if backbone else None,
+        "additional_data": row.protocol.extra_data,
+        "eps": over_255(row.protocol.eps) or None,
+        "clean_acc": _percent_text(row, "clean"),
+        "autoattack_acc": _percent_text(row, official[0]) if official else None,
+        "unreliable": row.checks[FAIL] > 0,
+        "footnote": row.reason or None,
+        **dict.fromkeys(NOT_RECORDED),
+    }
+
+
+def _percent_text(row: Row, attack: str) -> str | None:
+    value = row.measures.value(f"ACC_lopezpaz2017 {attack}")
+    return f"{100 * value:.2f}" if math.isfinite(value) else None
+
+
+def _scenario(row: Row) -> str | None:
+    scenario = row.seeds[0].run.identity.get("scenario") or {}
+    return scenario.get("name") if isinstance(scenario, dict) else str(scenario)
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _metrics(row: Row) -> dict[str, dict[str, float]]:
+    """Every metric under its column name; low and high are null where it has no interval. Costs have a place of their own."""
+    found = {}
+    for column, value in row.measures.values.items():
+        if column not in COSTS:
+            bounds = row.measures.bounds(column)
+            found[column] = {"value": value, "low": bounds.low, "high": bounds.high}
+    return found
+
+
+def _comparisons(board: Board, row: Row) -> list[dict[str, Any]]:
+    """The row against every other ranked one: its ACC of worst minus the other's.
+
+    is_better: null where they cannot be told apart.
+    """
+    found = []
+    for pair in board.comparisons if row.is_ranked else []:
+        if row.label not in (pair.first, pair.second):
+            continue
+        is_first = row.label == pair.first
+        sign = 1 if is_first else -1
+        low, high = sorted((sign * pair.low, sign * pair.high))
+        bootstrap = sorted((sign * pair.bootstrap_low, sign * pair.bootstrap_high))
+        found.append({
+            "other": pair.second if is_first else pair.first, "difference": sign * pair.difference, "low": low, "high": high,
+            "p": pair.p, "p_holm": pair.p_holm, "is_better": None if pair.better is None else pair.better == row.label,
+            "bootstrap_low": bootstrap[0], "bootstrap_high": bootstrap[1],
+            "test": pair.test, "seeds": pair.seeds, "samples": pair.samples,
+        })  # fmt: skip
+    return found
+
+
+def _tasks(board: Board, row: Row) -> list[dict[str, Any]]:
+    """Per task after the last one: accuracy and macro scores, mean over seeds, clean, under the attack of the matrix and `worst`.
+
+    low and high are Wilson's interval of the mean accuracy at the number of images of one seed: test-set noise only.
+    """
+    evidences = [seed.evidence for seed in used_seeds(row)]
+    tasks = evidences[0].tasks.set_index("task")
+    attacks = [*matrix_attacks(board), WORST]
+    scores = {attack: np.mean([task_scores(each.outcomes, attack) for each in evidences], 0) for attack in attacks}
+    found = []
+    for j in range(evidences[0].outcomes.tasks):
+        known: Mapping[Any, Any] = tasks.loc[j].to_dict() if j in tasks.index else {}
+        under = {}
+        for attack in attacks:
+            accuracy, samples = _accuracy([each.outcomes for each in evidences], attack, j)
+            bounds = wilson(round(accuracy * samples) if samples else 0, samples)
+            precision, recall, f1 = scores[attack][j]
+            under[attack] = {
+                "accuracy": accuracy, "low": bounds.low, "high": bounds.high, "samples": samples,
+                "macro_precision": precision, "macro_recall": recall, "macro_F1": f1,
+            }  # fmt: skip
+        found.append({
+            "task": j, "name": known.get("name"), "classes": list(known.get("classes", [])), "chance": known.get("chance"),
+            "train": known.get("train"), "validation": known.get("validation"), "test": known.get("test"), "under": under,
+        })  # fmt: skip
+    return found
+
+
+def _accuracy(outcomes: Sequence[Outcomes], attack: str, task: int) -> tuple[float, int]:
+    """Mean over seeds of the accuracy after the last task, and on how many samples (of the seed that has the fewest)."""
+    cells = [each.vector(attack, each.last, task) for each in outcomes]
+    measured = [cell[cell >= 0] for cell in cells]
+    samples = min(len(cell) for cell in measured)
+    return (float(np.mean([cell.mean() for cell in measured])) if samples else float("nan")), samples
+
+
+# -- how it was measured ----------------------------------------------------------------------------------------------
+
+
+def _checks(row: Row) -> list[dict[str, Any]]:
+    """Every check as the seed that fares worst has it, in the order of the checks; by_seed: the status of each."""
+    found: list[dict[str, Any]] = []
+    for check in CHECKS:
+        verdicts = [(seed.run.seed, v) for seed in row.seeds for v in seed.verdicts if v.check == check.name]
+        if not verdicts:
+            found.append({"name": check.name, "status": NOT_RUN, "reason": "not among the checks"})
+            continue
+        seed, verdict = max(verdicts, key=lambda each: ORDER.index(each[1].status))
+        found.append({
+            "name": check.name, "status": verdict.status, "reason": verdict.reason, "evidence": verdict.evidence, "seed": seed,
+            "measures": verdict.measures, "threshold": verdict.threshold, "cost": verdict.cost, "samples": verdict.samples,
+            "by_seed": {str(number): each.status for number, each in verdicts},
+        })  # fmt: skip
+    return found
+
+
+def _protocol(row: Row) -> dict[str, Any]:
+    protocol, evidence = row.protocol, row.seeds[0].evidence
+    return {
+        "norm": evidence.ranking[0],
+        "eps": over_255(protocol.eps),
+        "tasks": evidence.outcomes.tasks,
+        "matrix": protocol.matrix,
+        "final": protocol.final,
+        "transfers": protocol.transfers,
+        "checks": protocol.checks,
+        "all_at_once": protocol.all_at_once,
+        "claims": protocol.claims,
+        "needs": protocol.needs,
+        "own_recipe": protocol.own_recipe,
+        "source": protocol.source or None,
+        "demanded_at": protocol.demanded_at or None,
+    }
+
+
+def _attacks(row: Row) -> list[dict[str, Any]]:
+    """Every attack that was run, as specified. asked: samples per task after the last one, null for all; samples: in all."""
+    evidence = row.seeds[0].evidence
+    outcomes = [seed.evidence.outcomes for seed in used_seeds(row)]
+
+    def covered(attack: AttackFacts) -> int:
+        return min(sum(_accuracy([each], attack.name, task)[1] for task in range(each.tasks)) for each in outcomes)
+
+    return [
+        {
+            "name": attack.name, "kind": attack.kind, "norm": attack.norm, "eps": over_255(attack.eps), "steps": attack.steps,
+            "step_size": over_255(attack.step_size) or None, "restarts": attack.restarts, "loss": attack.loss or None,
+            "other": {name: json.loads(value) for name, value in attack.rest},
+            "asked": row.protocol.samples(attack.name, final=True), "samples": covered(attack),
+        }
+        for attack in evidence.attacks.values()
+    ]  # fmt: skip
+
+
+def _environment(seed: Seed) -> dict[str, Any]:
+    recorded = dict(seed.run.config.get("provenance") or {})
+    recorded.pop("command", None)
+    return {"seed": seed.run.seed, **recorded}
+
+
+def _identity(row: Row) -> dict[str, Any]:
+    """What the numbers are of: hashes of the row, of each run, of data and split, and the versions of the parts."""
+    identity = row.seeds[0].run.identity
+    scenario = identity.get("scenario")
+    return {
+        "row": row.identity,
+        "runs": {str(seed.run.seed): seed.run.hash for seed in row.seeds},
+        "scenario": scenario,
+        "method_file": identity.get("method_file"),
+        "parts": identity.get("parts"),
+        "prerequisites": identity.get("prerequisites"),
+    }

@@ -1,0 +1,58 @@
+"""The leaderboard as Markdown: one section per preset, tables as GitHub renders them."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from reports.boards.board import Board
+from reports.boards.version import published_note
+from reports.tables.capacity import decisions_caption, decisions_table
+from reports.tables.leaderboard import accuracy_table, below_table, caption, compact_table
+from reports.tables.training import recipes_table
+from reports.tables.words import file_name
+
+WORDS = (
+    "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
+    "published as", "protocols differ in",
+)  # fmt: skip
+"""Columns of words: aligned to the left, and escaped."""
+
+
+def markdown(boards: list[Board], empty: str) -> str:
+    """All boards as GitHub tables; `empty` is said where there is none."""
+    parts = ["# Leaderboard"]
+    if not boards:
+        parts.append(empty)
+    for board in boards:
+        parts.append(f"## {markdown_text(board.preset)}")
+        if board.ranked:
+            about = " ".join(filter(None, [caption(board), published_note([board])]))
+            parts += [markdown_text(about), markdown_table(compact_table(board))]
+            every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
+            parts += [markdown_text(f"ACC in percent by attack; {every}:"), markdown_table(accuracy_table(board))]
+        else:
+            parts.append("No row is ranked yet.")
+        if board.below:
+            parts += ["Below the line:", markdown_table(below_table(board))]
+        recipes = recipes_table(board)
+        if len(recipes):
+            parts += ["### Recipes of their own", markdown_table(recipes)]
+        decided = decisions_table(board)
+        if len(decided):
+            parts += ["### Capacity and decisions", markdown_text(decisions_caption(board)), markdown_table(decided)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Text in which nothing is markup; a pipe would end a cell of a table even in code."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    # Numbers hold no markup; their brackets are easier to read as they are.
+    escaped = frame.apply(lambda column: column.map(markdown_text) if column.name in WORDS else column)
+    escaped.columns = pd.Index([markdown_text(str(column)) for column in frame.columns])
+    alignment = ["left" if column in WORDS else "right" for column in frame.columns]
+    return escaped.to_markdown(index=False, disable_numparse=True, colalign=alignment)

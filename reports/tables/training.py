@@ -1,0 +1,75 @@
+"""How fast methods learn: robust validation accuracy over the seconds of training, and what they were trained by."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from reports.boards.board import Board, Row
+from results import Run
+
+POINTS = 200
+"""Points of a curve, evenly spaced in the logarithm of time."""
+
+
+def progress_of(run: Run) -> dict[int, pd.DataFrame]:
+    """Per task (-1: all at once) the validated epochs: `seconds` of training so far, all stages and their
+    validation included, and `best`, the best robust validation accuracy so far."""
+    log = run.training
+    found = {}
+    for turn in sorted(log["task"].unique()):
+        # Stages were stored in the order in which they ran.
+        rows = log[log["task"] == turn]
+        frame = pd.DataFrame({"seconds": rows["seconds"].cumsum(), "best": rows["robust_validation"].cummax()})
+        found[int(turn)] = frame.dropna().reset_index(drop=True)
+    return {turn: frame for turn, frame in found.items() if len(frame)}
+
+
+def training_curve(row: Row) -> pd.DataFrame:
+    """`seconds` of training per task and `robust_validation`, the best so far, mean over the tasks and seeds of a row.
+
+    It begins where every task has been validated once, and is empty for rows without a log. A run that learned all tasks at once
+    counts its seconds per task.
+    """
+    curves = []
+    for seed in row.seeds:
+        for turn, frame in progress_of(seed.run).items():
+            tasks = seed.evidence.outcomes.tasks if turn < 0 else 1
+            curves.append((frame["seconds"].to_numpy() / tasks, frame["best"].to_numpy()))
+    if not curves:
+        return pd.DataFrame({"seconds": [], "robust_validation": []})
+    first, last = max(seconds[0] for seconds, _ in curves), max(seconds[-1] for seconds, _ in curves)
+    at = np.unique(np.concatenate([np.geomspace(first, last, POINTS), [first, last]]).clip(first, last))
+    best = [values[np.searchsorted(seconds, at, side="right") - 1] for seconds, values in curves]
+    return pd.DataFrame({"seconds": at, "robust_validation": np.mean(best, 0)})
+
+
+def training_table(board: Board) -> pd.DataFrame:
+    """The curves of all ranked rows in long form; a line wherever a curve rises, and its end."""
+    parts = []
+    for row in board.ranked:
+        curve = training_curve(row)
+        keep = curve["robust_validation"].diff().ne(0)
+        if len(keep):
+            keep.iloc[-1] = True
+        parts.append(curve[keep].assign(label=row.label)[["label", "seconds", "robust_validation"]])
+    columns = ["label", "seconds", "robust_validation"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def recipes_table(board: Board) -> pd.DataFrame:
+    """Rows that were trained by another recipe than the board's, or have their settings from somewhere: what differs, and the
+    source. Text, empty where every row follows the preset."""
+    records = []
+    for row in board.rows:
+        protocol = row.protocol
+        if protocol.own_recipe or protocol.source:
+            differs = ", ".join(f"{key}: {_text(value)}" for key, value in sorted(protocol.own_recipe.items()))
+            records.append({"label": row.label, "recipe differs in": differs or "–", "source": protocol.source or "–"})
+    return pd.DataFrame(records)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

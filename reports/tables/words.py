@@ -1,0 +1,92 @@
+"""How numbers, rows and attacks are written in tables and on the page."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from reports.boards.board import Board, Row
+from reports.boards.sweeps import in_eps, ranking_of
+from reports.numbers.evidence import SUBMITTED, AttackFacts
+from results.schema import ANY
+
+NOT_AVAILABLE = "n/a"
+
+
+MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
+"""Needs that everybody who reads a row must know of."""
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Deterministic text: numbers in full precision, `n/a` where there is none."""
+    return frame.to_csv(index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+
+
+def percent(value: float) -> str:
+    """A fraction in percent with one decimal; -0.0 is 0.0."""
+    return NOT_AVAILABLE if value != value else f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0")
+
+
+def percent_with_interval(row: Row, column: str) -> str:
+    """`61.2 [58.0, 64.1]` in percent."""
+    value, bounds = row.measures.value(column), row.measures.bounds(column)
+    if value != value or bounds.low != bounds.low:
+        return percent(value)
+    return f"{percent(value)} [{percent(bounds.low)}, {percent(bounds.high)}]"
+
+
+def amount(value: float) -> str:
+    """A cost for people: three significant digits, thousands in words of the metric system."""
+    if value != value:
+        return NOT_AVAILABLE
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def short_name(attack: str, board: Board) -> str:
+    """The attack's name without what the whole board shares: `pgd-10 linf 51/255 a=12.75/255` → `pgd-10`.
+
+    Where the board has several step sizes for this kind of attack at its norm and eps, they are told in eps:
+    `pgd-10 a=eps/4`. Attacks at another norm or eps keep their names.
+    """
+    base = attack.removesuffix(ANY)
+    facts: AttackFacts | None = board.attacks.get(base)
+    if facts is None or facts.threat != ranking_of(board) or not facts.norm:
+        return attack
+    alike = [other for other in board.attacks.values() if (other.kind, other.threat) == (facts.kind, facts.threat)]
+    first, *extras = _without_step_size(facts)
+    if len({other.step_size for other in alike}) > 1:
+        extras = [f"a={in_eps(facts.step_in_eps)}", *extras]
+    elif sum(_without_step_size(other) == [first, *extras] for other in alike) > 1:
+        # A transfer's step size is that of the attack it was made with: it is told as it stands in the name.
+        extras = base.rpartition(f" {facts.norm} ")[2].split(" ")[1:]
+    return " ".join([first, *extras]) + (ANY if attack.endswith(ANY) else "")
+
+
+def _without_step_size(attack: AttackFacts) -> list[str]:
+    """The words of an attack's name without norm, eps and step size: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
+    kind, _, rest = attack.name.rpartition(f" {attack.norm} ")
+    return [kind, *(word for word in rest.split(" ")[1:] if not word.startswith("a="))]
+
+
+def label_of(row: Row) -> str:
+    """The label, with what everybody must know of the row; a dagger: it was published and not run here."""
+    marks = [mark for need, mark in MARKS.items() if need in row.protocol.needs]
+    attacks = [attack for seed in row.seeds for attack in seed.evidence.attacks.values()]
+    # Its worst case is over images that nobody submitted for the others.
+    marks += ["submitted images"] if any(attack.kind == SUBMITTED for attack in attacks) else []
+    known = f"{row.label} ({', '.join(marks)})" if marks else row.label
+    return f"{known} †" if row.published else known
+
+
+def verdict_of(row: Row) -> str:
+    """The verdict, and how many of the checks that there are passed: `pass 25/30`."""
+    return f"{row.verdict} {row.checks['pass']}/{sum(row.checks.values())}"
+
+
+def file_name(text: str) -> str:
+    """A name that is safe in any file system: `pgd-10 linf 51/255 any` → `pgd-10_linf_51-255_any`."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text.replace("/", "-")).strip("_.") or "_"

@@ -1,0 +1,109 @@
+"""The switches: each turns what it is called, the bundles turn what the thesis' two experiments had, and nothing leaks."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from benchmark.commands.audit.protocol import (
+    ALL,
+    ALL_HIGH_RESOLUTION,
+    ALL_PACKED,
+    BY_NAME,
+    SWITCHES,
+    TABLES,
+    AuditProtocol,
+    chosen,
+    singles_in,
+)
+from benchmark.errors import ConfigError
+from tests.conftest import REPOSITORY
+
+FIELDS_OF_THE_THESIS = {
+    "eps_space", "clamp_box_training", "clamp_box_evaluation", "eps", "step_size", "eval_attack", "eval_loss", "eval_bn",
+    "attack_bn_in_training", "selection_split", "eval_time", "sequence", "gate", "normalisation",
+}  # fmt: skip
+
+
+def test_every_shortcut_of_the_thesis_is_a_switch_or_a_table() -> None:
+    assert {switch.name for switch in SWITCHES} == FIELDS_OF_THE_THESIS
+    assert set(TABLES) == {"f1", "comparator", "seeds"}
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_a_switch_turns_the_field_it_is_called_by_and_no_other(switch) -> None:
+    canonical = AuditProtocol()
+    turned = canonical.turned(switch.changes)
+    changed = {name for name in AuditProtocol.model_fields if getattr(turned, name) != getattr(canonical, name)}
+    assert changed == {switch.name}
+    assert switch.findings
+    assert switch.expected
+
+
+def test_the_bundle_is_the_sum_of_its_switches_and_lacks_the_other_experiment() -> None:
+    parts = singles_in(BY_NAME[ALL])
+    assert {part.name for part in parts} == FIELDS_OF_THE_THESIS - {"eval_bn", "sequence", "gate"}
+    united = AuditProtocol()
+    for part in parts:
+        united = united.turned(part.changes)
+    assert united == AuditProtocol().turned(BY_NAME[ALL].changes)
+    assert {part.name for part in singles_in(BY_NAME[ALL_PACKED])} == {"sequence", "gate", "eval_time"}
+
+
+def test_a_bundle_with_other_values_than_its_switches_has_no_sum() -> None:
+    assert singles_in(BY_NAME[ALL_HIGH_RESOLUTION]) == []
+
+
+def test_switches_are_chosen_by_name_and_by_method() -> None:
+    assert [switch.name for switch in chosen(["eps", "all"], ["madry_at"])] == ["eps", "all"]
+    assert {switch.name for switch in chosen(None, ["packnet"])} == {"sequence", "gate", "eval_time", ALL_PACKED}
+    with pytest.raises(ConfigError, match="gat: no switch of packnet"):
+        chosen(["gat"], ["packnet"])
+    with pytest.raises(ConfigError, match="gate: no switch of madry_at"):
+        chosen(["gate"], ["madry_at"])
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_canonical_code_imports_the_audit() -> None:
+    folders = ("benchmark", "methods", "scenarios", "attacks", "results", "reports")
+    files = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")] + [
+        REPOSITORY / "run_benchmark.py"
+    ]
+    importers = {
+        str(path.relative_to(REPOSITORY))
+        for path in files
+        if REPOSITORY / "benchmark" / "audit" not in path.parents
+        and any(
+            name == "benchmark.commands.audit" or name.startswith("benchmark.commands.audit.")
+            for name in imported(path)
+        )
+    }
+    assert importers == {"benchmark/cli.py"}
+    assert "benchmark.commands.audit" not in {name[:15] for name in _at_the_top(REPOSITORY / "benchmark" / "cli.py")}
+
+
+def _at_the_top(path: Path) -> set[str]:
+    """What importing the file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def test_no_canonical_code_names_the_plugins_of_the_audit() -> None:
+    names = {path.stem for path in (REPOSITORY / "benchmark" / "audit" / "plugins").glob("*.py")}
+    for folder in ("benchmark", "methods", "scenarios", "attacks"):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in (".py", ".yaml") and REPOSITORY / "benchmark" / "audit" not in path.parents:
+                text = path.read_text(encoding="utf-8")
+                assert not [name for name in names if name in text], path

@@ -1,0 +1,102 @@
+"""The batch adapts to the memory there is, and never to a crash."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.parts.sharing import share_runs
+from attacks.pgd import PGD
+from attacks.threat_model import ThreatModel
+from benchmark.evaluating import evaluation
+from benchmark.evaluating.evaluation import measure
+from benchmark.evaluating.memory import activation_bytes, fitting_rows, free_bytes, out_of_memory
+from scenarios.base import ImageSet
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear = nn.Conv2d(1, width, 3), nn.Linear(width, 2)
+        self.largest, self.limit = 0, 10**9
+
+    def forward(self, images):
+        self.largest = max(self.largest, len(images))
+        if len(images) > self.limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        return self.linear(torch.relu(self.conv(images)).mean((2, 3)))
+
+
+def images(count: int = 40) -> ImageSet:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return ImageSet(pixels, torch.arange(count) % 2, torch.arange(count))
+
+
+def measured(net: nn.Module, batch_size: int = 500):
+    model = ThreatModel("8/255")
+    attacks = [PGD(threat_model=model, steps=3, step_size=size) for size in ("eps/4", "eps/2")]
+    (run,) = share_runs(attacks)
+    found = measure(net.eval().requires_grad_(False), images(), run, seed=0, key="k", batch_size=batch_size)
+    return found, attacks
+
+
+@pytest.mark.parametrize(
+    ("wanted", "per_row", "free", "rows"),
+    [(500, 10, None, 500), (500, 10, 20_000, 500), (500, 10, 19_999, 250), (500, 10**9, 1, 1), (1, 10, 0, 1)],
+)
+def test_rows_are_halved_until_they_fit(wanted, per_row, free, rows):
+    assert fitting_rows(wanted, per_row, free) == rows
+
+
+def test_a_wider_network_needs_more_and_weights_count_for_nothing():
+    few, many = (activation_bytes(Net(width), torch.rand(4, 1, 8, 8)) for width in (4, 40))
+    # Ten times the channels, less the copies of the images that both keep.
+    assert 2 * few < many < 10 * few
+    assert activation_bytes(Net(4), torch.rand(2, 1, 8, 8)) == few
+
+
+def test_free_memory_can_be_told_here():
+    free = free_bytes(torch.device("cpu"))
+    assert free is None or free > 10**6
+
+
+def test_lanes_are_rows_of_the_batch(monkeypatch):
+    net = Net()
+    found, _ = measured(net, batch_size=20)
+    assert (found.rows, net.largest) == (20, 20)  # ten images with two step sizes each
+
+
+def test_little_memory_gives_smaller_batches_and_the_same_outcome(monkeypatch):
+    whole, attacks = measured(Net())
+    monkeypatch.setattr(
+        evaluation, "free_bytes", lambda device: 4 * 20 * activation_bytes(Net(), torch.rand(2, 1, 8, 8))
+    )
+    net = Net()
+    part, _ = measured(net)
+    assert part.rows == 15
+    assert net.largest <= 15
+    for attack in attacks:
+        torch.testing.assert_close(part.attacks[attack].any.margin, whole.attacks[attack].any.margin)
+    assert part.gradient_evaluations == whole.gradient_evaluations
+
+
+def test_running_out_of_memory_halves_the_batch_and_goes_on():
+    whole, attacks = measured(Net())
+    net = Net()
+    net.limit = 18
+    part, _ = measured(net, batch_size=64)
+    assert part.rows == 16
+    for attack in attacks:
+        torch.testing.assert_close(part.attacks[attack].any.margin, whole.attacks[attack].any.margin)
+
+
+def test_an_image_that_does_not_fit_alone_is_an_error_and_other_errors_are_not_swallowed():
+    net = Net()
+    net.limit = 1
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        measured(net)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not out_of_memory(RuntimeError("shape mismatch"))

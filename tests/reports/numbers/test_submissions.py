@@ -1,0 +1,42 @@
+"""What was submitted for one task counts there; elsewhere the unchanged image stands."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pandas as pd
+
+from reports.numbers.evidence import AttackFacts
+from reports.numbers.metrics import CLEAN, WORST, add_worst
+from reports.numbers.outcomes import outcomes_of
+from reports.numbers.submissions import submissions, with_unchanged_images
+
+LINF = ("linf", Fraction(1, 5))
+
+
+def rows(attack: str, task: int, right: list[int]) -> list[tuple[int, int, int, str, int, int, float]]:
+    """After the last of two tasks, by sample: 1 where the prediction is right."""
+    return [(1, task, i, attack, 0, 1 - good, 1.0 if good else -1.0) for i, good in enumerate(right)]
+
+
+def test_a_submission_counts_where_it_is_and_changes_nothing_elsewhere():
+    columns = ["after_task", "task", "sample", "attack", "label", "predicted", "margin"]
+    clean = rows(CLEAN, 0, [1, 1, 0, 1]) + rows(CLEAN, 1, [1, 0])
+    frame = pd.DataFrame(clean + rows("submitted a", 0, [1, 0]), columns=columns)
+    outcomes = with_unchanged_images(outcomes_of(frame, 2), ["submitted a"])
+    assert outcomes.vector("submitted a", 1, 0).tolist() == [1, 0, 0, 1]
+    assert outcomes.vector("submitted a", 1, 1).tolist() == [1, 0]
+    worst = add_worst(outcomes, [CLEAN, "submitted a"])
+    assert worst.vector(WORST, 1, 0).tolist() == [1, 0, 0, 1]
+    assert worst.vector(WORST, 1, 1).tolist() == [1, 0]
+    assert worst.final[WORST][0].margin.tolist() == [1.0, -1.0, -1.0, 1.0]
+
+
+def test_submissions_count_only_where_something_is_attacked_anyway():
+    def attack(kind: str, eps: Fraction) -> AttackFacts:
+        return AttackFacts(f"{kind} {eps}", kind, "linf", eps, 0, None, 0, "")
+
+    known = {
+        a.name: a for a in (attack("submitted", LINF[1]), attack("submitted", Fraction(1, 9)), attack("pgd", LINF[1]))
+    }
+    assert list(submissions(known, {LINF})) == ["submitted 1/5"]

@@ -1,0 +1,111 @@
+"""What a row was trained by, and how fast it learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports import write_report
+from reports.boards.board import Board
+from reports.boards.building import build_boards
+from reports.tables.training import progress_of, recipes_table, training_curve, training_table
+from results import load
+from tests.reports.synthetic_runs import FakeRun, write_run
+
+
+def epoch(task: int, seconds: float, robust: float | None, phase: str = "train", number: int = 0) -> dict[str, Any]:
+    log = {"task": task, "phase": phase, "epoch": number, "seconds": seconds, "robust_validation": robust}
+    return {**log, "loss": 1.0, "learning_rate": 0.1, "selected": False}
+
+
+def board_of(folder: Path, *runs: FakeRun) -> Board:
+    for run in runs:
+        write_run(folder, run)
+    (board,) = build_boards(load(folder, None))
+    return board
+
+
+ONE = [epoch(0, 1, None), epoch(0, 1, 0.4), epoch(0, 2, 0.3), epoch(0, 1, 0.6, "retrain")]
+TWO = [epoch(1, 3, 0.2), epoch(1, 3, 0.8)]
+
+
+def test_progress_is_the_best_so_far_over_the_seconds_of_all_stages(tmp_path: Path) -> None:
+    board = board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
+    first, second = progress_of(board.rows[0].seeds[0].run).values()
+    assert first["seconds"].tolist() == [2, 4, 5]
+    assert first["best"].tolist() == [0.4, 0.4, 0.6]
+    assert (second["seconds"].tolist(), second["best"].tolist()) == ([3, 6], [0.2, 0.8])
+
+
+def test_a_curve_is_the_mean_over_tasks_from_where_all_of_them_were_validated(tmp_path: Path) -> None:
+    board = board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
+    curve = training_curve(board.rows[0])
+    at = dict(zip(curve["seconds"], curve["robust_validation"], strict=True))
+    assert (min(at), max(at)) == (3, 6)
+    assert at[3] == pytest.approx((0.4 + 0.2) / 2)
+    assert at[6] == pytest.approx((0.6 + 0.8) / 2)
+    before_five = max(seconds for seconds in at if seconds < 5)
+    assert at[before_five] == pytest.approx(0.3)
+    assert np.all(np.diff(curve["robust_validation"]) >= 0)
+
+
+def test_learning_all_tasks_at_once_counts_its_seconds_per_task(tmp_path: Path) -> None:
+    log = [epoch(-1, 9, 0.5), epoch(-1, 9, 0.7)]
+    board = board_of(tmp_path, FakeRun("joint_at", all_at_once=True, protocol={"all_at_once": True}, training=log))
+    assert training_curve(board.rows[0])["seconds"].iloc[[0, -1]].tolist() == [3, 6]
+
+
+def test_the_table_names_every_row_where_its_curve_rises_and_ends(tmp_path: Path) -> None:
+    board = board_of(
+        tmp_path, FakeRun("packnet", training=[*ONE, *TWO]), FakeRun("silent"), FakeRun("fast_at", training=TWO)
+    )
+    table = training_table(board)
+    assert set(table["label"]) == {"packnet", "fast_at"}
+    of_one = table[table["label"] == "fast_at"]
+    assert of_one["robust_validation"].tolist() == pytest.approx([0.2, 0.8])
+    assert of_one["seconds"].tolist() == [3, 6]
+
+
+def test_the_report_has_the_curves_as_figure_and_table_and_none_where_nothing_was_logged(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", FakeRun("packnet", training=[*ONE, *TWO]))
+    write_report(load(tmp_path / "a", None), tmp_path / "with")
+    assert (tmp_path / "with" / "figures" / "digits__training.png").exists()
+    assert (tmp_path / "with" / "tables" / "digits__training.csv").exists()
+    assert "digits__training" in (tmp_path / "with" / "index.html").read_text()
+    write_run(tmp_path / "b", FakeRun("packnet"))
+    write_report(load(tmp_path / "b", None), tmp_path / "without")
+    assert not list((tmp_path / "without").rglob("*__training*"))
+
+
+OWN = {"own_recipe": {"learning_rate": 0.1, "schedule": "cyclic"}, "source": "Wong et al. 2020, section 5"}
+
+
+def test_rows_with_a_recipe_of_their_own_say_what_differs_and_where_it_is_from(tmp_path: Path) -> None:
+    board = board_of(tmp_path, FakeRun("packnet"), FakeRun("fast_at", protocol=OWN))
+    table = recipes_table(board)
+    assert table.to_dict("records") == [
+        {
+            "label": "fast_at",
+            "recipe differs in": "learning_rate: 0.1, schedule: cyclic",
+            "source": "Wong et al. 2020, section 5",
+        }
+    ]
+    report = write_report(load(tmp_path, None), tmp_path / "report")
+    for name in ("index.html", "leaderboard.md"):
+        assert "Wong et al. 2020, section 5" in (report.output / name).read_text()
+    assert len(recipes_table(board_of(tmp_path / "other", FakeRun("packnet")))) == 0
+
+
+def test_a_row_that_learned_from_extra_data_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    write_run(tmp_path, FakeRun("madry_at"))
+    write_run(tmp_path, FakeRun("pretrained_at", protocol={"needs": ["extra_data"]}))
+    report = write_report(load(tmp_path, None), tmp_path / "report")
+    for name in ("index.html", "leaderboard.md", "leaderboard.tex"):
+        text = (report.output / name).read_text().replace("\\", "")
+        assert "pretrained_at (extra data)" in text
+        assert "madry_at (extra data)" not in text
+    marked = dict(zip(report.table["label"], report.table["extra_data"], strict=True))
+    assert marked == {"madry_at": False, "pretrained_at": True}
