@@ -1,0 +1,93 @@
+"""Published identities stay: run hashes, rows, evaluation ids and classifier fingerprints are what they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmark.commands.run import run
+from benchmark.evaluating.fingerprints import evaluation_id, measurement
+from benchmark.planning.identity import run_identity
+from benchmark.planning.machine import PUBLISHED, RunOptions
+from benchmark.planning.presets import load_preset
+from results import Run, load
+from scenarios.base import SourceOptions
+from tests.benchmark.planning.identities import identities
+from tests.conftest import REAL_CIFAR100
+
+KNOWN = json.loads(Path(__file__).with_name("identities.json").read_text(encoding="utf-8"))
+WHY = "a published identity changed: argue it, raise a version, and give the board a new one"
+PUBLISHED_PRESET = "cifar100-cpu"
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, Run]:
+    """The published runs by hash."""
+    return {run.hash: run for run in load(PUBLISHED / PUBLISHED_PRESET, None).runs}
+
+
+@pytest.fixture(scope="module")
+def now() -> dict[str, Any]:
+    return identities()
+
+
+@pytest.mark.parametrize("kind", ["runs", "classifiers"])
+def test_runs_and_classifiers_are_named_as_ever(kind: str, now: dict[str, Any]) -> None:
+    assert now[kind] == KNOWN[kind], WHY
+
+
+def test_every_published_row_is_still_the_run_that_its_preset_demands(published: dict[str, Run]) -> None:
+    names = [*load_preset(PUBLISHED_PRESET).file.methods, *load_preset(PUBLISHED_PRESET).file.optional]
+    preset = load_preset(PUBLISHED_PRESET)
+    rows = {row.label: row for row in map(preset.row, names)}
+    checked = 0
+    for record in published.values():
+        stored = record.identity
+        row = rows.get(record.label)
+        if row is None or PUBLISHED_PRESET not in record.protocols:
+            continue
+        # The network that pretrained_at starts from is of another scenario and not published: its row is not known here.
+        needed = [published[hash_].identity for hash_ in stored["prerequisites"] if hash_ in published]
+        unknown = [{"hash": hash_, "row": ""} for hash_ in stored["prerequisites"] if hash_ not in published]
+        again = run_identity(
+            preset,
+            preset.scenario(SourceOptions()).stream(),
+            stored["scenario"]["fingerprint"],
+            row.plugin,
+            row.settings,
+            row.recipe,
+            record.seed,
+            [*needed, *unknown],
+            label=record.label,
+        )
+        assert again["hash"] == stored["hash"], WHY
+        assert unknown or again["row"] == stored["row"], WHY
+        checked += 1
+    assert checked == len(published) == 14
+
+
+def test_every_published_evaluation_has_the_id_that_its_preset_asks_for(published: dict[str, Run]) -> None:
+    preset = load_preset(PUBLISHED_PRESET)
+    for record in published.values():
+        rows = record.evaluations
+        rows = rows[(rows["after_task"] == rows["after_task"].max()) & (rows["task"] == 0)]
+        stored = dict(zip(rows["attack"], rows["evaluation_id"], strict=True))
+        classifier, task = rows["classifier"].iloc[0], rows["task_fingerprint"].iloc[0]
+        asked = {
+            demand.attack.name: evaluation_id(
+                classifier, measurement(demand.attack, task, preset.file.evaluation.seed, "fp32")
+            )
+            for demand in preset.final
+        }
+        assert {name: stored[name] for name in asked} == asked, f"{record.label}: {WHY}"
+
+
+@pytest.mark.skipif(not REAL_CIFAR100.is_dir(), reason="needs the complete CIFAR-100")
+def test_nothing_is_left_to_do_for_the_published_preset(tmp_path: Path) -> None:
+    console = Console(record=True, width=200, file=(tmp_path / "console").open("w"))
+    assert run(RunOptions(PUBLISHED_PRESET, data_root=REAL_CIFAR100, results=tmp_path / "runs"), console) == 0
+    assert "Nothing to do: 14 runs" in console.export_text()
