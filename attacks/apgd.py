@@ -94,7 +94,7 @@ class APGD(SearchAttack):
             draws = [restart * max(1, self.targets) + (rank or 0) for rank in ranks]
             first = [surface_point(search.ball.select(index), start.select(index), draw) for draw in draws]
             targets = torch.cat([others[index, rank] for rank in ranks]) if self.targets else None
-            rows = _Rows(index.repeat(len(ranks)), len(ranks), targets)
+            rows = _ApgdRows(index.repeat(len(ranks)), len(ranks), targets)
             walk = _Walk(self, search, rows, torch.cat(first))
             seen = walk.run()
             if number == 0:
@@ -121,7 +121,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _ApgdRows:
     """What is attacked: M rows, all images for the first target, then all for the next. The rows of an image leave together, so
     that each target always has the same images in the same order.
 
@@ -132,8 +132,8 @@ class _Rows:
     groups: int
     targets: Tensor | None
 
-    def select(self, keep: Tensor) -> _Rows:
-        return _Rows(self.index[keep], self.groups, None if self.targets is None else self.targets[keep])
+    def select(self, keep: Tensor) -> _ApgdRows:
+        return _ApgdRows(self.index[keep], self.groups, None if self.targets is None else self.targets[keep])
 
     def by_target(self) -> list[slice]:
         """The rows of each target: no image stands twice in one of them."""
@@ -144,7 +144,7 @@ class _Rows:
 class _Walk:
     """One run from one start, of all rows at once. Rows whose image is broken leave."""
 
-    def __init__(self, attack: APGD, search: Search, rows: _Rows, points: Tensor) -> None:
+    def __init__(self, attack: APGD, search: Search, rows: _ApgdRows, points: Tensor) -> None:
         self.attack, self.search, self.rows = attack, search, rows
         self.points = self.before = self.best = points
         self.ball = search.ball.select(rows.index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attacks.composition import VARIANTS, Official, Variant
+from attacks.composition import VARIANTS, CompositionVariant, Official
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,5 +18,5 @@ class AutoAttackC2(Official):
     version: ClassVar[int] = 1
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> CompositionVariant:
         return VARIANTS["c2"]

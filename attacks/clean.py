@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult
-from attacks.parts.trajectory import Demand, Lane, walk_lanes
+from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 
@@ -41,5 +41,5 @@ class Clean(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        demand = Demand((Lane(self.threat_model),), self.checked(checkpoints))
+        demand = LaneDemand((Lane(self.threat_model),), self.checked(checkpoints))
         return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

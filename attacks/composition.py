@@ -59,7 +59,7 @@ def _last(model: ThreatModel, steps: int, queries: int) -> Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class CompositionVariant:
     """A composition, the numbers of classes it is for, and what its official name is."""
 
     parts: Callable[[ThreatModel, int, int], Parts]
@@ -72,9 +72,9 @@ class Variant:
 
 
 VARIANTS = {
-    "standard": Variant(standard, 4, None, "autoattack"),
-    "c3": Variant(three_classes, 3, 3, "autoattack-c3"),
-    "c2": Variant(two_classes, 2, 2, "autoattack-c2"),
+    "standard": CompositionVariant(standard, 4, None, "autoattack"),
+    "c3": CompositionVariant(three_classes, 3, 3, "autoattack-c3"),
+    "c2": CompositionVariant(two_classes, 2, 2, "autoattack-c2"),
 }
 
 
@@ -88,7 +88,7 @@ class Composition(SearchAttack):
 
     @property
     @abstractmethod
-    def variant(self) -> Variant:
+    def variant(self) -> CompositionVariant:
         """Which composition this is."""
 
     def check_classes(self, count: int) -> None:

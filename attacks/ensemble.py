@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from attacks.base import AttackError, describe
-from attacks.composition import VARIANTS, Composition, Parts, Variant
+from attacks.composition import VARIANTS, Composition, CompositionVariant, Parts
 from attacks.settings import whole_number
 
 
@@ -30,7 +30,7 @@ class Ensemble(Composition):
             raise AttackError(f"composition = {self.composition!r}: expected one of {', '.join(VARIANTS)}")
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> CompositionVariant:
         return VARIANTS[self.composition]
 
     def parts(self) -> Parts:

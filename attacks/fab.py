@@ -71,7 +71,7 @@ class FAB(SearchAttack):
         return 3.0 * self.steps * self.restarts * min(self.targets, classes - 1)
 
     def extend(self, search: Search, start: Starts) -> Trace:
-        first: _Record | None = None
+        first: _FabRecord | None = None
         if self.threat_model.eps == 0:
             return Trace()  # nothing but the image itself is in the ball
         others = likeliest_others(search.clean_logits, search.victim.labels, self.targets)
@@ -79,7 +79,7 @@ class FAB(SearchAttack):
             index = search.standing()
             if not len(index):
                 break
-            record = None if first else _Record([], [])
+            record = None if first else _FabRecord([], [])
             first = first or record
             self._run(search, self._rows(search, start, index, others, restart, ranks), record)
         return first.trace() if first else Trace()
@@ -98,12 +98,12 @@ class FAB(SearchAttack):
 
     def _rows(
         self, search: Search, start: Starts, index: Tensor, others: Tensor, restart: int, ranks: list[int]
-    ) -> _Rows:
+    ) -> _FabRows:
         """One row for each image of `index` and each target, target after target."""
         ball, mine = search.ball.select(index), start.select(index)
         count = others.shape[1]
         parts = [
-            _Rows(
+            _FabRows(
                 index=index,
                 rank=torch.full_like(index, rank),
                 labels=search.victim.labels[index],
@@ -114,9 +114,9 @@ class FAB(SearchAttack):
             )
             for rank in ranks
         ]
-        return _Rows(*(torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)))
+        return _FabRows(*(torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)))
 
-    def _run(self, search: Search, rows: _Rows, record: _Record | None) -> None:
+    def _run(self, search: Search, rows: _FabRows, record: _FabRecord | None) -> None:
         for number in range(self.steps):
             loss, gradient = _ascent(search, rows)
             if record:
@@ -134,7 +134,7 @@ class FAB(SearchAttack):
                 if not len(rows.index):
                     break
 
-    def _step(self, rows: _Rows, loss: Tensor, gradient: Tensor) -> Tensor:
+    def _step(self, rows: _FabRows, loss: Tensor, gradient: Tensor) -> Tensor:
         """Where a step leads: past the linearised boundary, from the point and a little from the image: like `points`.
 
         loss: how much the target is ahead of the label at the points, (M,), with its gradient, like the points.
@@ -149,7 +149,7 @@ class FAB(SearchAttack):
         past = both.add_(steps, alpha=float(self.eta))
         return torch.lerp(past[0], past[1], alpha).clamp_(0, 1).view_as(rows.points)
 
-    def _show(self, search: Search, rows: _Rows, points: Tensor, logits: Tensor) -> bool:
+    def _show(self, search: Search, rows: _FabRows, points: Tensor, logits: Tensor) -> bool:
         """Show what lies in the ball and is worse than what is known of its image; whether there was any."""
         inside = self.threat_model.largest_change(points, rows.images) <= float(self.threat_model.eps)
         known = Outcome(search.outcome.predicted[rows.index], search.outcome.margin[rows.index])
@@ -163,7 +163,7 @@ class FAB(SearchAttack):
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _FabRows:
     """Images on their way to targets: M rows. index, rank: int64 (M,), which image of the batch and which of its targets;
     labels, targets: int64 (M,); images, points: float (M, C, H, W), where the way began and where it is."""
 
@@ -177,12 +177,12 @@ class _Rows:
     def tensors(self) -> tuple[Tensor, ...]:
         return self.index, self.rank, self.labels, self.targets, self.images, self.points
 
-    def select(self, index: Tensor) -> _Rows:
-        return _Rows(*(tensor[index] for tensor in self.tensors()))
+    def select(self, index: Tensor) -> _FabRows:
+        return _FabRows(*(tensor[index] for tensor in self.tensors()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _FabRecord:
     """What the trace says of a run, on the device: the mean loss per iterate, the shares of zero and non-finite entries."""
 
     losses: list[Tensor]
@@ -197,7 +197,7 @@ class _Record:
         return Trace(torch.stack(self.losses).tolist(), zero, non_finite)
 
 
-def _ascent(search: Search, rows: _Rows) -> tuple[Tensor, Tensor]:
+def _ascent(search: Search, rows: _FabRows) -> tuple[Tensor, Tensor]:
     """How much the target is ahead of the label at the points, (M,), and its gradient, like the points."""
     losses, gradients = [], []
     for part in search.victim.parts(len(rows.points)):

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
-from attacks.parts.trajectory import Demand, Lane, walk_lanes
+from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
 from attacks.starts import Starts
 
 
@@ -37,5 +37,5 @@ class FGSM(Attack):
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
         # From the image, one step as long as the radius: in l2 that is the fast gradient method.
-        demand = Demand((Lane(self.threat_model, float(self.threat_model.eps)),), self.checked(checkpoints))
+        demand = LaneDemand((Lane(self.threat_model, float(self.threat_model.eps)),), self.checked(checkpoints))
         return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
-from attacks.parts.trajectory import Demand, Lane, walk_lanes
+from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
 from attacks.settings import whole_number
 from attacks.starts import Starts
 
@@ -51,5 +51,5 @@ class Noise(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        demand = Demand(tuple(self.lanes()), self.checked(checkpoints))
+        demand = LaneDemand(tuple(self.lanes()), self.checked(checkpoints))
         return walk_lanes({self: demand}, classifier, images, labels, start).results[self]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attacks.base import MANY, Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
 from attacks.parts.ascent import ascend, step
 from attacks.parts.losses import fewest_classes, find_loss
-from attacks.parts.trajectory import Demand, Lane, walk_lanes
+from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
 from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
 
@@ -114,7 +114,7 @@ class PGD(Attack):
     def run_together(
         cls, attacks: Sequence[Attack], classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts
     ) -> SharedResult:
-        demands = {attack: Demand(tuple(attack.lanes()), (attack.steps,)) for attack in attacks}  # type: ignore[attr-defined]
+        demands = {attack: LaneDemand(tuple(attack.lanes()), (attack.steps,)) for attack in attacks}  # type: ignore[attr-defined]
         first = attacks[0]
         assert isinstance(first, PGD)
         return walk_lanes(demands, classifier, images, labels, start, first.loss, first.eot)
@@ -127,5 +127,5 @@ class PGD(Attack):
         start: Starts,
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
-        demand = Demand(tuple(self.lanes()), self.checked(checkpoints))
+        demand = LaneDemand(tuple(self.lanes()), self.checked(checkpoints))
         return walk_lanes({self: demand}, classifier, images, labels, start, self.loss, self.eot).results[self]

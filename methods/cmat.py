@@ -18,7 +18,7 @@ from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, sma
 from methods.parts.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
 from methods.training import Step, Validation
-from methods.training.choice import Clean, Madry
+from methods.training.choice import CleanChoice, MadryChoice
 from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
@@ -256,8 +256,8 @@ class CMAT(PackedMethod):
 def _goals_from(settings: CMATSettings) -> RunSpec:
     """Single-task networks, trained as this method trains: what they reach is the goal."""
     training = settings.training
-    if isinstance(training, Clean):
+    if isinstance(training, CleanChoice):
         return RunSpec("single_task_standard")
     return RunSpec(
-        "single_task_at", {} if isinstance(training, Madry) else {"training": training.model_dump(mode="json")}
+        "single_task_at", {} if isinstance(training, MadryChoice) else {"training": training.model_dump(mode="json")}
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from methods.cmat import CMAT, CMATSettings
 from methods.settings import added_later
-from methods.training.choice import Algorithm, Clean
+from methods.training.choice import Algorithm, CleanChoice
 
 
 class CPGSettings(CMATSettings):
     """CMAT's, under clean training."""
 
-    training: Algorithm = added_later(Clean(), description="as of CMAT")
+    training: Algorithm = added_later(CleanChoice(), description="as of CMAT")
 
 
 class CPG(CMAT):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Work = Callable[..., tuple[Tensor, ...]]
+Computation = Callable[..., tuple[Tensor, ...]]
 
 WARM_UPS = 3
 """Runs before a capture, as torch asks for: libraries allocate their workspaces in them."""
@@ -25,7 +25,7 @@ _captured: weakref.WeakKeyDictionary[nn.Module, dict[Any, Captured | None]] = we
 class Captured:
     """`work` on static copies of the tensors it was captured with; the settings (non-tensors) stay what they were."""
 
-    def __init__(self, work: Work, settings: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
+    def __init__(self, work: Computation, settings: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(tensor.clone() for tensor in tensors)
         self._last: tuple[Tensor, ...] = ()
         stream = torch.cuda.Stream()
@@ -48,7 +48,7 @@ class Captured:
         return tuple(output.clone() for output in self._outputs)
 
 
-def capturable(work: Work, key: tuple[Any, ...], classifier: nn.Module, device: torch.device) -> Work:
+def capturable(work: Computation, key: tuple[Any, ...], classifier: nn.Module, device: torch.device) -> Computation:
     """`work` itself on a CPU; on a GPU a function that captures it per shape and replays the graph.
 
     work: settings, then tensors, to tensors; it must not wait for the device. key: what `work` is, apart from the classifier:

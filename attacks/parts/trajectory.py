@@ -36,7 +36,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class LaneDemand:
     """The walks an attack is made of, and after how many steps it wants to know: ascending."""
 
     lanes: tuple[Lane, ...]
@@ -60,7 +60,7 @@ def starting_point(threat_model: ThreatModel, images: Tensor, start: Starts, res
 
 
 def walk_lanes(
-    demands: Mapping[Attack, Demand],
+    demands: Mapping[Attack, LaneDemand],
     classifier: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -94,7 +94,7 @@ def walk_lanes(
     return SharedResult(results, count * eot * steps, passes)
 
 
-def _lengths(demands: Mapping[Attack, Demand], others: int | None) -> dict[Lane, int]:
+def _lengths(demands: Mapping[Attack, LaneDemand], others: int | None) -> dict[Lane, int]:
     """Every lane with the most steps anybody wants of it, the longest first. Targets beyond the other classes there are go."""
     lengths: dict[Lane, int] = {}
     for demand in demands.values():
@@ -108,7 +108,7 @@ def _possible(lanes: Sequence[Lane], others: int | None) -> list[Lane]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _LaneRows:
     """Lanes·N rows: where they start, and what does not change on the way. step_size: (rows, 1, 1, 1)."""
 
     points: Tensor
@@ -124,7 +124,7 @@ class _Rows:
         return (*(tensor[:count] for tensor in fixed), ball.images, ball.eps, ball.lower, ball.upper)
 
 
-def _rows(lanes: list[Lane], images: Tensor, labels: Tensor, others: Tensor | None, start: Starts) -> _Rows:
+def _rows(lanes: list[Lane], images: Tensor, labels: Tensor, others: Tensor | None, start: Starts) -> _LaneRows:
     starts: dict[tuple[ThreatModel, int | None], Tensor] = {}
     for lane in lanes:
         key = (lane.threat_model, lane.restart)
@@ -134,7 +134,7 @@ def _rows(lanes: list[Lane], images: Tensor, labels: Tensor, others: Tensor | No
     points = [starts[lane.threat_model, lane.restart] for lane in lanes]
     ranks = [lane.target for lane in lanes if lane.target is not None]
     sizes = torch.tensor([lane.step_size for lane in lanes], dtype=torch.float64).repeat_interleave(len(images))
-    return _Rows(
+    return _LaneRows(
         points=torch.cat(points) if len(points) > 1 else points[0],
         labels=labels.repeat(len(lanes)),
         targets=None if others is None else torch.cat([others[:, rank] for rank in ranks]),
@@ -197,7 +197,7 @@ class _Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _LaneRecord:
     """What was seen on the way, on the device, per row: at iterates (loss, change, not finite), of gradients (zero, lost)."""
 
     stops: dict[int, _Stop]
@@ -205,8 +205,8 @@ class _Record:
     gradients: list[tuple[Tensor, ...]]
 
 
-def _walk(iterate: Iterate, rows: _Rows, lengths: list[int], stops: set[int]) -> _Record:
-    record = _Record({}, [], [])
+def _walk(iterate: Iterate, rows: _LaneRows, lengths: list[int], stops: set[int]) -> _LaneRecord:
+    record = _LaneRecord({}, [], [])
     lane = len(rows.points) // len(lengths)
     points = worst = rows.points.detach()
     labels, any_, count = rows.labels, None, len(points)
@@ -241,10 +241,10 @@ class _Walks:
 
     lanes: list[Lane]
     lengths: list[int]
-    record: _Record
+    record: _LaneRecord
     eot: int
 
-    def result(self, attack: Attack, demand: Demand, images: Tensor, labels: Tensor) -> AttackResult:
+    def result(self, attack: Attack, demand: LaneDemand, images: Tensor, labels: Tensor) -> AttackResult:
         mine = [index for index, lane in enumerate(self.lanes) if lane in demand.lanes]
         count = len(labels)
         final: dict[int, Outcome] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.contract.requirement import Finding
+from benchmark.contract.requirement import RequirementResult
 from benchmark.contract.targets import check_target, find_target
 
 
@@ -18,7 +18,7 @@ def check(name: str, overrides: Sequence[str], data_root: Path | None, console: 
     Raises ConfigError for a file that holds no plug-in, DataError for a scenario whose images are missing.
     """
     target = find_target(name)
-    found: list[Finding] = []
+    found: list[RequirementResult] = []
     console.print(f"checking {target}", highlight=False, markup=False)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         for finding in check_target(target, Path(folder), overrides, data_root):

@@ -19,7 +19,7 @@ from attacks.parts.guard import random_state_kept
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel
 from benchmark.contract import attack_refusals, declared
 from benchmark.contract.attack_trial import IMAGES, AttackTrial
-from benchmark.contract.requirement import Broken, Check
+from benchmark.contract.requirement import Broken, Requirement
 from benchmark.contract.surroundings import random_states, seed_everything
 
 BATCH_TOLERANCE = 1e-12
@@ -326,23 +326,25 @@ def _batch_free(trial: AttackTrial) -> bool:
     return trial.attack.batch_free
 
 
-ATTACK_CHECKS: tuple[Check[AttackTrial], ...] = (
-    Check("it has a version", _of_class(declared.version_is_declared)),
-    Check("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
-    Check("it is a value: a frozen dataclass, equal where its fields are", it_is_a_value, gate=True),
-    Check("its specification is JSON and holds every field", its_specification_is_json),
-    Check("its name is one line that begins with its kind", its_name_is_one_line),
-    Check("it runs", it_runs, gate=True),
-    Check("its images stay in the ball and in [0, 1]", images_stay_in_ball_and_box),
-    Check("its outcomes are the classifier on its images", outcomes_are_the_classifier_on_the_images),
-    Check("any iterate is never better than the final one", any_iterate_is_the_worst),
-    Check("its trace and costs are numbers", its_trace_is_numbers),
-    Check("it leaves classifier, batch and random state as they were", it_leaves_everything_as_it_was),
-    Check("it is deterministic", it_is_deterministic),
-    Check("an image's result does not depend on its batch", batches_do_not_matter, applies=_batch_free),
-    Check("it runs where gradients are switched off", it_runs_where_gradients_are_off),
-    Check("with eps 0 nothing changes", eps_zero_changes_nothing, applies=_changes_images),
-    Check("its checkpoints are the shorter attacks", checkpoints_are_shorter_attacks, applies=_shares_a_trajectory),
-    Check("broken classifiers are errors of one line", attack_refusals.broken_classifiers),
-    Check("bad batches and checkpoints are errors of one line", attack_refusals.bad_batches),
+ATTACK_CHECKS: tuple[Requirement[AttackTrial], ...] = (
+    Requirement("it has a version", _of_class(declared.version_is_declared)),
+    Requirement("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
+    Requirement("it is a value: a frozen dataclass, equal where its fields are", it_is_a_value, gate=True),
+    Requirement("its specification is JSON and holds every field", its_specification_is_json),
+    Requirement("its name is one line that begins with its kind", its_name_is_one_line),
+    Requirement("it runs", it_runs, gate=True),
+    Requirement("its images stay in the ball and in [0, 1]", images_stay_in_ball_and_box),
+    Requirement("its outcomes are the classifier on its images", outcomes_are_the_classifier_on_the_images),
+    Requirement("any iterate is never better than the final one", any_iterate_is_the_worst),
+    Requirement("its trace and costs are numbers", its_trace_is_numbers),
+    Requirement("it leaves classifier, batch and random state as they were", it_leaves_everything_as_it_was),
+    Requirement("it is deterministic", it_is_deterministic),
+    Requirement("an image's result does not depend on its batch", batches_do_not_matter, applies=_batch_free),
+    Requirement("it runs where gradients are switched off", it_runs_where_gradients_are_off),
+    Requirement("with eps 0 nothing changes", eps_zero_changes_nothing, applies=_changes_images),
+    Requirement(
+        "its checkpoints are the shorter attacks", checkpoints_are_shorter_attacks, applies=_shares_a_trajectory
+    ),
+    Requirement("broken classifiers are errors of one line", attack_refusals.broken_classifiers),
+    Requirement("bad batches and checkpoints are errors of one line", attack_refusals.bad_batches),
 )

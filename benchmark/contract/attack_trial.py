@@ -42,15 +42,15 @@ class SmoothConv(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrialBatch:
     """images: float (N, channels, 8, 8) in [0, 1]; labels: int64 (N,); start: of samples 0..N-1."""
 
     images: Tensor
     labels: Tensor
     start: Starts
 
-    def select(self, index: Tensor) -> Batch:
-        return Batch(self.images[index], self.labels[index], self.start.select(index))
+    def select(self, index: Tensor) -> TrialBatch:
+        return TrialBatch(self.images[index], self.labels[index], self.start.select(index))
 
 
 def make_batch(
@@ -59,12 +59,12 @@ def make_batch(
     channels: int = 1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
-) -> Batch:
+) -> TrialBatch:
     """Made-up images with pixels of 0 and 1 among them, and labels."""
     generator = torch.Generator().manual_seed(seed + 100)
     images = (torch.rand(count, channels, 8, 8, generator=generator, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
     labels = torch.randint(classes, (count,), generator=generator)
-    return Batch(images.to(dtype), labels, Starts(0, "digits/0", torch.arange(count)))
+    return TrialBatch(images.to(dtype), labels, Starts(0, "digits/0", torch.arange(count)))
 
 
 class AttackTrial:
@@ -93,7 +93,7 @@ class AttackTrial:
     def classifier(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         return SmoothConv(self.classes).eval().to(dtype)
 
-    def batch(self, dtype: torch.dtype = torch.float32) -> Batch:
+    def batch(self, dtype: torch.dtype = torch.float32) -> TrialBatch:
         return make_batch(classes=self.classes, dtype=dtype)
 
     def run(self, attack: Attack | None = None, classifier: nn.Module | None = None, **other: Any) -> AttackResult:

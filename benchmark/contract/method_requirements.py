@@ -29,7 +29,7 @@ from benchmark.contract.method_trial import (
     MethodTrial,
     difference,
 )
-from benchmark.contract.requirement import Broken, Check, raised
+from benchmark.contract.requirement import Broken, Requirement, raised
 from benchmark.errors import ConfigError, nearest
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning import unforgetting_proof as unforgetting
@@ -291,33 +291,37 @@ def _each(find: Callable[[Task, nn.Module], None]) -> Callable[[MethodTrial], No
     return of_all
 
 
-METHOD_CHECKS: tuple[Check[MethodTrial], ...] = (
-    Check("it has a version", _of_class(declared.version_is_declared)),
-    Check("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
-    Check("its settings are typed and their defaults valid", settings_are_typed_and_valid, gate=True),
-    Check("what it needs and claims are known words", needs_and_claims_are_known, gate=True),
-    Check("what it requires exists, and what it costs are numbers", plans_can_be_made, gate=True),
-    Check("it learns the stream", it_learns, gate=True),
-    Check("the images it is given stay as they were", images_stay_as_given),
-    Check("torch's global settings stay as they were", global_settings_stay),
-    Check(
+METHOD_CHECKS: tuple[Requirement[MethodTrial], ...] = (
+    Requirement("it has a version", _of_class(declared.version_is_declared)),
+    Requirement("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
+    Requirement("its settings are typed and their defaults valid", settings_are_typed_and_valid, gate=True),
+    Requirement("what it needs and claims are known words", needs_and_claims_are_known, gate=True),
+    Requirement("what it requires exists, and what it costs are numbers", plans_can_be_made, gate=True),
+    Requirement("it learns the stream", it_learns, gate=True),
+    Requirement("the images it is given stay as they were", images_stay_as_given),
+    Requirement("torch's global settings stay as they were", global_settings_stay),
+    Requirement(
         "its classifiers are modules in eval mode, frozen", _each(asked.it_is_a_frozen_module_in_eval_mode), gate=True
     ),
-    Check("logits have a column per class of the task", _each(asked.logits_have_a_column_per_class), gate=True),
-    Check("logits are finite, and no column is masked", _each(asked.logits_are_finite_and_none_is_masked)),
-    Check("logits are no probabilities", _each(asked.logits_are_no_probabilities)),
-    Check("asked twice, a classifier says the same", _each(asked.asked_twice_it_says_the_same), gate=True),
-    Check("an image's logits do not depend on the batch it is in", _each(asked.logits_do_not_depend_on_the_batch)),
-    Check("asking a classifier changes neither images nor classifier", _each(asked.asking_changes_nothing)),
-    Check("gradients reach the images", _each(asked.gradients_reach_the_images)),
-    Check("the validation accuracy it selected by is found again", validation_is_what_it_selected_by),
-    Check("its classifiers are copies, which nothing changes later", classifiers_are_copies),
-    Check("a fresh instance with its state gives the same classifiers", the_state_gives_the_classifiers_back),
-    Check("no old classifier changes, as it claims", nothing_is_forgotten, applies=_claims_not_to_forget),
-    Check("another seed learns another classifier", another_seed_gives_another),
-    Check("the same seed learns the same", the_same_seed_gives_the_same, gate=True),
-    Check("learning goes on from its state to the same bits", learning_goes_on_from_the_state, applies=_several_turns),
-    Check("global random numbers do not matter", global_random_numbers_do_not_matter),
-    Check("test images do not matter", test_images_do_not_matter),
+    Requirement("logits have a column per class of the task", _each(asked.logits_have_a_column_per_class), gate=True),
+    Requirement("logits are finite, and no column is masked", _each(asked.logits_are_finite_and_none_is_masked)),
+    Requirement("logits are no probabilities", _each(asked.logits_are_no_probabilities)),
+    Requirement("asked twice, a classifier says the same", _each(asked.asked_twice_it_says_the_same), gate=True),
+    Requirement(
+        "an image's logits do not depend on the batch it is in", _each(asked.logits_do_not_depend_on_the_batch)
+    ),
+    Requirement("asking a classifier changes neither images nor classifier", _each(asked.asking_changes_nothing)),
+    Requirement("gradients reach the images", _each(asked.gradients_reach_the_images)),
+    Requirement("the validation accuracy it selected by is found again", validation_is_what_it_selected_by),
+    Requirement("its classifiers are copies, which nothing changes later", classifiers_are_copies),
+    Requirement("a fresh instance with its state gives the same classifiers", the_state_gives_the_classifiers_back),
+    Requirement("no old classifier changes, as it claims", nothing_is_forgotten, applies=_claims_not_to_forget),
+    Requirement("another seed learns another classifier", another_seed_gives_another),
+    Requirement("the same seed learns the same", the_same_seed_gives_the_same, gate=True),
+    Requirement(
+        "learning goes on from its state to the same bits", learning_goes_on_from_the_state, applies=_several_turns
+    ),
+    Requirement("global random numbers do not matter", global_random_numbers_do_not_matter),
+    Requirement("test images do not matter", test_images_do_not_matter),
 )
 """In this order. What a later check means depends on the gates before it."""

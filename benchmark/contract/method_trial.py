@@ -21,7 +21,7 @@ from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.restoring import restored_method, stream_of
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine
-from benchmark.planning.presets import Preset, Row, load_preset
+from benchmark.planning.presets import Preset, PresetRow, load_preset
 from benchmark.planning.stored_runs import task_key
 from benchmark.plugins import Plugin
 from benchmark.running.execution import Execution
@@ -143,7 +143,7 @@ class MethodTrial:
         return load_preset(str(TINY), self.overrides, SEEDS, [self.plugin.reference])
 
     @cached_property
-    def row(self) -> Row:
+    def row(self) -> PresetRow:
         """The method with its settings as the tiny preset has them, else with its defaults. Raises ConfigError."""
         (row,) = self.preset.choose([self.plugin.reference])
         return row

@@ -37,7 +37,7 @@ S = TypeVar("S", bound=OnTrial)
 
 
 @dataclass(frozen=True, slots=True)
-class Check(Generic[S]):
+class Requirement(Generic[S]):
     """holds: in words, what is so if `find` returns; find: raises Broken otherwise, and whatever the plug-in raises.
 
     gate: without it nothing that follows can be checked; applies: whether it concerns this plug-in (asked after the gates).
@@ -53,7 +53,7 @@ class Check(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RequirementResult:
     """What a check found. problem: one line, None where it holds; skipped: it could not be checked."""
 
     holds: str
@@ -66,19 +66,19 @@ class Finding:
         return f"ok   {self.holds}" if self.problem is None else f"FAIL {self.problem}"
 
 
-def findings(checks: Sequence[Check[S]], subject: S) -> Iterator[Finding]:
+def findings(checks: Sequence[Requirement[S]], subject: S) -> Iterator[RequirementResult]:
     """What each check finds, one after another, as it is found; those after a broken gate are skipped."""
     stopped = False
     for check in checks:
         if stopped:
-            yield Finding(check.holds, skipped=True)
+            yield RequirementResult(check.holds, skipped=True)
         elif check.applies(subject):
             problem = problem_of(check, subject)
             stopped = check.gate and problem is not None
-            yield Finding(check.holds, problem)
+            yield RequirementResult(check.holds, problem)
 
 
-def problem_of(check: Check[S], subject: S) -> str | None:
+def problem_of(check: Requirement[S], subject: S) -> str | None:
     """One line that says what is wrong and what to change, or None. An exception of the plug-in is what is wrong."""
     try:
         check.find(subject)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmark.contract import declared
-from benchmark.contract.requirement import Broken, Check
+from benchmark.contract.requirement import Broken, Requirement
 from scenarios.base import VALIDATION_FRACTION, DataError, ImageSet, Scenario, ScenarioSettings, Task
 
 PARTS = ("train", "validation", "test")
@@ -196,22 +196,22 @@ def _pixel_hashes(part: ImageSet) -> list[bytes]:
     return [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in part.images]
 
 
-SCENARIO_CHECKS: tuple[Check[ScenarioTrial], ...] = (
-    Check("it has a version", lambda trial: declared.version_is_declared(type(trial.scenario))),
-    Check(
+SCENARIO_CHECKS: tuple[Requirement[ScenarioTrial], ...] = (
+    Requirement("it has a version", lambda trial: declared.version_is_declared(type(trial.scenario))),
+    Requirement(
         "it has a docstring, whose first line `list` shows",
         lambda trial: declared.docstring_is_there(type(trial.scenario)),
     ),
-    Check("its settings are typed and their defaults valid", settings_are_typed_and_valid),
-    Check("it loads", it_loads, gate=True),
-    Check("its stream is what it loads", its_stream_is_what_it_loads),
-    Check("names are unique, classes in alphabetical order", names_are_unique_and_sorted),
-    Check("images are uint8 of the announced shape, labels 0..classes-1", images_and_labels_are_typed),
-    Check("every part is sorted by label, then SHA-256 of the pixels", parts_are_in_canonical_order),
-    Check("validation is a fifth of each class, and not trained on", validation_is_held_out),
-    Check("no test image is learned from, in any task", no_test_image_is_learned_from),
-    Check("loading again gives the same", loading_again_gives_the_same),
-    Check("`tasks` takes the first of the stream", tasks_takes_the_first),
-    Check("`order` moves whole tasks", order_moves_whole_tasks),
-    Check("`train_fraction` thins training and nothing else", train_fraction_leaves_the_test_part),
+    Requirement("its settings are typed and their defaults valid", settings_are_typed_and_valid),
+    Requirement("it loads", it_loads, gate=True),
+    Requirement("its stream is what it loads", its_stream_is_what_it_loads),
+    Requirement("names are unique, classes in alphabetical order", names_are_unique_and_sorted),
+    Requirement("images are uint8 of the announced shape, labels 0..classes-1", images_and_labels_are_typed),
+    Requirement("every part is sorted by label, then SHA-256 of the pixels", parts_are_in_canonical_order),
+    Requirement("validation is a fifth of each class, and not trained on", validation_is_held_out),
+    Requirement("no test image is learned from, in any task", no_test_image_is_learned_from),
+    Requirement("loading again gives the same", loading_again_gives_the_same),
+    Requirement("`tasks` takes the first of the stream", tasks_takes_the_first),
+    Requirement("`order` moves whole tasks", order_moves_whole_tasks),
+    Requirement("`train_fraction` thins training and nothing else", train_fraction_leaves_the_test_part),
 )

@@ -18,7 +18,7 @@ from benchmark.contract.attack_requirements import ATTACK_CHECKS
 from benchmark.contract.attack_trial import AttackTrial
 from benchmark.contract.method_requirements import METHOD_CHECKS
 from benchmark.contract.method_trial import Learned, MethodTrial
-from benchmark.contract.requirement import Finding, findings
+from benchmark.contract.requirement import RequirementResult, findings
 from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.demands import demands
@@ -33,7 +33,7 @@ NEEDED: dict[str, Any] = {"steps": 4, "step_size": "eps/4"}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PluginTarget:
     """What is to be checked: a plug-in and the kind it is of."""
 
     kind: Kind[Any]
@@ -43,18 +43,18 @@ class Target:
         return f"{self.kind.noun} {self.plugin.name} ({self.plugin.path})"
 
 
-def find_target(name: str) -> Target:
+def find_target(name: str) -> PluginTarget:
     """The plug-in called `name`, or in the file `name` if that ends in .py. Raises ConfigError, one line."""
     if name.endswith(".py"):
         return _in_file(Path(name))
     for kind in KINDS:
         if name.replace("-", "_") in kind.all():
-            return Target(kind, kind.find(name))
+            return PluginTarget(kind, kind.find(name))
     known = {known for kind in KINDS for known in kind.all()}
     raise ConfigError(f"{name!r} is no method, attack or scenario, and no .py file{nearest(name, known)}")
 
 
-def _in_file(path: Path) -> Target:
+def _in_file(path: Path) -> PluginTarget:
     path = path.resolve()
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
@@ -73,11 +73,13 @@ def _in_file(path: Path) -> Target:
     (kind,) = found
     built_in = kind.all().get(path.stem)
     if built_in is not None and built_in.path.resolve() == path:
-        return Target(kind, built_in)
-    return Target(kind, kind.from_file(path))
+        return PluginTarget(kind, built_in)
+    return PluginTarget(kind, kind.from_file(path))
 
 
-def check_target(target: Target, folder: Path, overrides: Sequence[str], data_root: Path | None) -> Iterator[Finding]:
+def check_target(
+    target: PluginTarget, folder: Path, overrides: Sequence[str], data_root: Path | None
+) -> Iterator[RequirementResult]:
     """What each check of its contract finds. folder: for what it learns; overrides: settings or fields, `key=value` each.
 
     Raises ConfigError where the overrides are wrong or do not suffice, DataError where a scenario's images are missing.

@@ -32,7 +32,7 @@ PROBABILITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class AttackScore:
     """What one attack left of a classifier: outcomes at the final iterate and at the worst of all, on the CPU.
 
     trace: JSON of the attack's trace, with the warnings of its settings; worst: the images of `any`, if they were asked for.
@@ -55,7 +55,7 @@ class Measured:
 
     samples: Tensor
     labels: Tensor
-    attacks: dict[Attack, Scored]
+    attacks: dict[Attack, AttackScore]
     rows: int
     seconds: float
     gradient_evaluations: int
@@ -179,13 +179,13 @@ def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
     return changes
 
 
-def _scored(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> Scored:
+def _scored(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> AttackScore:
     trace = dataclasses.asdict(result.trace)
     if not trace["standing"]:
         del trace["standing"]
     if attack.warnings():
         trace["warnings"] = list(attack.warnings())
-    return Scored(
+    return AttackScore(
         final=result.final[attack.steps],
         any=result.any[attack.steps],
         trace=json.dumps(trace),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attacks.base import margins
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.evaluation import Measured, Scored, subset
+from benchmark.evaluating.evaluation import AttackScore, Measured, subset
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from results.adversarial import AdversarialImages, read_images
 from results.files import StoreError
@@ -22,7 +22,7 @@ SAFE_MARGIN = 1e-3
 """An image in 8 bits counts as still wrong below minus this: another batch or device rounds logits by less."""
 
 
-def broken_images(scored: Scored, measured: Measured, test: ImageSet, classifier: nn.Module) -> AdversarialImages:
+def broken_images(scored: AttackScore, measured: Measured, test: ImageSet, classifier: nn.Module) -> AdversarialImages:
     """The images of `scored.worst` that are classified wrong, in 8 bits wherever that is enough.
 
     test: the unchanged images, of the samples of `measured` in their order.

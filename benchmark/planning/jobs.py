@@ -11,7 +11,7 @@ import torch
 from benchmark.errors import ConfigError
 from benchmark.planning.identity import run_identity
 from benchmark.planning.machine import Machine
-from benchmark.planning.presets import Preset, Row, validated
+from benchmark.planning.presets import Preset, PresetRow, validated
 from benchmark.planning.tasks import tasks_elsewhere
 from benchmark.plugins import METHODS, Plugin
 from methods.backbones import MultiHead
@@ -84,7 +84,9 @@ def tasks_of(job: Job, tasks: list[Task], machine: Machine) -> list[Task]:
     return tasks_elsewhere(job.preset, machine.source, machine.device) if job.elsewhere else tasks
 
 
-def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenario_source: SourceOptions) -> list[Job]:
+def make_jobs(
+    preset: Preset, rows: Sequence[PresetRow], tasks: Sequence[Task], scenario_source: SourceOptions
+) -> list[Job]:
     """One job per row and seed, and one per prerequisite, each after what it needs; a run needed twice stands once.
 
     Raises ConfigError, and MethodError where a method's settings cannot go with the preset's network.
@@ -93,7 +95,7 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
     here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
     jobs: dict[str, Job] = {}
 
-    def add(place: _Place, row: Row, seed: int, above: tuple[str, ...]) -> Job:
+    def add(place: _Place, row: PresetRow, seed: int, above: tuple[str, ...]) -> Job:
         """above: what needs it, from the row of the preset on; empty for that row itself."""
         plugin, settings = row.plugin, row.settings
         if plugin.name in above:
@@ -106,7 +108,7 @@ def make_jobs(preset: Preset, rows: Sequence[Row], tasks: Sequence[Task], scenar
             at, recipe = place, row.recipe
             if spec.scenario is not None:
                 at, recipe = place.elsewhere(spec, scenario_source), preset.file.recipe
-            job = add(at, Row(needed, "", their, recipe), seed, (*above, plugin.name))
+            job = add(at, PresetRow(needed, "", their, recipe), seed, (*above, plugin.name))
             if spec.weights:
                 job = jobs[job.hash] = replace(job, weights=True)
             needs[spec_key(spec)] = job

@@ -74,7 +74,7 @@ class PresetFile(Strict):
     keep: Literal["auto", "all", "last"] = "auto"
 
 
-class Row:
+class PresetRow:
     """A method of a preset with everything checked: what one row of the leaderboard is."""
 
     def __init__(
@@ -163,20 +163,20 @@ class Preset:
         """This preset with other values of some of its file's keys (`methods`, `scenario` ...), checked like any file."""
         return Preset(self.name, {**self._raw, **changes}, self._where)
 
-    def row(self, entry: MethodEntry) -> Row:
+    def row(self, entry: MethodEntry) -> PresetRow:
         plugin = METHODS.find(entry.method)
         where = f"{self._where}: methods.{entry.label or plugin.name}"
         settings = validated(plugin.cls.Settings, entry.settings, f"{where}.settings")
         recipe = self.file.recipe
         if entry.recipe:
             recipe = validated(Recipe, _merged(recipe.model_dump(), entry.recipe), f"{where}.recipe")
-        return Row(plugin, entry.label or plugin.name, settings, recipe, entry.source)
+        return PresetRow(plugin, entry.label or plugin.name, settings, recipe, entry.source)
 
-    def choose(self, names: Sequence[str] | None) -> list[Row]:
+    def choose(self, names: Sequence[str] | None) -> list[PresetRow]:
         """The rows that `--methods` names: by label, else by method name, else any known method or file with its defaults."""
         if names is None:
             return self.rows
-        chosen: list[Row] = []
+        chosen: list[PresetRow] = []
         for name in names:
             if name.endswith(".py"):
                 named = [row for row in self.rows if row.plugin.reference == METHODS.find(name).reference]

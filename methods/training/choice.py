@@ -14,33 +14,33 @@ from methods.training.objectives import AdversarialTraining, CleanTraining, Obje
 from methods.training.trades import TradesSettings
 
 
-class Clean(Strict):
+class CleanChoice(Strict):
     name: Literal["clean"] = "clean"
 
     def objective(self) -> Objective:
         return CleanTraining()
 
 
-class Madry(Strict):
+class MadryChoice(Strict):
     name: Literal["madry"] = "madry"
 
     def objective(self) -> Objective:
         return AdversarialTraining()
 
 
-class Trades(TradesSettings):
+class TradesChoice(TradesSettings):
     name: Literal["trades"] = "trades"
 
 
-class Free(FreeSettings):
+class FreeChoice(FreeSettings):
     name: Literal["free"] = "free"
 
 
-class Fast(FastSettings):
+class FastChoice(FastSettings):
     name: Literal["fast"] = "fast"
 
 
-ALGORITHMS = (Clean, Madry, Trades, Free, Fast)
+ALGORITHMS = (CleanChoice, MadryChoice, TradesChoice, FreeChoice, FastChoice)
 
 
 def _named(value: Any) -> Any:
@@ -53,14 +53,16 @@ def _named(value: Any) -> Any:
     return given
 
 
-Algorithm = Annotated[Clean | Madry | Trades | Free | Fast, Discriminator("name"), BeforeValidator(_named)]
+Algorithm = Annotated[
+    CleanChoice | MadryChoice | TradesChoice | FreeChoice | FastChoice, Discriminator("name"), BeforeValidator(_named)
+]
 
 
 class TrainedBy(Strict):
     """Settings of a strategy that leaves open how a task is trained."""
 
     training: Algorithm = added_later(
-        Madry(), description="clean, madry, trades, free or fast; with settings as {name: trades, beta: 3}"
+        MadryChoice(), description="clean, madry, trades, free or fast; with settings as {name: trades, beta: 3}"
     )
 
     def objective(self) -> Objective:

@@ -18,7 +18,7 @@ from reports.numbers.statistics import Interval, interval, interval_kind, resamp
 CANONICAL = "canonical"
 SUM, INTERACTION = "sum of the single effects", "interaction"
 
-Outcomes = Mapping[int, Sequence[np.ndarray]]
+AuditOutcomes = Mapping[int, Sequence[np.ndarray]]
 """By seed, per task: whether each sample was counted as right, bool (n,); the same samples in every variant."""
 
 
@@ -33,9 +33,9 @@ class AuditedRow:
 
     method: str
     switch: str
-    reported: Outcomes
-    clean: Outcomes
-    same_network: Outcomes
+    reported: AuditOutcomes
+    clean: AuditOutcomes
+    same_network: AuditOutcomes
     bundle: bool = False
     parts: tuple[str, ...] = ()
     canonical: str = ""
@@ -83,11 +83,11 @@ def accuracy_draws(outcomes: Sequence[np.ndarray]) -> Array:
     return total / len(outcomes)
 
 
-def mean_accuracy(outcomes: Outcomes) -> float:
+def mean_accuracy(outcomes: AuditOutcomes) -> float:
     return float(np.mean([accuracy(tasks) for tasks in outcomes.values()]))
 
 
-def contrast(terms: Sequence[tuple[float, Outcomes]]) -> tuple[float, Interval]:
+def contrast(terms: Sequence[tuple[float, AuditOutcomes]]) -> tuple[float, Interval]:
     """A weighted sum of accuracies and its interval: one or two seeds, bootstrap over samples; three or more, t over seeds."""
     seeds = sorted(set.intersection(*(set(outcomes) for _, outcomes in terms)))
     values = [sum(weight * accuracy(outcomes[seed]) for weight, outcomes in terms) for seed in seeds]

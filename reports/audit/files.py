@@ -10,7 +10,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from reports.audit.effects import CANONICAL, INTERACTION, SUM, AuditedRow, Effect, Outcomes, effects_of, effects_table
+from reports.audit.effects import (
+    CANONICAL,
+    INTERACTION,
+    SUM,
+    AuditedRow,
+    AuditOutcomes,
+    Effect,
+    effects_of,
+    effects_table,
+)
 from reports.audit.figure import Printed, audit_figure
 from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
 from reports.audit.small_tables import Predicted, comparator_table, f1_table, geometry_table, seeds_table
@@ -33,7 +42,7 @@ class AuditReport:
     rows: Sequence[AuditedRow]
     tasks: Sequence[str]
     chance: float
-    black_box: Outcomes | None
+    black_box: AuditOutcomes | None
     predicted: Mapping[str, Sequence[Predicted]]
     geometry: Sequence[Mapping[str, object]] = ()
     tables: Sequence[str] = ("f1", "comparator", "seeds")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reports.audit.effects import AuditedRow, Outcomes, accuracy, contrast, mean_accuracy
+from reports.audit.effects import AuditedRow, AuditOutcomes, accuracy, contrast, mean_accuracy
 from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
 from reports.numbers.statistics import t_interval
@@ -76,7 +76,7 @@ def above_chance(value: float, chance: float) -> float:
 
 
 def comparator_table(
-    canonical: AuditedRow, black_box: Outcomes | None, chance: float, thesis: pd.DataFrame, quoted: pd.DataFrame
+    canonical: AuditedRow, black_box: AuditOutcomes | None, chance: float, thesis: pd.DataFrame, quoted: pd.DataFrame
 ) -> pd.DataFrame:
     """What stands in one column of the thesis' comparison, each with how it was measured.
 

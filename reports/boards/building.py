@@ -9,13 +9,13 @@ from dataclasses import replace
 import pandas as pd
 
 from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SUPERSEDED, Board, Row, Seed
-from reports.boards.measures import measure
+from reports.boards.measures import measures_of
 from reports.checks.verdicts import FAIL, WARN, Check, judge, overall
 from reports.numbers.completeness import describe_failure, missing_cells, progress, standing_failures
 from reports.numbers.evidence import AttackFacts, Evidence, Protocol, attack_facts
 from reports.numbers.metrics import WORST, add_worst
 from reports.numbers.outcomes import Outcomes, outcomes_of
-from reports.numbers.statistics import Comparison, Scored, compare_all, ranks
+from reports.numbers.statistics import Comparison, RowScores, compare_all, ranks
 from reports.numbers.submissions import submissions, with_unchanged_images
 from results import Results, Run
 
@@ -87,7 +87,9 @@ def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | Non
     _warn_of_unequal_attacks(rows)
     references = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL)]
     for row in rows:
-        row.measures = measure(row.seeds, _reference("joint_at", references), _reference("single_task_at", references))
+        row.measures = measures_of(
+            row.seeds, _reference("joint_at", references), _reference("single_task_at", references)
+        )
     comparisons = _rank(rows)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
     return _describe(preset, rows, comparisons)
@@ -214,14 +216,14 @@ def _rank(rows: list[Row]) -> list[Comparison]:
     return comparisons
 
 
-def _scored(row: Row) -> Scored:
+def _scored(row: Row) -> RowScores:
     samples, correct = {}, {}
     for seed in row.seeds:
         outcomes = seed.evidence.outcomes
         cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
         samples[seed.run.seed] = [outcomes.samples[j][cell >= 0] for j, cell in enumerate(cells)]
         correct[seed.run.seed] = [cell[cell >= 0] == 1 for cell in cells]
-    return Scored(row.label, samples, correct)
+    return RowScores(row.label, samples, correct)
 
 
 def _describe(preset: str, rows: list[Row], comparisons: list[Comparison]) -> Board:

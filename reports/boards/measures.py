@@ -28,7 +28,7 @@ COSTS = (
 )
 
 
-def measure(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mapping[int, Evidence]) -> Measures:
+def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mapping[int, Evidence]) -> Measures:
     """All metrics of a row, the mean over its complete runs (over whatever is stored, if none is complete).
 
     joint, single: by seed, the runs that intransigence is measured against.

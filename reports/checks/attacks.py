@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.checks.check import FAIL, PASS, WARN, Finding, Sample, check, named, not_run
+from reports.checks.check import FAIL, PASS, WARN, Judgement, Sample, check, named, not_run
 from reports.numbers.evidence import TRANSFER, AttackFacts, Evidence
 from reports.numbers.metrics import CLEAN
 from reports.numbers.statistics import significantly_better
@@ -32,7 +32,7 @@ NESTED = (
     planted="made-up records of such a row; the audit makes real ones, with the box of another space",
     source="Carlini et al. 2019",
 )
-def robust_below_clean(evidence: Evidence) -> Finding:
+def robust_below_clean(evidence: Evidence) -> Judgement:
     """Any attack but a transfer: made on another classifier, it may well turn a wrong answer of this one right."""
     attacks = [attack for attack in evidence.attacks.values() if attack.kind not in (CLEAN, TRANSFER)]
     return _no_weaker(evidence, [(evidence.strongest_name(attack), CLEAN) for attack in attacks])
@@ -49,7 +49,7 @@ def robust_below_clean(evidence: Evidence) -> Finding:
     planted="PGD whose eps is off by a factor of 2 and more",
     source="Athalye et al. 2018",
 )
-def pgd_below_baselines(evidence: Evidence) -> Finding:
+def pgd_below_baselines(evidence: Evidence) -> Judgement:
     pairs = []
     for base in (a for a in evidence.attacks.values() if a.kind in ("fgsm", "noise")):
         same = [a for a in evidence.attacks.values() if a.kind == "pgd" and (a.norm, a.eps) == (base.norm, base.eps)]
@@ -68,7 +68,7 @@ def pgd_below_baselines(evidence: Evidence) -> Finding:
     planted="made-up records in which more steps find less",
     source="Carlini et al. 2019",
 )
-def not_rising_with_steps(evidence: Evidence) -> Finding:
+def not_rising_with_steps(evidence: Evidence) -> Judgement:
     return _no_weaker(evidence, _ladder(evidence, "steps"))
 
 
@@ -80,7 +80,7 @@ def not_rising_with_steps(evidence: Evidence) -> Finding:
     planted="made-up records in which a larger eps finds less",
     source="Athalye et al. 2018",
 )
-def not_rising_with_eps(evidence: Evidence) -> Finding:
+def not_rising_with_eps(evidence: Evidence) -> Judgement:
     return _no_weaker(evidence, _ladder(evidence, "eps"))
 
 
@@ -92,7 +92,7 @@ def not_rising_with_eps(evidence: Evidence) -> Finding:
     planted="made-up records in which more restarts find less",
     source="Carlini et al. 2019",
 )
-def not_rising_with_restarts(evidence: Evidence) -> Finding:
+def not_rising_with_restarts(evidence: Evidence) -> Judgement:
     return _no_weaker(evidence, _ladder(evidence, "restarts", any_alone=False))
 
 
@@ -105,7 +105,7 @@ def not_rising_with_restarts(evidence: Evidence) -> Finding:
     planted="protocols with one step size",
     source="Croce & Hein 2020",
 )
-def step_sizes_swept(evidence: Evidence) -> Finding:
+def step_sizes_swept(evidence: Evidence) -> Judgement:
     sizes = {a.step_in_eps for a in evidence.at_ranking_eps() if a.kind == "pgd" and a.step_in_eps is not None}
     # AutoAttack's APGD chooses its own.
     own = [
@@ -115,8 +115,8 @@ def step_sizes_swept(evidence: Evidence) -> Finding:
         return not_run("no PGD was run at the ranking's norm and eps")
     found = f"{len(sizes)} step sizes{f', and {own[0]}, which adapts it' if own else ''}"
     if len(sizes) < STEP_SIZES and not own:
-        return Finding(WARN, found, f"PGD was run with {len(sizes)} step size{'' if len(sizes) == 1 else 's'} alone")
-    return Finding(PASS, found, "worst is taken over a sweep of step sizes")
+        return Judgement(WARN, found, f"PGD was run with {len(sizes)} step size{'' if len(sizes) == 1 else 's'} alone")
+    return Judgement(PASS, found, "worst is taken over a sweep of step sizes")
 
 
 @check(
@@ -128,7 +128,7 @@ def step_sizes_swept(evidence: Evidence) -> Finding:
     planted="noise added to the input (it warns)",
     source="Pintor et al. 2022",
 )
-def final_close_to_any(evidence: Evidence) -> Finding:
+def final_close_to_any(evidence: Evidence) -> Judgement:
     differences = []
     for attack in evidence.at_ranking_eps():
         if attack.any in evidence.outcomes.correct and (attack.step_in_eps or 0) < 1:
@@ -140,8 +140,8 @@ def final_close_to_any(evidence: Evidence) -> Finding:
     difference, name = max(differences)
     found = f"{name}: {100 * difference:.1f} points"
     if difference > FINAL_ANY_POINTS:
-        return Finding(WARN, found, f"{name} ends {100 * difference:.1f} points above its best iterates")
-    return Finding(PASS, found, "final and any-iterate accuracy agree")
+        return Judgement(WARN, found, f"{name} ends {100 * difference:.1f} points above its best iterates")
+    return Judgement(PASS, found, "final and any-iterate accuracy agree")
 
 
 def _ladder(evidence: Evidence, rung: str, any_alone: bool = True) -> list[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _ladder(evidence: Evidence, rung: str, any_alone: bool = True) -> list[tuple
     return pairs
 
 
-def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> Finding:
+def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> Judgement:
     """For (stronger, weaker) attacks: the stronger must not leave significantly more samples standing."""
     worst: tuple[float, float, str, str] | None = None
     for stronger, weaker in pairs:
@@ -181,8 +181,8 @@ def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> Finding:
     if p < NOISE_LEVEL:
         reason = f"{stronger} leaves {-100 * excess:.1f} points more standing than {weaker}"
         show = standing_under(evidence, stronger, weaker)
-        return Finding(FAIL, found, reason + named(show), tuple(show))
-    return Finding(PASS, found, "no attack is weaker than it must be")
+        return Judgement(FAIL, found, reason + named(show), tuple(show))
+    return Judgement(PASS, found, "no attack is weaker than it must be")
 
 
 def standing_under(evidence: Evidence, stronger: str, weaker: str) -> list[Sample]:

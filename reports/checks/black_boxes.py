@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from reports.checks.attacks import NOISE_LEVEL, samples_at
-from reports.checks.check import DEEP, FAIL, PASS, WARN, Finding, Sample, check, named, not_run
+from reports.checks.check import DEEP, FAIL, PASS, WARN, Judgement, Sample, check, named, not_run
 from reports.numbers.evidence import COMPOSITIONS, TRANSFER, AttackFacts, Evidence
 from reports.numbers.metrics import CLEAN
 from reports.numbers.statistics import significantly_better
@@ -37,7 +37,7 @@ THRESHOLD = (
     source="Croce & Hein 2020; Tramèr et al. 2020",
     cost=DEEP,
 )
-def black_box_below_white_box(evidence: Evidence) -> Finding:
+def black_box_below_white_box(evidence: Evidence) -> Judgement:
     alone = _alone(evidence, lambda attack: attack.kind == SQUARE or _of_torchattacks(attack) in BLIND)
     return _worst([*alone, *_in_compositions(evidence)], "no black-box attack was run after the last task")
 
@@ -53,7 +53,7 @@ def black_box_below_white_box(evidence: Evidence) -> Finding:
     source="Athalye et al. 2018; Papernot et al. 2017",
     cost=DEEP,
 )
-def transfer_below_white_box(evidence: Evidence) -> Finding:
+def transfer_below_white_box(evidence: Evidence) -> Judgement:
     return _worst(_alone(evidence, lambda attack: attack.kind == TRANSFER), "no transfer was run after the last task")
 
 
@@ -69,15 +69,15 @@ class BlackBox:
     show: tuple[Sample, ...] = ()
 
 
-def _worst(findings: list[BlackBox], reason: str) -> Finding:
+def _worst(findings: list[BlackBox], reason: str) -> Judgement:
     if not findings:
         return not_run(reason)
     most = max(findings)
     found = f"{most.name}: {most.broken} of {most.samples} samples"
     if most.stronger or most.margins > 1:
         told = f"{most.name} breaks {most.broken} of {most.samples} samples that no white-box attack breaks{named(most.show)}"
-        return Finding(FAIL if most.stronger else WARN, found, told, most.show)
-    return Finding(PASS, found, "nothing is found that gradients miss", most.show)
+        return Judgement(FAIL if most.stronger else WARN, found, told, most.show)
+    return Judgement(PASS, found, "nothing is found that gradients miss", most.show)
 
 
 def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[BlackBox]:

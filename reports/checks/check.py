@@ -28,7 +28,7 @@ Sample = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Judgement:
     """What a check found: a status, the numbers, the reason in words, and samples that show it (none where it is not of
     samples).
     """
@@ -70,7 +70,7 @@ class Check:
     planted: str
     source: str
     cost: str
-    find: Callable[[Evidence], Finding]
+    find: Callable[[Evidence], Judgement]
 
     def __call__(self, evidence: Evidence) -> Verdict:
         """The verdict on one run."""
@@ -83,18 +83,18 @@ class Check:
 
 def check(
     *, question: str, measures: str, threshold: str, why: str, planted: str, source: str = "", cost: str = ALWAYS
-) -> Callable[[Callable[[Evidence], Finding]], Check]:
+) -> Callable[[Callable[[Evidence], Judgement]], Check]:
     """Make a check of a function from evidence to finding; its name is the function's."""
 
-    def made(find: Callable[[Evidence], Finding]) -> Check:
+    def made(find: Callable[[Evidence], Judgement]) -> Check:
         return Check(find.__name__, question, measures, threshold, why, planted, source, cost, find)
 
     return made
 
 
-def not_run(reason: str) -> Finding:
+def not_run(reason: str) -> Judgement:
     """Nothing was measured, so nothing is said for or against."""
-    return Finding(NOT_RUN, "", reason)
+    return Judgement(NOT_RUN, "", reason)
 
 
 def is_at_chance(evidence: Evidence, attack: str, after_task: int, task: int) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reports.checks.attacks import NOISE_LEVEL, samples_at, standing_under
-from reports.checks.check import FAIL, FINAL, PASS, WARN, Finding, Sample, check, errors, named, not_run
+from reports.checks.check import FAIL, FINAL, PASS, WARN, Judgement, Sample, check, errors, named, not_run
 from reports.numbers.completeness import describe_failure, standing_failures
 from reports.numbers.evidence import AttackFacts, Evidence
 from reports.numbers.metrics import CLEAN, WORST
@@ -35,14 +35,14 @@ OLDER = "recorded before this was measured; run the preset again where its check
 # -- the contract, which the harness holds every classifier to before it measures anything ----------------------------
 
 
-def _kept(evidence: Evidence, name: str, words: str) -> Finding:
+def _kept(evidence: Evidence, name: str, words: str) -> Judgement:
     broken = [entry for entry in standing_failures(evidence) if entry.get("check") == name]
     if broken:
         task = broken[-1].get("task")
-        return Finding(FAIL, f"{len(broken)} refusals", f"task {task}: {broken[-1].get('message')}")
+        return Judgement(FAIL, f"{len(broken)} refusals", f"task {task}: {broken[-1].get('message')}")
     if evidence.evaluations.empty:
         return not_run("nothing was evaluated")
-    return Finding(PASS, f"{len(evidence.evaluations)} evaluations", words)
+    return Judgement(PASS, f"{len(evidence.evaluations)} evaluations", words)
 
 
 @check(
@@ -53,7 +53,7 @@ def _kept(evidence: Evidence, name: str, words: str) -> Finding:
     planted="batch norm left in train mode, in every module and in a single one",
     source="Tramèr et al. 2020",
 )
-def eval_mode(evidence: Evidence) -> Finding:
+def eval_mode(evidence: Evidence) -> Judgement:
     return _kept(evidence, "eval_mode", "every classifier was in eval mode and frozen")
 
 
@@ -65,7 +65,7 @@ def eval_mode(evidence: Evidence) -> Finding:
     "not have, and DLR divides by a logit that never moves.",
     planted="all other classes at zero, and two superfluous columns (minus infinity already fails when it is learned)",
 )
-def head_sliced(evidence: Evidence) -> Finding:
+def head_sliced(evidence: Evidence) -> Judgement:
     return _kept(evidence, "head_sliced", "every head has one logit per class")
 
 
@@ -78,7 +78,7 @@ def head_sliced(evidence: Evidence) -> Finding:
     planted="softmax as the last layer",
     source="Carlini et al. 2019",
 )
-def outputs_are_logits(evidence: Evidence) -> Finding:
+def outputs_are_logits(evidence: Evidence) -> Judgement:
     return _kept(evidence, "outputs_are_logits", "every classifier returned finite logits")
 
 
@@ -96,11 +96,11 @@ def _largest(rows: pd.DataFrame) -> tuple[float, int]:
     return max(zip(values, rows["task"].astype(int).tolist(), strict=True))
 
 
-def _unanswered(evidence: Evidence) -> Finding:
+def _unanswered(evidence: Evidence) -> Judgement:
     """Nobody asked, or a classifier raised when it was asked: a crash is a failure."""
     crashed = [entry for entry in evidence.run.failures if entry.get("check") == PROBES]
     if crashed:
-        return Finding(FAIL, f"{len(crashed)} failures", f"failed when asked: {describe_failure(crashed[-1])}")
+        return Judgement(FAIL, f"{len(crashed)} failures", f"failed when asked: {describe_failure(crashed[-1])}")
     return not_run(OLDER)
 
 
@@ -125,22 +125,22 @@ def _flips(rows: pd.DataFrame) -> list[Sample]:
     planted="noise added to the input (sigma eps, eps/4, eps/16, of its own and of the global generator)",
     source="Athalye et al. 2018",
 )
-def repeatable(evidence: Evidence) -> Finding:
+def repeatable(evidence: Evidence) -> Judgement:
     rows = _probes(evidence, "repeat_difference")
     if rows.empty:
         return _unanswered(evidence)
     difference, task = _largest(rows)
     found = f"task {task}: {difference:.3g}"
     if difference <= SAME:
-        return Finding(PASS, found, "asked twice, every classifier said the same")
+        return Judgement(PASS, found, "asked twice, every classifier said the same")
     flips = _flips(rows)
     told = f"the classifier of task {task} answers differently when asked twice (by {difference:.2g})"
     iterative = [a for a in evidence.at_ranking_eps() if a.steps > 1]
     averaged = iterative and all(int(json.loads(dict(a.rest).get("eot", "1"))) > 1 for a in iterative)
     if averaged:
-        return Finding(WARN, found, f"{told}: a randomised defense, attacked with averaged gradients", tuple(flips))
+        return Judgement(WARN, found, f"{told}: a randomised defense, attacked with averaged gradients", tuple(flips))
     advice = "; a randomised defense is ranked only under attacks that average their gradient (eot)"
-    return Finding(FAIL, found, told + named(flips) + advice, tuple(flips))
+    return Judgement(FAIL, found, told + named(flips) + advice, tuple(flips))
 
 
 @check(
@@ -155,7 +155,7 @@ def repeatable(evidence: Evidence) -> Finding:
     "thousandth it warns",
     source="Tramèr et al. 2020",
 )
-def batch_independent(evidence: Evidence) -> Finding:
+def batch_independent(evidence: Evidence) -> Judgement:
     rows = _probes(evidence, "batch_difference")
     if rows.empty:
         return _unanswered(evidence)
@@ -163,10 +163,10 @@ def batch_independent(evidence: Evidence) -> Finding:
     found, flips = f"task {task}: {difference:.3g}", _flips(rows)
     told = f"on task {task} logits change with the rest of the batch (by {difference:.2g}){named(flips)}"
     if difference > APART or flips:
-        return Finding(FAIL, found, told, tuple(flips))
+        return Judgement(FAIL, found, told, tuple(flips))
     if difference > CLOSE:
-        return Finding(WARN, found, told)
-    return Finding(PASS, found, "logits do not depend on the rest of the batch")
+        return Judgement(WARN, found, told)
+    return Judgement(PASS, found, "logits do not depend on the rest of the batch")
 
 
 # -- extra attacks ----------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def _extra(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[At
     planted="noise added to the input (sigma eps)",
     source="Carlini et al. 2019",
 )
-def eps_zero(evidence: Evidence) -> Finding:
+def eps_zero(evidence: Evidence) -> Judgement:
     zero = _extra(evidence, lambda attack: attack.kind == "pgd" and attack.eps == 0)
     if not zero:
         return not_run(OLDER)
@@ -206,8 +206,8 @@ def eps_zero(evidence: Evidence) -> Finding:
     found = f"{len(changed)} of {count} samples"
     if changed:
         told = f"{len(changed)} of {count} predictions change under an attack that may change nothing{named(changed)}"
-        return Finding(FAIL, found, told, tuple(changed))
-    return Finding(PASS, found, "an attack of eps 0 finds the clean predictions")
+        return Judgement(FAIL, found, told, tuple(changed))
+    return Judgement(PASS, found, "an attack of eps 0 finds the clean predictions")
 
 
 @check(
@@ -223,7 +223,7 @@ def eps_zero(evidence: Evidence) -> Finding:
     source="Carlini et al. 2019; Athalye et al. 2018",
     cost=FINAL,
 )
-def unbounded(evidence: Evidence) -> Finding:
+def unbounded(evidence: Evidence) -> Judgement:
     whole = _extra(evidence, lambda attack: attack.kind == "pgd" and attack.eps == LARGEST_EPS.get(attack.norm))
     if not whole:
         return not_run(OLDER)
@@ -244,11 +244,11 @@ def unbounded(evidence: Evidence) -> Finding:
     found = ", ".join(words)
     if excess > 0 or beyond > 0:
         told = f"an attack with eps = 1 leaves {found}, above chance: it has no gradient to follow"
-        return Finding(FAIL, found, told, tuple(show))
+        return Judgement(FAIL, found, told, tuple(show))
     if float(standing.mean()) > LEFT_BY_UNBOUNDED and _claims_something(evidence):
         told = f"an attack with eps = 1 leaves {found}, where honest networks keep none"
-        return Finding(WARN, found, told, tuple(show))
-    return Finding(PASS, found, "an attack with eps = 1 leaves next to nothing")
+        return Judgement(WARN, found, told, tuple(show))
+    return Judgement(PASS, found, "an attack with eps = 1 leaves next to nothing")
 
 
 def _claims_something(evidence: Evidence) -> bool:
@@ -271,7 +271,7 @@ def _claims_something(evidence: Evidence) -> bool:
     source="Carlini & Wagner 2017; Croce & Hein 2020",
     cost=FINAL,
 )
-def rescaled_logits(evidence: Evidence) -> Finding:
+def rescaled_logits(evidence: Evidence) -> Judgement:
     scaled = _extra(evidence, lambda attack: attack.kind == "rescaled" and attack.threat == evidence.ranking)
     if not scaled:
         return not_run(OLDER)
@@ -294,8 +294,8 @@ def rescaled_logits(evidence: Evidence) -> Finding:
         show = standing_under(evidence, WORST, name)
         told = f"with logits {scale} PGD leaves {100 * after:.1f} %, where the row reports {100 * before:.1f} % of the same "
         "samples"
-        return Finding(FAIL, found, told + named(show), tuple(show))
-    return Finding(PASS, found, "no scale of the logits makes the attack clearly stronger")
+        return Judgement(FAIL, found, told + named(show), tuple(show))
+    return Judgement(PASS, found, "no scale of the logits makes the attack clearly stronger")
 
 
 # -- other runs -------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def rescaled_logits(evidence: Evidence) -> Finding:
     planted="made-up records of controls that stand",
     source="Carlini et al. 2019",
 )
-def control_broken(evidence: Evidence) -> Finding:
+def control_broken(evidence: Evidence) -> Judgement:
     if evidence.control is None:
         return not_run("no undefended network per task was run under this protocol and seed")
     accuracy = {}
@@ -326,14 +326,14 @@ def control_broken(evidence: Evidence) -> Finding:
     row, control = accuracy["row"], accuracy["control"]
     found = f"control {100 * control:.1f} %, row {100 * row:.1f} %, chance {100 * chance:.1f} %"
     if row <= chance + errors(chance, samples):
-        return Finding(PASS, found, "the row claims nothing above chance")
+        return Judgement(PASS, found, "the row claims nothing above chance")
     stands, near = control > chance + errors(chance, samples), row - control < ABOVE_CONTROL
     told = f"the undefended network keeps {100 * control:.1f} % under the same attacks, this row {100 * row:.1f} %"
     if stands and near:
-        return Finding(FAIL, found, f"{told}: they do not tell one from the other")
+        return Judgement(FAIL, found, f"{told}: they do not tell one from the other")
     if stands or near:
-        return Finding(WARN, found, told)
-    return Finding(PASS, found, "the same attacks break an undefended network")
+        return Judgement(WARN, found, told)
+    return Judgement(PASS, found, "the same attacks break an undefended network")
 
 
 def _worst_cells(evidence: Evidence) -> list[tuple[float, int]]:

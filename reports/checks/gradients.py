@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.checks.check import FAIL, PASS, WARN, Finding, check, is_at_chance, not_run
+from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chance, not_run
 from reports.numbers.evidence import Evidence
 
 CONVERGED_POINTS = 0.02
@@ -22,7 +22,7 @@ NO_SIGNAL_WARN = 0.05
     planted="gradients cut by a detach, rounded inputs, logits x1000 to x10 (it warns)",
     source="Carlini et al. 2019; Pintor et al. 2022",
 )
-def loss_rises(evidence: Evidence) -> Finding:
+def loss_rises(evidence: Evidence) -> Judgement:
     climbs = [
         (trace["loss"][-1] - trace["loss"][0], evaluation)
         for evaluation, trace in evidence.traces
@@ -33,10 +33,10 @@ def loss_rises(evidence: Evidence) -> Finding:
     climb, evaluation = min(climbs, key=lambda item: item[0])
     found = f"{evaluation.attack} on task {evaluation.task} after task {evaluation.after_task}: {climb:+.3g}"
     if climb > 0:
-        return Finding(PASS, found, "every iterative attack raised its loss")
+        return Judgement(PASS, found, "every iterative attack raised its loss")
     if np.isfinite(climb) and _at_chance(evidence, evaluation):
-        return Finding(PASS, found, "the loss did not rise only where accuracy is at chance already")
-    return Finding(WARN, found, f"the loss of {evaluation.attack} did not rise on task {evaluation.task}")
+        return Judgement(PASS, found, "the loss did not rise only where accuracy is at chance already")
+    return Judgement(WARN, found, f"the loss of {evaluation.attack} did not rise on task {evaluation.task}")
 
 
 @check(
@@ -49,7 +49,7 @@ def loss_rises(evidence: Evidence) -> Finding:
     planted="noise added to the input (it warns)",
     source="Carlini et al. 2019",
 )
-def converged(evidence: Evidence) -> Finding:
+def converged(evidence: Evidence) -> Judgement:
     """The longest any-iterate attack against the longest one with at most half its steps at the same step size; best step
     size.
     """
@@ -70,8 +70,8 @@ def converged(evidence: Evidence) -> Finding:
     drop, name = min(drops)
     found = f"{name}: {100 * drop:.1f} points per doubling"
     if drop > CONVERGED_POINTS:
-        return Finding(WARN, found, f"{name} still takes {100 * drop:.1f} points per doubling of its steps")
-    return Finding(PASS, found, "more steps change little")
+        return Judgement(WARN, found, f"{name} still takes {100 * drop:.1f} points per doubling of its steps")
+    return Judgement(PASS, found, "more steps change little")
 
 
 @check(
@@ -85,7 +85,7 @@ def converged(evidence: Evidence) -> Finding:
     "logits x1000 to x10",
     source="Athalye et al. 2018; Pintor et al. 2022",
 )
-def gradients_carry_signal(evidence: Evidence) -> Finding:
+def gradients_carry_signal(evidence: Evidence) -> Judgement:
     worst_start, worst_way, non_finite = (0.0, ""), (0.0, ""), ""
     seen = False
     for evaluation, trace in evidence.traces:
@@ -104,14 +104,14 @@ def gradients_carry_signal(evidence: Evidence) -> Finding:
         return not_run("no attack left a trace of its gradients")
     found = f"start {worst_start[0]:.3g}, along the way {worst_way[0]:.3g}"
     if worst_start[0] > NO_SIGNAL_FAIL:
-        return Finding(
+        return Judgement(
             FAIL, found, f"{100 * worst_start[0]:.0f} % of the gradient is zero at the start: {worst_start[1]}"
         )
     if non_finite:
-        return Finding(WARN, found, f"gradients that are not finite: {non_finite}")
+        return Judgement(WARN, found, f"gradients that are not finite: {non_finite}")
     if worst_way[0] > NO_SIGNAL_WARN:
-        return Finding(WARN, found, f"{100 * worst_way[0]:.0f} % of the gradient is zero: {worst_way[1]}")
-    return Finding(PASS, found, "gradients carry a signal")
+        return Judgement(WARN, found, f"{100 * worst_way[0]:.0f} % of the gradient is zero: {worst_way[1]}")
+    return Judgement(PASS, found, "gradients carry a signal")
 
 
 @check(
@@ -121,7 +121,7 @@ def gradients_carry_signal(evidence: Evidence) -> Finding:
     why="A step size of 0, or so many steps that never leave the start: allowed, but hardly meant.",
     planted="PGD with step sizes of 0 and of 3 eps",
 )
-def settings(evidence: Evidence) -> Finding:
+def settings(evidence: Evidence) -> Judgement:
     said: dict[str, None] = {}
     traced = 0
     for evaluation, trace in evidence.traces:
@@ -134,8 +134,8 @@ def settings(evidence: Evidence) -> Finding:
         return not_run("no attack left a trace")
     if said:
         more = f" and {len(said) - 1} more" if len(said) > 1 else ""
-        return Finding(WARN, f"{len(said)} warning{'s' if len(said) > 1 else ''}", min(said) + more)
-    return Finding(PASS, "0 warnings", "no attack warned of its settings")
+        return Judgement(WARN, f"{len(said)} warning{'s' if len(said) > 1 else ''}", min(said) + more)
+    return Judgement(PASS, "0 warnings", "no attack warned of its settings")
 
 
 def _climbs(evidence: Evidence, evaluation: Any) -> bool:

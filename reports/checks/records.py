@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.checks.check import FAIL, PASS, WARN, Finding, check, is_at_chance, not_run
+from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chance, not_run
 from reports.numbers.completeness import describe_failure, learns_all_at_once, missing_cells, standing_failures
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
@@ -30,11 +30,11 @@ MOST_NAMED = 3
     planted="classifiers that raise or answer with NaN, always and for bright images alone; an attack that raises",
     source="Tramèr et al. 2020",
 )
-def failures(evidence: Evidence) -> Finding:
+def failures(evidence: Evidence) -> Judgement:
     found = standing_failures(evidence)
     if not found:
-        return Finding(PASS, "0 failures", "nothing failed")
-    return Finding(FAIL, f"{len(found)} failures", f"failed: {describe_failure(found[-1])}")
+        return Judgement(PASS, "0 failures", "nothing failed")
+    return Judgement(FAIL, f"{len(found)} failures", f"failed: {describe_failure(found[-1])}")
 
 
 @check(
@@ -44,13 +44,13 @@ def failures(evidence: Evidence) -> Finding:
     why="A mean over the cells that went well is another number.",
     planted="runs that were stopped, and records with a part deleted",
 )
-def complete(evidence: Evidence) -> Finding:
+def complete(evidence: Evidence) -> Judgement:
     missing = missing_cells(evidence)
     if not missing:
-        return Finding(PASS, "0 cells missing", "every demanded cell is stored")
+        return Judgement(PASS, "0 cells missing", "every demanded cell is stored")
     (attack, i, j), count = missing[0], len(missing)
     first = f"{attack} on task {j} after task {i}"
-    return Finding(FAIL, f"{count} cells missing", f"{count} demanded cells are not stored, the first: {first}")
+    return Judgement(FAIL, f"{count} cells missing", f"{count} demanded cells are not stored, the first: {first}")
 
 
 @check(
@@ -61,7 +61,7 @@ def complete(evidence: Evidence) -> Finding:
     planted="attacks whose images leave the ball by a tenth, a hundredth and a thousandth of eps",
     source="Carlini et al. 2019",
 )
-def within_eps(evidence: Evidence) -> Finding:
+def within_eps(evidence: Evidence) -> Judgement:
     measured = evidence.evaluations.dropna(subset=["largest_change", "eps"])
     if measured.empty:
         return not_run("no evaluation recorded its largest change")
@@ -74,8 +74,8 @@ def within_eps(evidence: Evidence) -> Finding:
     name = str(measured["attack"].iloc[worst])
     found = f"{name}: {excess[worst]:+.3g}"
     if excess[worst] > CHANGE_TOLERANCE:
-        return Finding(FAIL, found, f"{name} changed a pixel by {excess[worst]:.3g} more than its eps")
-    return Finding(PASS, found, "no attack left its ball")
+        return Judgement(FAIL, found, f"{name} changed a pixel by {excess[worst]:.3g} more than its eps")
+    return Judgement(PASS, found, "no attack left its ball")
 
 
 @check(
@@ -88,7 +88,7 @@ def within_eps(evidence: Evidence) -> Finding:
     planted="PGD whose eps is off by a factor of 255, 4, 2, 10/9 and 100/99",
     source="Carlini et al. 2019",
 )
-def ball_used(evidence: Evidence) -> Finding:
+def ball_used(evidence: Evidence) -> Judgement:
     known = evidence.evaluations.dropna(subset=["largest_change"])
     reached = known.groupby("attack")["largest_change"].max().to_dict()
     shares = []
@@ -104,8 +104,8 @@ def ball_used(evidence: Evidence) -> Finding:
     share, name = min(shares)
     found = f"{name}: {share:.3f} of eps"
     if share < SHARE_OF_BALL:
-        return Finding(FAIL, found, f"{name} changed no pixel by more than {share:.3g} of its eps")
-    return Finding(PASS, found, "every attack used its whole ball")
+        return Judgement(FAIL, found, f"{name} changed no pixel by more than {share:.3g} of its eps")
+    return Judgement(PASS, found, "every attack used its whole ball")
 
 
 OF_OWN_SIZE = (
@@ -128,15 +128,15 @@ def _fills_its_ball(kind: str) -> bool:
     planted="batch norm that keeps averaging in eval mode (momentum 0.1 to 0.00001)",
     source="Athalye et al. 2018",
 )
-def unchanged(evidence: Evidence) -> Finding:
+def unchanged(evidence: Evidence) -> Judgement:
     known = evidence.evaluations["unchanged"].dropna()
     if known.empty:
         return not_run("no evaluation recorded it")
     changed = int((~known.astype(bool)).sum())
     found = f"{changed} of {len(known)} changed something"
     if changed:
-        return Finding(FAIL, found, f"{changed} evaluations changed the classifier or the random state")
-    return Finding(PASS, found, "every evaluation left everything as it was")
+        return Judgement(FAIL, found, f"{changed} evaluations changed the classifier or the random state")
+    return Judgement(PASS, found, "every evaluation left everything as it was")
 
 
 @check(
@@ -146,7 +146,7 @@ def unchanged(evidence: Evidence) -> Finding:
     why="A network that collapsed to one class is robust at chance, and may stand above an honest one that is broken.",
     planted="made-up records at chance",
 )
-def learned_something(evidence: Evidence) -> Finding:
+def learned_something(evidence: Evidence) -> Judgement:
     cells = sorted(evidence.outcomes.correct.get(CLEAN, {}))
     asked = cells if learns_all_at_once(evidence) else [(i, j) for i, j in cells if i == j]
     asked = [(i, j) for i, j in asked if evidence.chance(j) > 0]
@@ -155,8 +155,8 @@ def learned_something(evidence: Evidence) -> Finding:
     at_chance = [j for i, j in asked if is_at_chance(evidence, CLEAN, i, j)]
     found = f"{len(at_chance)} of {len(asked)} tasks"
     if at_chance:
-        return Finding(WARN, found, f"clean accuracy is at chance on {found} right after learning")
-    return Finding(PASS, found, "every task was learned")
+        return Judgement(WARN, found, f"clean accuracy is at chance on {found} right after learning")
+    return Judgement(PASS, found, "every task was learned")
 
 
 @check(
@@ -167,7 +167,7 @@ def learned_something(evidence: Evidence) -> Finding:
     "attack or another normalisation.",
     planted="normalisation twice, normalisation left out, a logged accuracy that is not the real one (by 20, 5 and 2 points)",
 )
-def validation_reproduced(evidence: Evidence) -> Finding:
+def validation_reproduced(evidence: Evidence) -> Judgement:
     facts = evidence.facts[evidence.facts["phase"] == "harness"]
     values = dict(zip(zip(facts["task"].tolist(), facts["name"].tolist(), strict=True), facts["value"], strict=True))
     sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["validation"].tolist(), strict=True))
@@ -184,8 +184,8 @@ def validation_reproduced(evidence: Evidence) -> Finding:
     samples, task, name, value, logged = max(compared)
     found = f"task {task} {name}: harness {value:.4f}, logged {logged:.4f}"
     if samples > 1 + 1e-6:
-        return Finding(FAIL, found, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
-    return Finding(PASS, found, "the harness finds what the method logged")
+        return Judgement(FAIL, found, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
+    return Judgement(PASS, found, "the harness finds what the method logged")
 
 
 @check(
@@ -195,7 +195,7 @@ def validation_reproduced(evidence: Evidence) -> Finding:
     why="What changes is forgotten, however little; and a copy that the learning process kept is not in the state.",
     planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache while the state forgets",
 )
-def unforgetting(evidence: Evidence) -> Finding:
+def unforgetting(evidence: Evidence) -> Judgement:
     claims, found, tasks = evidence.protocol.claims, proofs(evidence.facts), evidence.outcomes.tasks
     if claims is None:
         return not_run("an older record that does not say what the method claims")
@@ -204,20 +204,20 @@ def unforgetting(evidence: Evidence) -> Finding:
     differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
     if any(differing.values()):
         told = "; ".join(f"{kind} of {_first(those)}" for kind, those in differing.items() if those)
-        return Finding(FAIL, told, f"not what was learned: {told}")
+        return Judgement(FAIL, told, f"not what was learned: {told}")
     if not found and missing_cells(evidence):
         return not_run("the proof follows the last task, and the run is not complete")
     if not found:
-        return Finding(FAIL, "0 tasks", f"the method claims not to forget, and no proof of it is stored{AGAIN}")
+        return Judgement(FAIL, "0 tasks", f"the method claims not to forget, and no proof of it is stored{AGAIN}")
     whole = sum(proof.is_whole for proof in found.values())
     attacks = sum(proof.attacks for proof in found.values())
     words = f"{whole} of {tasks} classifiers, {counted(attacks, 'attack')}"
     if whole < tasks:
         reason = f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}{AGAIN}"
-        return Finding(FAIL, words, reason)
+        return Judgement(FAIL, words, reason)
     repeated = f", and {counted(attacks, 'attack')} gave the same predictions" if attacks else ""
     made = f"made {whole} of {tasks} classifiers again, bit for bit"
-    return Finding(PASS, words, f"a fresh process with nothing but the last state {made}{repeated}")
+    return Judgement(PASS, words, f"a fresh process with nothing but the last state {made}{repeated}")
 
 
 def _first(tasks: list[int]) -> str:

@@ -1,6 +1,6 @@
 """The verdict engine: checks that stand between a number and the ranking, computed from stored evidence alone.
 
-Each check is a `Check` around a function from `Evidence` to one `Finding`; `CHECKS` lists them, and another check is one more
+Each check is a `Check` around a function from `Evidence` to one `Judgement`; `CHECKS` lists them, and another check is one more
 entry. A failed check takes the row off the ranking. Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020,
 Croce & Hein 2020, Pintor et al. 2022, Zimmermann et al. 2022.
 """
@@ -14,11 +14,11 @@ from reports.checks import black_boxes as black_box_checks
 from reports.checks import classifier as classifier_checks
 from reports.checks import gradients as gradient_checks
 from reports.checks import records as record_checks
-from reports.checks.check import COSTS, FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Finding, Verdict
+from reports.checks.check import COSTS, FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Verdict
 from reports.numbers.evidence import Evidence
 
 __all__ = [
-    "CHECKS", "COSTS", "FAIL", "NOT_RUN", "ORDER", "PASS", "WARN", "Check", "Finding", "Verdict", "judge", "overall",
+    "CHECKS", "COSTS", "FAIL", "NOT_RUN", "ORDER", "PASS", "WARN", "Check", "Verdict", "judge", "overall",
 ]  # fmt: skip
 
 CHECKS: list[Check] = [

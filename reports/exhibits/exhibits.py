@@ -34,7 +34,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Group:
+class BarGroup:
     """The bars of one method at one eps. row: None where we have no such row; printed: the group's name in the thesis."""
 
     method: str
@@ -100,7 +100,7 @@ class Exhibits:
         return sorted(everything)
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[BarGroup]:
         """The bar chart: the thesis' methods in its order, their ranked rows, eps ascending. Empty where we have no bar.
 
         A row's bars are over the same samples. A published group stands beside the row that was trained at its eps, else
@@ -111,7 +111,7 @@ class Exhibits:
         groups = [group for method in self.published.pgd_steps["method"].unique() for group in self._groups_of(method)]
         return groups if any(group.is_measured for group in groups) else []
 
-    def _groups_of(self, method: str) -> list[Group]:
+    def _groups_of(self, method: str) -> list[BarGroup]:
         ranked = [row for row in self.board.ranked if row.method == method]
         rows: list[Row | None] = [*sorted(ranked, key=lambda row: (row.label != method, row.label))]
         lines = self.published.pgd_steps[self.published.pgd_steps["method"] == method]
@@ -129,7 +129,7 @@ class Exhibits:
                     Bar(steps, *measured.get((eps, steps), (NAN, NOT_AVAILABLE)), float(printed.get(steps, NAN)))
                     for steps in self.steps
                 )
-                found.append(Group(method, row, eps, str(here["group"].iloc[0]) if len(here) else "", bars))
+                found.append(BarGroup(method, row, eps, str(here["group"].iloc[0]) if len(here) else "", bars))
         return found
 
     def _names(self, row: Row) -> dict[tuple[Fraction, int], str]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from reports.boards.board import Row
-from reports.exhibits.exhibits import Bar, Exhibits, Group, trained_eps
+from reports.exhibits.exhibits import Bar, BarGroup, Exhibits, trained_eps
 from reports.exhibits.tables import steps_caption
 from reports.figures.style import FAINT, INK, PAGE, PALETTE, shortened
 from reports.numbers.evidence import over_255
@@ -57,12 +57,12 @@ def steps_figure(exhibits: Exhibits) -> Figure | None:
     return figure
 
 
-def _width(line: Sequence[Group]) -> float:
+def _width(line: Sequence[BarGroup]) -> float:
     """In widths of a bar."""
     return sum(len(_bars(group)) for group in line) + BETWEEN * (len(line) + 1)
 
 
-def _bars(group: Group) -> list[tuple[Bar, bool]]:
+def _bars(group: BarGroup) -> list[tuple[Bar, bool]]:
     """From left to right, and whether it is the published value: ours, then what was published of the same steps."""
     found = [
         (bar, published)
@@ -78,7 +78,7 @@ def _highest(bar: Bar) -> float:
     return max((value for value in values if value == value), default=0.0)
 
 
-def _line(axes: Axes, line: Sequence[Group], exhibits: Exhibits, slots: float, size: float) -> None:
+def _line(axes: Axes, line: Sequence[BarGroup], exhibits: Exhibits, slots: float, size: float) -> None:
     place, ticks = BETWEEN, []
     colours = dict(zip(exhibits.steps, PALETTE, strict=False))
     for group in line:
@@ -118,7 +118,7 @@ def _bar(axes: Axes, x: float, bar: Bar, colour: str, size: float, *, published:
     axes.text(x, top + 0.8, words, ha="center", va="bottom", fontsize=size, color=INK, zorder=4)
 
 
-def _tick(group: Group) -> str:
+def _tick(group: BarGroup) -> str:
     words = [f"{NAMES.get(group.method, group.method)} ε={over_255(group.eps)}"]
     if group.is_misprinted:
         words.append(f"(in print: {group.printed.partition('eps=')[2]})")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.numbers.outcomes import NOT_MEASURED, Cell, Final, Outcomes
+from reports.numbers.outcomes import NOT_MEASURED, Final, OutcomeCell, Outcomes
 
 Array = NDArray[np.float64]
 WORST = "worst"
@@ -148,7 +148,7 @@ def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> 
     in `attacks`.
     """
     attacks = sorted(attacks)
-    correct: dict[Cell, np.ndarray] = {}
+    correct: dict[OutcomeCell, np.ndarray] = {}
     final: dict[int, Final] = {}
     for j in range(outcomes.tasks):
         cells = [outcomes.vector(attack, outcomes.last, j) for attack in attacks]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 NOT_MEASURED = -1
-Cell = tuple[int, int]
+OutcomeCell = tuple[int, int]
 """(after which task, task), both from 0."""
 
 
@@ -38,7 +38,7 @@ class Outcomes:
     tasks: int
     samples: list[np.ndarray]
     labels: list[np.ndarray]
-    correct: Mapping[str, Mapping[Cell, np.ndarray]]
+    correct: Mapping[str, Mapping[OutcomeCell, np.ndarray]]
     final: Mapping[str, Mapping[int, Final]]
 
     @property
@@ -50,10 +50,10 @@ class Outcomes:
         return sorted(self.correct)
 
     @cached_property
-    def _counted(self) -> dict[str, dict[Cell, tuple[int, int]]]:
+    def _counted(self) -> dict[str, dict[OutcomeCell, tuple[int, int]]]:
         return {}
 
-    def counts(self, attack: str) -> Mapping[Cell, tuple[int, int]]:
+    def counts(self, attack: str) -> Mapping[OutcomeCell, tuple[int, int]]:
         """How many samples of each stored cell of an attack are right, and how many were measured."""
         if attack not in self._counted:
             cells = self.correct.get(attack, {})
@@ -85,7 +85,7 @@ class Outcomes:
         cell = self.correct.get(attack, {}).get((after_task, task))
         return np.full(len(self.samples[task]), NOT_MEASURED, np.int8) if cell is None else cell
 
-    def with_attack(self, name: str, correct: Mapping[Cell, np.ndarray], final: Mapping[int, Final]) -> Outcomes:
+    def with_attack(self, name: str, correct: Mapping[OutcomeCell, np.ndarray], final: Mapping[int, Final]) -> Outcomes:
         """The same outcomes and one more (derived) attack."""
         return Outcomes(
             self.tasks, self.samples, self.labels, {**self.correct, name: correct}, {**self.final, name: final}
@@ -117,7 +117,7 @@ def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
     cuts = np.flatnonzero(np.diff(key)) + 1
     bounds = list(zip([0, *cuts], [*cuts, len(key)], strict=True)) if len(key) else []
     ids, labels = _test_sets(bounds, key, sample, label, tasks)
-    correct: dict[str, dict[Cell, np.ndarray]] = defaultdict(dict)
+    correct: dict[str, dict[OutcomeCell, np.ndarray]] = defaultdict(dict)
     final: dict[str, dict[int, Final]] = defaultdict(dict)
     categories = list(names.cat.categories)
     for start, stop in bounds:

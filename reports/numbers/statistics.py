@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from reports.numbers.metrics import Array
-from reports.numbers.outcomes import Cell
+from reports.numbers.outcomes import OutcomeCell
 
 LEVEL = 0.95
 _Z = float(stats.norm.ppf((1 + LEVEL) / 2))
@@ -110,7 +110,7 @@ def resampled_accuracies(correct: np.ndarray, task: int, resamples: int = RESAMP
 
 
 def bootstrap_matrices(
-    cells: Mapping[str, Mapping[Cell, np.ndarray]],
+    cells: Mapping[str, Mapping[OutcomeCell, np.ndarray]],
     tasks: int,
     resamples: int = RESAMPLES,
     last_row: Collection[str] = (),
@@ -209,7 +209,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Scored:
+class RowScores:
     """What a comparison needs of a row: per seed, per task, the outcome of `worst` on each sample.
 
     samples[seed][task]: ids of the covered samples, ascending; correct[seed][task]: bool, aligned with them.
@@ -264,7 +264,7 @@ class Comparison:
         return self.first if self.difference > 0 else self.second
 
 
-def compare(first: Scored, second: Scored) -> Comparison:
+def compare(first: RowScores, second: RowScores) -> Comparison:
     """One pair: common seed(s) one, McNemar; two, hierarchical bootstrap; three or more, that and seed-paired t. p_holm = p.
 
     The t-test takes the images as given and the bootstrap underrates the noise of few seeds: the larger p-value counts.
@@ -296,7 +296,7 @@ def compare(first: Scored, second: Scored) -> Comparison:
     return Comparison(*found, bootstrap.low, bootstrap.high)
 
 
-def _common(first: Scored, second: Scored, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _common(first: RowScores, second: RowScores, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per task the outcomes of both on the samples that both cover."""
     pairs = []
     for j in range(min(len(first.samples[seed]), len(second.samples[seed]))):
@@ -307,7 +307,7 @@ def _common(first: Scored, second: Scored, seed: int) -> list[tuple[np.ndarray, 
 
 
 def _difference_draws(
-    first: Scored, second: Scored, seed: int, pairs: list[tuple[np.ndarray, np.ndarray]], resamples: int
+    first: RowScores, second: RowScores, seed: int, pairs: list[tuple[np.ndarray, np.ndarray]], resamples: int
 ) -> Array:
     """Bootstrap draws of the difference in ACC of one seed, from its paired outcomes per task."""
     mine, theirs = first.correct[seed], second.correct[seed]
@@ -327,7 +327,7 @@ def _difference_draws(
     return total / len(pairs)
 
 
-def compare_all(rows: Sequence[Scored]) -> list[Comparison]:
+def compare_all(rows: Sequence[RowScores]) -> list[Comparison]:
     """All pairs, with Holm's correction over them."""
     pairs = [compare(a, b) for k, a in enumerate(rows) for b in rows[k + 1 :]]
     corrected = holm([pair.p for pair in pairs])

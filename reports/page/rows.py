@@ -31,7 +31,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """text and what stands smaller beside it; value: what the column is sorted by, empty where there is nothing."""
 
     text: str
@@ -47,7 +47,7 @@ class PageRow:
     name: str
     label: str
     entry: Mapping[str, Any]
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, PageCell]
     is_tied: bool
     bar: Mapping[str, str] | None
 
@@ -112,30 +112,30 @@ def _columns(board: Board) -> list[Column]:
     return [column for column in found if robust or column.key not in ("robust", "f_robust")]
 
 
-def _cell(board: Board, row: Row, key: str, is_tied: bool) -> Cell:
+def _cell(board: Board, row: Row, key: str, is_tied: bool) -> PageCell:
     if key == "rank":
-        return Cell(f"{row.rank}{'=' if is_tied else ''}" if row.is_ranked else NO_RANK, str(row.rank or ""))
+        return PageCell(f"{row.rank}{'=' if is_tied else ''}" if row.is_ranked else NO_RANK, str(row.rank or ""))
     if key == "label":
-        return Cell(label_of(row), row.label)
+        return PageCell(label_of(row), row.label)
     if key == "seeds":
-        return Cell(str(len(row.seeds)), str(len(row.seeds)))
+        return PageCell(str(len(row.seeds)), str(len(row.seeds)))
     if key == "verdict":
         return _verdict(row)
     if key in ("train", "mb"):
         value = row.measures.value({"train": "train_seconds", "mb": "stored_mb"}[key])
-        return Cell(amount(value), _sortable(value))
+        return PageCell(amount(value), _sortable(value))
     attack = {"worst": WORST, "clean": CLEAN, "f_clean": CLEAN}.get(key, board.robust_matrix)
     column = f"{'F_chaudhry2018' if key.startswith('f_') else 'ACC_lopezpaz2017'} {attack}"
     text, _, bounds = percent_with_interval(row, column).partition(" ")
-    return Cell(text, _sortable(row.measures.value(column)), bounds)
+    return PageCell(text, _sortable(row.measures.value(column)), bounds)
 
 
-def _verdict(row: Row) -> Cell:
+def _verdict(row: Row) -> PageCell:
     """Sorted from pass to fail, then by how many checks passed; rows that are set aside come last."""
     checks = row.checks
     severity = {status: place for place, status in enumerate(ORDER[1:])}.get(row.verdict, len(ORDER))
     passed = f"{checks['pass']}/{sum(checks.values())}"
-    return Cell(row.verdict.replace("_", " "), str(1000 * severity - checks["pass"]), passed)
+    return PageCell(row.verdict.replace("_", " "), str(1000 * severity - checks["pass"]), passed)
 
 
 def _sortable(value: float) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.contract.method_requirements import METHOD_CHECKS
 from benchmark.contract.method_trial import MethodTrial
-from benchmark.contract.requirement import Check, problem_of
+from benchmark.contract.requirement import Requirement, problem_of
 from benchmark.evaluating.evaluation import check_classifier
 from benchmark.plugins import METHODS
 from benchmark.running.execution import task_key
@@ -43,7 +43,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", METHOD_CHECKS, ids=str)
-def test_contract(trial_of: Callable[[str], MethodTrial], name: str, check: Check[MethodTrial]) -> None:
+def test_contract(trial_of: Callable[[str], MethodTrial], name: str, check: Requirement[MethodTrial]) -> None:
     trial = trial_of(name)
     if not check.applies(trial):
         pytest.skip(f"does not concern {name}")

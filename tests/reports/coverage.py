@@ -16,7 +16,7 @@ from scipy import stats
 
 from reports.numbers import statistics
 from reports.numbers.metrics import Array
-from reports.numbers.statistics import Interval, Scored
+from reports.numbers.statistics import Interval, RowScores
 
 DIFFICULTY = 0.5
 """Share of an image's variance that all methods share; `own` and the rest are the other half."""
@@ -155,10 +155,10 @@ def told_apart(
     return Rate(f"{methods} methods, {what}", f"{_counted(seeds)}, {apart}", times, pairs)
 
 
-def _scored(runs: Runs) -> list[Scored]:
+def _scored(runs: Runs) -> list[RowScores]:
     methods, seeds, tasks, samples = runs.right.shape
     ids = dict.fromkeys(range(seeds), [np.arange(samples)] * tasks)
-    return [Scored(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)]
+    return [RowScores(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)]
 
 
 def _counted(seeds: int) -> str:

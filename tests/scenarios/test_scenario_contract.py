@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.contract.requirement import Check, problem_of
+from benchmark.contract.requirement import Requirement, problem_of
 from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
 from scenarios.base import (
     DataError,
@@ -37,7 +37,7 @@ def pixel_keys(images: torch.Tensor) -> list[bytes]:
 
 
 @pytest.mark.parametrize("check", SCENARIO_CHECKS, ids=str)
-def test_contract(make_scenario: MakeScenario, check: Check[ScenarioTrial]) -> None:
+def test_contract(make_scenario: MakeScenario, check: Requirement[ScenarioTrial]) -> None:
     """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_requirements.py`)."""
     assert problem_of(check, ScenarioTrial(make_scenario, Path(inspect.getfile(type(make_scenario()))))) is None
 

@@ -29,7 +29,7 @@ CLEAN = "clean"
 
 
 @dataclass(frozen=True)
-class Lane:
+class AuditLane:
     """One way to read a classifier. loss: `clean` for unchanged images; reads: the final iterate, or the worst of any.
 
     bn_mode: train: classified in train mode, in batches of one class. source: the job whose classifier of the task the images
@@ -53,13 +53,13 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AuditCell:
     """A lane on the classifier of a task, as it was after `turn`."""
 
     job: Job
     turn: int
     task: int
-    lane: Lane
+    lane: AuditLane
 
     @property
     def key(self) -> str:
@@ -80,15 +80,15 @@ class Reading:
         return self.predicted == self.labels
 
 
-def lanes_of(protocol: AuditProtocol, steps: int, preset_eps: Fraction, classes: int) -> list[Lane]:
+def lanes_of(protocol: AuditProtocol, steps: int, preset_eps: Fraction, classes: int) -> list[AuditLane]:
     """The attacks of a protocol. steps: of the training attack. Below three classes the margin stands for DLR."""
     geometry = Geometry.of(protocol, preset_eps, protocol.clamp_box_evaluation)
     if protocol.eval_attack == "training attack":
-        return [Lane("ce", "final", steps, geometry, protocol.eval_bn)]
+        return [AuditLane("ce", "final", steps, geometry, protocol.eval_bn)]
     second = "dlr" if classes >= fewest_classes("dlr") else "margin"
     losses = ["ce"] if protocol.eval_loss == "ce" else ["ce", second]
     sizes = [replace(geometry, step_size=geometry.step_size * factor) for factor in SUITE_FACTORS]
-    return [Lane(loss, "any", SUITE_STEPS, size, protocol.eval_bn) for loss in losses for size in sizes]
+    return [AuditLane(loss, "any", SUITE_STEPS, size, protocol.eval_bn) for loss in losses for size in sizes]
 
 
 class Measurements:
@@ -104,7 +104,7 @@ class Measurements:
         self._fingerprints: dict[tuple[str, int], dict[str, str]] = {}
         self._read: dict[str, Reading] = {}
 
-    def id(self, cell: Cell) -> str:
+    def id(self, cell: AuditCell) -> str:
         """SHA-256 over everything that decides the outcome. Raises StoreError where the checkpoint is not there."""
         source = cell.lane.source
         return digest(
@@ -130,26 +130,26 @@ class Measurements:
             self._fingerprints[job.hash, turn] = checkpoints.values(name)["classifiers"]
         return self._fingerprints[job.hash, turn][str(task)]
 
-    def path(self, cell: Cell) -> Path:
+    def path(self, cell: AuditCell) -> Path:
         return self.folder / f"{self.id(cell)[:32]}.json"
 
-    def lacking(self, cells: Sequence[Cell]) -> list[Cell]:
+    def lacking(self, cells: Sequence[AuditCell]) -> list[AuditCell]:
         """Each measurement that is not stored, once; a file that cannot be read is not stored."""
-        found: dict[str, Cell] = {}
+        found: dict[str, AuditCell] = {}
         for cell in cells:
             name = self.id(cell)
             if name not in found and self._stored(cell) is None:
                 found[name] = cell
         return list(found.values())
 
-    def reading(self, cell: Cell) -> Reading:
+    def reading(self, cell: AuditCell) -> Reading:
         """Raises StoreError if it is not stored."""
         found = self._stored(cell)
         if found is None:
             raise StoreError(f"{self.path(cell)}: not there, or not whole; the same command measures it")
         return found
 
-    def _stored(self, cell: Cell) -> Reading | None:
+    def _stored(self, cell: AuditCell) -> Reading | None:
         name = self.id(cell)
         if name not in self._read:
             if not self.path(cell).exists():
@@ -164,7 +164,7 @@ class Measurements:
                 return None
         return self._read[name]
 
-    def store(self, cell: Cell, reading: Reading) -> None:
+    def store(self, cell: AuditCell, reading: Reading) -> None:
         """Write a measurement: what it is of, for people, and what was found."""
         of = {
             "run": cell.job.hash, "label": cell.job.label, "seed": cell.job.seed, "after_task": cell.turn, "task": cell.task,

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmark.commands.audit.cells import Cell, Measurements
+from benchmark.commands.audit.cells import AuditCell, Measurements
 from benchmark.commands.audit.findings import Findings
 from benchmark.commands.audit.learning import is_learned, learn, still_to_learn
 from benchmark.commands.audit.measuring import measure_all
@@ -124,7 +124,7 @@ def _announce(
 
 
 def _measure(
-    cells: Sequence[Cell], measurements: Measurements, preset: Preset, machine: Machine, console: Console
+    cells: Sequence[AuditCell], measurements: Measurements, preset: Preset, machine: Machine, console: Console
 ) -> None:
     lacking = measurements.lacking(cells)
     if not lacking:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.threat_model import over_255
-from benchmark.commands.audit.cells import CLEAN, Cell, Lane, Measurements, lanes_of, turn_of
+from benchmark.commands.audit.cells import CLEAN, AuditCell, AuditLane, Measurements, lanes_of, turn_of
 from benchmark.commands.audit.geometry import box_effects
 from benchmark.commands.audit.protocol import ALL, CANONICAL, AuditProtocol, singles_in
 from benchmark.commands.audit.variants import Variant
@@ -31,9 +31,9 @@ class Findings:
     variants: Sequence[Variant]
     undefended: Mapping[int, Job]
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[AuditCell]:
         """Everything that is measured, each once; known before anything is learned."""
-        found: dict[str, Cell] = {}
+        found: dict[str, AuditCell] = {}
         for variant in self.variants:
             for seed in variant.jobs:
                 for task in self.tasks:
@@ -67,25 +67,25 @@ class Findings:
 
     # -- what a number is read from -----------------------------------------------------------------------------------------
 
-    def _cell(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task, lane: Lane) -> Cell:
-        return Cell(variant.jobs[seed], turn_of(protocol, task.id, len(self.tasks)), task.id, lane)
+    def _cell(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task, lane: AuditLane) -> AuditCell:
+        return AuditCell(variant.jobs[seed], turn_of(protocol, task.id, len(self.tasks)), task.id, lane)
 
-    def _counted(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task) -> list[Cell]:
+    def _counted(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task) -> list[AuditCell]:
         """The cells of which every one must be right: under the suite the clean image is one of them."""
         steps = self._recipe_steps(variant.jobs[seed])
         lanes = lanes_of(protocol, steps, self.preset.eps, len(task.classes))
         if protocol.eval_attack == "suite":
-            lanes = [Lane(CLEAN, bn_mode=protocol.eval_bn), *lanes]
+            lanes = [AuditLane(CLEAN, bn_mode=protocol.eval_bn), *lanes]
         return [self._cell(variant, protocol, seed, task, lane) for lane in lanes]
 
     @staticmethod
     def _recipe_steps(job: Job) -> int:
         return job.recipe.attack.steps
 
-    def _reported(self, variant: Variant, seed: int, task: Task) -> list[Cell]:
+    def _reported(self, variant: Variant, seed: int, task: Task) -> list[AuditCell]:
         return self._counted(variant, variant.protocol, seed, task)
 
-    def _same_network(self, variant: Variant, seed: int, task: Task) -> list[Cell]:
+    def _same_network(self, variant: Variant, seed: int, task: Task) -> list[AuditCell]:
         canonical = next(
             other.protocol for other in self.variants if (other.method, other.name) == (variant.method, CANONICAL)
         )
@@ -93,12 +93,12 @@ class Findings:
         protocol = canonical.turned({"sequence": variant.protocol.sequence})
         return self._counted(variant, protocol, seed, task)
 
-    def _clean(self, variant: Variant, seed: int, task: Task) -> Cell:
-        return self._cell(variant, variant.protocol, seed, task, Lane(CLEAN, bn_mode=variant.protocol.eval_bn))
+    def _clean(self, variant: Variant, seed: int, task: Task) -> AuditCell:
+        return self._cell(variant, variant.protocol, seed, task, AuditLane(CLEAN, bn_mode=variant.protocol.eval_bn))
 
-    def _black_box(self) -> dict[int, list[Cell]]:
+    def _black_box(self) -> dict[int, list[AuditCell]]:
         """Per seed and task: images made on the undefended network, shown to the canonical one."""
-        found: dict[int, list[Cell]] = {}
+        found: dict[int, list[AuditCell]] = {}
         for variant in self.variants:
             if (variant.method, variant.name) != ("madry_at", CANONICAL):
                 continue
@@ -106,14 +106,14 @@ class Findings:
                 [lane, *_] = lanes_of(
                     variant.protocol.turned({"eval_attack": "training attack"}), BLACK_BOX_STEPS, self.preset.eps, 2
                 )
-                lane = Lane("ce", "final", BLACK_BOX_STEPS, lane.geometry, source=source)
+                lane = AuditLane("ce", "final", BLACK_BOX_STEPS, lane.geometry, source=source)
                 found[seed] = [self._cell(variant, variant.protocol, seed, task, lane) for task in self.tasks]
         return found
 
     # -- rows -----------------------------------------------------------------------------------------------------------------
 
     def _row(self, variant: Variant, measurements: Measurements) -> AuditedRow:
-        def outcomes(cells: Callable[[Variant, int, Task], Iterable[Cell]]) -> dict[int, list[np.ndarray]]:
+        def outcomes(cells: Callable[[Variant, int, Task], Iterable[AuditCell]]) -> dict[int, list[np.ndarray]]:
             return {
                 seed: [
                     np.logical_and.reduce([measurements.reading(cell).correct for cell in cells(variant, seed, task)])

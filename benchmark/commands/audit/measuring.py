@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attacks.starts import Starts
 from benchmark.commands.audit.attack import Walk, walk
-from benchmark.commands.audit.cells import CLEAN, Cell, Lane, Measurements, Reading
+from benchmark.commands.audit.cells import CLEAN, AuditCell, AuditLane, Measurements, Reading
 from benchmark.commands.audit.training import normalisation_of
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.learning.restoring import Classifiers
@@ -31,12 +31,12 @@ from scenarios.parts.augmentation import to_float
 SORTED_BATCH = 32
 """Images of a batch of one class, at most: the thesis' batch size."""
 
-Group = list[Cell]
+CellGroup = list[AuditCell]
 """Cells of one classifier."""
 
 
-def groups_of(cells: Sequence[Cell]) -> list[Group]:
-    groups: dict[tuple[str, int, int], Group] = {}
+def groups_of(cells: Sequence[AuditCell]) -> list[CellGroup]:
+    groups: dict[tuple[str, int, int], CellGroup] = {}
     for cell in cells:
         groups.setdefault((cell.job.hash, cell.turn, cell.task), []).append(cell)
     # Long ones first, so that no worker is left alone at the end.
@@ -44,7 +44,11 @@ def groups_of(cells: Sequence[Cell]) -> list[Group]:
 
 
 def measure_all(
-    cells: Sequence[Cell], measurements: Measurements, preset: Preset, machine: Machine, done: Callable[[int], None]
+    cells: Sequence[AuditCell],
+    measurements: Measurements,
+    preset: Preset,
+    machine: Machine,
+    done: Callable[[int], None],
 ) -> None:
     """Measure and store every cell, on the machine's workers. done: is told how many cells a finished group had."""
     groups = groups_of(cells)
@@ -78,7 +82,7 @@ class Worker:
         self.measurements, self.batch = measurements, batch
         self._classifiers: dict[Path, Classifiers] = {}
 
-    def measure(self, group: Group) -> None:
+    def measure(self, group: CellGroup) -> None:
         first = group[0]
         task = self.measurements.tasks[first.task]
         test = chosen_images(task.test, self.measurements.samples)
@@ -109,7 +113,7 @@ def _start(preset: Preset, machine: Machine, folder: Path, samples: int, homes: 
     _worker = Worker(measurements, evaluation.batch_size)
 
 
-def _measure(group: Group) -> None:
+def _measure(group: CellGroup) -> None:
     assert _worker is not None
     _worker.measure(group)
 
@@ -120,7 +124,13 @@ def chosen_images(test: ImageSet, samples: int) -> ImageSet:
 
 
 def read(
-    lane: Lane, classifier: nn.Module, test: ImageSet, seed: int, key: str, batch: int, source: nn.Module | None = None
+    lane: AuditLane,
+    classifier: nn.Module,
+    test: ImageSet,
+    seed: int,
+    key: str,
+    batch: int,
+    source: nn.Module | None = None,
 ) -> np.ndarray:
     """The class that the lane's images are taken for: int (N,), in the order of `test`, which is sorted by class.
 
@@ -148,7 +158,7 @@ def read(
     return torch.cat(predicted).numpy()
 
 
-def _walk(lane: Lane, network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor) -> Walk:
+def _walk(lane: AuditLane, network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor) -> Walk:
     assert lane.geometry is not None
     normalisation = normalisation_of(network)
     return walk(network, images, labels, noise, lane.geometry, normalisation, steps=lane.steps, loss=lane.loss)

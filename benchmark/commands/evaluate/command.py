@@ -21,7 +21,7 @@ from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModelError
 from benchmark.commands.evaluate.temporary_run import PassingRun
 from benchmark.errors import ConfigError, nearest
-from benchmark.evaluating.evaluation import CONTRACT_IMAGES, Measured, Scored, check_classifier, measure, subset
+from benchmark.evaluating.evaluation import CONTRACT_IMAGES, AttackScore, Measured, check_classifier, measure, subset
 from benchmark.planning.cells import cells_of, shared_work
 from benchmark.planning.extra_attacks import check_demands
 from benchmark.planning.machine import RunOptions, make_machine
@@ -132,18 +132,18 @@ def _import(path: Path) -> ModuleType:
         sys.path.pop(0)
 
 
-Parts = list[tuple[Measured, Scored]]
+MeasuredParts = list[tuple[Measured, AttackScore]]
 """What was measured of one attack, in as many runs as its samples were spread over."""
 
 
 def attack_all(
     classifier: nn.Module, task: Task, preset: Preset, passing: PassingRun, console: Console
-) -> tuple[dict[Attack, Parts], list[str]]:
+) -> tuple[dict[Attack, MeasuredParts], list[str]]:
     """All attacks of the preset on all samples they ask for, and what failed, one line each. Those of the checks run too.
 
     passing: what is told of everything."""
     evaluation = preset.file.evaluation
-    measured: dict[Attack, Parts] = {demand.attack: [] for demand in preset.final}
+    measured: dict[Attack, MeasuredParts] = {demand.attack: [] for demand in preset.final}
     failures = []
     own = shared_work(cells_of(preset.final, task, task.id))
     extra = shared_work(cells_of(check_demands(preset, [task]), task, task.id))
@@ -175,7 +175,7 @@ def _names(run: SharedRun) -> str:
     return ", ".join(attack.name for attack in run.members)
 
 
-def lines_of(attack: Attack, parts: Parts) -> list[Line]:
+def lines_of(attack: Attack, parts: MeasuredParts) -> list[Line]:
     """One line for the final iterate, and one for any iterate where that is another thing."""
     found = [_line_of(attack.name, _right(parts, "final"))]
     if attack.iterative:
@@ -183,7 +183,7 @@ def lines_of(attack: Attack, parts: Parts) -> list[Line]:
     return found
 
 
-def _right(parts: Parts, kind: str) -> dict[int, bool]:
+def _right(parts: MeasuredParts, kind: str) -> dict[int, bool]:
     """By sample id, whether it is classified right."""
     right: dict[int, bool] = {}
     for measured, scored in parts:
@@ -199,7 +199,7 @@ def _line_of(name: str, right: dict[int, bool]) -> Line:
     return Line(name, samples, count / samples, interval.low, interval.high)
 
 
-def worst_line(measured: dict[Attack, Parts], preset: Preset, task: Task) -> Line:
+def worst_line(measured: dict[Attack, MeasuredParts], preset: Preset, task: Task) -> Line:
     """Right on the clean image and under every attack at the preset's eps, on the samples that all of them saw.
 
     In the norm of the matrix' first attack, which is that of the ranking.

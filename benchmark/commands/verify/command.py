@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmark.commands.verify.evaluations import check_evaluations
 from benchmark.commands.verify.facts import check_facts
-from benchmark.commands.verify.findings import Group
+from benchmark.commands.verify.findings import Finding
 from benchmark.commands.verify.images import check_images
 from benchmark.commands.verify.origins import check_identity, check_tasks, origin_of
 from benchmark.commands.verify.predictions import check_predictions
@@ -47,7 +47,7 @@ def verify(name: str, options: RunOptions, console: Console, submission: tuple[P
     return 1 if wrong else 0
 
 
-def show(group: Group, console: Console) -> None:
+def show(group: Finding, console: Console) -> None:
     """One line for the group, and one for each thing in it that does not hold."""
     state = [f"{group.checked}: {'does not hold' if group.problems else 'ok'}"] if group.checked else []
     state += [f"not checked: {group.left_out}"] if group.left_out else []
@@ -56,7 +56,7 @@ def show(group: Group, console: Console) -> None:
         console.print(f"    - {problem}", highlight=False, markup=False, style="red")
 
 
-def check(run: Run, results: Results, options: RunOptions, console: Console) -> list[Group]:
+def check(run: Run, results: Results, options: RunOptions, console: Console) -> list[Finding]:
     """All groups of checks of one run."""
     records, files = read_records(run)
     origin = origin_of(run, options, console)
@@ -75,7 +75,7 @@ def check(run: Run, results: Results, options: RunOptions, console: Console) -> 
     ]
     if origin.job is None or origin.machine is None or origin.tasks is None:
         here = (run.directory / "checkpoints").is_dir()
-        groups.append(Group("classifiers", "", (), origin.why if here else NONE))
+        groups.append(Finding("classifiers", "", (), origin.why if here else NONE))
     else:
         groups.append(check_classifiers(records, origin.job, origin.machine, origin.tasks))
     groups.append(check_images(records, origin.job, origin.machine, origin.tasks, origin.why))

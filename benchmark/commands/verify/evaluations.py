@@ -8,16 +8,16 @@ from fractions import Fraction
 from typing import Any
 
 from attacks.threat_model import BALL_TOLERANCE
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import Records
 from benchmark.commands.verify.specifications import UnknownAttackError, check_columns
 from benchmark.evaluating.fingerprints import evaluation_id
 from reports.numbers.wording import counted
 
-Row = Mapping[str, Any]
+EvaluationRow = Mapping[str, Any]
 
 
-def check_evaluations(records: Records) -> Group:
+def check_evaluations(records: Records) -> Finding:
     """Ids recomputed, names and columns held against the specification, changes against eps, tasks against the run's."""
     problems, unknown = Problems(), set()
     rows = [{str(name): value for name, value in row.items()} for row in records.evaluations.to_dict("records")]
@@ -59,11 +59,11 @@ def check_evaluations(records: Records) -> Group:
     _check_classifiers(records, problems)
     left_out = f"names of attacks: {'; '.join(sorted(unknown))}" if unknown else ""
     if not rows:
-        return Group("evaluations", "", (), "there are none")
-    return Group("evaluations", counted(len(rows), "evaluation"), problems.lines(), left_out)
+        return Finding("evaluations", "", (), "there are none")
+    return Finding("evaluations", counted(len(rows), "evaluation"), problems.lines(), left_out)
 
 
-def _check_place(row: Row, tests: Mapping[int, str], where: str, problems: Problems) -> None:
+def _check_place(row: EvaluationRow, tests: Mapping[int, str], where: str, problems: Problems) -> None:
     task, turn = int(row["task"]), int(row["after_task"])
     if not 0 <= task <= turn < len(tests):
         problems.add("a task or turn that this run does not have", [where])
@@ -71,7 +71,7 @@ def _check_place(row: Row, tests: Mapping[int, str], where: str, problems: Probl
         problems.add("measured on other test images than the task's", [where])
 
 
-def _check_change(row: Row, where: str, problems: Problems) -> None:
+def _check_change(row: EvaluationRow, where: str, problems: Problems) -> None:
     """The largest change is at most eps, and at least what the attack itself traced."""
     try:
         eps = float(Fraction(str(row["eps"])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import WHOLE, Records
 from benchmark.planning.stored_runs import task_checkpoints, task_key
 from reports.numbers.wording import counted
@@ -16,7 +16,7 @@ OF_THE_RUN = -1
 """The task of a fact that is of no single task."""
 
 
-def check_facts(records: Records, turns: Sequence[int]) -> Group:
+def check_facts(records: Records, turns: Sequence[int]) -> Finding:
     """Facts and training epochs: their tasks, their parts, and the sizes that the last checkpoint shows again.
 
     turns: after which tasks something was measured.
@@ -34,7 +34,7 @@ def check_facts(records: Records, turns: Sequence[int]) -> Group:
     _check_fingerprints(records, problems)
     left_out = _check_sizes(records, problems)
     count = f"{counted(len(records.facts), 'fact')}, {counted(len(records.training), 'epoch')}"
-    return Group("facts", count, problems.lines(), left_out)
+    return Finding("facts", count, problems.lines(), left_out)
 
 
 def _check_fingerprints(records: Records, problems: Problems) -> None:

@@ -10,7 +10,7 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Finding:
     """One group of checks.
 
     what: the group; checked: what was looked at and how much of it, empty if nothing was; problems: one line each, empty if

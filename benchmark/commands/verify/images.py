@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import Records
 from benchmark.commands.verify.weights import restored
 from benchmark.evaluating.kept_images import recheck
@@ -23,12 +23,12 @@ NOTED = ("attack", "norm", "eps", "classifier", "task", "after_task")
 
 def check_images(
     records: Records, job: Job | None, machine: Machine | None, tasks: Sequence[Task] | None, why: str
-) -> Group:
+) -> Finding:
     """Every stored image against the classifier it is said to break. why: what is lacking where there is no job."""
     files = sorted((records.run.directory / FOLDER).glob("*.safetensors"))
     problems = Problems()
     if not files:
-        return Group("images", "", (), "none are stored (`run ... --set evaluation.keep_images=true` keeps them)")
+        return Finding("images", "", (), "none are stored (`run ... --set evaluation.keep_images=true` keeps them)")
     cells: dict[tuple[int, int], list[Path]] = {}
     for path in files:
         try:
@@ -41,7 +41,7 @@ def check_images(
         except (KeyError, ValueError):
             problems.add("images that do not say what they are of", [_short(path)])
     if job is None or machine is None or tasks is None:
-        return Group("images", counted(len(files), "part"), problems.lines(), f"against classifiers: {why}")
+        return Finding("images", counted(len(files), "part"), problems.lines(), f"against classifiers: {why}")
     for turn, task in cells:
         if not 0 <= task < len(tasks):
             problems.add("images of a task that is not there", [f"task {task} after task {turn}"])
@@ -61,7 +61,7 @@ def check_images(
                 problems.add(problem, [where])
     lacking = f"images {', '.join(sorted(left_out))}: no classifier" if left_out else ""
     checked_ = f"{counted(images, 'image')} in {counted(len(files), 'part')}, {in_bytes:,} in 8 bits"
-    return Group("images", checked_, problems.lines(), lacking)
+    return Finding("images", checked_, problems.lines(), lacking)
 
 
 def _notes(path: Path) -> dict[str, str]:

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine, RunOptions, make_machine
-from benchmark.planning.presets import Preset, Row, load_preset, validated
+from benchmark.planning.presets import Preset, PresetRow, load_preset, validated
 from benchmark.planning.protocols import flat, protocol_of, task_rows
 from benchmark.planning.tasks import load_with_progress
 from benchmark.plugins import SCENARIOS
@@ -46,10 +46,10 @@ class Origin:
     machine: Machine | None
     tasks: list[Task] | None
     why: str
-    presets: Group
+    presets: Finding
 
 
-def check_identity(run: Run, results: Results) -> Group:
+def check_identity(run: Run, results: Results) -> Finding:
     """The identity's hash and its row's, recomputed, and the directory that is named by them."""
     problems = Problems()
     identity = run.identity
@@ -60,7 +60,7 @@ def check_identity(run: Run, results: Results) -> Group:
     if run.directory.name != run.hash[:DIRECTORY_DIGITS]:
         problems.add(f"the directory is not named by the identity ({run.hash[:DIRECTORY_DIGITS]})")
     left_out = _check_row(run, row, {each.hash: each.row for each in results.runs}, problems)
-    return Group("identity", "config.json", problems.lines(), left_out)
+    return Finding("identity", "config.json", problems.lines(), left_out)
 
 
 def _check_row(run: Run, row: Mapping[str, Any], known: Mapping[str, str], problems: Problems) -> str:
@@ -118,7 +118,7 @@ def origin_of(run: Run, options: RunOptions, console: Console) -> Origin:
     if not run.protocols:
         left_out.append("no preset demanded it")
     checked = f"{counted(made, 'preset')} made it again" if made or problems.lines() else ""
-    presets = Group("presets", checked, problems.lines(), "; ".join(left_out))
+    presets = Finding("presets", checked, problems.lines(), "; ".join(left_out))
     if best is not None:
         return Origin(*best, "", presets)
     why = data or "no preset here makes this run"
@@ -141,7 +141,7 @@ def _preset(name: str, protocol: Mapping[str, Any], seed: int, options: RunOptio
     return load_preset(file, overrides, [seed], methods)
 
 
-def _rows(preset: Preset, protocol: Mapping[str, Any]) -> list[Row]:
+def _rows(preset: Preset, protocol: Mapping[str, Any]) -> list[PresetRow]:
     mine = [row for row in preset.rows if _is_row(protocol) and row.label == protocol.get("label")]
     return mine or preset.rows
 
@@ -201,7 +201,7 @@ def _data_alone(run: Run, options: RunOptions) -> list[Task] | None:
         return None
 
 
-def check_tasks(run: Run, stored: pd.DataFrame, tasks: Sequence[Task] | None, why: str) -> Group:
+def check_tasks(run: Run, stored: pd.DataFrame, tasks: Sequence[Task] | None, why: str) -> Finding:
     """tasks.parquet against the identity and, where it is here, the data set itself."""
     problems = Problems()
     said = run.identity.get("scenario")
@@ -214,14 +214,14 @@ def check_tasks(run: Run, stored: pd.DataFrame, tasks: Sequence[Task] | None, wh
         problems.add("fingerprints of tasks that are not those of the identity")
     checked = counted(len(stored), "task")
     if tasks is None:
-        return Group("tasks", checked, problems.lines(), f"the data set: {why}")
+        return Finding("tasks", checked, problems.lines(), f"the data set: {why}")
     for told, row in zip(task_rows(tasks), stored.to_dict("records"), strict=False):
         plain = {name: list(value) if name == "classes" else value for name, value in row.items()}
         if differing := [name for name, value in told.items() if plain.get(name) != value]:
             problems.add("a task that is not that of the data set", [f"task {told['task']} ({', '.join(differing)})"])
     if len(tasks) != len(stored):
         problems.add(f"{len(stored)} tasks, the data set has {len(tasks)}")
-    return Group("tasks", checked, problems.lines())
+    return Finding("tasks", checked, problems.lines())
 
 
 def digest_of(fingerprints: Sequence[str]) -> str:

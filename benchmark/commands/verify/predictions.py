@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import CELL, Records
 from reports.numbers.wording import counted
 from results.schema import ANY
@@ -17,13 +17,13 @@ ROUNDING = 1e-3
 """Another batch, device or library rounds logits by less."""
 
 
-def check_predictions(records: Records, tasks: Sequence[Task] | None) -> Group:
+def check_predictions(records: Records, tasks: Sequence[Task] | None) -> Finding:
     """Samples, labels, signs of margins, any-iterate against final. tasks: the data set; without it labels are not checked."""
     problems = Problems()
     rows = records.predictions
     if rows.empty:
         # A run that only others need is not attacked.
-        return Group("predictions", "", (), "there are none")
+        return Finding("predictions", "", (), "there are none")
     names = records.evaluations.set_index("evaluation_id")["attack"]
     named = rows["evaluation_id"].map(names[~names.index.duplicated()])
     is_any = rows["attack"] == named + ANY
@@ -44,9 +44,11 @@ def check_predictions(records: Records, tasks: Sequence[Task] | None) -> Group:
     _check_twins(rows, problems)
     _check_ranges(records, rows, problems)
     if tasks is None:
-        return Group("predictions", counted(len(rows), "prediction"), problems.lines(), "labels: the data is not here")
+        return Finding(
+            "predictions", counted(len(rows), "prediction"), problems.lines(), "labels: the data is not here"
+        )
     _check_labels(rows, tasks, problems)
-    return Group("predictions", counted(len(rows), "prediction"), problems.lines())
+    return Finding("predictions", counted(len(rows), "prediction"), problems.lines())
 
 
 def _tell(rows: pd.DataFrame, wrong: pd.Series, what: str, problems: Problems) -> None:

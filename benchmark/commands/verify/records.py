@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from reports.numbers.wording import counted
 from results import schema
 from results.parts import read_parts
@@ -46,7 +46,7 @@ class Records:
     training: pd.DataFrame
 
 
-def read_records(run: Run) -> tuple[Records, Group]:
+def read_records(run: Run) -> tuple[Records, Finding]:
     """The tables of a run, and whether its files are readable and named by what they hold."""
     problems, tables, count = Problems(), {}, 1
     for name, columns in TABLES.items():
@@ -59,7 +59,7 @@ def read_records(run: Run) -> tuple[Records, Group]:
     _pairs(tables["predictions"], tables["evaluations"], problems)
     _names(tables["predictions"], tables["evaluations"], problems)
     stored = schema.TASKS.empty_table() if tasks is None else tasks
-    return Records(run, stored.to_pandas(), **tables), Group("files", counted(count, "part"), problems.lines())
+    return Records(run, stored.to_pandas(), **tables), Finding("files", counted(count, "part"), problems.lines())
 
 
 def _rows(path: Path, columns: pa.Schema, problems: Problems, where: str) -> pa.Table | None:

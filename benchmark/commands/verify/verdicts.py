@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.running.verdict_files import NAME, verdicts_of
 from reports.numbers.wording import counted
 from results.files import StoreError, read_json
 from results.records import Run
 
 
-def check_verdicts(run: Run, runs: Path, published: Path | None) -> list[Group]:
+def check_verdicts(run: Run, runs: Path, published: Path | None) -> list[Finding]:
     """Derive the verdicts of a run again under every preset that its file has; no group where there is no file.
 
     runs, published: where the other rows are, which some checks compare with. Checks that are stored and no longer made, or made
@@ -46,7 +46,7 @@ def check_verdicts(run: Run, runs: Path, published: Path | None) -> list[Group]:
                 problems.add("an overall verdict that the checks do not give", [f"{preset} ({said.get('verdict')})"])
     except (StoreError, AttributeError, KeyError, TypeError):
         problems.add(f"{NAME} cannot be read")
-    return [Group("verdicts", counted(count, "verdict"), problems.lines())]
+    return [Finding("verdicts", counted(count, "verdict"), problems.lines())]
 
 
 def _by_check(verdicts: dict[str, Any]) -> dict[str, str]:

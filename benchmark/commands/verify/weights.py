@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attacks.base import margins
-from benchmark.commands.verify.findings import Group, Problems
+from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.predictions import ROUNDING
 from benchmark.commands.verify.records import Records
 from benchmark.evaluating.determinism import full_precision, repeatable
@@ -35,7 +35,7 @@ from scenarios.parts.augmentation import to_float
 NONE = "there are no checkpoints here (published records have none)"
 
 
-def check_checkpoints(run: Run, job: Job | None, turns: Sequence[int]) -> Group:
+def check_checkpoints(run: Run, job: Job | None, turns: Sequence[int]) -> Finding:
     """Every manifest readable, every blob there and of the content its name says, and those kept that the preset keeps.
 
     turns: after which tasks something was measured.
@@ -43,7 +43,7 @@ def check_checkpoints(run: Run, job: Job | None, turns: Sequence[int]) -> Group:
     folder = run.directory / "checkpoints"
     checkpoints, problems = Checkpoints(folder), Problems()
     if not checkpoints.names():
-        return Group("checkpoints", "", (), NONE)
+        return Finding("checkpoints", "", (), NONE)
     needed: set[str] = set()
     for name in checkpoints.names():
         try:
@@ -61,7 +61,7 @@ def check_checkpoints(run: Run, job: Job | None, turns: Sequence[int]) -> Group:
     if job is not None:
         problems.add("a checkpoint that is missing", [f"{k}.json" for k in _kept(job, turns) if k not in checkpoints])
     checked = f"{counted(len(checkpoints.names()), 'checkpoint')} of {counted(len(there), 'blob')}"
-    return Group("checkpoints", checked, problems.lines())
+    return Finding("checkpoints", checked, problems.lines())
 
 
 def _kept(job: Job, turns: Sequence[int]) -> list[str]:
@@ -110,7 +110,7 @@ def restored(
                 break
 
 
-def check_classifiers(records: Records, job: Job, machine: Machine, tasks: Sequence[Task]) -> Group:
+def check_classifiers(records: Records, job: Job, machine: Machine, tasks: Sequence[Task]) -> Finding:
     """Fingerprints of the classifiers that were measured, and their clean predictions made again: no attack is run."""
     problems, left_out = Problems(), []
     evaluations = records.evaluations
@@ -118,7 +118,7 @@ def check_classifiers(records: Records, job: Job, machine: Machine, tasks: Seque
     cells = [(int(turn), int(task)) for turn, task in measured.index]
     known = task_checkpoints(Checkpoints(records.run.directory / "checkpoints"))
     if not known or not cells:
-        return Group("classifiers", "", (), "nothing was measured of them" if known else NONE)
+        return Finding("classifiers", "", (), "nothing was measured of them" if known else NONE)
 
     def tell(turn: int, why: str) -> None:
         if why:
@@ -141,7 +141,7 @@ def check_classifiers(records: Records, job: Job, machine: Machine, tasks: Seque
         problems.add("a clean prediction that the checkpoint does not make", [f"sample {s} of {where}" for s in wrong])
     checked = f"{counted(made, 'classifier')}, {counted(count, 'clean prediction')} made again"
     unkept = f"no checkpoint was kept after {', '.join(left_out)}" if left_out else ""
-    return Group("classifiers", checked, problems.lines(), unkept)
+    return Finding("classifiers", checked, problems.lines(), unkept)
 
 
 def _differing(rows: pd.DataFrame, classifier: nn.Module, task: Task) -> list[int]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from benchmark.cli import main
-from benchmark.commands.verify.submit.scoring import Target, open_target
+from benchmark.commands.verify.submit.scoring import SubmissionTarget, open_target
 from benchmark.planning.machine import RunOptions
 from reports.boards.building import build_boards
 from reports.numbers.metrics import CLEAN, WORST
@@ -51,11 +51,11 @@ def options(folder: Path) -> RunOptions:
     return RunOptions(str(folder / "tiny.yaml"), results=folder / "runs", device="cpu")
 
 
-def target(folder: Path, task: str = "1", name: str = "standard") -> Target:
+def target(folder: Path, task: str = "1", name: str = "standard") -> SubmissionTarget:
     return open_target(name, task, options(folder))
 
 
-def stronger(at: Target) -> tuple[np.ndarray, np.ndarray]:
+def stronger(at: SubmissionTarget) -> tuple[np.ndarray, np.ndarray]:
     """Thirty of a task's test images after one large step along the gradient's sign, and their ids."""
     test = at.task.test
     images = (test.images[:30].float() / 255).requires_grad_()
@@ -181,7 +181,7 @@ def test_a_submission_never_makes_anything_better(folder, capsys, tmp_path):
     assert worst(folder).acc == before
 
 
-def bad(what: str, at: Target) -> dict[str, np.ndarray]:
+def bad(what: str, at: SubmissionTarget) -> dict[str, np.ndarray]:
     images, samples = stronger(at)
     given: dict[str, np.ndarray] = {"images": images, "samples": samples}
     if what == "outside":

@@ -16,7 +16,7 @@ from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_trial import SmoothConv
 from benchmark.errors import ConfigError
-from benchmark.evaluating.evaluation import Scored, measure
+from benchmark.evaluating.evaluation import AttackScore, measure
 from results import Run, load
 from scenarios.base import ImageSet
 from tests.tiny import TINY, run_tiny
@@ -97,7 +97,7 @@ class Further(Attack):
         return AttackResult(outcomes, outcomes, moved, moved, Trace(largest_change=[0.0]), 0, len(images))
 
 
-def of_further(by: float, image: float) -> Scored:
+def of_further(by: float, image: float) -> AttackScore:
     images = torch.full((3, 1, 8, 8), round(255 * image), dtype=torch.uint8)
     test = ImageSet(images, torch.tensor([0, 1, 1]), torch.arange(3))
     attack = Further(threat_model=ThreatModel(Fraction(1, 5)), by=by)

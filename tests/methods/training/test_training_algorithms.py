@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from attacks.threat_model import ThreatModel
 from methods.backbones import MultiHead, SmallConv, initialise
 from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, trades, train
-from methods.training.choice import Clean, Fast, Free, Madry, Trades, TrainedBy
+from methods.training.choice import CleanChoice, FastChoice, FreeChoice, MadryChoice, TradesChoice, TrainedBy
 from methods.training.fast import FastSettings
 from methods.training.free import FreeSettings
 from methods.training.recipe import Recipe
@@ -125,7 +125,7 @@ def test_classes_that_a_task_does_not_have_count_nothing_in_the_divergence() -> 
     assert bool(logits.grad.isfinite().all())
 
 
-# -- Free AT ------------------------------------------------------------------------------------------------------------
+# -- FreeChoice AT ------------------------------------------------------------------------------------------------------------
 
 
 def test_free_training_replays_each_minibatch_and_makes_as_many_steps_as_anybody(task: LearnTask) -> None:
@@ -160,7 +160,7 @@ def test_the_free_perturbation_moves_with_every_backward_pass_and_is_carried_on(
     assert any(p.grad is not None and bool(p.grad.any()) for p in net.parameters()), "the weights get the same pass"
 
 
-# -- Fast AT ------------------------------------------------------------------------------------------------------------
+# -- FastChoice AT ------------------------------------------------------------------------------------------------------------
 
 
 def test_fast_training_is_one_large_step_from_a_uniform_start(task: LearnTask) -> None:
@@ -258,8 +258,9 @@ def test_the_watch_measures_pgd_on_the_network_in_eval_mode_and_leaves_it_as_it_
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("clean", Clean()), ("madry", Madry()), ("trades", Trades()), ("free", Free()), ("fast", Fast()),
-        ({"name": "trades", "beta": 3}, Trades(beta=3)), ({"name": "free", "replays": 4}, Free(replays=4)),
+        ("clean", CleanChoice()), ("madry", MadryChoice()), ("trades", TradesChoice()),
+        ("free", FreeChoice()), ("fast", FastChoice()),
+        ({"name": "trades", "beta": 3}, TradesChoice(beta=3)), ({"name": "free", "replays": 4}, FreeChoice(replays=4)),
     ],
 )  # fmt: skip
 def test_an_algorithm_is_named_or_given_with_its_settings(given: Any, expected: Any) -> None:

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.audit.effects import CANONICAL, INTERACTION, SUM, AuditedRow, Outcomes, contrast, effects_of, effects_table
+from reports.audit.effects import (
+    CANONICAL,
+    INTERACTION,
+    SUM,
+    AuditedRow,
+    AuditOutcomes,
+    contrast,
+    effects_of,
+    effects_table,
+)
 from reports.audit.files import AuditReport, write
 from reports.audit.signature import logged, signature_of, signature_table
 from reports.audit.small_tables import (
@@ -27,7 +36,7 @@ from reports.numbers.published_values import REFERENCE, thesis_f1_table
 TASKS, N = 2, 100
 
 
-def outcomes(shares: Sequence[float], seeds: int = 1) -> Outcomes:
+def outcomes(shares: Sequence[float], seeds: int = 1) -> AuditOutcomes:
     """The first share of each task's samples right; every further seed one sample less."""
     return {
         seed: [np.arange(N) < round(share * N) - seed for share in shares]  # nested: the smaller set lies in the larger

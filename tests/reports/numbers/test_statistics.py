@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reports.numbers import metrics, statistics
-from reports.numbers.statistics import Scored
+from reports.numbers.statistics import RowScores
 
 
 def test_half_widths_of_the_spec():
@@ -91,7 +91,7 @@ def scored(label, p, seeds=(0,), n=300, tasks=2):
     difficulty = rng.random((tasks, n))
     noise = {seed: np.random.default_rng([seed, *label.encode()]).normal(0, 0.03, (tasks, n)) for seed in seeds}
     ids = [np.arange(n)] * tasks
-    return Scored(
+    return RowScores(
         label, dict.fromkeys(seeds, ids), {s: [difficulty[t] + noise[s][t] < p for t in range(tasks)] for s in seeds}
     )
 
@@ -116,7 +116,9 @@ def test_what_differs_is_told_apart_and_what_does_not_shares_a_rank(seeds, test)
 
 def test_only_common_seeds_and_samples_are_compared():
     one, other = scored("one", 0.8, (0, 1)), scored("other", 0.6, (1, 2))
-    half = Scored("half", {1: [ids[::2] for ids in other.samples[1]]}, {1: [right[::2] for right in other.correct[1]]})
+    half = RowScores(
+        "half", {1: [ids[::2] for ids in other.samples[1]]}, {1: [right[::2] for right in other.correct[1]]}
+    )
     assert statistics.compare(one, other).seeds == 1
     assert statistics.compare(one, half).samples == 300
     nothing = statistics.compare(scored("one", 0.8, (0,)), scored("other", 0.1, (7,)))
@@ -130,7 +132,7 @@ def test_what_rests_on_a_few_images_is_not_told_apart_however_many_seeds_repeat_
     wrong[:3] = False
     seeds, ids = (0, 1, 2), [np.arange(300)]
     one, other = (
-        Scored(label, dict.fromkeys(seeds, ids), {s: [cells] for s in seeds})
+        RowScores(label, dict.fromkeys(seeds, ids), {s: [cells] for s in seeds})
         for label, cells in (("one", right), ("other", wrong))
     )
     pair = statistics.compare(one, other)

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from reports.numbers import metrics, statistics
-from reports.numbers.statistics import Scored
+from reports.numbers.statistics import RowScores
 
 
 @pytest.fixture(params=range(5))
@@ -77,7 +77,7 @@ def test_bootstrap_is_that_of_scipy(rng: np.random.Generator) -> None:
 def test_a_pair_of_one_seed_has_scipys_paired_bootstrap(rng: np.random.Generator) -> None:
     one, other = rng.random((2, 200)) < [[0.7], [0.6]]
     found = statistics.compare(
-        *(Scored(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
+        *(RowScores(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
     )
     expected = stats.bootstrap(
         (one.astype(float), other.astype(float)),

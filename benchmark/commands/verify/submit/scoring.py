@@ -40,7 +40,7 @@ from scenarios.parts.augmentation import to_float
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SubmissionTarget:
     """What a submission is made for: the classifier of a task after the last one, and what was measured of it.
 
     standing: test samples that nothing stored breaks at the ranking's norm and eps.
@@ -95,7 +95,7 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
     return 0
 
 
-def open_target(name: str, task: str, options: RunOptions) -> Target:
+def open_target(name: str, task: str, options: RunOptions) -> SubmissionTarget:
     """What there is to attack: the classifier of a task of a stored run. Raises ConfigError, StoreError, MethodError.
 
     name: of the run, as for `verify`; task: number or name; options: where runs and data are, and whose preset.
@@ -104,7 +104,7 @@ def open_target(name: str, task: str, options: RunOptions) -> Target:
     return target_of(run, task, options, Console(quiet=True))
 
 
-def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -> Target:
+def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -> SubmissionTarget:
     """The classifier that images are submitted for, from its checkpoint. Raises ConfigError, StoreError, MethodError."""
     checkpoints = Checkpoints(run.directory / "checkpoints")
     if run.published or not checkpoints.names():
@@ -134,7 +134,7 @@ def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -
             f"{run.directory}: the checkpoint is not the classifier that was measured; `verify {run.hash[:8]}` says more"
         )
     standing = _standing(run, turn, task, origin.job.preset.ranking)
-    return Target(origin.job, origin.machine, task, turn, classifier, fingerprint, standing)
+    return SubmissionTarget(origin.job, origin.machine, task, turn, classifier, fingerprint, standing)
 
 
 def _standing(run: Run, turn: int, task: Task, model: ThreatModel) -> frozenset[int]:
@@ -148,7 +148,7 @@ def _standing(run: Run, turn: int, task: Task, model: ThreatModel) -> frozenset[
     return frozenset(set(task.test.samples.tolist()) - wrong)
 
 
-def _is_known(run: Run, sha256: str, target: Target) -> str | None:
+def _is_known(run: Run, sha256: str, target: SubmissionTarget) -> str | None:
     """What the same file goes by where it was submitted for this task's classifier before."""
     rows = run.evaluations
     mine = rows[
@@ -160,7 +160,7 @@ def _is_known(run: Run, sha256: str, target: Target) -> str | None:
     return None
 
 
-def _check_images(submitted: SubmittedFile, target: Target, file: Path) -> None:
+def _check_images(submitted: SubmittedFile, target: SubmissionTarget, file: Path) -> None:
     """Raise ConfigError unless the images are of this classifier and of samples of this task, in shape and in the ball."""
     test, where = target.task.test.to("cpu"), f"--submit {file}"
     said = submitted.notes.get("classifier", "")
@@ -191,7 +191,7 @@ def _check_images(submitted: SubmittedFile, target: Target, file: Path) -> None:
         )
 
 
-def _record(attack: Submitted, target: Target) -> Measured:
+def _record(attack: Submitted, target: SubmissionTarget) -> Measured:
     """Score every test image of the task, the unchanged one where none was submitted, and store outcomes and images."""
     test, evaluation = target.task.test, target.job.preset.file.evaluation
     work = Work(target.turn, target.task.id, SharedRun((attack,)), tuple(test.samples.tolist()))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmark.commands.audit.attack import Geometry
-from benchmark.commands.audit.cells import CLEAN, SUITE_STEPS, Lane, lanes_of, turn_of
+from benchmark.commands.audit.cells import CLEAN, SUITE_STEPS, AuditLane, lanes_of, turn_of
 from benchmark.commands.audit.geometry import box_effect
 from benchmark.commands.audit.measuring import chosen_images, read
 from benchmark.commands.audit.protocol import AuditProtocol
@@ -42,12 +42,12 @@ def classifier(seed: int = 0) -> TaskNetwork:
     return found.materialise()
 
 
-def lane(protocol: AuditProtocol, **changes: object) -> Lane:
+def lane(protocol: AuditProtocol, **changes: object) -> AuditLane:
     [found] = lanes_of(protocol.turned({"eval_attack": "training attack", **changes}), 10, EPS, 2)
     return found
 
 
-def right(found: Lane, network: nn.Module, task: Task, source: nn.Module | None = None) -> float:
+def right(found: AuditLane, network: nn.Module, task: Task, source: nn.Module | None = None) -> float:
     predicted = read(found, network, task.test, 0, task.test_fingerprint, 500, source)
     return float((predicted == task.test.labels.numpy()).mean())
 
@@ -76,7 +76,7 @@ def test_a_tasks_classifier_is_taken_at_the_end_or_right_after_it() -> None:
 
 def test_a_quarter_of_eps_breaks_less(task: Task) -> None:
     network = classifier()
-    clean = right(Lane(CLEAN), network, task)
+    clean = right(AuditLane(CLEAN), network, task)
     weak, strong = (right(lane(CANONICAL, **changes), network, task) for changes in ({"eps": "eps/4"}, {}))
     assert strong < weak <= clean
 
@@ -90,7 +90,7 @@ def test_eps_in_normalised_space_breaks_less(task: Task) -> None:
 def test_train_mode_leaves_the_classifier_as_it_was(loss: str, task: Task) -> None:
     network = classifier()
     before = classifier_fingerprint(network)
-    found = Lane(CLEAN, bn_mode="train") if loss == CLEAN else lane(CANONICAL, eval_bn="train")
+    found = AuditLane(CLEAN, bn_mode="train") if loss == CLEAN else lane(CANONICAL, eval_bn="train")
     right(found, network, task)
     assert classifier_fingerprint(network) == before
     assert not any(module.training for module in network.modules())
@@ -111,7 +111,7 @@ def test_train_mode_sees_batches_of_one_class(task: Task) -> None:
             return torch.stack([images.mean((1, 2, 3)), self.bias.expand(len(images))], 1)
 
     network = Seen()
-    read(Lane(CLEAN, bn_mode="train"), network, task.test, 0, "", 500)
+    read(AuditLane(CLEAN, bn_mode="train"), network, task.test, 0, "", 500)
     counts = np.bincount(task.test.labels.numpy())
     assert sum(network.batches) == counts.sum()
     assert max(network.batches) <= 32
