@@ -1,4 +1,4 @@
-"""The columns of every stored table. `VERSION` changes when old readers would misread new files."""
+"""The columns of every stored table, and the phases of facts. `VERSION` rises when old readers would misread new files."""
 
 from __future__ import annotations
 
@@ -97,12 +97,22 @@ TRAINING = pa.schema(
 )
 
 
-COSTS = "cost"
-"""The part of `facts` that holds what a run cost; a run without it is not finished."""
+# The phases of facts: every fact of a run belongs to one of them.
 
+METHOD = "method"
+"""What the method itself records while it learns, such as the capacity that is left."""
+
+HARNESS = "harness"
+"""What the benchmark records when a task was learned: fingerprints of its classifier, its validation outcomes."""
+
+COSTS = "cost"
+"""What the run cost. A run without this part is not finished."""
 
 PROBES = "probes"
-"""The phase of facts that a few forward passes on each classifier gave."""
+"""What a few forward passes on each classifier gave."""
+
+UNFORGETTING = "unforgetting"
+"""What the proof found that nothing is forgotten. A method claims under this same name that it forgets nothing."""
 
 
 SAFE_MARGIN = 1e-3

@@ -13,6 +13,7 @@ from reports.numbers import metrics
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
 from reports.numbers.statistics import bootstrap_matrices, interval, interval_kind
+from results import schema
 from results.schema import ANY
 
 if TYPE_CHECKING:
@@ -118,6 +119,6 @@ def _cost(evidences: Sequence[Evidence], name: str) -> float:
     values = []
     for evidence in evidences:
         facts = evidence.facts
-        found = facts.loc[(facts["task"] == -1) & (facts["phase"] == "cost") & (facts["name"] == name), "value"]
+        found = facts.loc[(facts["task"] == -1) & (facts["phase"] == schema.COSTS) & (facts["name"] == name), "value"]
         values.append(float(found.iloc[-1]) if len(found) else NAN)
     return float(np.mean(values))

@@ -8,8 +8,9 @@ from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chanc
 from reports.numbers.completeness import describe_failure, learns_all_at_once, missing_cells, standing_failures
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
-from reports.numbers.proofs import CLAIM, KINDS, proofs
+from reports.numbers.proofs import KINDS, proofs
 from reports.numbers.wording import counted
+from results.schema import HARNESS, UNFORGETTING
 
 CHANGE_TOLERANCE = 1e-6
 """Slack of the largest measured change over eps: x + eps is rounded to float32."""
@@ -168,7 +169,7 @@ def learned_something(evidence: Evidence) -> Judgement:
     planted="normalisation twice, normalisation left out, a logged accuracy that is not the real one (by 20, 5 and 2 points)",
 )
 def validation_reproduced(evidence: Evidence) -> Judgement:
-    facts = evidence.facts[evidence.facts["phase"] == "harness"]
+    facts = evidence.facts[evidence.facts["phase"] == HARNESS]
     values = dict(zip(zip(facts["task"].tolist(), facts["name"].tolist(), strict=True), facts["value"], strict=True))
     sizes = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["validation"].tolist(), strict=True))
     compared = []
@@ -199,7 +200,7 @@ def unforgetting(evidence: Evidence) -> Judgement:
     claims, found, tasks = evidence.protocol.claims, proofs(evidence.facts), evidence.outcomes.tasks
     if claims is None:
         return not_run("an older record that does not say what the method claims")
-    if CLAIM not in claims:
+    if UNFORGETTING not in claims:
         return not_run("the method does not claim not to forget")
     differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
     if any(differing.values()):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from results.schema import METHOD
+
 FREE = "free"
 MOMENTS = ("train", "prune", "retrain")
 
@@ -109,7 +111,7 @@ def _structure(mu: float, text: str) -> Structure | None:
 
 
 def _of_methods(facts: pd.DataFrame) -> pd.DataFrame:
-    return facts[(facts["phase"] == "method") & (facts["task"] >= 0)]
+    return facts[(facts["phase"] == METHOD) & (facts["task"] >= 0)]
 
 
 def layer_names(layers: list[str], backbone: object) -> list[str]:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.numbers.wording import counted
-
-CLAIM = PHASE = "unforgetting"
-"""What a method claims in its protocol, and the phase under which the proof is stored."""
+from results.schema import UNFORGETTING
 
 KINDS = ("classifier", "logits", "predictions")
 
@@ -46,7 +44,7 @@ class Proof:
 
 def proofs(facts: pd.DataFrame) -> dict[int, Proof]:
     """By task what the proof found; empty where none is stored."""
-    rows = facts[facts["phase"] == PHASE].drop_duplicates(["task", "name", "text"], keep="last")
+    rows = facts[facts["phase"] == UNFORGETTING].drop_duplicates(["task", "name", "text"], keep="last")
     found = {}
     for task, of_task in rows.groupby("task"):
         equal = of_task["value"] == 1
