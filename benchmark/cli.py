@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmark.commands import listing
 from benchmark.commands.run import run
 from benchmark.errors import ConfigError
-from benchmark.planning.machine import PUBLISHED, ROOT, RUNS, RunOptions
+from benchmark.planning.options import PUBLISHED, ROOT, RUNS, RunOptions
 from methods.base import MethodError
 from results import load
 from results.files import StoreError
@@ -228,10 +228,6 @@ def parser() -> argparse.ArgumentParser:
 
 def run_options(options: argparse.Namespace, command: str) -> RunOptions:
     """Raises ConfigError for values out of range."""
-    if options.seeds is not None and not options.seeds:
-        raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers {options.workers}: 1 or more")
     return RunOptions(
         preset=options.preset,
         methods=options.methods,

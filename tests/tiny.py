@@ -15,7 +15,8 @@ from benchmark.contract.method_trial import TINY as CONTRACT
 from benchmark.learning.context import RunContext
 from benchmark.learning.restoring import stream_of
 from benchmark.planning.jobs import make_jobs
-from benchmark.planning.machine import Machine, RunOptions
+from benchmark.planning.machine import Machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import load_preset
 from methods.base import Method
 from results.store import RunStore

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.errors import ConfigError
-from benchmark.planning.machine import ROOT
+from benchmark.planning.options import ROOT
 from benchmark.plugins import METHODS
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.planning.jobs import make_jobs, tasks_of
-from benchmark.planning.machine import Machine, RunOptions, check_writable, make_machine
+from benchmark.planning.machine import Machine, check_writable, make_machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import demand, task_rows

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from benchmark.errors import ConfigError
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset
 from reports.numbers.wording import counted
 from scenarios.base import SourceOptions
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-RUNS = ROOT / "results" / "runs"
-
-
-PUBLISHED = ROOT / "results" / "published"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of the `run` command, as given."""
-
-    preset: str
-    methods: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
-    overrides: Sequence[str] = ()
-    results: Path = RUNS
-    published: Path = PUBLISHED
-    pretrain: str | None = None
-    checks: str | None = None
-    data_root: Path | None = None
-    download: bool = False
-    device: str = "auto"
-    workers: int | None = None
-    dry_run: bool = False
-    force: bool = False
-    command: str = ""
 
 
 def make_machine(options: RunOptions, preset: Preset) -> Machine:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmark.commands.run import run
 from benchmark.errors import ConfigError
-from benchmark.planning.machine import RunOptions
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from reports.boards.board import Seed
 from reports.boards.building import judged

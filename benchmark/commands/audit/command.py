@@ -17,7 +17,8 @@ from benchmark.commands.audit.protocol import CANONICAL, TABLES, chosen
 from benchmark.commands.audit.variants import METHODS, Variant, all_jobs, make_variants, undefended
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine, RunOptions, check_writable, make_machine
+from benchmark.planning.machine import Machine, check_writable, make_machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import Planned, seconds_per_pass
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_with_progress
@@ -47,10 +48,6 @@ def audit(options: AuditOptions, console: Console) -> int:
     for method in methods:
         if method not in METHODS:
             raise ConfigError(f"--methods {method}: switches are turned on {', '.join(METHODS)} only")
-    if options.run.seeds is not None and not options.run.seeds:
-        raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
-    if options.run.workers is not None and options.run.workers < 1:
-        raise ConfigError(f"--workers {options.run.workers}: 1 or more")
     if options.samples < 1:
         raise ConfigError(f"--samples {options.samples}: 1 or more")
     preset = load_preset(options.run.preset, options.run.overrides, options.run.seeds)

@@ -24,7 +24,8 @@ from benchmark.errors import ConfigError, nearest
 from benchmark.evaluating.evaluation import CONTRACT_IMAGES, AttackScore, Measured, check_classifier, measure, subset
 from benchmark.planning.cells import cells_of, shared_work
 from benchmark.planning.extra_attacks import check_demands
-from benchmark.planning.machine import RunOptions, make_machine
+from benchmark.planning.machine import make_machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import find_task, load_with_progress
 from benchmark.plugins import import_file

@@ -23,7 +23,8 @@ from benchmark.commands.timing.attacks import CLASSES, IMAGE_SHAPE, attack_throu
 from benchmark.commands.timing.clock import Clock
 from benchmark.commands.timing.training import training_throughput
 from benchmark.learning.provenance import peak_memory_mb
-from benchmark.planning.machine import RunOptions, make_machine
+from benchmark.planning.machine import make_machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_tasks
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise

@@ -16,7 +16,7 @@ from benchmark.commands.verify.predictions import check_predictions
 from benchmark.commands.verify.records import read_records
 from benchmark.commands.verify.verdicts import check_verdicts
 from benchmark.commands.verify.weights import NONE, check_checkpoints, check_classifiers
-from benchmark.planning.machine import RunOptions
+from benchmark.planning.options import RunOptions
 from benchmark.planning.stored_runs import find
 from results.records import Results, Run, load
 

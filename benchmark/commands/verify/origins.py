@@ -15,7 +15,8 @@ from rich.console import Console
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
-from benchmark.planning.machine import Machine, RunOptions, make_machine
+from benchmark.planning.machine import Machine, make_machine
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, PresetRow, load_preset, validated
 from benchmark.planning.protocols import flat, protocol_of, task_rows
 from benchmark.planning.tasks import load_with_progress

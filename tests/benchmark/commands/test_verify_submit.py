@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from benchmark.cli import main
 from benchmark.commands.verify.submit.scoring import SubmissionTarget, open_target
-from benchmark.planning.machine import RunOptions
+from benchmark.planning.options import RunOptions
 from reports.boards.building import build_boards
 from reports.numbers.metrics import CLEAN, WORST
 from reports.tables.words import label_of

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmark.commands.run import run
 from benchmark.evaluating.fingerprints import evaluation_id, measurement
 from benchmark.planning.identity import run_identity
-from benchmark.planning.machine import PUBLISHED, RunOptions
+from benchmark.planning.options import PUBLISHED, RunOptions
 from benchmark.planning.presets import load_preset
 from results import Run, load
 from scenarios.base import SourceOptions

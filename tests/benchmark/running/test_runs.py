@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmark.commands.run import run
 from benchmark.planning.jobs import make_jobs
-from benchmark.planning.machine import RunOptions
+from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import load_preset
 from results import Run, load, publishing
 from scenarios.base import SourceOptions

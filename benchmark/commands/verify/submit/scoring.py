@@ -25,7 +25,8 @@ from benchmark.evaluating.kept_images import broken_images
 from benchmark.learning.restoring import Classifiers
 from benchmark.planning.cells import Work
 from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine, RunOptions, check_writable
+from benchmark.planning.machine import Machine, check_writable
+from benchmark.planning.options import RunOptions
 from benchmark.planning.stored_runs import find, task_key
 from benchmark.planning.tasks import find_task
 from benchmark.running.recording import Recorder

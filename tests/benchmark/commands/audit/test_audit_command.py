@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmark.commands.audit.command import AuditOptions, audit
 from benchmark.errors import ConfigError
-from benchmark.planning.machine import RunOptions
+from benchmark.planning.options import RunOptions
 from reports.write import write_report
 from results import load
 from tests.tiny import run_tiny, write_preset

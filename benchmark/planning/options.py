@@ -1,0 +1,58 @@
+"""The options of a run as they are given, and the folders they name by default. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository."""
+
+RUNS = ROOT / "results" / "runs"
+PUBLISHED = ROOT / "results" / "published"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A preset, what is changed in it, and where and how it is run.
+
+    preset: the name of a built-in preset, or the path of a YAML file.
+    methods: labels, names of methods or paths of their files; None: all rows of the preset.
+    seeds: instead of the preset's.
+    overrides: `key.path=value` each.
+    results: the folder of runs; published: the folder of tracked runs, which count as done.
+    pretrain: the scenario that pretrained_at starts from, as YAML.
+    checks: extra attacks, `none`, `final` or `deep`; None: as the preset says.
+    data_root: the folder of the images; download: True if a missing data set is fetched.
+    device: `auto`, `cpu` or `cuda`.
+    workers: runs side by side; None: as many as there are cores for, one on a GPU.
+    dry_run: True if nothing is started or written.
+    force: True if stored runs are set aside and run again.
+    command: the command line that is recorded with each run.
+    Raises ConfigError for seeds that are empty and for workers below 1.
+    """
+
+    preset: str
+    methods: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    overrides: Sequence[str] = ()
+    results: Path = RUNS
+    published: Path = PUBLISHED
+    pretrain: str | None = None
+    checks: str | None = None
+    data_root: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    dry_run: bool = False
+    force: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and not self.seeds:
+            raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: 1 or more")
