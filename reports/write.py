@@ -23,12 +23,12 @@ from reports.figures.sweep import sweep_figure
 from reports.figures.training import training_figure
 from reports.numbers.published_values import read_published
 from reports.page.page import render_checks, render_page
-from reports.tables.details import board_tables
+from reports.tables.details import board_tables, names_table
 from reports.tables.entries import entry_names, row_entry, to_json
 from reports.tables.latex import latex
 from reports.tables.leaderboard import wide_table
 from reports.tables.markdown import markdown
-from reports.tables.words import file_name, to_csv
+from reports.tables.words import to_csv
 from results import Problem, Results
 from results.files import whole_file
 
@@ -65,7 +65,9 @@ def write_report(results: Results, output: Path | str) -> Report:
     _write(output / "exhibits.md", exhibits_page(exhibits, in_report(figures), EMPTY))
     _write(output / "exhibits.tex", exhibits_latex(exhibits, EMPTY))
     written = set()
-    for stem, frame in [*(table for board in boards for table in board_tables(board)), *exhibit_files(exhibits)]:
+    tables = [*(table for board in boards for table in board_tables(board)), *exhibit_files(exhibits)]
+    tables += [("all__names", names_table(boards))] if boards else []
+    for stem, frame in tables:
         path = output / "tables" / f"{stem}.csv"
         _write(path, to_csv(frame))
         written.add(path)
@@ -119,7 +121,7 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 **exhibit_figures(each),
             }
             for name, (title, figure) in drawn.items():
-                paths = save(figure, folder / f"{file_name(board.preset)}__{name}")
+                paths = save(figure, folder / f"{board.stem}__{name}")
                 written |= set(paths)
                 svg = next(path for path in paths if path.suffix == ".svg").read_text(encoding="utf-8")
                 found.setdefault(board.preset, []).append(FigureOnPage(title, for_page(svg), paths[0].stem))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from results import schema
+from results.file_names import file_name
 from results.files import StoreError, whole_file, write_json
 from results.parts import read_parts
 from results.records import Run, load
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not runs:
             raise StoreError(f"no run of preset {options.preset} in {options.results}")
         for run in runs:
-            print(f"{run.label} seed {run.seed}: {publish(run, options.published / options.preset)}")
+            print(f"{run.label} seed {run.seed}: {publish(run, options.published / file_name(options.preset))}")
     except StoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -25,7 +25,8 @@ from reports.audit.signature import Signature, in_words, logged, signature_table
 from reports.audit.small_tables import Predicted, comparator_table, f1_table, geometry_table, seeds_table
 from reports.figures.style import paper_style, save
 from reports.numbers.published_values import LOGS, REFERENCE, thesis_f1_table
-from reports.tables.words import file_name, percent, to_csv
+from reports.tables.words import percent, to_csv
+from results.file_names import file_name
 from results.files import whole_file
 
 FOLDER = "audit"

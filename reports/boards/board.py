@@ -106,9 +106,13 @@ class Row:
 
 @dataclass
 class Board:
-    """All rows of one preset: the ranked ones by rank, then the others by label."""
+    """All rows of one preset: the ranked ones by rank, then the others by label.
+
+    stem: the beginning of the names of its files, short and unlike that of any other board of the report.
+    """
 
     preset: str
+    stem: str
     eps: Fraction | None
     tasks: int
     matrix: list[str]

@@ -18,6 +18,7 @@ from reports.numbers.outcomes import Outcomes, outcomes_of
 from reports.numbers.statistics import Comparison, RowScores, compare_all, ranks
 from reports.numbers.submissions import submissions, with_unchanged_images
 from results import Results, Run
+from results.file_names import file_names
 
 
 def judged(results: Results, preset: str) -> list[Seed]:
@@ -35,7 +36,8 @@ def build_boards(results: Results, checks: Sequence[Check] | None = None) -> lis
         protocols = {name: Protocol(stored) for name, stored in run.protocols.items()}
         for preset, evidence in _read(run, {name: p for name, p in protocols.items() if p.is_row}).items():
             gathered[preset].append(evidence)
-    return [_board(preset, gathered[preset], checks) for preset in sorted(gathered)]
+    stems = file_names(gathered)
+    return [_board(preset, stems[preset], gathered[preset], checks) for preset in sorted(gathered)]
 
 
 def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
@@ -77,7 +79,7 @@ def _with_worst(evidence: Evidence) -> Outcomes:
     return outcomes
 
 
-def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
+def _board(preset: str, stem: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
     grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
     for evidence in with_controls(evidences):
         grouped[evidence.label, evidence.run.row].append(Seed(evidence.without_checks(), judge(evidence, checks)))
@@ -92,7 +94,7 @@ def _board(preset: str, evidences: list[Evidence], checks: Sequence[Check] | Non
         )
     comparisons = _rank(rows)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
-    return _describe(preset, rows, comparisons)
+    return _describe(preset, stem, rows, comparisons)
 
 
 def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
@@ -226,7 +228,7 @@ def _scored(row: Row) -> RowScores:
     return RowScores(row.label, samples, correct)
 
 
-def _describe(preset: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
+def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
     usual = next((row for row in rows if row.is_ranked), rows[0])
     protocols = [row.protocol for row in rows if row.is_ranked] or [usual.protocol]
     attacks: dict[str, AttackFacts] = {}
@@ -237,6 +239,7 @@ def _describe(preset: str, rows: list[Row], comparisons: list[Comparison]) -> Bo
     chance = float(tasks["chance"].mean()) if len(tasks) else float("nan")
     return Board(
         preset,
+        stem,
         usual.protocol.eps,
         usual.seeds[0].evidence.outcomes.tasks,
         list(dict.fromkeys(attack for protocol in protocols for attack in protocol.matrix)),

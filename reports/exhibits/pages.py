@@ -31,7 +31,7 @@ from reports.exhibits.tables import (
 from reports.figures.style import FigureOnPage
 from reports.tables.latex import NEEDS, latex_table, latex_text
 from reports.tables.markdown import markdown_table, markdown_text
-from reports.tables.words import file_name
+from results.file_names import file_name
 
 STRUCTURE = "structure"
 """The name of the picture of CMAT's structure among those of a board."""
@@ -61,7 +61,7 @@ def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFr
         frames = {"pgd_steps": steps_table(each), "methods": methods_table(each), "f1": scores_table(each)}
         for name, frame in frames.items():
             if len(frame):
-                yield f"{file_name(each.board.preset)}__exhibit_{name}", frame
+                yield f"{each.board.stem}__exhibit_{name}", frame
     if exhibits:
         yield "all__exhibit_fine_grained", fine_grained_table(exhibits)
 
@@ -133,11 +133,13 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
     parts = [f"% needs {NEEDS}"]
     parts += [] if exhibits else [f"% {empty}"]
     for each in exhibits:
-        preset = each.board.preset
+        preset, stem = each.board.preset, each.board.stem
 
-        def add(frame: pd.DataFrame, title: str, caption: str, name: str, preset: str = preset) -> None:
+        def add(
+            frame: pd.DataFrame, title: str, caption: str, name: str, preset: str = preset, stem: str = stem
+        ) -> None:
             text = latex_text(f"{title} ({preset}). {caption}")
-            parts.append(latex_table(frame, text, f"tab:exhibit-{file_name(preset)}-{name}"))
+            parts.append(latex_table(frame, text, f"tab:exhibit-{stem}-{name}"))
 
         if each.groups:
             add(steps_table_for_reading(each), _title(0), steps_caption(each), "steps")
@@ -203,7 +205,7 @@ def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
 
     def path(exhibits: Exhibits, name: str) -> str | None:
         stems = {figure.stem for figure in figures.get(exhibits.board.preset, ())}
-        stem = f"{file_name(exhibits.board.preset)}__{name}"
+        stem = f"{exhibits.board.stem}__{name}"
         return f"figures/{stem}.png" if stem in stems else None
 
     return path

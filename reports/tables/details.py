@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -16,20 +16,19 @@ from reports.numbers.metrics import WORST, accuracy_matrix, task_scores
 from reports.numbers.outcomes import Outcomes
 from reports.numbers.statistics import wilson
 from reports.tables.capacity import capacity_table, owners_table
+from reports.tables.entries import entry_names
 from reports.tables.training import recipes_table, training_table
-from reports.tables.words import file_name
+from results.file_names import file_names
 
 
 def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     """(file stem, table) of everything about one board."""
-    prefix = file_name(board.preset)
-    names = sorted({name for row in board.rows for seed in row.seeds for name in seed.evidence.outcomes.correct})
-    for attack in names:
-        yield f"{prefix}__matrix__{file_name(attack)}", matrix_table(board, attack)
-        yield f"{prefix}__tasks__{file_name(attack)}", task_table(board, attack)
-    yield f"{prefix}__comparisons", comparison_table(board)
-    yield f"{prefix}__verdicts", verdict_table(board)
-    yield f"{prefix}__sweep", sweep_table(board)
+    for attack, name in attack_files(board).items():
+        yield f"{board.stem}__matrix__{name}", matrix_table(board, attack)
+        yield f"{board.stem}__tasks__{name}", task_table(board, attack)
+    yield f"{board.stem}__comparisons", comparison_table(board)
+    yield f"{board.stem}__verdicts", verdict_table(board)
+    yield f"{board.stem}__sweep", sweep_table(board)
     more = {
         "training": training_table(board),
         "recipes": recipes_table(board),
@@ -38,7 +37,24 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     }
     for name, table in more.items():
         if len(table):
-            yield f"{prefix}__{name}", table
+            yield f"{board.stem}__{name}", table
+
+
+def attack_files(board: Board) -> dict[str, str]:
+    """By the name of every stored outcome, such as `pgd-10 linf 8/255 any`, the part of file names that stands for it."""
+    outcomes = {name for row in board.rows for seed in row.seeds for name in seed.evidence.outcomes.correct}
+    return file_names(sorted(outcomes))
+
+
+def names_table(boards: Sequence[Board]) -> pd.DataFrame:
+    """The whole names behind the names of files. kind: preset, attack or row; in_files: its part of the names of files."""
+    records = []
+    for board in boards:
+        records.append((board.preset, "preset", board.stem, board.preset))
+        records += [(board.preset, "attack", name, attack) for attack, name in attack_files(board).items()]
+        entries = zip(entry_names(board), board.rows, strict=True)
+        records += [(board.preset, "row", name, row.label) for name, row in entries]
+    return pd.DataFrame(records, columns=["preset", "kind", "in_files", "name"])
 
 
 def matrix_table(board: Board, attack: str) -> pd.DataFrame:

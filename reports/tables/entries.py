@@ -19,7 +19,7 @@ from reports.numbers.metrics import WORST, task_scores
 from reports.numbers.outcomes import Outcomes
 from reports.numbers.statistics import wilson
 from reports.tables.commands import commands_of
-from reports.tables.words import file_name
+from results.file_names import file_name
 
 SCHEMA = 1
 """Raised when a field changes its meaning."""
@@ -34,12 +34,11 @@ NOT_RECORDED = (
     "corruptions_mce",
 )
 """Fields of RobustBench's model_info that no record of ours holds: null, so that whoever knows them can fill them in."""
-LONGEST_NAME = 100
 
 
 def entry_names(board: Board) -> list[str]:
     """The name of every row's entry, aligned with `board.rows`: preset and label, and the identity where two would be equal."""
-    stems = [f"{file_name(board.preset)}__{file_name(row.label)}"[:LONGEST_NAME] for row in board.rows]
+    stems = [f"{board.stem}__{file_name(row.label)}" for row in board.rows]
     # Some file systems do not tell upper from lower case.
     alike = [stem.casefold() for stem in stems]
     return [

@@ -10,7 +10,6 @@ from reports.boards.board import Board
 from reports.boards.version import published_note
 from reports.tables.leaderboard import caption, compact_table
 from reports.tables.markdown import WORDS
-from reports.tables.words import file_name
 
 NEEDS = r"\usepackage{booktabs,graphicx}"
 _SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
@@ -28,7 +27,7 @@ def latex(boards: list[Board], empty: str) -> str:
     for board in boards:
         title = latex_text(board.preset)
         if board.ranked:
-            label = f"tab:leaderboard-{file_name(board.preset)}"
+            label = f"tab:leaderboard-{board.stem}"
             about = " ".join(filter(None, [caption(board), published_note([board])]))
             text = f"Leaderboard of \\texttt{{{title}}}. {latex_text(about)}"
             parts.append(latex_table(compact_table(board), text, label))

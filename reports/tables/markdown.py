@@ -11,7 +11,6 @@ from reports.boards.version import published_note
 from reports.tables.capacity import decisions_caption, decisions_table
 from reports.tables.leaderboard import accuracy_table, below_table, caption, compact_table
 from reports.tables.training import recipes_table
-from reports.tables.words import file_name
 
 WORDS = (
     "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
@@ -30,7 +29,7 @@ def markdown(boards: list[Board], empty: str) -> str:
         if board.ranked:
             about = " ".join(filter(None, [caption(board), published_note([board])]))
             parts += [markdown_text(about), markdown_table(compact_table(board))]
-            every = f"every attack that was run is in tables/{file_name(board.preset)}__sweep.csv"
+            every = f"every attack that was run is in tables/{board.stem}__sweep.csv"
             parts += [markdown_text(f"ACC in percent by attack; {every}:"), markdown_table(accuracy_table(board))]
         else:
             parts.append("No row is ranked yet.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
 from reports.boards.board import Board, Row
@@ -85,8 +83,3 @@ def label_of(row: Row) -> str:
 def verdict_of(row: Row) -> str:
     """The verdict, and how many of the checks that there are passed: `pass 25/30`."""
     return f"{row.verdict} {row.checks['pass']}/{sum(row.checks.values())}"
-
-
-def file_name(text: str) -> str:
-    """A name that is safe in any file system: `pgd-10 linf 51/255 any` → `pgd-10_linf_51-255_any`."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text.replace("/", "-")).strip("_.") or "_"

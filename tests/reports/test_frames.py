@@ -12,8 +12,9 @@ from reports import frames
 from reports.boards.board import Board
 from reports.tables.details import board_tables
 from reports.tables.leaderboard import wide_table
-from reports.tables.words import file_name, to_csv
+from reports.tables.words import to_csv
 from results import load
+from results.file_names import file_name
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 
 
