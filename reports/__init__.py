@@ -1,6 +1,5 @@
-"""Reports from stored predictions: metrics, statistics, verdicts, tables, figures and the page. No torch in here."""
+"""Reports: metrics, statistics, verdicts, tables, figures and the page, all made from stored predictions. Imports no torch.
 
-from reports.terminal import print_report
-from reports.write import Report, write_report
-
-__all__ = ["Report", "print_report", "write_report"]
+`reports.write.write_report` writes a report, `reports.terminal.print_report` prints it, `reports.frames.Tables` has its tables
+as pandas frames.
+"""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reports import write_report
+from reports.write import write_report
 from results import load
 from results.files import read_json, write_json
 from tests.reports.synthetic_runs import FakeRun, clean, fgsm, pgd, write_run

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from reports import write_report
+from reports.write import write_report
 from results import load
 from tests.browser.conftest import FAILURE, HOSTILE
 from tests.reports.synthetic_runs import FakeRun, write_run

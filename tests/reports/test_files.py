@@ -13,9 +13,10 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from reports import print_report, write_report
 from reports.boards.building import build_boards
 from reports.tables.words import short_name
+from reports.terminal import print_report
+from reports.write import write_report
 from results import load
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 
@@ -245,7 +246,7 @@ def test_three_seeds_have_wider_words_than_one(tmp_path):
 
 
 def test_reports_import_no_torch():
-    code = "import sys, reports; sys.exit(any(name.partition('.')[0] == 'torch' for name in sys.modules))"
+    code = "import sys, reports.terminal, reports.frames; sys.exit(any(name.partition('.')[0] == 'torch' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

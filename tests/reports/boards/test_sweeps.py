@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import write_report
 from reports.boards.building import build_boards
 from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
 from reports.figures.accuracy import MOST_ATTACKS, shown_attacks
@@ -19,6 +18,7 @@ from reports.numbers.evidence import attack_facts
 from reports.tables.details import sweep_table
 from reports.tables.leaderboard import accuracy_table, wide_table
 from reports.tables.words import short_name
+from reports.write import write_report
 from results import load
 from tests.reports.sweep_cases import EIGHT, QUARTERS, board_of, evidence_of, facts, full_sweep, grid
 from tests.reports.synthetic_runs import FakeRun, autoattack, fgsm, noise, pgd, square, transfer, write_run

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.colors import to_rgba
 from sklearn.metrics import precision_recall_fscore_support
 
-from reports import write_report
 from reports.boards.building import build_boards
 from reports.exhibits import pages as exhibit_pages
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
@@ -37,6 +36,7 @@ from reports.exhibits.tables import (
 )
 from reports.numbers.published_values import REFERENCE, read_published
 from reports.numbers.statistics import t_interval
+from reports.write import write_report
 from results import load
 from results.files import read_json, write_json
 from tests.reports.synthetic_capacity import capacity_facts, cmat

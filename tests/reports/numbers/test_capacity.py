@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from reports import write_report
 from reports.boards.building import build_boards
 from reports.numbers.capacity import decisions, layer_names, owners, structures
 from reports.tables.capacity import capacity_table, decisions_table
+from reports.write import write_report
 from results import load, schema
 from tests.reports.synthetic_capacity import SMALL, capacity_facts, cmat, packnet, proof_facts
 from tests.reports.synthetic_runs import FakeRun, write_run

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reports import write_report
 from reports.checks.verdicts import CHECKS
 from reports.page import check_guide
+from reports.write import write_report
 from results import load
 from tests.reports.synthetic_runs import FakeRun, probe_facts, unbounded, write_run
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports import write_report
 from reports.boards.building import build_boards
 from reports.page.rows import page_board
 from reports.tables.commands import commands_of
 from reports.tables.entries import entry_names, row_entry, to_json
+from reports.write import write_report
 from results import load
 from results.files import read_json, write_json
 from tests.reports.synthetic_runs import FakeRun, autoattack, clean, pgd, write_run

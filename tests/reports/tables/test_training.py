@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import write_report
 from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.tables.training import progress_of, recipes_table, training_curve, training_table
+from reports.write import write_report
 from results import load
 from tests.reports.synthetic_runs import FakeRun, write_run
 
