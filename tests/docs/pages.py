@@ -10,7 +10,9 @@ from tests.conftest import REPOSITORY
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 
-BLOCK = re.compile(r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 """A fenced block: its language, the file that it is, and its text."""
 
 
@@ -31,7 +33,9 @@ def named(page: Path) -> str:
 def section(page: Path, heading: str) -> str:
     """The text below a heading, up to the next one of its level or a higher one."""
     marks = heading.split(" ")[0]
-    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(marks)}}} |\Z)", read(page), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(marks)}}} |\Z)", read(page), re.DOTALL | re.MULTILINE
+    )
     assert found, f"{named(page)} has no heading {heading!r}"
     return found[1]
 
