@@ -1,7 +1,7 @@
 """ANP-VS: adversarial neural pruning with vulnerability suppression (Madaan, Shin and Hwang 2020).
 
-Channels are pruned by masks that are learned under the attack, and features are trained to move little under it. How this
-becomes a continual method is not in the paper and chosen here: see `AnpVsSettings.weights`.
+Channels are pruned by masks that are learned under the attack, and features are trained to move little under it. The paper has
+one task; the two ways to learn several are chosen here: see `AnpVsSettings.weights`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from attacks.threat_model import ThreatModel, parse_fraction
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, RunSpec, State
 from methods.parts.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
-from methods.training import Batch, Fit, InnerAttack, Logits, Objective, SecondOptimizer
-from methods.training.recipe import Recipe
+from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Recipe, SecondOptimizer
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
 
@@ -29,19 +28,22 @@ WARM_START = RunSpec("single_task_standard", weights=True)
 class AnpVsSettings(MethodSettings):
     """Defaults: the paper's for CIFAR-100 (released code; CIFAR-10: beta 2, suppression 1e-4; MNIST: 4, 1e-3).
 
-    weights: shared: one network and one set of masks, trained task after task, with batch norm and head per task; independent:
-    one network with masks of its own per task. Published with 200 epochs of Adam at 1e-3, batch 64, on one task.
+    Published with 200 epochs of Adam at 1e-3, batch 64, on one task.
     """
 
-    weights: Literal["shared", "independent"] = "shared"
+    weights: Literal["shared", "independent"] = Field(
+        "shared",
+        description="shared: one network and one set of masks, trained task after task, with batch norm and head per task; "
+        "independent: a network with masks of its own per task",
+    )
     warm_start: bool = Field(True, description="start from cleanly trained networks of the same recipe, as published")
     beta: float = Field(1.0, ge=0, description="weight of the masks' KL divergence")
     suppression: float = Field(0.1, ge=0, description="weight of vulnerability suppression (lambda in the paper)")
-    alpha: float = Field(1e-4, gt=0, description="of the masks' prior Beta(alpha, 1)")
+    alpha: float = Field(1e-4, gt=0, description="parameter of the masks' prior Beta(alpha, 1)")
     kl_images: int | None = Field(
         50_000,
         ge=1,
-        description="images that the KL is divided by (N); None: the task's training images, which prunes far more",
+        description="number of images that the KL is divided by (N); None: of the task's training images, which prunes far more",
     )
     l2: float = Field(
         0.0,
@@ -73,16 +75,19 @@ class AnpVsSettings(MethodSettings):
 class NeuralPruning(Objective):
     """(CE(x) + 2 CE(x'))/3 + beta · KL/N + lambda · VS for the weights, CE(x') + beta · KL/N for the masks, in one backward pass.
 
+    network: the network with its masks.
+    settings: beta, lambda (`suppression`) and the rest.
+    images: N, 1 or more.
+
     x' is made on the mean network in inference mode. The four stochastic passes (x and x' for the cross-entropies, both again for
     VS) have masks, dropout and batch statistics of their own. VS: mean |f(x) − f(x')| over features and their entries (eq. 6).
-    images: N.
     """
 
     def __init__(self, network: MaskedNetwork, settings: AnpVsSettings, images: int) -> None:
         self.network, self.settings, self.images = network, settings, images
 
     def passes(self, recipe: Recipe) -> float:
-        return 2 * recipe.attack.steps + 4 * 3
+        return _passes(recipe)
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         network, settings = self.network, self.settings
@@ -102,8 +107,13 @@ class NeuralPruning(Objective):
         return loss, output
 
 
+def _passes(recipe: Recipe) -> float:
+    """Forward-sized passes of a step: the attack, and four stochastic passes with their gradients."""
+    return 2 * recipe.attack.steps + 4 * 3
+
+
 def _mean_distance(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
-    """mean |f − f'| of each pair of features."""
+    """Mean |f − f'| of each pair of features."""
     return [(f - g).abs().mean() for f, g in zip(first, second, strict=True)]
 
 
@@ -121,7 +131,7 @@ class AnpVs(Method):
     batch_norms: dict[int, dict[str, Tensor]]
 
     def claimed(self) -> frozenset[str]:
-        """Networks that tasks share forget."""
+        """Nothing if tasks share the network, which then forgets."""
         return self.claims if self._independent else frozenset()
 
     @property
@@ -135,7 +145,7 @@ class AnpVs(Method):
 
     @classmethod
     def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        return 2 * recipe.attack.steps + 4 * 3
+        return _passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self._new = lambda task: context.network(stream, task=task).for_task(task)
@@ -145,14 +155,14 @@ class AnpVs(Method):
             set_batch_norm(self.shared, self.settings.bn_momentum, self.settings.bn_eps)
 
     def _group(self, task: int) -> int:
-        """Under which number a task's masks are kept."""
+        """The number under which a task's masks are kept."""
         return task if self._independent else 0
 
     def _network(self, task: int) -> TaskNetwork:
         return self.networks[task] if self._independent else self.shared.for_task(task)
 
     def _add(self, task: int) -> None:
-        """Make what a task needs that is not there yet, as it is before anything is learned."""
+        """Make the network and masks that a task still lacks, as they are before anything is learned."""
         if self._independent:
             self.networks[task] = self._new(task)
             set_batch_norm(self.networks[task], self.settings.bn_momentum, self.settings.bn_eps)
@@ -184,7 +194,7 @@ class AnpVs(Method):
         self._record(masked, task, context)
 
     def _record(self, masked: MaskedNetwork, task: LearnTask, context: Context) -> None:
-        """Share of channels that are pruned, and how far features move under the validation attack; per layer and in all."""
+        """Record the share of pruned channels, and how far features move under the validation attack; per layer and in all."""
         record = context.facts.record
         pruned = {name: mask.mean() == 0 for name, mask in masked.masks.by_layer()}
         for name, gone in pruned.items():
@@ -230,7 +240,10 @@ def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Context) -> list[float]:
-    """mean |f(x) − f(x')| of the mean network's features over the task's validation images, x' by the validation attack's PGD."""
+    """Mean |f(x) − f(x')| over the task's validation images, of each of the mean network's features.
+
+    x' comes from PGD with the steps and step size of the validation attack.
+    """
     selection, mean = context.recipe.selection, masked.materialise()
     attack = InnerAttack(
         network=mean,

@@ -1,6 +1,7 @@
 """Backbones: images in [0, 1] to features, normalisation inside, a linear head per task on top.
 
-`VERSION` is part of every run's identity: raise it whenever a backbone would compute or initialise something else.
+A plug-in imports from here. `VERSION` is part of every run's identity: raise it whenever a backbone would compute or initialise
+something else.
 """
 
 from __future__ import annotations
@@ -13,32 +14,56 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+__all__ = [
+    "VGG16BN",
+    "Backbone",
+    "BackboneChoice",
+    "BatchNorm",
+    "MultiHead",
+    "SmallConv",
+    "TaskNetwork",
+    "batch_norm_state",
+    "initialise",
+    "load_batch_norm_state",
+]
+
 VERSION = 1
 
 HEAD_STD = 0.01
+"""Standard deviation of a head's initial weights."""
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
+"""The base class of torch's batch norms of all dimensions."""
 
 
 class BackboneChoice(BaseModel):
-    """Which backbone, and how wide: every channel and feature count is int(base · width), at least 1."""
+    """A backbone by name, and its width."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["vgg16_bn", "small_conv"]
-    width: float = Field(1.0, gt=0, le=4)
+    width: float = Field(
+        1.0, gt=0, le=4, description="every channel and feature count is int(base · width), at least 1"
+    )
 
     def build(self, image_shape: tuple[int, int, int], mu: float = 1.0) -> Backbone:
-        """The backbone for images of this shape. mu: multiplies the number of parameters, so widths by its root (CPG)."""
+        """The backbone for images of this shape (C, H, W), not initialised.
+
+        mu: multiplies the number of parameters, so widths by its root (CPG).
+        """
         return {"vgg16_bn": VGG16BN, "small_conv": SmallConv}[self.name](image_shape, self.width * mu**0.5)
 
 
 class Backbone(nn.Module):
-    """Normalised images (N, C, H, W) to features (N, `features`)."""
+    """Normalised images float (N, C, H, W) to features float (N, `features`).
+
+    layers: all of it, one after another.
+    features: how many features an image has.
+    linear_std: standard deviation of the linear layers' initial weights; None: Kaiming-normal, which narrow layers need.
+    """
 
     features: int
     linear_std: float | None = None
-    """Standard deviation of the linear layers' initial weights; None: Kaiming-normal, which narrow layers need."""
 
     def __init__(self, layers: Sequence[nn.Module], features: int) -> None:
         super().__init__()
@@ -49,7 +74,7 @@ class Backbone(nn.Module):
         return self.layers(images)
 
     def shared_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The weights that pruning methods own: of convolutions and linear layers, no biases and no batch norm."""
+        """Names and weights that tasks own in pruning methods: of convolutions and linear layers, no biases, no batch norm."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 yield f"{name}.weight", module.weight
@@ -71,7 +96,7 @@ class VGG16BN(Backbone):
     """VGG16-BN as in CPG's code for 32x32 images: 13 convolutions without bias, two linear layers of 4096 without dropout.
 
     33.58 M shared weights at width 1 (14.71 M in convolutions, 18.87 M in linear layers). Images of side 32·k keep k²·512
-    features after the last pooling.
+    features after the last pooling. Raises ValueError for images smaller than 32x32.
     """
 
     plan = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
@@ -117,9 +142,11 @@ class SmallConv(Backbone):
 
 
 class TaskNetwork(nn.Module):
-    """One task's network: images in [0, 1] (N, C, H, W) → normalise → backbone → this task's logits (N, classes).
+    """One task's network: images float (N, C, H, W) in [0, 1] → normalise → backbone → this task's logits (N, classes).
 
-    mean, std: buffers (1, C, 1, 1). Backbone and head may be shared with other task networks; `materialise` gives a copy.
+    mean, std: buffers (1, C, 1, 1).
+
+    Backbone and head may be shared with other task networks; `materialise` gives a copy.
     """
 
     mean: Tensor
@@ -140,7 +167,11 @@ class TaskNetwork(nn.Module):
 
 
 class MultiHead(nn.Module):
-    """A backbone with a head per task."""
+    """A backbone with a head per task.
+
+    heads: linear layers, by task.
+    mean, std: buffers (1, C, 1, 1).
+    """
 
     mean: Tensor
     std: Tensor
@@ -161,8 +192,13 @@ class MultiHead(nn.Module):
         return TaskNetwork(self.backbone, head, self.mean, self.std)
 
     def forward(self, images: Tensor, tasks: Tensor) -> Tensor:
-        """Images of several tasks at once, tasks int64 (N,): each image's logits from its own task's head (N, most classes),
-        -inf where its task has fewer classes."""
+        """Logits of images of several tasks at once, each from its own task's head: float (N, most classes).
+
+        A logit is -inf where the image's task has fewer classes.
+
+        images: float (N, C, H, W) in [0, 1].
+        tasks: int64 (N,), the task of each image.
+        """
         features = self.backbone((images - self.mean) / self.std)
         most = max(head.out_features for head in self._linear_heads())
         logits = features.new_full((len(images), most), -torch.inf)
@@ -197,10 +233,14 @@ def load_batch_norm_state(module: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def initialise(network: MultiHead, generator: torch.Generator) -> None:
-    """CPG's initialisation: convolutions Kaiming-normal fan-out, heads N(0, 0.01), biases 0, batch norm (1, 0), linear
-    layers N(0, `linear_std`), 0.01 for VGG16-BN at width 1; Kaiming-normal fan-in for backbones without a `linear_std`.
+    """Draw initial weights as CPG does.
 
-    Drawn on the CPU from `generator`, so that a seed means the same weights on every device.
+    Convolutions: Kaiming-normal, fan-out.
+    Heads: N(0, 0.01).
+    Linear layers: N(0, `linear_std`), 0.01 for VGG16-BN at width 1; without a `linear_std` Kaiming-normal, fan-in.
+    Biases: 0. Batch norm: (1, 0).
+
+    Everything is drawn on the CPU from `generator`, so that a seed means the same weights on every device.
     """
     heads = set(network.heads)
     for module in network.modules():

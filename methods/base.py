@@ -1,6 +1,7 @@
-"""The contract of a method: it learns task after task and hands back classifiers. It never sees test images or attacks' results.
+"""The contract of a method: it learns task after task and hands back classifiers.
 
-What the harness gives it is the `Context`; what it gives back are plain `nn.Module`s from images in [0, 1] to logits.
+A method never sees test images or results of attacks. The harness gives it a `Context`; it gives back plain `nn.Module`s from
+images in [0, 1] to logits. A plug-in imports from here.
 """
 
 from __future__ import annotations
@@ -15,14 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead
-from methods.settings import MethodSettings as MethodSettings
-from methods.training import Fit, Selected, Validation
-from methods.training.recipe import Recipe
+from methods.settings import MethodSettings
+from methods.training import Fit, Recipe, Selected, Validation
 from scenarios.base import LearnTask, Stream
+
+__all__ = [
+    "CLAIMS",
+    "JSON",
+    "NEEDS",
+    "Context",
+    "Facts",
+    "Method",
+    "MethodError",
+    "MethodSettings",
+    "Prerequisite",
+    "RunSpec",
+    "State",
+]
 
 JSON = Any
 T = TypeVar("T", bound=JSON)
-
 
 NEEDS = {
     "validation": "validation images to decide by",
@@ -30,18 +43,23 @@ NEEDS = {
     "image_memory": "images of old tasks",
     "extra_data": "extra data",
 }
-"""What a method may need, beyond a task's training images and the choice of an epoch: the word and what it says to people."""
+"""Needs beyond a task's training images and the choice of an epoch: the word in `Method.needs` → the word for people."""
+
 CLAIMS = {"unforgetting": "does not forget"}
-"""What a method may claim of itself."""
+"""Claims that a method may make of itself: the word in `Method.claims` → the word for people."""
 
 
 class MethodError(Exception):
-    """A method cannot do what it was asked for; the message is one line with what would be right."""
+    """A method cannot do what it was asked for; the message is one line that says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything a method needs to go on from here, as tensors and JSON: weights, memory, random states."""
+    """Everything a method needs to go on from here: weights, memory, random states.
+
+    tensors: by name, of any shape and type.
+    values: by name, anything that is JSON.
+    """
 
     tensors: dict[str, Tensor]
     values: dict[str, JSON] = field(default_factory=dict)
@@ -53,10 +71,13 @@ class State:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run that another one needs first: `method` by name with `settings`; the seed is the same.
+    """A run that another one needs first. Its seed is the other one's.
 
-    weights: whether its classifiers are needed too, or only what it recorded. scenario: None: the same, and the same recipe; or
-    another one, as a preset writes it ({name: ..., tasks: ...}), learned with the preset's recipe: extra data.
+    method: by name.
+    settings: those that differ from the method's defaults.
+    weights: True if its classifiers are needed too, False if only what it recorded.
+    scenario: None for the same stream and recipe; or another stream as a preset writes it ({name: ..., tasks: ...}), learned with
+        the preset's recipe: extra data.
     """
 
     method: str
@@ -66,26 +87,40 @@ class RunSpec:
 
 
 class Prerequisite(Protocol):
-    """What `Context.prerequisite` gives: the records of a finished run and, where `weights` was asked for, its classifiers."""
+    """A finished run that another one needs: its records and, if `RunSpec.weights` asked for them, its classifiers."""
 
-    def fact(self, name: str, task: int) -> float: ...
+    def fact(self, name: str, task: int) -> float:
+        """A number that the run recorded of a task, by the name of the fact; the last one recorded.
+
+        Raises MethodError if there is none.
+        """
 
     def validation(self, task: int) -> Validation:
-        """What its classifier of a task got right on the validation images: the same images, starts and attack as in
-        `Context.validate`. Raises MethodError if that is not stored."""
+        """The validation images of a task that its classifier got right: images, starts and attack as in `Context.validate`.
 
-    def classifier(self, task: int) -> nn.Module: ...
+        Raises MethodError if that is not stored.
+        """
+
+    def classifier(self, task: int) -> nn.Module:
+        """A task's classifier, as `Method.classifier` gives it after the last task. Raises MethodError without a checkpoint."""
 
 
 class Facts(Protocol):
+    """The numbers and texts that a method reports."""
+
     def record(
         self, name: str, value: float | None = None, *, task: int | None = None, text: str | None = None
     ) -> None:
-        """Record a number or a text that the method reports of a task (by default the one being learned)."""
+        """Record a number, a text or both under a name. task: the task they are of; None: the one being learned."""
 
 
 class Context(Protocol):
-    """What the harness offers to a method while it learns. eps, exact_eps: of the preset, in pixel space."""
+    """What the harness offers to a method while it learns.
+
+    device: of all images, networks and generators.
+    recipe: the preset's training recipe.
+    eps, exact_eps: radius of the training attack in pixels of [0, 1], as a float and as an exact number.
+    """
 
     device: torch.device
     recipe: Recipe
@@ -93,41 +128,51 @@ class Context(Protocol):
     exact_eps: Fraction
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """The place where the method records what it reports."""
 
     def rng(self, task: int, phase: str, purpose: str) -> torch.Generator:
-        """A generator on the device that depends on the run's seed and these words only, however often a run was resumed."""
+        """A generator on the device. It depends on the run's seed and these words only, however often a run was resumed."""
 
     def network(self, stream: Stream, *, task: int = -1, mu: float = 1.0) -> MultiHead:
         """A freshly initialised network of the preset's backbone with a head per task of the stream, on the device.
 
-        task: the networks of different tasks are initialised differently; mu: times as many parameters, for methods that grow."""
+        task: the networks of different tasks are initialised differently.
+        mu: times as many parameters, for methods that grow.
+        """
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
-        """Run `work` and checkpoint the method's state under `name`, or restore both if that was done before.
+        """Run `work` and checkpoint the method's state, or restore both if that was done before. Returns what `work` returned.
 
-        Returns what `work` returned (JSON). Stages of one task must have different names and a fixed order.
+        name: of the stage; stages of one task have different names and a fixed order.
+        work: returns JSON.
         """
 
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
-        """Clean and robust accuracy on the validation split, under one fixed attack: what all decisions are made by."""
+        """The outcomes on a task's validation split, clean and under one fixed attack: what all decisions are made by."""
 
     def train(
         self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None
     ) -> Selected:
-        """The shared adversarial training loop (`methods.training.train`), logged under `phase`."""
+        """Train by the shared loop (`methods.training.train`).
+
+        tasks: whose training images are used, mixed.
+        phase: the name under which the epochs are logged.
+        recipe: None: the preset's.
+        """
 
     def prerequisite(self, spec: RunSpec) -> Prerequisite:
-        """A finished run that `requires` named. Raises MethodError for any other."""
+        """A finished run that `Method.requires` named. Raises MethodError for any other."""
 
 
 class Method(ABC):
     """A continual defense. The constructor only stores settings; learning happens in `learn`.
 
     version: raised on purpose whenever the same settings would learn something else.
-    claims: of `CLAIMS`, what the harness checks ("unforgetting": no classifier of an old task ever changes).
-    needs: of `NEEDS`.
-    paper: where it comes from.
+    claims: words of `CLAIMS`, which the harness holds it to ("unforgetting": no classifier of an old task ever changes).
+    needs: words of `NEEDS`.
+    paper: author, year and title of the paper it comes from; empty for none.
+    Settings: its settings, a `MethodSettings` with the sources of its defaults.
     """
 
     version: ClassVar[int]
@@ -140,23 +185,24 @@ class Method(ABC):
         self.settings: Any = settings
 
     def claimed(self) -> frozenset[str]:
-        """What this instance claims: `claims`, unless its settings take something back."""
+        """The claims of this instance: `claims`, unless its settings take something back."""
         return self.claims
 
     @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
-        """Runs that must be finished first; run once and shared by all that need them."""
+        """Runs that must be finished first. Each is run once and shared by all that need it."""
         return []
 
     @classmethod  # noqa: B027 - most fit every network
     def check(cls, settings: MethodSettings, network: MultiHead) -> None:
-        """Raise MethodError where the settings cannot go with this network, before anything is trained.
+        """Raise MethodError if the settings do not go with this network, before anything is trained.
 
-        network: the preset's backbone with the stream's heads, on the meta device: shapes and no values."""
+        network: the preset's backbone with the stream's heads, on the meta device: shapes and no values.
+        """
 
     @classmethod
     def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        """Epochs of training per task, at most, all stages together, for estimates of time."""
+        """The most epochs of training per task, all stages together, for estimates of time."""
         return recipe.epochs
 
     @classmethod
@@ -166,24 +212,32 @@ class Method(ABC):
 
     @abstractmethod
     def begin(self, stream: Stream, context: Context) -> None:
-        """Make what is needed before the first task."""
+        """Make what is needed before the first task.
+
+        stream: names, class counts, image shape and normalisation of all tasks; never images of later ones.
+        """
 
     def learn(self, task: LearnTask, context: Context) -> None:
         """Learn the next task."""
         raise MethodError(f"{type(self).__name__} learns all tasks at once")
 
     def learn_all(self, tasks: list[LearnTask], context: Context) -> None:
-        """Learn all tasks at once; called instead of `learn` where "all_tasks" is in `needs`."""
+        """Learn all tasks at once; called instead of `learn` if "all_tasks" is in `needs`."""
         raise MethodError(f"{type(self).__name__} learns task after task")
 
     @abstractmethod
     def classifier(self, task: int | None) -> nn.Module:
-        """The classifier of a learned task: eval mode, frozen, its own copy; images float (N, C, H, W) in [0, 1] → logits
-        (N, classes of this task). None: all classes seen, task inference included (reserved)."""
+        """The classifier of a learned task: images float (N, C, H, W) in [0, 1] → logits float (N, classes of this task).
+
+        It is in eval mode, frozen, and a copy of its own: later learning does not change it.
+
+        task: from 0. None is reserved for one classifier of all classes seen, task inference included.
+        """
 
     @abstractmethod
-    def state(self) -> State: ...
+    def state(self) -> State:
+        """Everything that is needed to go on from here, and to hand out the same classifiers."""
 
     @abstractmethod
     def load_state(self, state: State) -> None:
-        """Take over a state; `begin` was called before."""
+        """Take over what `state` gave; `begin` was called before."""

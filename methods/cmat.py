@@ -1,6 +1,6 @@
 """CMAT: CPG (compact, pick, grow) trained adversarially (Hung et al. 2019, Compacting, Picking and Growing).
 
-A task may use what earlier tasks own, weight by weight (pick); it hands back what it does not need (compact); and where a goal
+A task may use weights of earlier tasks, one by one (pick). It hands back those that it does not need (compact). Where a goal
 cannot be reached the network gets wider (grow). Every decision is made on validation images, under the attack.
 """
 
@@ -17,38 +17,47 @@ from methods.parts.goals import Goal
 from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
 from methods.parts.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
-from methods.training import Step, Validation
+from methods.training import Recipe, Step, Validation
 from methods.training.choice import CleanChoice, MadryChoice
-from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, Stream
 
 
 class CMATSettings(PackedSettings):
     """Defaults: CPG's published schedule for CIFAR-100 (100 epochs in the recipe), with its decisions on validation images.
 
-    goals: accuracies to reach, one per task; None: what single-task networks of the same recipe and seed reach.
-    tolerance: how far below its goal a network still counts as good; None: one standard error of the paired difference.
+    A width multiplier mu counts parameters: a network of mu 2 has twice as many.
     """
 
-    goals: tuple[float, ...] | None = None
-    tolerance: float | None = Field(None, ge=0, lt=1)
-    mu: float = Field(1.0, ge=1, description="width multiplier at the start, in parameters")
-    mu_step: float = Field(0.5, ge=0.05)
-    mu_max: float = Field(1.5, ge=1, le=16)
+    goals: tuple[float, ...] | None = Field(
+        None,
+        description="accuracies to reach, one per task; None: what single-task networks of the same recipe and seed reach",
+    )
+    tolerance: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="how far below its goal a network still counts as good; None: one standard error of the paired difference",
+    )
+    mu: float = Field(1.0, ge=1, description="width multiplier at the start")
+    mu_step: float = Field(0.5, ge=0.05, description="what a growth adds to it")
+    mu_max: float = Field(1.5, ge=1, le=16, description="the largest one: the network grows no further")
     mask_rate: float = Field(5e-4, gt=0, description="Adam, for pick-masks; a fifth from half of the epochs on")
     mask_freeze: float = Field(0.7, gt=0, le=1, description="share of the epochs after which pick-masks stay")
-    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    ratios: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+        description="shares of its capacity that a task hands back, tried in turn, rising, between 0 and 1",
+    )
     prune_epochs: int = Field(20, ge=1, description="of each ratio's stage; its last epoch is kept")
     prune_rate: float = Field(0.1, gt=0, description="learning rate, in units of the recipe's")
     prune_cut_epochs: int = Field(4, ge=1, description="the epochs of a stage in which weights are cut")
     prune_every: int = Field(10, ge=1, description="steps between cuts")
     retrain_epochs: int = Field(30, ge=1, description="at most; the best epoch is kept")
     retrain_rate: float = Field(0.1, gt=0, description="learning rate, in units of the recipe's")
-    retrain_mask_rate: float = Field(1e-4, gt=0)
-    retrain_patience: int = Field(5, ge=1, description="epochs without a better one")
+    retrain_mask_rate: float = Field(1e-4, gt=0, description="Adam, for pick-masks")
+    retrain_patience: int = Field(5, ge=1, description="epochs without a better one, after which retraining stops")
     retrain_against: Literal["pruned", "reset"] = Field(
         "pruned",
-        description="what retraining must beat; published: the pruned network after its picks were reset, which is less",
+        description="what retraining must beat; published: reset, the pruned network after its picks were reset, which is worse",
     )
 
     @field_validator("goals", mode="before")
@@ -68,7 +77,7 @@ class CMATSettings(PackedSettings):
     @field_validator("ratios")
     @classmethod
     def _rising_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        # Stages are named by their ratio: what reads the same would be the same stage.
+        # Stages are named by their ratio: two that read the same would be one stage.
         names = {f"{ratio:g}" for ratio in value}
         if any(not 0 < ratio < 1 for ratio in value) or sorted(value) != list(value) or len(names) < len(value):
             raise ValueError("rising numbers between 0 and 1: each is the share of its capacity that a task hands back")
@@ -96,7 +105,7 @@ class CMAT(PackedMethod):
 
     @classmethod
     def epochs(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        """At most: one growth, every ratio tried, no early stop."""
+        """Epochs per task with one growth, every ratio tried and no early stop."""
         assert isinstance(settings, CMATSettings)
         finetune = recipe.epochs * (2 if settings.mu_max > settings.mu else 1)
         return finetune + settings.prune_epochs * len(settings.ratios) + settings.retrain_epochs
@@ -129,12 +138,11 @@ class CMAT(PackedMethod):
         goals, tolerance = self.settings.goals, self.settings.tolerance
         if goals is None:
             validation = context.prerequisite(_goals_from(self.settings)).validation(task.id)
-            objective = self.objective()
-            return Goal(objective.score(validation), objective.correct(validation), tolerance)
+            return Goal(self.score(validation), self.correct(validation), tolerance)
         return Goal(goals[task.id], None, tolerance)
 
     def _meets(self, goal: Goal, validation: Validation) -> bool:
-        return goal.is_met(self.objective().correct(validation))
+        return goal.is_met(self.correct(validation))
 
     # -- A: finetune, and grow where the goal is missed --------------------------------------------------------------------
 
@@ -160,7 +168,7 @@ class CMAT(PackedMethod):
         owns = self.packed.owns_anything(task.id)
 
         def rate(epoch: int) -> float:
-            # A task that owns nothing has its picks to learn with, until the end.
+            # A task that owns nothing learns by its picks alone, so they move until the end.
             frozen = owns and epoch >= settings.mask_freeze * recipe.epochs
             return 0.0 if frozen else settings.mask_rate * (0.2 if epoch >= 0.5 * recipe.epochs else 1.0)
 
@@ -174,7 +182,7 @@ class CMAT(PackedMethod):
     # -- B: prune gradually, and choose the largest ratio that is still good ---------------------------------------------------
 
     def _prune(self, task: LearnTask, goal: Goal, unpruned: Validation, context: Context) -> tuple[Validation, float]:
-        # A goal that even the widest network missed cannot choose: then capacity for the tasks to come is what counts.
+        # A goal that even the widest network missed decides nothing: then capacity for the tasks to come counts.
         missed = not self._meets(goal, unpruned)
         enough = required_ratio(self.last_task - task.id) - 1e-9
         kept, reached, chosen = self.packed.clone(), unpruned, 0.0
@@ -208,7 +216,7 @@ class CMAT(PackedMethod):
 
     @staticmethod
     def _cut(network: Subnetwork, sparsity: float, optimizer: torch.optim.Optimizer) -> None:
-        """Per layer, of all that is open to the task (its own and what is free already) the smallest go."""
+        """Cut the smallest weights of each layer, among all that is open to the task: its own and what is free already."""
         cuts = {
             name: smallest_share(weight.detach(), ~network.earlier[name], sparsity)
             for name, weight in network.shared.items()
@@ -238,15 +246,15 @@ class CMAT(PackedMethod):
             network, task, context, phase="retrain", recipe=recipe, second=second, patience=settings.retrain_patience
         )
         reached = self.record_reached("retrain", selected, context)
-        return selected.validation.to_json() if reached > self.objective().score(to_beat) else None
+        return selected.validation.to_json() if reached > self.score(to_beat) else None
 
     # -- what is reported ------------------------------------------------------------------------------------------------
 
     def _record(self, task: LearnTask, goal: Goal, ratio: float, reached: Validation, context: Context) -> None:
-        record, correct = context.facts.record, self.objective().correct(reached)
+        record, correct = context.facts.record, self.correct(reached)
         record("goal", goal.accuracy)
         record("tolerance", goal.tolerance(correct))
-        record("reached", self.objective().score(reached))
+        record("reached", self.score(reached))
         record("goal_met", float(goal.is_met(correct)))
         record("prune_ratio", ratio)
         self.record_selected(context, reached)
@@ -254,7 +262,7 @@ class CMAT(PackedMethod):
 
 
 def _goals_from(settings: CMATSettings) -> RunSpec:
-    """Single-task networks, trained as this method trains: what they reach is the goal."""
+    """The run that the goals come from: single-task networks, trained as this method trains."""
     training = settings.training
     if isinstance(training, CleanChoice):
         return RunSpec("single_task_standard")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from methods.cmat import CMAT, CMATSettings
-from methods.settings import added_later
+from methods.settings import setting_added_later
 from methods.training.choice import Algorithm, CleanChoice
 
 
 class CPGSettings(CMATSettings):
-    """CMAT's, under clean training."""
+    """Settings of CMAT, under clean training."""
 
-    training: Algorithm = added_later(CleanChoice(), description="as of CMAT")
+    training: Algorithm = setting_added_later(CleanChoice(), description="clean; any algorithm of CMAT can be given")
 
 
 class CPG(CMAT):
-    """CMAT's algorithm without an attack: the continual learner that it is built on."""
+    """The algorithm of CMAT without an attack: the continual learner that CMAT is built on."""
 
     version = 1
     Settings = CPGSettings

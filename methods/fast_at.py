@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from methods.settings import MethodSettings
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Objective
 from methods.training.fast import FastSettings
-
-
-class FastNetworkSettings(OneNetworkSettings, FastSettings):
-    """Of one network, and of the algorithm."""
 
 
 class FastAT(OneNetwork):
@@ -17,9 +11,6 @@ class FastAT(OneNetwork):
 
     version = 1
     paper = "Wong et al. 2020, Fast is better than free: Revisiting adversarial training"
-    Settings = FastNetworkSettings
 
-    @classmethod
-    def objective(cls, settings: MethodSettings) -> Objective:
-        assert isinstance(settings, FastSettings)
-        return settings.objective()
+    class Settings(OneNetworkSettings, FastSettings):
+        """Of one network, and of the algorithm."""

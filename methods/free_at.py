@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from methods.settings import MethodSettings
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Objective
 from methods.training.free import FreeSettings
-
-
-class FreeNetworkSettings(OneNetworkSettings, FreeSettings):
-    """Of one network, and of the algorithm."""
 
 
 class FreeAT(OneNetwork):
@@ -17,9 +11,6 @@ class FreeAT(OneNetwork):
 
     version = 1
     paper = "Shafahi et al. 2019, Adversarial Training for Free!"
-    Settings = FreeNetworkSettings
 
-    @classmethod
-    def objective(cls, settings: MethodSettings) -> Objective:
-        assert isinstance(settings, FreeSettings)
-        return settings.objective()
+    class Settings(OneNetworkSettings, FreeSettings):
+        """Of one network, and of the algorithm."""

@@ -5,32 +5,23 @@ from __future__ import annotations
 from torch import nn
 
 from methods.backbones import MultiHead
-from methods.base import Context, Method, MethodSettings, State
-from methods.training import Batch, Fit, Logits, Validation
-from methods.training.choice import TrainedBy
-from methods.training.recipe import Recipe
+from methods.base import Context, MethodSettings, State
+from methods.strategies.trained import TrainedMethod
+from methods.training import Batch, Fit, Logits, TrainedBy, Validation
 from scenarios.base import LearnTask, Stream
 
 
-class JointSettings(MethodSettings, TrainedBy):
-    """By what the network is trained."""
-
-
-class JointAT(Method):
+class JointAT(TrainedMethod):
     """One network, PGD adversarial training on batches mixed from all tasks; the epoch is chosen by the mean over tasks."""
 
     version = 1
     needs = frozenset({"all_tasks"})
     paper = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks"
 
-    Settings = JointSettings
+    class Settings(MethodSettings, TrainedBy):
+        """The algorithm by which the network is trained."""
 
     network: MultiHead
-
-    @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        assert isinstance(settings, JointSettings)
-        return settings.objective().passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self.network = context.network(stream)
@@ -42,7 +33,7 @@ class JointAT(Method):
         def logits(batch: Batch) -> Logits:
             return lambda images: self.network(images, batch.tasks)
 
-        objective = self.settings.objective()
+        objective = self.objective(self.settings)
         fit = Fit(self.network, list(self.network.parameters()), validate, objective, logits=logits)
         context.train(fit, tasks)
 

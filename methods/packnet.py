@@ -9,22 +9,26 @@ from pydantic import Field, field_validator
 from methods.base import Context, MethodError, MethodSettings
 from methods.parts.pruning import smallest_share
 from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
-from methods.training.recipe import Recipe
+from methods.training import Recipe
 from scenarios.base import LearnTask
 
 
 class PackNetSettings(PackedSettings):
-    """Defaults: CPG's port for CIFAR-100. Mallya's original: prune_ratio [.5, .75], prune_last_task false, per_task_bn false,
-    per_task_biases false, retrain_epochs 10, retrain_milestones [], retrain_keep best, retrain_must_improve true; in the recipe
-    20 epochs and no weight decay."""
+    """Defaults: CPG's port for CIFAR-100.
+
+    Mallya's original: prune_ratio [.5, .75], prune_last_task false, per_task_bn false, per_task_biases false, retrain_epochs 10,
+    retrain_milestones [], retrain_keep best, retrain_must_improve true; in the recipe 20 epochs and no weight decay.
+    """
 
     prune_ratio: tuple[float, ...] = Field(
-        (0.6,), min_length=1, description="of a task's weights; per task, the last repeats"
+        (0.6,),
+        min_length=1,
+        description="share of a task's weights that goes, 0 to below 1; one per task, the last repeats",
     )
-    prune_last_task: bool = True
+    prune_last_task: bool = Field(True, description="False: the last task keeps all that is free")
     per_task_bn: bool = Field(True, description="False: batch norm as the first task left it, in eval mode ever after")
     per_task_biases: bool = Field(True, description="False: biases as the first task left them")
-    retrain_epochs: int = Field(30, ge=1)
+    retrain_epochs: int = Field(30, ge=1, description="of the training after pruning")
     retrain_rate: float = Field(0.1, gt=0, description="learning rate, in units of the recipe's")
     retrain_milestones: tuple[float, ...] = Field(
         (0.83,), description="shares of the epochs after which the rate is cut"
@@ -54,11 +58,12 @@ class PackNetSettings(PackedSettings):
         return value
 
     def ratio(self, task: int) -> float:
+        """The prune ratio of a task."""
         return self.prune_ratio[min(task, len(self.prune_ratio) - 1)]
 
 
 class PackNet(PackedMethod):
-    """Claim the free weights, train, prune the smallest, retrain the rest; earlier tasks' weights are used and never moved."""
+    """Claim the free weights, train, prune the smallest, retrain the rest. Earlier tasks' weights are used and never moved."""
 
     version = 1
     paper = "Mallya & Lazebnik 2018, PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning"
@@ -93,13 +98,13 @@ class PackNet(PackedMethod):
         return self.record_reached(phase, selected, context)
 
     def _prune(self, task: LearnTask) -> None:
-        """Once, layer by layer: the k-th smallest |w| of the task's own weights is the cut."""
+        """Cut once, layer by layer: the k-th smallest |w| of the task's own weights is the threshold."""
         packed, ratio = self.packed, self.settings.ratio(task.id)
         cuts = {
             name: smallest_share(weight, packed.owned(name, task.id), ratio) for name, weight in packed.weights.items()
         }
         packed.release(task.id, cuts)
-        # Later tasks have earlier ones' weights to live on.
+        # A later task left with nothing still has earlier tasks' weights to live on.
         if task.id == packed.since:
             emptied = [name for name in packed.weights if not bool(packed.owned(name, task.id).any())]
             if emptied:
@@ -112,7 +117,7 @@ class PackNet(PackedMethod):
         pruned = self.packed.clone()
         right_after = context.validate(self.classifier(task.id), task)
         record("prune_ratio", settings.ratio(task.id))
-        record("reached_prune", self.objective().score(right_after))
+        record("reached_prune", self.score(right_after))
         recipe = stage_recipe(
             context.recipe,
             epochs=settings.retrain_epochs,
@@ -121,6 +126,6 @@ class PackNet(PackedMethod):
             keep=settings.retrain_keep,
         )
         reached = self._train(task, context, "retrain", recipe)
-        if settings.retrain_must_improve and reached <= self.objective().score(right_after):
+        if settings.retrain_must_improve and reached <= self.score(right_after):
             self.packed = pruned
             self.record_selected(context, right_after)

@@ -22,11 +22,15 @@ PRETRAINING = "joint_at"
 
 
 class PretrainedSettings(OneNetworkSettings):
-    """Where the network starts; everything after that is Madry AT. Published: 5 epochs per task, SGD nesterov, learning rate
-    1e-3 under a cosine per step, weight decay 5e-4, batch 128 (in the recipe)."""
+    """The start of the network; everything after that is Madry AT.
+
+    Published, in the recipe: 5 epochs per task, SGD nesterov, learning rate 1e-3 under a cosine per step, weight decay 5e-4,
+    batch 128.
+    """
 
     checkpoint: str | None = Field(
-        None, description="safetensors file with the weights of a backbone as this preset's, names as in its state dict"
+        None,
+        description="safetensors file with the weights of this preset's backbone, by their names in its state dict",
     )
     pretrain: dict[str, Any] | None = Field(
         None, description="scenario to train on first, all of its tasks at once: a name, or {name: ..., tasks: ...}"
@@ -51,7 +55,7 @@ class PretrainedSettings(OneNetworkSettings):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """A checkpoint counts by its bytes, wherever it lies."""
+        """As of all settings; a checkpoint counts by its bytes, wherever it lies."""
         found = super().identity()
         if self.checkpoint is not None:
             found["checkpoint"] = hashlib.sha256(Path(self.checkpoint).read_bytes()).hexdigest()
@@ -100,8 +104,10 @@ def _pretraining(scenario: Mapping[str, Any]) -> RunSpec:
 
 
 def weights_of(path: str, backbone: Backbone) -> dict[str, Tensor]:
-    """The backbone's state from a safetensors file, on the CPU. Raises MethodError, one line that names file and cause, unless
-    the file holds exactly the tensors of this backbone."""
+    """The backbone's state from a safetensors file, on the CPU.
+
+    Raises MethodError, one line that names file and cause, unless the file holds exactly the tensors of this backbone.
+    """
     try:
         found = load_file(path)
     except (SafetensorError, OSError) as error:

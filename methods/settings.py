@@ -1,4 +1,7 @@
-"""Settings as files give them: typed, validated, immutable, none unknown; and what of them names a run."""
+"""Settings of methods: typed, validated, immutable, with no unknown field.
+
+A plug-in imports from here: `MethodSettings` (which `methods.base` has too), `Strict`, `setting_added_later`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,19 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+__all__ = ["MethodSettings", "Strict", "setting_added_later"]
+
 _LATER = "added_later"
 
 
-def added_later(default: Any, **options: Any) -> Any:
-    """A field that came when runs were stored already: it is part of an identity only where it differs from its default,
-    which must mean what was done before it was there."""
+def setting_added_later(default: Any, **options: Any) -> Any:
+    """A setting that came when runs were stored already.
+
+    It is part of an identity only if it differs from its default, which must mean what was done before the setting was there.
+
+    default: its default.
+    options: as of `pydantic.Field`.
+    """
     return Field(default, json_schema_extra={_LATER: True}, **options)
 
 
@@ -22,7 +32,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
-        """The settings as JSON, as far as they name a run: `added_later` fields at their defaults are left out."""
+        """The settings as JSON, as far as they name a run: without `setting_added_later` settings at their defaults."""
         found = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)

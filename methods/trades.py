@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from methods.settings import MethodSettings
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Objective
 from methods.training.trades import TradesSettings
-
-
-class TradesNetworkSettings(OneNetworkSettings, TradesSettings):
-    """Of one network, and of the loss."""
 
 
 class Trades(OneNetwork):
@@ -17,9 +11,6 @@ class Trades(OneNetwork):
 
     version = 1
     paper = "Zhang et al. 2019, Theoretically Principled Trade-off between Robustness and Accuracy"
-    Settings = TradesNetworkSettings
 
-    @classmethod
-    def objective(cls, settings: MethodSettings) -> Objective:
-        assert isinstance(settings, TradesSettings)
-        return settings.objective()
+    class Settings(OneNetworkSettings, TradesSettings):
+        """Of one network, and of the loss."""

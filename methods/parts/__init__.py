@@ -1,1 +1,1 @@
-"""What several methods are made of: owned and pruned weights, subnetworks, goals, stochastic masks."""
+"""Parts that methods are made of: owned and pruned weights, subnetworks, goals, stochastic masks."""

@@ -1,4 +1,4 @@
-"""The goal that a task must reach, and how much less is still as good: what CPG and CMAT decide by (Hung et al. 2019)."""
+"""The goal that a task must reach, and the tolerance below it: what CPG and CMAT decide by (Hung et al. 2019)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """accuracy: to be reached on the task's validation images.
+    """A goal of one task.
 
-    correct: bool (N,), which of them the network that set the goal gets right, in their order; None for a goal given as a number.
-    fixed: a tolerance given as a number; None: one standard error, of the paired difference where `correct` is known.
+    accuracy: to be reached on the task's validation images, 0 to 1.
+    correct: bool (N,), the images, in order, that the network that set the goal gets right; None for a goal given as a number.
+    fixed: a tolerance given as a number, 0 to 1; None: one standard error, of the paired difference if `correct` is known.
     """
 
     accuracy: float
@@ -20,7 +21,10 @@ class Goal:
     fixed: float | None = None
 
     def tolerance(self, candidate: Tensor) -> float:
-        """How far below the goal still counts as reached; candidate: bool (N,), the same images in the same order."""
+        """The accuracy below the goal that still counts as reached.
+
+        candidate: bool (N,), the images that the candidate gets right, in the same order.
+        """
         if self.fixed is not None:
             return self.fixed
         difference = candidate.cpu().double()
@@ -31,4 +35,5 @@ class Goal:
         return float(difference.std(correction=1)) / len(difference) ** 0.5
 
     def is_met(self, candidate: Tensor) -> bool:
+        """True if the candidate reaches the goal, but for the tolerance."""
         return float(candidate.double().mean()) >= self.accuracy - self.tolerance(candidate)

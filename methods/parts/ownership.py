@@ -1,7 +1,7 @@
-"""Who owns which weight: the state that PackNet and CMAT share (Mallya & Lazebnik 2018, section 3; Hung et al. 2019, section 3).
+"""Weights and their owners: the state that PackNet and CMAT share (Mallya & Lazebnik 2018, Hung et al. 2019, both section 3).
 
 Every shared weight (of convolutions and linear layers) has one owner, a task or nobody. A task's classifier is a pure function
-of the weights, the owner map and what the task keeps for itself; no gradient of another task reaches a weight that is owned.
+of the weights, the owner map and the part that the task keeps for itself. No gradient of another task moves an owned weight.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 FREE = 0
+"""The owner of a weight that nobody owns."""
 MOST_TASKS = 255
-"""Owners are uint8: 0 is nobody, task t (from 0) is t + 1."""
+"""Owners are uint8."""
 
 
 def owner_of(task: int) -> int:
+    """The owner's number of a task (from 0)."""
     return task + 1
 
 
@@ -28,9 +30,11 @@ def top_left(shape: torch.Size) -> tuple[slice, ...]:
 
 @dataclass
 class TaskPart:
-    """What one task keeps for itself: batch norm, biases and head by state-dict name; the width multiplier it was learned at.
+    """The part of a network that one task keeps for itself.
 
-    picks: bool per shared weight, at the task's width: which weights of earlier tasks it uses; None: all of them.
+    mu: the width multiplier it was learned at.
+    tensors: batch norm, biases and head, by state-dict name.
+    picks: bool by weight name, shaped as at `mu`: the weights of earlier tasks that it uses; None: all of them.
     """
 
     mu: float
@@ -40,10 +44,14 @@ class TaskPart:
 
 @dataclass
 class PackedWeights:
-    """Shared weights and the owner map (uint8, same shapes), by name; parts: what every learned task keeps for itself.
+    """Shared weights, their owners, and the parts that tasks keep for themselves.
 
-    mu: the width multiplier the weights have now. Once a task has claimed, free weights are exactly zero.
-    since: the first task whose weights are here; lost: whether the next task must start afresh (both only by the published gate).
+    mu: the width multiplier that the weights have now.
+    weights: float, by name. Once a task has claimed, free weights are exactly zero.
+    owners: uint8, by name, shaped like the weights: 0 is nobody, task t (from 0) is t + 1.
+    parts: of every learned task.
+    since: the first task whose weights are here; above 0 only under the published gate.
+    lost: True if the next task must start afresh; only under the published gate.
     """
 
     mu: float
@@ -60,7 +68,7 @@ class PackedWeights:
         return PackedWeights(mu, copies, {name: torch.zeros_like(w, dtype=torch.uint8) for name, w in copies.items()})
 
     def clone(self) -> PackedWeights:
-        """A copy that later training leaves alone. Parts are shared: they are replaced, never changed."""
+        """A copy that later training does not change. Parts are shared, because they are replaced and never changed."""
         return PackedWeights(
             self.mu,
             {name: tensor.clone() for name, tensor in self.weights.items()},
@@ -71,12 +79,12 @@ class PackedWeights:
         )
 
     def claim(self, task: int) -> None:
-        """Everything that is free goes to the task; freed weights start from zero."""
+        """Give everything that is free to the task. Weights that an earlier task released start from zero."""
         for owners in self.owners.values():
             owners[owners == FREE] = owner_of(task)
 
     def widen(self, fresh: Mapping[str, Tensor], mu: float, task: int) -> None:
-        """Grow to the shapes of `fresh`: the old weights are the top-left block, new ones are as in `fresh` and the task's."""
+        """Grow to the shapes of `fresh`. The old weights are the top-left block; new ones are as in `fresh` and the task's."""
         for name, new in fresh.items():
             block = top_left(self.weights[name].shape)
             weight, owners = new.detach().clone(), torch.full_like(new, owner_of(task), dtype=torch.uint8)
@@ -85,15 +93,15 @@ class PackedWeights:
         self.mu = mu
 
     def owned(self, name: str, task: int) -> Tensor:
-        """Bool: weights that belong to the task."""
+        """The weights that belong to the task: bool, shaped like them."""
         return self.owners[name] == owner_of(task)
 
     def earlier(self, name: str, task: int) -> Tensor:
-        """Bool: weights that belong to an earlier task."""
+        """The weights that belong to an earlier task: bool, shaped like them."""
         return (self.owners[name] != FREE) & (self.owners[name] < owner_of(task))
 
     def effective(self, name: str, task: int, shape: torch.Size) -> Tensor:
-        """The weights of the task's sub-network, of its own width: w · 1[owned, or owned earlier and picked]."""
+        """The weights of the task's sub-network: w · 1[owned, or owned earlier and picked]. shape: at the task's width."""
         block = top_left(shape)
         weight, owners = self.weights[name][block], self.owners[name][block]
         used = (owners != FREE) & (owners < owner_of(task))
@@ -103,23 +111,28 @@ class PackedWeights:
         return torch.where(used | (owners == owner_of(task)), weight, 0.0)
 
     def release(self, task: int, cuts: Mapping[str, Tensor]) -> None:
-        """The task gives weights (bool by name) back: free, and zero."""
+        """Take the task's weights of `cuts` (bool by name) from it: they become free, and zero."""
         for name, cut in cuts.items():
             gone = cut & self.owned(name, task)
             self.weights[name].masked_fill_(gone, 0.0)
             self.owners[name].masked_fill_(gone, FREE)
 
     def store(self, task: int, weights: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> None:
-        """Take over the task's own weights as they were trained; those that are its own no more are free, and zero."""
+        """Take over the task's own weights as they were trained, and release those that it gave up.
+
+        weights: float, by name.
+        owned: bool, by name: what is still the task's own.
+        """
         for name, mine in owned.items():
             self.weights[name] = torch.where(mine, weights[name].detach(), self.weights[name])
         self.release(task, {name: ~mine for name, mine in owned.items()})
 
     def owns_anything(self, task: int) -> bool:
+        """True if the task owns a weight."""
         return any(bool(self.owned(name, task).any()) for name in self.owners)
 
     def counts(self) -> dict[str, list[int]]:
-        """Per layer how many weights nobody owns, task 0 owns, task 1 owns ..., up to the last task that was learned."""
+        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last task that was learned."""
         length = max(self.parts, default=-1) + 2
         return {
             name: torch.bincount(owners.flatten().long(), minlength=length).tolist()

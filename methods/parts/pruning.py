@@ -1,4 +1,7 @@
-"""Magnitude pruning: which weights go, and when (Mallya & Lazebnik 2018, section 3.1; Zhu & Gupta 2017, equation 1)."""
+"""Magnitude pruning: the weights that go, and the steps in which they go.
+
+Mallya & Lazebnik 2018, section 3.1; Zhu & Gupta 2017, equation 1.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from torch import Tensor
 
 
 def smallest(weights: Tensor, among: Tensor, count: int) -> Tensor:
-    """Bool, of `weights`' shape: entries of `among` (bool) not above the `count`-th smallest |w| there, ties included.
+    """The entries of `among` whose |w| is not above the `count`-th smallest there, ties included: bool, shaped like `weights`.
 
-    count = 0, or an empty `among`: none. Raises ValueError if count exceeds the entries of `among`.
+    weights: float, of any shape.
+    among: bool, of the same shape.
+    count: 0 (nothing goes) to the number of entries of `among`. Raises ValueError otherwise.
     """
     magnitudes = weights.abs()
     candidates = magnitudes[among]
@@ -32,9 +37,10 @@ def cubic_sparsity(progress: float, start: float, end: float) -> float:
 
 
 def cut_steps(steps: int, every: int, at_least: int = 4) -> list[int]:
-    """The steps (from 1) after which a gradual pruning of `steps` steps cuts: each `every`-th and the last.
+    """The steps (from 1) after which a gradual pruning cuts: each `every`-th and the last, ascending.
 
-    At least `at_least` of them, evenly spread, where `every` would give fewer; one a step, if there are fewer steps still.
+    steps: how many the pruning has.
+    at_least: if `every` gives fewer cuts, this many are spread evenly; a pruning of fewer steps cuts after each.
     """
     regular = sorted({*range(every, steps + 1, every), steps})
     if len(regular) >= at_least:
@@ -43,8 +49,8 @@ def cut_steps(steps: int, every: int, at_least: int = 4) -> list[int]:
 
 
 def required_ratio(tasks_to_come: int) -> float:
-    """The share of its capacity that a task must hand back even if its goal is missed: CPG's 1 − round(1 / (T − t + 1), 1).
+    """The share of its capacity that a task hands back even if its goal is missed: CPG's 1 − round(1 / (T − t + 1), 1).
 
-    tasks_to_come: T − t, how many tasks follow it. 0 for the last task.
+    tasks_to_come: T − t, how many tasks follow it; 0 for the last one.
     """
     return 1 - round(1 / (tasks_to_come + 1), 1)

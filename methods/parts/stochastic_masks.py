@@ -15,16 +15,21 @@ from torch import Tensor, nn
 from methods.backbones import BatchNorm, TaskNetwork
 
 TEMPERATURE = 0.1
+"""Of the relaxed Bernoulli variables."""
 PRUNED_BELOW = 1e-3
 """A channel whose mean mask is not above this is zero at test time."""
 START_B = 0.5413
-"""softplus gives b = 1."""
+"""Its softplus is 1, the b at the start."""
 _MARGIN = 1e-6
 """Uniform draws and probabilities stay this far from 0 and 1, where their logits are infinite."""
 
 
 class ChannelMask(nn.Module):
-    """A mask over the channels of one layer: pi ~ Kumaraswamy(a, b) per channel, z ~ Bernoulli(pi), relaxed, per image."""
+    """A mask over the channels of one layer: pi ~ Kumaraswamy(a, b) per channel, z ~ Bernoulli(pi), relaxed, per image.
+
+    channels: how many.
+    start: raw a at the start; a is its softplus.
+    """
 
     def __init__(self, channels: int, start: float) -> None:
         super().__init__()
@@ -50,9 +55,11 @@ class ChannelMask(nn.Module):
         return divergence.sum()
 
     def sample(self, images: int, generator: torch.Generator, gain: float | None) -> Tensor:
-        """z (images, channels) in (0, 1), from one draw of pi for all images.
+        """z: float (images, channels) in (0, 1), from one draw of pi for all images.
 
-        gain: None: z passes no gradient to the mask's parameters; else it passes that many times its gradient.
+        images: how many.
+        generator: on the parameters' device.
+        gain: times which z passes its gradient to the mask's parameters; None: it passes none.
         """
         raw = [self.raw_a, self.raw_b]
         a, b = self.posterior() if gain else (p.detach() for p in self.posterior())
@@ -71,7 +78,9 @@ def _uniform(shape: tuple[int, ...], device: torch.device, generator: torch.Gene
 class Masks(nn.ModuleDict):
     """The masks of a network: one on each convolution's output, one on the input of each linear layer, the head included.
 
-    By the name of the layer in the task network (`backbone.layers.0`, `head`); dots are dashes here, as torch wants it.
+    Keys are the layers' names in the task network (`backbone.layers.0`, `head`), with dashes for dots, as torch demands.
+
+    conv_start, dense_start: raw a at the start, of masks on convolutions and on linear layers.
     """
 
     def __init__(self, network: TaskNetwork, conv_start: float, dense_start: float) -> None:
@@ -86,6 +95,7 @@ class Masks(nn.ModuleDict):
         )
 
     def of(self, layer: str) -> ChannelMask:
+        """The mask of a layer, by the layer's name."""
         mask = self[layer.replace(".", "-")]
         assert isinstance(mask, ChannelMask)
         return mask
@@ -97,14 +107,15 @@ class Masks(nn.ModuleDict):
             yield layer, self.of(layer)
 
     def kl(self, alpha: float) -> Tensor:
-        """Summed over all masks: a scalar."""
+        """The KL divergence summed over all masks: a scalar."""
         return torch.stack([mask.kl(alpha) for _, mask in self.by_layer()]).sum()
 
 
 class MaskedNetwork(nn.Module):
     """A task's network with masks on its channels.
 
-    dropout: probabilities after each convolution's ReLU, in order; none where the list has ended. generator: of every draw.
+    dropout: probabilities after each convolution's ReLU, in order; no dropout behind the end of the list.
+    generator: of every draw, on the network's device; needed by `sampled` alone.
     """
 
     def __init__(
@@ -124,7 +135,7 @@ class MaskedNetwork(nn.Module):
         return self._run(images, means)[0]
 
     def sampled(self, images: Tensor, gain: float | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Logits and latent features of one stochastic pass, with masks and dropout of its own; gain: `ChannelMask.sample`."""
+        """Logits and latent features of one stochastic pass, with masks and dropout of its own. gain: as `ChannelMask.sample`."""
         assert self._generator is not None
         drawn = {name: mask.sample(len(images), self._generator, gain) for name, mask in self.masks.by_layer()}
         return self._run(images, drawn, self._dropout)
@@ -135,7 +146,7 @@ class MaskedNetwork(nn.Module):
         return self._run(images, means)[1]
 
     def feature_names(self) -> list[str]:
-        """What features are called: convolutions after their ReLU and before pooling, linear layers before and after it."""
+        """The features' names: of convolutions after their ReLU and before pooling, of linear layers before and after it."""
         found = []
         for (name, module), (_, after) in pairwise([*self._layers(), ("", nn.Identity())]):
             if isinstance(module, nn.Conv2d):
@@ -160,7 +171,7 @@ class MaskedNetwork(nn.Module):
                 x = module(x * masks[name])
                 features.append(x)
             elif isinstance(module, nn.ReLU):
-                # Not in place: what is before it is a feature too.
+                # Not in place: its input is a feature too.
                 x = F.relu(x)
                 features.append(x)
                 if x.ndim == 4:
@@ -178,8 +189,10 @@ class MaskedNetwork(nn.Module):
 
     @torch.no_grad()
     def materialise(self) -> TaskNetwork:
-        """The mean network as an ordinary one: a mask on a convolution's output scales the filters, one on a linear layer's input
-        its columns. Eval mode, frozen, a copy."""
+        """The mean network as an ordinary one: eval mode, frozen, a copy.
+
+        A mask on a convolution's output scales the filters, one on a linear layer's input the columns.
+        """
         plain = self.network.materialise()
         for name, mask in self.masks.by_layer():
             layer, mean = plain.get_submodule(name), mask.mean()
@@ -189,7 +202,7 @@ class MaskedNetwork(nn.Module):
 
 
 def set_batch_norm(network: nn.Module, momentum: float, eps: float) -> None:
-    """Momentum (torch's: the share of the new batch) and eps of every batch norm in the network."""
+    """Set momentum (as torch counts it: the share of the new batch) and eps of every batch norm in the network."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.momentum, module.eps = momentum, eps

@@ -1,7 +1,7 @@
 """A task's sub-network while it is trained: a plain network of effective weights, of which only the task's own move.
 
-No mask is applied in a forward pass, so an attack step costs what it costs in any network. Masks act twice per optimiser step:
-on the gradients before it, and on the picked weights of earlier tasks after it.
+No mask is applied in a forward pass, so an attack step costs as much as in any network. Masks act twice per optimiser step: on
+the gradients before it, and on the picked weights of earlier tasks after it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ PICK_START, PICK_THRESHOLD = 0.01, 0.005
 class Subnetwork(TaskNetwork):
     """The network of one task, trained inside `packed`.
 
-    network: holds the effective weights (`PackedWeights.effective`) and what the task starts from in batch norm, biases and head.
-    weight_decay: on the task's own shared weights only (PackNet's and CPG's rule). own, earlier: bool by weight name.
+    network: holds the effective weights (`PackedWeights.effective`), and the batch norm, biases and head to start from.
+    weight_decay: on the task's own shared weights only (PackNet's and CPG's rule).
     batch_norm, biases: False: they stay as they are, batch norm in eval mode (Mallya's variant).
+
+    shared: the shared weights, by name.
+    own, earlier: bool by weight name, the weights of the task and of earlier ones.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Subnetwork(TaskNetwork):
         super().__init__(network.backbone, network.head, network.mean, network.std)
         self.weight_decay, self._holds_batch_norm = weight_decay, not batch_norm
         self.shared = dict(self.backbone.shared_weights())
-        # Registered, so that what an earlier epoch owned comes back with its weights.
+        # Registered, so that the ownership of a selected epoch comes back with its weights.
         self.owned = nn.Module()
         for name, weight in self.shared.items():
             self.owned.register_buffer(name.replace(".", "-"), _like(packed.owned(name, task), weight))
@@ -59,7 +62,7 @@ class Subnetwork(TaskNetwork):
 
     @property
     def own(self) -> dict[str, Tensor]:
-        """Bool by weight name: what the task owns."""
+        """The weights that the task owns: bool, by name."""
         return {name: self.owned.get_buffer(name.replace(".", "-")) for name in self.shared}
 
     def train(self, mode: bool = True) -> Subnetwork:
@@ -71,14 +74,14 @@ class Subnetwork(TaskNetwork):
         return self
 
     def trained(self) -> list[nn.Parameter]:
-        """What the recipe's optimiser moves: shared weights (their gradients are masked), batch norm, biases, head."""
+        """The parameters that the recipe's optimiser moves: shared weights (gradients masked), batch norm, biases, head."""
         masks = {id(mask) for mask in self.pick_masks}
         return [p for p in self.parameters() if p.requires_grad and id(p) not in masks]
 
     # -- picks ----------------------------------------------------------------------------------------------------------
 
     def learn_picks(self, rate: Callable[[int], float]) -> SecondOptimizer:
-        """Start with every weight of earlier tasks picked; Adam moves the masks. rate: epoch (from 0) → learning rate."""
+        """Start with every weight of earlier tasks picked, and let Adam move the masks. rate: epoch (from 0) → learning rate."""
         self.pick_masks = nn.ParameterList(torch.full_like(weight, PICK_START) for weight in self.shared.values())
         self._unpicked = {
             name: torch.where(self.earlier[name], _like(self._packed.weights[name], weight), 0.0)
@@ -88,7 +91,7 @@ class Subnetwork(TaskNetwork):
         return SecondOptimizer(torch.optim.Adam(self.pick_masks, lr=rate(0)), rate)
 
     def picks(self) -> dict[str, Tensor]:
-        """Bool by weight name: the weights of earlier tasks that are in use."""
+        """The weights of earlier tasks that are in use: bool, by name."""
         return {
             name: self.earlier[name] & (mask > PICK_THRESHOLD)
             for name, mask in zip(self.shared, self.pick_masks, strict=True)
@@ -104,8 +107,12 @@ class Subnetwork(TaskNetwork):
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """After the backward pass: dL/dm = dL/dw_eff · w for weights of earlier tasks (straight-through), weight decay on the
-        task's own weights, and no gradient for anybody else's."""
+        """Mask the gradients after the backward pass.
+
+        Masks of earlier tasks' weights: dL/dm = dL/dw_eff · w (straight-through).
+        The task's own weights: their gradient, and weight decay.
+        All other weights: no gradient.
+        """
         for mask, (name, weight) in zip(self.pick_masks, self.shared.items(), strict=False):
             mask.grad = weight.grad * self._unpicked[name]
         for weight, own in zip(self.shared.values(), self.own.values(), strict=True):
@@ -113,13 +120,13 @@ class Subnetwork(TaskNetwork):
             weight.grad.add_(weight, alpha=self.weight_decay).mul_(own)
 
     def after_step(self, step: Step) -> None:
-        """After the optimisers' step: what was picked or dropped takes effect."""
+        """Let what was picked or dropped take effect, after the optimisers' step."""
         if self.pick_masks:
             self.apply_picks()
 
     @torch.no_grad()
     def release(self, cuts: Mapping[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
-        """The task gives weights (bool by name) back: they become zero, and so does every momentum that would move them."""
+        """Take the task's weights of `cuts` (bool by name) from it: they become zero, and so does every momentum behind them."""
         for (name, weight), own in zip(self.shared.items(), self.own.values(), strict=True):
             gone = own & cuts[name]
             own &= ~gone
@@ -130,5 +137,5 @@ class Subnetwork(TaskNetwork):
 
 
 def _like(tensor: Tensor, weight: Tensor) -> Tensor:
-    """The tensor in the weight's memory format: mixed formats make every elementwise operation slow."""
+    """A copy of the tensor in the weight's memory format: mixed formats make every elementwise operation slow."""
     return torch.empty_like(weight, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

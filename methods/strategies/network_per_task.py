@@ -1,34 +1,25 @@
-"""An independent network per task: what `single_task_standard` and `single_task_at` share."""
+"""An independent network per task."""
 
 from __future__ import annotations
-
-from abc import abstractmethod
 
 from torch import nn
 
 from methods.backbones import TaskNetwork
-from methods.base import Context, Method, MethodSettings, State
-from methods.training import Fit, Objective
-from methods.training.recipe import Recipe
+from methods.base import Context, State
+from methods.strategies.trained import TrainedMethod
 from scenarios.base import LearnTask, Stream
 
 
-class NetworkPerTask(Method):
-    """Each task gets a freshly initialised network that no other task touches: the upper reference for forgetting."""
+class NetworkPerTask(TrainedMethod):
+    """Each task gets a freshly initialised network that no other task touches: the upper reference for forgetting.
+
+    A subclass says what it is trained by, as under `OneNetwork`.
+    """
 
     claims = frozenset({"unforgetting"})
 
     stream: Stream
     networks: dict[int, TaskNetwork]
-
-    @classmethod
-    @abstractmethod
-    def objective(cls, settings: MethodSettings) -> Objective:
-        """What every network is trained by; a new one for each."""
-
-    @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        return cls.objective(settings).passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
         self.stream = stream
@@ -36,15 +27,8 @@ class NetworkPerTask(Method):
         self._new = lambda task: context.network(stream, task=task).for_task(task)
 
     def learn(self, task: LearnTask, context: Context) -> None:
-        network = self._new(task.id)
-        self.networks[task.id] = network
-        fit = Fit(
-            network=network,
-            parameters=list(network.parameters()),
-            validate=lambda: context.validate(network, task),
-            objective=self.objective(self.settings),
-        )
-        context.train(fit, [task])
+        self.networks[task.id] = self._new(task.id)
+        self.train(self.networks[task.id], task, context)
 
     def classifier(self, task: int | None) -> nn.Module:
         assert task is not None

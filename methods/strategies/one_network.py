@@ -1,55 +1,41 @@
-"""One network that learns task after task, with a head per task: what training algorithms are as continual rows."""
+"""One network that learns task after task, with a head per task: the strategy under which training algorithms are compared."""
 
 from __future__ import annotations
-
-from abc import abstractmethod
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
-from methods.base import Context, Method, MethodSettings, State
-from methods.training import Fit, Objective
-from methods.training.recipe import Recipe
+from methods.base import Context, MethodSettings, State
+from methods.strategies.trained import TrainedMethod
 from scenarios.base import LearnTask, Stream
 
 
 class OneNetworkSettings(MethodSettings):
-    """`per_task_bn`: keep each task's batch norm (parameters and statistics) as it was when the task was learned."""
+    """Settings of every method that is one network."""
 
-    per_task_bn: bool = Field(False, description="each task keeps the batch norm it was learned with")
+    per_task_bn: bool = Field(
+        False, description="each task keeps the batch norm (parameters and statistics) it was learned with"
+    )
 
 
-class OneNetwork(Method):
-    """Fine-tunes all shared weights on every task; nothing protects what was learned before, except the heads."""
+class OneNetwork(TrainedMethod):
+    """Fine-tunes all shared weights on every task; nothing but the heads is protected from later tasks.
+
+    A subclass says what it is trained by: its Settings have an `objective`, or it overrides the method of that name.
+    """
 
     Settings = OneNetworkSettings
 
     network: MultiHead
     batch_norms: dict[int, dict[str, Tensor]]
 
-    @classmethod
-    @abstractmethod
-    def objective(cls, settings: MethodSettings) -> Objective:
-        """What every task is trained by; a new one for each."""
-
-    @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        return cls.objective(settings).passes(recipe)
-
     def begin(self, stream: Stream, context: Context) -> None:
         self.network = context.network(stream)
         self.batch_norms = {}
 
     def learn(self, task: LearnTask, context: Context) -> None:
-        network = self.network.for_task(task.id)
-        fit = Fit(
-            network=network,
-            parameters=list(network.parameters()),
-            validate=lambda: context.validate(network, task),
-            objective=self.objective(self.settings),
-        )
-        context.train(fit, [task])
+        self.train(self.network.for_task(task.id), task, context)
         if self.settings.per_task_bn:
             self.batch_norms[task.id] = batch_norm_state(self.network.backbone)
 

@@ -1,4 +1,4 @@
-"""What PackNet and CMAT share as methods: every task is a sub-network of one set of owned weights, and is made from it anew."""
+"""Tasks packed into one network: every task is a sub-network of one set of owned weights, and is made from it anew."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork
-from methods.base import Context, Method, MethodError, MethodSettings, State
+from methods.base import Context, MethodError, MethodSettings, State
 from methods.parts.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
 from methods.parts.subnetwork import OF_TRAINING, Subnetwork
-from methods.training import Fit, Objective, SecondOptimizer, Selected, Step, Validation
-from methods.training.choice import TrainedBy
-from methods.training.recipe import Recipe
+from methods.strategies.trained import TrainedMethod
+from methods.training import Fit, Recipe, SecondOptimizer, Selected, Step, TrainedBy, Validation
 from scenarios.base import LearnTask, Stream
 
 BACKBONE = "backbone."
@@ -34,8 +33,12 @@ def stage_recipe(
 ) -> Recipe:
     """The recipe of a stage after the first training.
 
-    rate: learning rate in units of the recipe's, cut at `milestones` (shares of the epochs), constant without any; keep, every:
-    which epoch's network is kept and how often it is validated, as in the recipe if None.
+    recipe: the preset's.
+    epochs: of the stage.
+    rate: learning rate, in units of the recipe's.
+    milestones: shares of the stage's epochs after which the rate is cut; constant without any.
+    keep: "best" or "last", the epoch whose network is kept; None: as in the recipe.
+    every: epochs between validations; None: as in the recipe.
     """
     selection = {key: value for key, value in (("keep", keep), ("every", every)) if value is not None}
     changes = {
@@ -56,14 +59,14 @@ class PackedSettings(MethodSettings, TrainedBy):
         gt=0,
         lt=1,
         description="published: unless accuracy on the training attack exceeds this, the task's weights are thrown away and the "
-        "next task starts from a random network that remembers nothing (what is sound decides on validation images: None)",
+        "next task starts from a random network that remembers nothing; None: no gate, decisions are made on validation images",
     )
 
 
-class PackedMethod(Method):
+class PackedMethod(TrainedMethod):
     """One set of shared weights with an owner each; a task's classifier is made from them whenever it is asked for.
 
-    Whoever changes what this file, `subnetwork`, `ownership` or `pruning` computes raises the version of each method on top.
+    A change to what this file, `subnetwork`, `ownership` or `pruning` computes raises the version of each method on top.
     """
 
     claims = frozenset({"unforgetting"})
@@ -73,17 +76,8 @@ class PackedMethod(Method):
     _new: Callable[[int, float], MultiHead]
     _skeletons: dict[float, MultiHead]
 
-    @classmethod
-    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
-        assert isinstance(settings, PackedSettings)
-        return settings.objective().passes(recipe)
-
-    def objective(self) -> Objective:
-        """What a stage of training minimises; a new one for each."""
-        return self.settings.objective()
-
     def claimed(self) -> frozenset[str]:
-        """Under the published gate a task's weights may be thrown away: nothing is claimed."""
+        """Nothing under the published gate, by which a task's weights may be thrown away."""
         return self.claims if self.settings.train_gate is None else frozenset()
 
     def begin(self, stream: Stream, context: Context) -> None:
@@ -101,7 +95,7 @@ class PackedMethod(Method):
     def learn(self, task: LearnTask, context: Context) -> None: ...
 
     def begin_task(self, task: int) -> None:
-        """Where the published gate threw the last task's weights away: a random network that nobody owns anything of."""
+        """Start from a random network that nobody owns anything of, if the published gate threw the last task's weights away."""
         if self.packed.lost:
             # As wide as it is: earlier tasks' classifiers are of the widths they were learned at.
             fresh = PackedWeights.fresh(_shared(self._new(task, self.packed.mu)), self.packed.mu)
@@ -113,8 +107,10 @@ class PackedMethod(Method):
     def subnetwork(self, task: int, recipe: Recipe, *, batch_norm: bool = True, biases: bool = True) -> Subnetwork:
         """The task's network, ready for a stage of training.
 
-        Batch norm and biases are the task's own; before it has any, the previous task's, new channels starting fresh. So is the
-        head, but that no task hands on.
+        Batch norm, biases and head are the task's own. Before it has any, batch norm and biases are the previous task's, and new
+        channels and the head start fresh.
+
+        batch_norm, biases: False: they stay as they are.
         """
         network = self._new(task, self.packed.mu).for_task(task)
         parts = self.packed.parts
@@ -137,7 +133,7 @@ class PackedMethod(Method):
             weight.copy_(self.packed.effective(name, task, weight.shape))
 
     def keep(self, network: Subnetwork, task: int) -> None:
-        """Take over what a stage of training made of the task's network."""
+        """Store the task's network as a stage of training left it: its own weights, and its own part."""
         self.packed.store(task, network.shared, network.own)
         shared = {BACKBONE + name for name in network.shared} | {"mean", "std"}
         own = {
@@ -161,12 +157,17 @@ class PackedMethod(Method):
         patience: int | None = None,
         after_step: Callable[[Step], None] | None = None,
     ) -> Selected:
-        """A stage of training in which only the task's own weights move; what it made is kept."""
+        """Train a stage in which only the task's own weights move, and keep the outcome.
+
+        phase: the name under which the stage is logged.
+        recipe: of the stage.
+        second, patience, after_step: as of `Fit`; `after_step` is the sub-network's own if not given.
+        """
         fit = Fit(
             network=network,
             parameters=network.trained(),
             validate=lambda: context.validate(network, task),
-            objective=self.objective(),
+            objective=self.objective(self.settings),
             after_backward=network.mask_gradients,
             after_step=after_step or network.after_step,
             second=second,
@@ -178,7 +179,7 @@ class PackedMethod(Method):
         return selected
 
     def passes_gate(self, selected: Selected) -> bool:
-        """Whether the published gate on training accuracy is off or passed."""
+        """True if there is no published gate on training accuracy, or it is passed."""
         last = selected.epochs[-1]
         accuracy = last.robust_train if last.robust_train is not None else last.clean_train
         gate = self.settings.train_gate
@@ -205,7 +206,7 @@ class PackedMethod(Method):
     def state(self) -> State:
         packed = self.packed
         tensors = {f"weight.{name}": tensor for name, tensor in packed.weights.items()}
-        # One tensor a bit: what is stored, and counted, is as many bits per weight as it takes to tell the tasks apart.
+        # One tensor for each bit: a weight costs as many bits, stored and counted, as it takes to tell the tasks apart.
         for bit in range(self._owner_bits):
             tensors |= {f"owner.{bit}.{name}": (owners >> bit) % 2 == 1 for name, owners in packed.owners.items()}
         for task, part in packed.parts.items():
@@ -240,18 +241,18 @@ class PackedMethod(Method):
     # -- what is reported -------------------------------------------------------------------------------------------------
 
     def record_reached(self, stage: str, selected: Selected, context: Context) -> float:
-        """The validation accuracy that the method decides by, as a stage of training left it."""
-        reached = self.objective().score(selected.validation)
+        """Record and return the validation accuracy that the method decides by, as a stage of training left it."""
+        reached = self.score(selected.validation)
         context.facts.record(f"reached_{stage}", reached)
         return reached
 
     def record_selected(self, context: Context, validation: Validation) -> None:
-        """What the classifier that is handed back reached, where the last training that ran is not what was kept."""
+        """Record what the classifier that is handed back reached, where the last training that ran is not the one kept."""
         context.facts.record("selected_clean", validation.clean)
         context.facts.record("selected_robust", validation.robust)
 
     def record_capacity(self, task: int, context: Context) -> None:
-        """Who owns what: per layer and in all, free, own and picked shares; the width multiplier; exhaustion in words."""
+        """Record who owns what, per layer and in all: free, own and picked shares; the width multiplier; exhaustion in words."""
         packed, record = self.packed, context.facts.record
         totals = [0] * (task + 2)
         for layer, counts in packed.counts().items():
@@ -277,7 +278,7 @@ class PackedMethod(Method):
             )
 
     def record_structure(self, task: int, moment: str, context: Context) -> None:
-        """The whole owner map of the smallest layer, and what this task picks of it: what the structure figure is drawn from."""
+        """Record the owner map of the smallest layer, and the weights of it that this task uses, for the structure figure."""
         packed = self.packed
         name = min(packed.owners, key=lambda layer: packed.owners[layer].numel())
         owners, part = packed.owners[name], packed.parts.get(task)

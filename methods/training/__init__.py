@@ -1,25 +1,34 @@
 """The shared adversarial training loop, and everything in which methods differ inside it.
 
 A plug-in imports from here: `from methods.training import Fit`.
+
+train, Fit, Step, SecondOptimizer: the loop, and one training as a value.
+Objective, CleanTraining, AdversarialTraining: what a step minimises.
+Batch, InnerAttack, Logits: what an objective is given.
+AlgorithmSettings, TrainedBy: settings that say what a training minimises.
+Recipe, TrainingAttack, Selection: the preset's recipe.
+Selected, Epoch, Validation: what a training gives back.
 """
 
+from methods.training.choice import TrainedBy
 from methods.training.fit import Fit, SecondOptimizer, Step, autocast, make_optimizer
+from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.loop import VERSION, Diverged, train
 from methods.training.objectives import (
     AdversarialTraining,
-    Batch,
+    AlgorithmSettings,
     CleanTraining,
     CollapseWatch,
-    InnerAttack,
-    Logits,
     Objective,
 )
+from methods.training.recipe import Recipe, Selection, StepSize, TrainingAttack
 from methods.training.selection import Epoch, Selected
 from methods.training.validation import Validation
 
 __all__ = [
     "VERSION",
     "AdversarialTraining",
+    "AlgorithmSettings",
     "Batch",
     "CleanTraining",
     "CollapseWatch",
@@ -29,9 +38,14 @@ __all__ = [
     "InnerAttack",
     "Logits",
     "Objective",
+    "Recipe",
     "SecondOptimizer",
     "Selected",
+    "Selection",
     "Step",
+    "StepSize",
+    "TrainedBy",
+    "TrainingAttack",
     "Validation",
     "autocast",
     "make_optimizer",

@@ -1,5 +1,7 @@
-"""The training algorithms that a continual strategy can be given as a setting: `training: trades`, or with settings of their own
-`training: {name: trades, beta: 3}`."""
+"""The training algorithms that a continual strategy can be given as a setting.
+
+`training: trades`, or with settings of their own `training: {name: trades, beta: 3}`.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator
 
-from methods.settings import Strict, added_later
+from methods.settings import setting_added_later
 from methods.training.fast import FastSettings
 from methods.training.free import FreeSettings
-from methods.training.objectives import AdversarialTraining, CleanTraining, Objective
+from methods.training.objectives import AdversarialTraining, AlgorithmSettings, CleanTraining, Objective
 from methods.training.trades import TradesSettings
 
 
-class CleanChoice(Strict):
+class CleanChoice(AlgorithmSettings):
+    """Clean training."""
+
     name: Literal["clean"] = "clean"
 
     def objective(self) -> Objective:
         return CleanTraining()
 
 
-class MadryChoice(Strict):
+class MadryChoice(AlgorithmSettings):
+    """PGD adversarial training."""
+
     name: Literal["madry"] = "madry"
 
     def objective(self) -> Objective:
@@ -29,14 +35,20 @@ class MadryChoice(Strict):
 
 
 class TradesChoice(TradesSettings):
+    """TRADES, with its settings."""
+
     name: Literal["trades"] = "trades"
 
 
 class FreeChoice(FreeSettings):
+    """Free adversarial training, with its settings."""
+
     name: Literal["free"] = "free"
 
 
 class FastChoice(FastSettings):
+    """Fast adversarial training, with its settings."""
+
     name: Literal["fast"] = "fast"
 
 
@@ -44,6 +56,7 @@ ALGORITHMS = (CleanChoice, MadryChoice, TradesChoice, FreeChoice, FastChoice)
 
 
 def _named(value: Any) -> Any:
+    """Read a name alone as a choice with default settings. Raises ValueError, with the valid names, for anything else."""
     if isinstance(value, ALGORITHMS):
         return value
     names = [str(algorithm.model_fields["name"].default) for algorithm in ALGORITHMS]
@@ -58,10 +71,10 @@ Algorithm = Annotated[
 ]
 
 
-class TrainedBy(Strict):
+class TrainedBy(AlgorithmSettings):
     """Settings of a strategy that leaves open how a task is trained."""
 
-    training: Algorithm = added_later(
+    training: Algorithm = setting_added_later(
         MadryChoice(), description="clean, madry, trades, free or fast; with settings as {name: trades, beta: 3}"
     )
 

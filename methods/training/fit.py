@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from methods.training.objectives import AdversarialTraining, Batch, InnerAttack, Logits, Objective
+from methods.training.inner_attack import Batch, InnerAttack, Logits
+from methods.training.objectives import AdversarialTraining, Objective
 from methods.training.recipe import Recipe
 from methods.training.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that was just made. number: from 1; epoch: from 0; per_epoch: steps of an epoch; optimizer: the recipe's."""
+    """A step of training that was just made.
+
+    number: of the training, from 1.
+    epoch: from 0.
+    per_epoch: how many steps an epoch has.
+    optimizer: the recipe's.
+    """
 
     number: int
     epoch: int
@@ -26,7 +33,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class SecondOptimizer:
-    """An optimiser beside the recipe's, for parameters that the recipe does not move. rate: epoch (from 0) → learning rate."""
+    """An optimiser beside the recipe's, for parameters that the recipe does not move.
+
+    optimizer: it steps after the recipe's.
+    rate: epoch (from 0) → its learning rate, set at the start of each epoch.
+    """
 
     optimizer: torch.optim.Optimizer
     rate: Callable[[int], float]
@@ -36,11 +47,15 @@ class SecondOptimizer:
 class Fit:
     """What is trained, and the callables in which methods differ.
 
-    network: whose train/eval mode is switched and whose state is kept at the best epoch; parameters: what the optimiser
-    moves; validate: accuracy on the validation split as it stands; logits: for a batch, the function from images to logits
-    (default: the network itself), made once per step; after_backward: before the optimisers step (gradient masks);
-    after_step: after it (effective weights made anew, once per step and not once per attack step; cuts);
-    second: for parameters with an optimiser of their own; patience: stop after so many validations without a better one.
+    network: its train or eval mode is switched, and its state is kept at the selected epoch.
+    parameters: what the recipe's optimiser moves.
+    validate: () → the network's outcomes on the validation split, as it stands.
+    objective: what a step minimises; adversarial training if not given.
+    logits: batch → the function from images to logits, asked for once per step; None: the network itself.
+    after_backward: called before the optimisers step, for masks on gradients.
+    after_step: called after they stepped, once per step and not once per attack step, for effective weights and cuts.
+    second: an optimiser for parameters that the recipe's does not move.
+    patience: training stops after so many validations without a better one; None: never.
     """
 
     network: nn.Module
@@ -53,11 +68,14 @@ class Fit:
     second: SecondOptimizer | None = None
     patience: int | None = None
 
+    def logits_of(self, batch: Batch) -> Logits:
+        """The function from images to logits for a batch."""
+        return self.logits(batch) if self.logits else self.network
+
     def step(self, batch: Batch, attack: InnerAttack, recipe: Recipe, step: Step) -> tuple[Tensor, Tensor]:
-        """One training step on a batch: the loss (scalar) and the logits (N, classes), detached."""
+        """Make one training step on a batch: the loss (scalar) and the logits (N, classes), detached."""
         with autocast(recipe, batch.images.device):
-            logits = self.logits(batch) if self.logits else self.network
-            loss, output = self.objective.loss(logits, batch, attack)
+            loss, output = self.objective.loss(self.logits_of(batch), batch, attack)
         step.optimizer.zero_grad(set_to_none=True)
         if self.second:
             self.second.optimizer.zero_grad(set_to_none=True)
@@ -81,7 +99,7 @@ def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[obj
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser. Weight decay on weights only: biases and batch norm have one dimension."""
+    """The recipe's optimiser. Weight decay is on weights only: biases and batch norm have one dimension."""
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

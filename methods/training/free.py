@@ -10,16 +10,19 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.threat_model import parse_fraction
-from methods.settings import Strict
-from methods.training.objectives import Batch, InnerAttack, Logits, Objective
+from methods.training.inner_attack import Batch, InnerAttack, Logits
+from methods.training.objectives import AlgorithmSettings, Objective
 from methods.training.recipe import Recipe, StepSize
 
 
 class FreeTraining(Objective):
-    """Algorithm 1: every minibatch is trained on `replays` times in a row; one perturbation, shaped like a batch, is carried
-    from step to step and from minibatch to minibatch. It starts at zero, and each backward pass moves it by `step_size`.
+    """Every minibatch is trained on several times in a row, under one perturbation that each backward pass moves (algorithm 1).
 
-    An epoch has as many steps as anybody's, so it sees a `replays`-th of the images: "epochs / m" of the paper.
+    replays: how many times (m in the paper).
+    step_size: how far a backward pass moves the perturbation: a number such as 8/255, or a multiple of eps.
+
+    The perturbation is shaped like a batch, starts at zero, and is carried from step to step and from minibatch to minibatch. An
+    epoch has as many steps as under any objective, so it sees a `replays`-th of the images: "epochs / m" of the paper.
     """
 
     def __init__(self, replays: int, step_size: str) -> None:
@@ -50,7 +53,7 @@ class FreeTraining(Objective):
         self._perturbation.add_(self._point.grad.sign(), alpha=step).clamp_(-float(eps), float(eps))
 
 
-class FreeSettings(Strict):
+class FreeSettings(AlgorithmSettings):
     """Defaults: Shafahi et al. 2019, section 4 (m = 8, a step as large as the ball)."""
 
     replays: int = Field(8, ge=1, description="how often a minibatch is trained on in a row (m in the paper)")

@@ -8,21 +8,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 
 import torch
-from torch import Tensor
 
-from attacks.threat_model import ThreatModel, parse_fraction
+from methods.training.collapse import CollapseGuard
 from methods.training.fit import Fit, Step, make_optimizer
-from methods.training.objectives import Batch, InnerAttack
+from methods.training.inner_attack import Batch, InnerAttack
 from methods.training.recipe import Recipe
-from methods.training.selection import Epoch, KeptEpoch, Selected, snapshot
+from methods.training.selection import Epoch, KeptEpoch, Selected
 from scenarios.base import LearnTask
 from scenarios.parts.augmentation import by_name
 
 VERSION = 1
+
+Generators = Callable[[str], torch.Generator]
+"""Purpose → a generator on the images' device."""
 
 
 class Diverged(Exception):
@@ -34,72 +37,37 @@ def train(
     tasks: Sequence[LearnTask],
     recipe: Recipe,
     eps: Fraction,
-    rng: Callable[[str], torch.Generator],
+    rng: Generators,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Selected:
     """Train on the tasks' training images, mixed, and leave the network of the selected epoch behind.
 
-    rng: purpose → generator on the images' device. The ragged last batch of a pass over the images is dropped (every pass has
-    another order); a task smaller than a batch is one batch. Raises Diverged when the loss is not finite.
+    fit: what is trained, and how methods differ.
+    tasks: one or more; their images are on the network's device.
+    recipe: changed where `fit.objective` says so.
+    eps: radius of the training attack, in pixels of [0, 1].
+    rng: purpose → a generator on the images' device.
+    on_epoch: called with each epoch's log.
+
+    The ragged last batch of a pass over the images is dropped (every pass has another order); a task smaller than a batch is one
+    batch. Raises Diverged if the loss is not finite.
     """
-    recipe, watch = fit.objective.recipe(recipe), fit.objective.watch
-    size = sum(len(task.train) for task in tasks)
-    batch_size = min(recipe.batch_size, size)
-    steps, device = size // batch_size, tasks[0].train.labels.device
-    minibatches = _minibatches(tasks, batch_size, fit.objective.replays, recipe, rng)
-    inner = InnerAttack(
-        network=fit.network,
-        threat_model=ThreatModel(eps),
-        step_size=float(parse_fraction(recipe.attack.step_size, eps)),
-        steps=recipe.attack.steps,
-        bn_mode=recipe.attack.bn_mode,
-        generator=rng("attack start"),
-    )
-    optimizer = make_optimizer(fit.parameters, recipe)
+    recipe = fit.objective.recipe(recipe)
+    attack = InnerAttack.of(recipe, fit.network, eps, rng("attack start"))
+    epochs, guard = _Epochs(fit, tasks, recipe, attack, rng), CollapseGuard(fit, attack, rng)
     kept = KeptEpoch(fit, recipe.selection)
     log: list[Epoch] = []
-    number, level, before, collapsed = 0, 0.0, dict[str, Tensor](), None
     for epoch in range(recipe.epochs):
         began = time.perf_counter()
-        if fit.second:
-            _set_rate(fit.second.optimizer, fit.second.rate(epoch))
-        fit.network.train()
-        # Sums stay on the device; reading them would make the host wait for every step.
-        loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        first: Batch | None = None
-        for k in range(steps):
-            if k == 0 or recipe.rate_per == "step":
-                _set_rate(optimizer, recipe.rate(epoch + k / steps))
-            batch = next(minibatches)
-            first = first or batch
-            number += 1
-            loss, output = fit.step(batch, inner, recipe, Step(number, epoch, steps, optimizer))
-            loss_sum += loss
-            right += (output.argmax(1) == batch.labels).sum()
-        assert first is not None
-        loss_mean, train_accuracy = torch.stack([loss_sum / steps, right / (steps * batch_size)]).tolist()
-        if not math.isfinite(loss_mean):
-            raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
-        if watch is not None:
-            logits = fit.logits(first) if fit.logits else fit.network
-            now = watch.accuracy(logits, first, inner, rng(f"collapse watch {epoch}"))
-            if now < level - watch.drop:
-                collapsed = epoch
-                fit.network.load_state_dict(before)
-            else:
-                level, before = now, snapshot(fit.network)
-        last_one = epoch + 1 == recipe.epochs
-        validated = collapsed is None and ((epoch + 1) % recipe.selection.every == 0 or last_one)
-        if validated:
-            kept.offer(epoch, last_one)
-        elif collapsed is not None and kept.offered != epoch - 1:
-            kept.offer(epoch - 1, True)
+        seen = epochs.run(epoch)
+        collapsed = guard.collapsed(epoch, seen.first)
+        validated = kept.consider(epoch, last_one=epoch + 1 == recipe.epochs, collapsed=collapsed)
         log.append(
             Epoch(
                 epoch=epoch,
-                loss=loss_mean,
-                clean_train=None if fit.objective.robust else train_accuracy,
-                robust_train=train_accuracy if fit.objective.robust else None,
+                loss=seen.loss,
+                clean_train=None if fit.objective.robust else seen.accuracy,
+                robust_train=seen.accuracy if fit.objective.robust else None,
                 clean_validation=kept.last.clean if validated else None,
                 robust_validation=kept.last.robust if validated else None,
                 learning_rate=recipe.rate(epoch),
@@ -107,15 +75,73 @@ def train(
             )
         )
         on_epoch(log[-1])
-        if kept.stopped or collapsed is not None:
+        if kept.stopped or collapsed:
             break
     kept.restore()
-    per_step = fit.objective.image_gradients(recipe) * number + (watch.steps * len(log) if watch else 0)
-    return Selected(kept.epoch, kept.best, kept.last, log, per_step * batch_size, collapsed)
+    gradients = fit.objective.image_gradients(recipe) * epochs.number + guard.image_gradients
+    return Selected(
+        epoch=kept.epoch,
+        validation=kept.best,
+        last=kept.last,
+        epochs=log,
+        image_gradients=gradients * epochs.batch_size,
+        collapsed=log[-1].epoch if collapsed else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What an epoch showed: its mean loss, its accuracy on the images it trained on, and its first batch."""
+
+    loss: float
+    accuracy: float
+    first: Batch
+
+
+class _Epochs:
+    """The epochs of one training.
+
+    number: how many steps were made so far.
+    """
+
+    def __init__(
+        self, fit: Fit, tasks: Sequence[LearnTask], recipe: Recipe, attack: InnerAttack, rng: Generators
+    ) -> None:
+        self._fit, self._recipe, self._attack = fit, recipe, attack
+        size = sum(len(task.train) for task in tasks)
+        self.batch_size = min(recipe.batch_size, size)
+        self._steps, self._device = size // self.batch_size, tasks[0].train.labels.device
+        self._minibatches = _minibatches(tasks, self.batch_size, fit.objective.replays, recipe, rng)
+        self._optimizer = make_optimizer(fit.parameters, recipe)
+        self.number = 0
+
+    def run(self, epoch: int) -> _Seen:
+        """Train for one epoch (from 0). Raises Diverged if its loss is not finite."""
+        fit, recipe, steps, optimizer = self._fit, self._recipe, self._steps, self._optimizer
+        if fit.second:
+            _set_rate(fit.second.optimizer, fit.second.rate(epoch))
+        fit.network.train()
+        # Sums stay on the device; reading them would make the host wait for every step.
+        loss_sum, right = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
+        first: Batch | None = None
+        for k in range(steps):
+            if k == 0 or recipe.rate_per == "step":
+                _set_rate(optimizer, recipe.rate(epoch + k / steps))
+            batch = next(self._minibatches)
+            first = first or batch
+            self.number += 1
+            loss, output = fit.step(batch, self._attack, recipe, Step(self.number, epoch, steps, optimizer))
+            loss_sum += loss
+            right += (output.argmax(1) == batch.labels).sum()
+        assert first is not None
+        loss_mean, accuracy = torch.stack([loss_sum / steps, right / (steps * self.batch_size)]).tolist()
+        if not math.isfinite(loss_mean):
+            raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
+        return _Seen(loss_mean, accuracy, first)
 
 
 def _minibatches(
-    tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Callable[[str], torch.Generator]
+    tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Generators
 ) -> Iterator[Batch]:
     """Minibatches without end: passes over all images, each in another order, and each minibatch `replays` times in a row."""
     images = torch.cat([task.train.images for task in tasks])

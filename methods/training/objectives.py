@@ -1,69 +1,29 @@
-"""Training objectives: what a training step minimises, and the inner attack that they share."""
+"""Training objectives: what a training step minimises."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from attacks.parts.ascent import ascend
-from attacks.threat_model import ThreatModel
+from methods.settings import Strict
+from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.recipe import Recipe
 from methods.training.validation import Validation
-
-Logits = Callable[[Tensor], Tensor]
-"""Images float (N, C, H, W) in [0, 1] → logits (N, classes)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """images: float (N, C, H, W) in [0, 1], augmented; labels: int64 (N,); tasks: int64 (N,), the task of each image."""
-
-    images: Tensor
-    labels: Tensor
-    tasks: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class InnerAttack:
-    """The inner maximisation of one batch: PGD from a uniform start, gradients with respect to the image only."""
-
-    network: nn.Module
-    threat_model: ThreatModel
-    step_size: float
-    steps: int
-    bn_mode: str
-    generator: torch.Generator
-
-    def __call__(self, images: Tensor, loss: Callable[[Tensor], Tensor], start: Tensor | None = None) -> Tensor:
-        """Adversarial images that raise `loss` (images → scalar); `start`, taken into the ball, defaults to a uniform point."""
-        lower, upper = self.threat_model.bounds(images)
-        if start is None:
-            noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
-            start = images + noise * float(self.threat_model.eps)
-        with self.own_mode():
-            return ascend(loss, start.clamp(lower, upper), lower, upper, self.step_size, self.steps)
-
-    @contextmanager
-    def own_mode(self) -> Iterator[None]:
-        """The network in the attack's mode; afterwards each module gets its own back, because a method may hold some of them,
-        such as frozen batch norm, in eval mode."""
-        modes = [(module, module.training) for module in self.network.modules()]
-        self.network.train(self.bn_mode == "train")
-        yield
-        for module, training in modes:
-            module.training = training
 
 
 @dataclass(frozen=True, slots=True)
 class CollapseWatch:
-    """After each epoch PGD (`steps` of eps/4) attacks that epoch's first batch; robust accuracy that fell by more than `drop`
-    since the epoch before is a collapse (catastrophic overfitting; Wong et al. 2020, section 5.4)."""
+    """The rule by which an objective ends a training that collapses (catastrophic overfitting; Wong et al. 2020, section 5.4).
+
+    After each epoch PGD attacks that epoch's first batch. A fall of robust accuracy since the epoch before is a collapse.
+
+    drop: the fall from which on it is one, 0 to 1.
+    steps: PGD steps of the attack, eps/4 each.
+    """
 
     drop: float
     steps: int
@@ -82,21 +42,22 @@ class Objective(ABC):
     """What a training step minimises: a training algorithm, whatever network and strategy it is given to.
 
     One instance belongs to one training. Most algorithms need nothing but `loss`.
+
+    robust: True if epochs are chosen by robust validation accuracy, False if by clean accuracy.
+    replays: how many steps in a row are made on a minibatch.
+    watch: the rule that ends a training which collapses; None: none.
     """
 
     robust: bool = True
-    """Whether epochs are chosen by robust validation accuracy, or by clean accuracy."""
     replays: int = 1
-    """How many steps in a row are made on a minibatch."""
     watch: CollapseWatch | None = None
-    """What ends a training that has gone wrong."""
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The recipe where the algorithm's definition leaves it, such as an attack of another kind."""
+        """The recipe, changed where the algorithm's definition differs from it, such as an attack of another kind."""
         return recipe
 
     def passes(self, recipe: Recipe) -> float:
-        """Forward-sized passes that a step costs per image, for estimates of time."""
+        """Forward-sized passes that a step costs per image, for estimates of time. A gradient counts two."""
         return 2 * self.image_gradients(recipe) + 3
 
     def image_gradients(self, recipe: Recipe) -> int:
@@ -116,7 +77,7 @@ class Objective(ABC):
         """The loss (scalar) and the logits (N, classes) that training accuracy is read from."""
 
     def after_backward(self, attack: InnerAttack) -> None:  # noqa: B027 - most have nothing to do here
-        """Called when the gradients of `loss` are there and nothing has moved yet."""
+        """Called when the gradients of `loss` are there and no weight has moved yet."""
 
 
 class CleanTraining(Objective):
@@ -141,3 +102,11 @@ class AdversarialTraining(Objective):
         )
         output = logits(adversarial)
         return F.cross_entropy(output, batch.labels), output
+
+
+class AlgorithmSettings(Strict):
+    """Settings that say what a training minimises: those of a training algorithm, or of a choice among several."""
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """The objective under these settings; a new one for each training."""

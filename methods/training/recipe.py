@@ -1,4 +1,4 @@
-"""The training recipe: one per preset, the same for every method unless its definition says otherwise."""
+"""The training recipe: one per preset, the same for every method unless the method's definition says otherwise."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from attacks.threat_model import ThreatModelError, parse_fraction
-from methods.settings import Strict, added_later
+from methods.settings import Strict, setting_added_later
 from scenarios.parts.augmentation import by_name
 
 
 def _step_size(value: Any) -> str:
-    """Keep the text; check that it is a fraction or a multiple of eps."""
+    """The value as text. Raises ValueError unless it is a fraction above 0 or a multiple of eps."""
     try:
         parsed = parse_fraction(value, eps=Fraction(1))
     except ThreatModelError as error:
@@ -30,41 +30,46 @@ def _augmentation(name: str) -> str:
 
 
 StepSize = Annotated[str, BeforeValidator(_step_size), PlainSerializer(str)]
+"""A setting: a step size above 0, in pixels of [0, 1], as text: "2/255", "0.01", or a multiple of eps such as "eps/4"."""
 
 
 class TrainingAttack(Strict):
     """The inner maximisation (Madry et al. 2018, eq. 2.1): PGD at the preset's eps from a uniform start."""
 
-    steps: int = Field(10, ge=1)
+    steps: int = Field(10, ge=1, description="PGD steps")
     step_size: StepSize = Field("eps/4", description="a number such as 2/255, or a multiple of eps such as eps/4")
     bn_mode: Literal["eval", "train"] = Field("eval", description="mode of the network during the attack")
 
 
 class Selection(Strict):
-    """Which epoch's network is kept (Rice et al. 2020: robust overfitting makes the last one worse)."""
+    """The epoch whose network is kept (Rice et al. 2020: robust overfitting makes the last one worse)."""
 
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last"] = Field("best", description="best: by accuracy on the validation split")
     every: int = Field(1, ge=1, description="validate after every this many epochs, and after the last")
     steps: int = Field(10, ge=1, description="PGD steps of the validation attack")
-    step_size: StepSize = "eps/4"
+    step_size: StepSize = Field("eps/4", description="of the validation attack, as of the training attack")
 
 
 class Recipe(Strict):
-    """How a network is trained on one task."""
+    """The training of a network on one task."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    epochs: int = Field(ge=1, description="passes over the task's training images")
+    batch_size: int = Field(ge=2, description="images of a step; a smaller task is one batch")
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
+    learning_rate: float = Field(gt=0, description="at the start; the highest one of a cyclic schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    nesterov: bool = Field(True, description="of sgd, where there is momentum")
     weight_decay: float = Field(5e-4, ge=0, description="on weights; never on biases and batch norm")
-    schedule: Literal["step", "cosine", "constant", "cyclic"] = "step"
-    milestones: tuple[float, ...] = Field((0.5, 0.8), description="shares of the epochs after which the rate is cut")
-    gamma: float = Field(0.1, gt=0, le=1)
-    rate_per: Literal["epoch", "step"] = added_later("epoch", description="how often the learning rate is set")
-    augmentation: Annotated[str, AfterValidator(_augmentation)] = "none"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    schedule: Literal["step", "cosine", "constant", "cyclic"] = Field("step", description="of the learning rate")
+    milestones: tuple[float, ...] = Field(
+        (0.5, 0.8), description="step: shares of the epochs after which the rate is cut"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="step: what a cut multiplies the rate by")
+    rate_per: Literal["epoch", "step"] = setting_added_later("epoch", description="how often the learning rate is set")
+    augmentation: Annotated[str, AfterValidator(_augmentation)] = Field(
+        "none", description="a name in scenarios/parts/augmentation.py"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: steps compute under autocast")
     attack: TrainingAttack = TrainingAttack()
     selection: Selection = Selection()
 
@@ -81,7 +86,7 @@ class Recipe(Strict):
         return self
 
     def rate(self, epoch: float) -> float:
-        """Learning rate at an epoch, counted from 0; between two epochs where it is set per step."""
+        """The learning rate at `epoch`, counted from 0; a fraction lies between two epochs, where the rate is set per step."""
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         if self.schedule == "cyclic":

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from methods.settings import Strict
-from methods.training.objectives import Batch, InnerAttack, Logits, Objective
+from methods.training.inner_attack import Batch, InnerAttack, Logits
+from methods.training.objectives import AlgorithmSettings, Objective
 from methods.training.recipe import Recipe
 
 START_STD = 0.001
@@ -16,7 +16,10 @@ START_STD = 0.001
 
 
 class TradesLoss(Objective):
-    """min CE(x) + beta · KL(p(x) ‖ p(x')), x' = argmax KL in the ball (eq. 5); gradients of the weights through both."""
+    """min CE(x) + beta · KL(p(x) ‖ p(x')), x' = argmax KL in the ball (eq. 5). The weights' gradient goes through both p.
+
+    beta: above 0, 1/lambda in the paper.
+    """
 
     def __init__(self, beta: float) -> None:
         self.beta = beta
@@ -39,16 +42,16 @@ class TradesLoss(Objective):
 
 
 def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
-    """KL(p ‖ p') of softmaxed logits (N, classes), summed over classes and images: a scalar.
+    """KL(p ‖ p') of softmaxed logits float (N, classes), summed over classes and images: a scalar.
 
-    Classes that an image's task does not have (logits of -inf, where tasks share a batch) count nothing.
+    A logit of -inf, a class that the image's task does not have where tasks share a batch, adds nothing.
     """
     lacking = clean.isneginf()
     p, q = (F.log_softmax(logits, 1).masked_fill(lacking, 0.0) for logits in (clean, adversarial))
     return (p.exp() * (p - q)).sum()
 
 
-class TradesSettings(Strict):
+class TradesSettings(AlgorithmSettings):
     """Defaults: Zhang et al. 2019, section 5 (1/lambda = 6 on CIFAR-10)."""
 
     beta: float = Field(6.0, gt=0, description="weight of the divergence between predictions (1/lambda in the paper)")

@@ -299,8 +299,8 @@ def test_cpg_takes_clean_goals_and_decides_on_clean_images() -> None:
     assert CMAT.requires(CMATSettings()) == [RunSpec("single_task_at")]
     assert CMAT.requires(CMATSettings(goals=(0.5,))) == []
     validation = Validation(torch.tensor([True, True]), torch.tensor([True, False]))
-    assert CPG(CPG.Settings()).objective().score(validation) == 1.0
-    assert CMAT(CMATSettings()).objective().score(validation) == 0.5
+    assert CPG(CPG.Settings()).score(validation) == 1.0
+    assert CMAT(CMATSettings()).score(validation) == 0.5
 
 
 @pytest.mark.parametrize("goals", [[0.0], [0.0] * 4])

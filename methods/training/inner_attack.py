@@ -1,0 +1,91 @@
+"""The inner maximisation of adversarial training: the attack that a training step makes on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from attacks.parts.ascent import ascend
+from attacks.threat_model import ThreatModel, parse_fraction
+from methods.training.recipe import Recipe
+
+Logits = Callable[[Tensor], Tensor]
+"""Images float (N, C, H, W) in [0, 1] → logits float (N, classes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The images of one training step.
+
+    images: float (N, C, H, W) in [0, 1], augmented.
+    labels: int64 (N,), 0..classes-1 of the image's task.
+    tasks: int64 (N,), the id of each image's task.
+    """
+
+    images: Tensor
+    labels: Tensor
+    tasks: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class InnerAttack:
+    """PGD from a uniform start (Madry et al. 2018, eq. 2.1). Gradients are taken with respect to the image only.
+
+    network: the network that is trained; its mode is switched during the attack.
+    threat_model: the ball, in pixel space.
+    step_size: of each step, in units of pixels in [0, 1].
+    steps: number of steps.
+    bn_mode: "eval" or "train", the mode of the network during the attack.
+    generator: draws the starts, on the images' device.
+    """
+
+    network: nn.Module
+    threat_model: ThreatModel
+    step_size: float
+    steps: int
+    bn_mode: str
+    generator: torch.Generator
+
+    @classmethod
+    def of(cls, recipe: Recipe, network: nn.Module, eps: Fraction, generator: torch.Generator) -> InnerAttack:
+        """The training attack of a recipe at this eps."""
+        return cls(
+            network=network,
+            threat_model=ThreatModel(eps),
+            step_size=float(parse_fraction(recipe.attack.step_size, eps)),
+            steps=recipe.attack.steps,
+            bn_mode=recipe.attack.bn_mode,
+            generator=generator,
+        )
+
+    def __call__(self, images: Tensor, loss: Callable[[Tensor], Tensor], start: Tensor | None = None) -> Tensor:
+        """Adversarial images that raise `loss`: float (N, C, H, W), detached, in the ball and in [0, 1].
+
+        images: float (N, C, H, W) in [0, 1].
+        loss: images → scalar, summed over images, so that an image's path does not depend on its batch.
+        start: float (N, C, H, W), projected into the ball first; None: a uniform point of the ball.
+        """
+        lower, upper = self.threat_model.bounds(images)
+        if start is None:
+            noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
+            start = images + noise * float(self.threat_model.eps)
+        with self.own_mode():
+            return ascend(loss, start.clamp(lower, upper), lower, upper, self.step_size, self.steps)
+
+    @contextmanager
+    def own_mode(self) -> Iterator[None]:
+        """Hold the network in the attack's mode.
+
+        Afterwards each module gets its own mode back, because a method may hold some of them, such as frozen batch norm, in eval
+        mode.
+        """
+        modes = [(module, module.training) for module in self.network.modules()]
+        self.network.train(self.bn_mode == "train")
+        yield
+        for module, training in modes:
+            module.training = training
