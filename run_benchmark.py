@@ -1,3 +1,5 @@
+#!/usr/bin/env python
+# PYTHON_ARGCOMPLETE_OK
 """The benchmark of continual adversarial defenses: `python run_benchmark.py --help`."""
 
 import sys

@@ -1,32 +1,68 @@
-"""`check`: the contract of a method, an attack or a scenario, line by line, on the plug-in in a file."""
+"""`check`: the requirements of a method, an attack or a scenario, one by one, on one plug-in."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from benchmark.commands import choices
+from benchmark.commands.choices import completed
+from benchmark.commands.options import add_command, add_data, add_overrides
 
-from benchmark.contract.requirement import RequirementResult
-from benchmark.contract.targets import check_target, find_target
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.commands.options import Commands
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        execute,
+        summary="try the contract of a method, an attack or a scenario",
+        description="Try every requirement that a method, an attack or a scenario must keep. Exit code 1 if one does not hold.",
+        examples={
+            "check my_method.py": "a plug-in of your own",
+            "check cmat --set retrain_epochs=1": "a built-in one, with other settings",
+        },
+    )
+    action = parser.add_argument(
+        "plugin", metavar="NAME|FILE.py", help="a built-in plug-in, or the file of one of yours"
+    )
+    completed(action, choices.plugins)
+    add_overrides(parser, "settings of the plug-in, such as retrain_epochs=1")
+    add_data(parser, "the folder of a scenario's images", download=False)
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    return check(options.plugin, options.overrides, options.data_root, console)
 
 
 def check(name: str, overrides: Sequence[str], data_root: Path | None, console: Console) -> int:
-    """Print what each check of the plug-in's contract finds. Returns 0, or 1 if one of them fails.
+    """Print for each requirement whether the plug-in keeps it. Returns 0, or 1 if it does not keep one.
 
-    Raises ConfigError for a file that holds no plug-in, DataError for a scenario whose images are missing.
+    name: of a built-in plug-in, or the path of a file.
+    overrides: `key=value` each, settings of the plug-in.
+    Raises ConfigError if the file holds no plug-in, DataError if the images of a scenario are missing.
     """
+    from benchmark.contract.requirement import RequirementResult
+    from benchmark.contract.targets import check_target, find_target
+
     target = find_target(name)
-    found: list[RequirementResult] = []
+    results: list[RequirementResult] = []
     console.print(f"checking {target}", highlight=False, markup=False)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        for finding in check_target(target, Path(folder), overrides, data_root):
-            style = "dim" if finding.skipped else "red" if finding.problem else None
-            console.print(str(finding), style=style, highlight=False, markup=False)
-            found.append(finding)
-    failed, skipped = (sum(map(bool, (getattr(f, name) for f in found))) for name in ("problem", "skipped"))
-    counts = [f"{len(found)} checks", f"{len(found) - failed - skipped} hold", f"{failed} failed"]
+        for result in check_target(target, Path(folder), overrides, data_root):
+            style = "dim" if result.skipped else "red" if result.problem else None
+            console.print(str(result), style=style, highlight=False, markup=False)
+            results.append(result)
+    failed = sum(bool(result.problem) for result in results)
+    skipped = sum(bool(result.skipped) for result in results)
+    counts = [f"{len(results)} requirements", f"{len(results) - failed - skipped} hold", f"{failed} failed"]
     if skipped:
         counts.append(f"{skipped} skipped: they need what failed")
     console.print(", ".join(counts), highlight=False, markup=False)

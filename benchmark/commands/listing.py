@@ -2,50 +2,107 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-from rich.console import Console
-from rich.table import Table
+from benchmark.commands.options import add_command, add_results, must_be_there
+from benchmark.planning.options import PUBLISHED
+from benchmark.planning.preset_files import available
 
-from benchmark.planning.presets import available
-from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind
-from methods.base import CLAIMS, NEEDS, Method
-from results import load
+if TYPE_CHECKING:
+    from rich.console import Console
 
-WHAT = ("methods", "attacks", "scenarios", "presets", "runs")
+    from benchmark.commands.options import Commands
+    from benchmark.plugins import Kind
+    from methods.base import Method
 
-
-def show(what: str | None, runs: Path, published: Path, console: Console) -> None:
-    """Print one of `WHAT`, or all but the runs."""
-    for name in [what] if what else WHAT[:-1]:
-        if name == "presets":
-            _presets(console)
-        elif name == "runs":
-            _runs(runs, published, console)
-        else:
-            kinds: dict[str, Kind[Any]] = {"methods": METHODS, "attacks": ATTACKS, "scenarios": SCENARIOS}
-            _plugins(kinds[name], name, console)
+Rows = list[dict[str, str]]
+"""The lines of a table, each a text by column."""
 
 
-def _plugins(kind: Kind[Any], title: str, console: Console) -> None:
-    table = Table(title=title, title_justify="left")
-    columns = ["name", "what it is"] + (["needs", "claims", "paper"] if kind.base is Method else [])
-    for column in columns:
-        table.add_column(column)
-    for plugin in kind.all().values():
-        extra = []
-        if kind.base is Method:
-            needs = [NEEDS.get(word, word) for word in sorted(plugin.cls.needs)]
-            extra = [", ".join(needs), ", ".join(_claims(plugin.cls)), plugin.cls.paper]
-        name = plugin.name.replace("_", "-") if kind is ATTACKS else plugin.name
-        table.add_row(name, plugin.summary, *extra)
-    console.print(table)
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "list",
+        execute,
+        summary="show methods, attacks, scenarios, presets and stored runs",
+        description="Show what there is to choose from. Without a word: everything but the runs.",
+        examples={
+            "list": "methods, attacks, scenarios and presets",
+            "list presets": "one kind alone",
+            "list runs --results my-runs": "the runs in a folder beside the published ones",
+        },
+    )
+    parser.add_argument("what", nargs="?", choices=[*KINDS, "runs"])
+    add_results(parser)
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    must_be_there(options.results)
+    if options.what == "runs":
+        show_runs(options.results, PUBLISHED, console)
+    else:
+        for name in [options.what] if options.what else KINDS:
+            show(name, KINDS[name](), console)
+    return 0
+
+
+def methods() -> Rows:
+    """Every method: name, summary, what it needs and claims, and its paper."""
+    from benchmark.plugins import METHODS
+    from methods.base import NEEDS
+
+    return [
+        row
+        | {
+            "needs": ", ".join(NEEDS.get(word, word) for word in sorted(plugin.cls.needs)),
+            "claims": ", ".join(_claims(plugin.cls)),
+            "paper": plugin.cls.paper,
+        }
+        for row, plugin in zip(_summaries(METHODS), METHODS.all().values(), strict=True)
+    ]
+
+
+def attacks() -> Rows:
+    """Every attack, by the name that presets use."""
+    from benchmark.plugins import ATTACKS
+
+    return [row | {"name": row["name"].replace("_", "-")} for row in _summaries(ATTACKS)]
+
+
+def scenarios() -> Rows:
+    from benchmark.plugins import SCENARIOS
+
+    return _summaries(SCENARIOS)
+
+
+def presets() -> Rows:
+    """Every built-in preset. Imports no torch."""
+    import yaml
+
+    files = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in available().items()}
+    return [{"name": name, "summary": " ".join(str(file["description"]).split())} for name, file in files.items()]
+
+
+KINDS: dict[str, Callable[[], Rows]] = {
+    "methods": methods,
+    "attacks": attacks,
+    "scenarios": scenarios,
+    "presets": presets,
+}
+"""What `list` shows, by the word that asks for it; stored runs are shown apart."""
+
+
+def _summaries(kind: Kind[Any]) -> Rows:
+    return [{"name": plugin.name, "summary": plugin.summary} for plugin in kind.all().values()]
 
 
 def _claims(cls: type[Method]) -> list[str]:
-    """What a method claims, and what it claims under other settings than its defaults."""
+    """What a method claims; what it claims under other settings than its defaults is marked."""
+    from methods.base import CLAIMS
+
     try:
         by_default = cls(cls.Settings()).claimed()
     except ValueError:  # it has no defaults
@@ -53,23 +110,36 @@ def _claims(cls: type[Method]) -> list[str]:
     return [CLAIMS.get(c, c) + ("" if c in by_default else " (by setting)") for c in sorted(cls.claims)]
 
 
-def _presets(console: Console) -> None:
-    table = Table("name", "what it is", title="presets", title_justify="left")
-    for name, path in available().items():
-        table.add_row(name, " ".join(str(yaml.safe_load(path.read_text(encoding="utf-8"))["description"]).split()))
+def show(title: str, rows: Rows, console: Console) -> None:
+    """Print a table. rows: one or more."""
+    from rich.table import Table
+
+    table = Table(*rows[0], title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row.values())
     console.print(table)
 
 
-def _runs(runs: Path, published: Path, console: Console) -> None:
+def show_runs(runs: Path, published: Path, console: Console) -> None:
+    """Print a line per stored run, and below them what could not be read."""
+    from results import load
+
     results = load(runs, published)
-    table = Table("run", "label", "seed", "presets", "state", title="runs", title_justify="left")
-    for run in results.runs:
-        turns = sorted(run.predictions["after_task"].unique()) if len(run.predictions) else []
-        state = f"failed: {run.failures[-1].get('message', '')}" if run.failures else f"{len(turns)} tasks measured"
-        place = "published" if run.published else run.directory.name
-        table.add_row(place, run.label, str(run.seed), ", ".join(sorted(run.protocols)), state)
-    console.print(table)
+    rows = [
+        {
+            "run": "published" if run.published else run.directory.name,
+            "label": run.label,
+            "seed": str(run.seed),
+            "presets": ", ".join(sorted(run.protocols)),
+            "state": f"failed: {run.failures[-1].get('message', '')}"
+            if run.failures
+            else f"{run.predictions['after_task'].nunique()} tasks evaluated",
+        }
+        for run in results.runs
+    ]
+    if rows:
+        show("runs", rows, console)
+    else:
+        console.print(f"no runs in {runs}", highlight=False, markup=False)
     for problem in results.problems:
         console.print(f"not readable: {problem}", style="yellow", highlight=False, markup=False)
-    if not results.runs:
-        console.print(f"no runs in {runs}", highlight=False, markup=False)

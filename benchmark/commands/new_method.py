@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import argparse
 import keyword
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from benchmark.commands.options import add_command
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
-from benchmark.plugins import METHODS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.commands.options import Commands
 
 TEMPLATES = Path(__file__).parent / "templates"
 METHOD, TEST = TEMPLATES / "skeleton.py", TEMPLATES / "test_skeleton.py"
 BESIDE = 'Path(__file__).with_name("skeleton.py")'
-"""Where the test's template finds the method's file."""
+"""The words by which the test's template finds the method's file."""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "new-method",
+        execute,
+        summary="write a working method, to be changed, and its test",
+        description="Write NAME.py, a method that works and is meant to be changed, and its test. Nothing is overwritten.",
+        examples={"new-method my_method": "my_method.py and test_my_method.py in this folder"},
+    )
+    parser.add_argument("name", metavar="NAME", help="name of the method and of its file, such as my_method")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), metavar="DIR", help="where to write (default: this folder)"
+    )
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    return new_method(options.name, options.folder, console)
 
 
 def new_method(name: str, folder: Path, console: Console) -> int:
-    """Write NAME.py and test_NAME.py; nothing is overwritten. Returns 0. Raises ConfigError.
+    """Write NAME.py and test_NAME.py, and print what to do next. Nothing is overwritten. Returns 0. Raises ConfigError.
 
-    A method in the repository's own methods/ has its test in tests/methods/.
+    The test of a method in the repository's own methods/ is written to tests/methods/.
     """
     check_name(name)
     built_in = folder.resolve() == ROOT / "methods"
@@ -51,15 +75,17 @@ def new_method(name: str, folder: Path, console: Console) -> int:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError unless a method can be called so."""
+    """Raise ConfigError unless a new method can have this name."""
+    from benchmark.plugins import METHODS
+
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"{name!r}: a method is called like a Python module, in snake case, such as my_method")
+        raise ConfigError(f"{name!r}: a method's name is a Python module's, in snake case, such as my_method")
     if name in METHODS.all():
         raise ConfigError(f"a method called {name!r} exists already; choose another name")
     words = set(re.findall(r"\w+", METHOD.read_text(encoding="utf-8")))
     if camel(name) in words:
         raise ConfigError(
-            f"{name!r}: its class would be called {camel(name)}, which means something else; choose another name"
+            f"{name!r}: its class would be called {camel(name)}, which the template uses already; choose another name"
         )
 
 
@@ -69,4 +95,5 @@ def camel(name: str) -> str:
 
 
 def renamed(text: str, name: str) -> str:
+    """A template's text with `name` in place of the template's own."""
     return text.replace("Skeleton", camel(name)).replace("skeleton", name)

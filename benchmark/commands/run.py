@@ -2,111 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from benchmark.commands import options as common
 
-from benchmark.planning.jobs import make_jobs, tasks_of
-from benchmark.planning.machine import Machine, check_writable, make_machine
-from benchmark.planning.options import RunOptions
-from benchmark.planning.plan import Planned, checkpoint_gigabytes, plan, seconds_per_pass
-from benchmark.planning.presets import Preset, load_preset
-from benchmark.planning.protocols import demand, task_rows
-from benchmark.planning.tasks import load_with_progress
-from benchmark.running.engine import run_jobs
-from benchmark.running.progress import Display, duration
-from benchmark.running.transfers import plan_transfers
-from benchmark.running.verdict_files import write_verdicts
-from reports.numbers.wording import counted
-from results.files import StoreError
-from results.store import RunStore, now
-from scenarios.base import Task
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.learning.events import Listener
+    from benchmark.planning.options import RunOptions
+    from benchmark.planning.plan import Planned
+    from benchmark.running.preset_run import PresetRun
 
 
-def run(options: RunOptions, console: Console) -> int:
-    """Do what the options ask for. Returns the exit code: 0, or 1 if some cells failed. Raises ConfigError, DataError."""
-    preset = load_preset(
-        options.preset, options.overrides, options.seeds, options.methods, options.pretrain, options.checks
+def add_parser(commands: common.Commands) -> None:
+    parser = common.add_command(
+        commands,
+        "run",
+        execute,
+        summary="train, attack and store what a preset demands and is not there yet",
+        description=(
+            "Train, attack and store what a preset demands and is not there yet. The same command goes on where it was stopped.\n"
+            "Exit codes: 0 done, 1 something failed (the rest is stored), 2 the command is wrong, 130 stopped."
+        ),
+        examples={
+            "run --preset digits": "the whole preset, a few minutes on two cores",
+            "run --preset cifar100-cpu --dry-run": "its cells, hours and gigabytes; nothing is started",
+            "run --preset digits --methods my_method.py cmat --seeds 0 1 2": "a method of your own beside CMAT, three seeds each",
+            "run --preset digits --set recipe.epochs=5 eps=0.1": "other values; their results are a board of their own",
+        },
     )
-    rows = preset.choose(options.methods)
-    machine = make_machine(options, preset)
-    if not options.dry_run:
-        check_writable(machine.runs)
-    tasks = load_with_progress(preset, machine, console)
-    jobs = make_jobs(preset, rows, tasks, machine.source)
-    if not options.dry_run:
-        for job in jobs:
-            store = RunStore(machine.runs, job.hash)
-            if options.force and store.directory.exists():
-                set_aside(store, "run again by --force", console)
-            elif store.exists():
-                try:
-                    store.read()
-                except StoreError as error:
-                    set_aside(store, str(error), console)
-    planned = plan(jobs, machine, tasks, use_published=not options.force)
-    todo = [item for item in planned if not item.complete]
+    common.add_preset(parser, "a built-in preset or a YAML file")
+    common.add_methods(parser, "labels, methods or files of methods (default: all rows of the preset)")
+    common.add_seeds(parser)
+    common.add_overrides(parser)
+    parser.add_argument(
+        "--pretrain", metavar="SCENARIO", help="what pretrained_at starts from: a name, or {name: ..., tasks: ...}"
+    )
+    parser.add_argument(
+        "--checks",
+        choices=["none", "final", "deep"],
+        help="extra attacks for the verdicts alone: none, on a part of the images, or a black box too (default: the preset's)",
+    )
+    common.add_strict(parser)
+    common.add_results(parser)
+    common.add_data(parser)
+    common.add_device(parser)
+    parser.add_argument("--engine", default="local", choices=["local"], help="where runs are executed (default: local)")
+    common.add_workers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
+    parser.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    return run(common.run_options(options), console, strict=options.strict)
+
+
+def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
+    """Run a preset and print what happens.
+
+    strict: True if a failed check of a row that was asked for counts as a failure.
+    Returns the exit code: 0, or 1 if something failed. Raises ConfigError, DataError, StoreError and MethodError.
+    """
+    from benchmark.planning.tasks import load_with_progress
+    from benchmark.running.preset_run import failed_checks, prepare
+    from reports.numbers.wording import counted
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, markup=False)
+
+    work = prepare(options, lambda preset, machine: load_with_progress(preset, machine, console))
     if options.dry_run:
-        show_plan(planned, preset, machine, tasks, console)
+        show_plan(work, work.plan(), console)
         return 0
-    for item in planned:
-        # Complete runs are demanded too: the preset may know them by another label, or for the first time.
-        if item.complete:
-            learned = tasks_of(item.job, tasks, machine)
-            demand(item.job, machine, learned, published=item.published)
-            if not item.published:
-                # Nothing else of a complete run is needed to repair these.
-                store = RunStore(machine.runs, item.job.hash)
-                store.write_tasks(task_rows(learned))
-                store.clear_failures()
-    transfers = [] if todo else plan_transfers(jobs, machine, tasks)
-    if not todo and not transfers:
-        write_verdicts(machine.runs, machine.published, preset.name)
-        text = f"Nothing to do: {counted(len(planned), 'run')} of preset {preset.name}, all complete, in {machine.runs}"
-        console.print(text, highlight=False, markup=False)
-        return 0
-    failures = []
-    if todo:
-        console.print(
-            f"Preset {preset.name}: {len(todo)} of {len(planned)} runs to do on {machine.device} "
-            f"({counted(machine.workers, 'worker')} with {counted(machine.threads, 'thread')})",
-            highlight=False,
-            markup=False,
-        )
-        failures = _done(todo, machine, tasks, console)
-        transfers = plan_transfers(jobs, machine, tasks)
-    if transfers:
-        console.print(f"transfers to {counted(len(transfers), 'run')}", highlight=False, markup=False)
-        failures += _done(transfers, machine, tasks, console)
-    write_verdicts(machine.runs, machine.published, preset.name)
+    for moved in work.set_aside():
+        say(f"set aside {moved}", "yellow")
+    planned = work.plan()
+    ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console))
+    failures = list(ended.failures)
+    if strict:
+        failures += failed_checks(ended.verdicts)
     for failure in failures:
-        console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
-    console.print("stored; `python run_benchmark.py report` shows it", highlight=False, markup=False)
+        say(f"failed: {failure}", "red")
+    if ended.executed:
+        say("stored; `python run_benchmark.py report` shows it")
+    else:
+        runs = counted(len(planned), "run")
+        say(f"Nothing to do: {runs} of preset {work.preset.name}, all complete, in {work.machine.runs}")
     return 1 if failures else 0
 
 
-def _done(planned: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
-    """Do the planned jobs; return what failed, one line each."""
-    with Display(planned, machine.workers, console) as display:
-        outcomes = run_jobs([item.job for item in planned], machine, tasks, display)
-    return [failure for outcome in outcomes for failure in outcome.failures]
+@contextmanager
+def _shown(
+    jobs: Sequence[Planned], planned: Sequence[Planned], work: PresetRun, console: Console
+) -> Iterator[Listener]:
+    """Announce jobs and show how far they are. planned: all runs of the preset, complete ones included."""
+    from benchmark.running.progress import Display
+    from reports.numbers.wording import counted
+
+    machine = work.machine
+    if jobs[0].job.sources:
+        text = f"transfers to {counted(len(jobs), 'run')}"
+    else:
+        text = (
+            f"Preset {work.preset.name}: {len(jobs)} of {len(planned)} runs to do on {machine.device} "
+            f"({counted(machine.workers, 'worker')} with {counted(machine.threads, 'thread')})"
+        )
+    console.print(text, highlight=False, markup=False)
+    with Display(jobs, machine.workers, console) as display:
+        yield display
 
 
-def set_aside(store: RunStore, reason: str, console: Console) -> None:
-    """Move a run's directory out of the way, never delete it. Raises StoreError if a process is working on it."""
-    target = store.directory.parent / ".set-aside" / f"{store.directory.name}-{now().replace(':', '')}"
-    store.move_away(target)
-    console.print(f"set aside {target}: {reason}", style="yellow", highlight=False, markup=False)
+def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> None:
+    """Print what would be done: cells, hours and gigabytes. Nothing is started and nothing written."""
+    from rich.table import Table
 
+    from benchmark.planning.plan import checkpoint_gigabytes, seconds_per_pass
+    from benchmark.running.progress import duration
+    from reports.numbers.wording import counted
 
-def show_plan(
-    planned: Sequence[Planned], preset: Preset, machine: Machine, tasks: Sequence[Task], console: Console
-) -> None:
-    """What would be done: cells, hours, gigabytes; nothing is started and nothing written."""
-    per_pass = seconds_per_pass(
-        [item.job for item in planned], preset.scenario(machine.source), machine.device, machine.threads
-    )
+    preset, machine = work.preset, work.machine
+    scenario = preset.scenario(machine.source)
+    per_pass = seconds_per_pass([item.job for item in planned], scenario, machine.device, machine.threads)
     table = Table(title=f"preset {preset.name}", title_justify="left")
     for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "hours"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
@@ -117,12 +137,12 @@ def show_plan(
     todo = [item for item in planned if not item.complete]
     cells = sum(item.cells for item in todo)
     seconds = sum(item.passes for item in todo) * per_pass / min(machine.workers, max(1, len(todo)))
-    data = sum(part.images.numel() for task in tasks for part in (task.train, task.validation, task.test)) / 1e9
+    data = sum(part.images.numel() for task in work.tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(
         f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
         f"{machine.device} with {counted(machine.workers, 'worker')}, from {per_pass * 1e6:.1f} µs per image and pass timed just "
-        f"now; {data:.2f} GB of images per worker in memory, at most "
-        f"{checkpoint_gigabytes(planned, preset.scenario(machine.source)):.2f} GB of checkpoints on disk",
+        f"now; {data:.2f} GB of images per worker in memory, at most {checkpoint_gigabytes(planned, scenario):.2f} GB of "
+        "checkpoints on disk",
         highlight=False,
         markup=False,
     )

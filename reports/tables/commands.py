@@ -20,6 +20,7 @@ _SET_ASIDE = (
     "--device",
     "--workers",
     "--force",
+    "--strict",
     "--dry-run",
 )
 """Options that say which rows to make, where and how; the others (--set, --pretrain, --checks, --data-root) stay."""

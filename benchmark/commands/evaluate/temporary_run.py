@@ -1,25 +1,21 @@
-"""What the checks say of a module that belongs to no run: it is recorded as a run of one task that is forgotten afterwards."""
+"""A temporary run of one task: what is recorded of a classifier that belongs to no run, so that the checks can judge it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
 
 from torch import nn
 
 from attacks.base import Attack
-from benchmark.evaluating.evaluation import Measured
-from benchmark.evaluating.fingerprints import attack_name, classifier_fingerprint
+from benchmark.evaluating.attacking import Attacked
+from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.probing import probe
 from benchmark.planning.cells import Work
-from benchmark.planning.extra_attacks import check_demands
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
-from benchmark.planning.protocols import task_rows
+from benchmark.planning.protocols import preset_protocol, task_rows
 from benchmark.running.recording import Recorder
 from reports.boards.building import judged
 from reports.checks.verdicts import Verdict
@@ -30,62 +26,38 @@ from results.store import RunStore
 from scenarios.base import Task
 
 
-class PassingRun:
-    """A run of one task in a temporary folder: what was measured goes in, verdicts come out. A context manager."""
+class TemporaryRun:
+    """A run of one task: outcomes of attacks go in, verdicts come out."""
 
-    def __init__(self, classifier: nn.Module, task: Task, preset: Preset, machine: Machine) -> None:
-        self._classifier, self._preset, self._task = classifier, preset, replace(task, id=0)
-        self._stack = ExitStack()
-        self._machine = machine
-
-    def __enter__(self) -> PassingRun:
-        self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="evaluate-")))
-        self._fingerprint = classifier_fingerprint(self._classifier)
-        identity = {"schema": schema.VERSION, "hash": digest(self._fingerprint), "row": digest(self._fingerprint)}
-        identity |= {"method": "module", "label": "module", "seed": 0}
-        self._store = RunStore(self._folder, str(identity["hash"]))
-        self._store.write_config(identity, {})
+    def __init__(self, folder: Path, classifier: nn.Module, task: Task, preset: Preset, machine: Machine) -> None:
+        """folder: an empty one; the run is of no use afterwards."""
+        self._folder, self._classifier, self._preset, self._task = folder, classifier, preset, replace(task, id=0)
+        self._fingerprint = classifier_fingerprint(classifier)
+        run_hash = digest(self._fingerprint)
+        self._store = RunStore(folder, run_hash)
+        identity = {"schema": schema.VERSION, "hash": run_hash, "row": run_hash, "method": "module", "label": "module"}
+        self._store.write_config({**identity, "seed": 0}, {})
         self._store.write_tasks(task_rows([self._task]))
-        self._recorder = Recorder(self._store, self._preset, self._machine.device, self._machine.threads)
-        return self
+        self._recorder = Recorder(self._store, preset, machine.device, machine.threads)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def record(self, work: Work, measured: Measured) -> None:
-        """Take in what attacks found."""
-        self._recorder.record(replace(work, after_task=0, task=0), self._task, self._fingerprint, measured)
+    def record(self, work: Work, attacked: Attacked) -> None:
+        """Record the outcomes of attacks."""
+        self._recorder.record(replace(work, after_task=0, task=0), self._task, self._fingerprint, attacked)
 
     def fail(self, attacks: Sequence[Attack], error: BaseException) -> None:
-        """Take in that attacks failed."""
+        """Record that attacks failed."""
         for attack in attacks:
-            name = attack_name(attack, self._preset.file.evaluation.seed)
+            name = self._preset.attack_name(attack)
             self._store.fail(stage=name, after_task=0, task=0, attack=name, message=" ".join(str(error).split()))
 
     def verdicts(self) -> list[Verdict]:
-        """Ask the module the few questions that take a pass each, and judge all that was taken in."""
+        """Probe the classifier with a few forward passes, then judge everything that was recorded."""
         try:
             self._store.write_part("facts", PROBES, probe(self._classifier, self._task))
         except Exception as error:
             self._store.fail(stage="probes", task=0, check=PROBES, message=f"{type(error).__name__}: {error}")
-        preset, seed = self._preset, self._preset.file.evaluation.seed
-        checks = check_demands(preset, [self._task])
-        limited = [demand for demand in preset.final if demand.samples is not None]
-        self._store.demand(
-            preset.name,
-            {
-                "label": "module",
-                "eps": str(preset.eps),
-                "ranking_eps": str(preset.eps),
-                "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
-                "final": [attack_name(demand.attack, seed) for demand in preset.final],
-                "samples": {attack_name(demand.attack, seed): demand.samples for demand in limited},
-                "checks": [attack_name(demand.attack, seed) for demand in checks],
-                "tasks": 1,
-                "claims": [],
-            },
-        )
-        (found,) = judged(load(self._folder, None), preset.name)
+        # Transfers need the preset's own runs.
+        protocol = preset_protocol(self._preset, [self._task], "module", transfers=False)
+        self._store.demand(self._preset.name, protocol.to_json())
+        (found,) = judged(load(self._folder, None), self._preset.name)
         return found.verdicts

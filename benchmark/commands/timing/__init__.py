@@ -1,1 +1,1 @@
-"""The command time: throughput on this machine."""
+"""The command `time`: throughput on this machine."""

@@ -1,8 +1,8 @@
-"""Our attacks beside torchattacks, as a user would call it: the same network, images, eps, steps, threads and precision.
+"""Times of our attacks beside those of torchattacks, on the same network, images, eps, steps, threads and precision.
 
-torchattacks gets the network in the default memory format, predicts after each attack, and drops broken images between the
-attacks of an ensemble, as we do. The network is trained adversarially first (a minute, on digits that ship with scikit-learn,
-enlarged), because an ensemble's time depends on how many images stand.
+torchattacks is called as a user would call it: the network has the default memory format, and a prediction follows each attack.
+Broken images are dropped between the attacks of an ensemble, as we do. The network is trained adversarially first (a minute, on
+scikit-learn's digits, enlarged), because the time of an ensemble depends on the number of images that stand.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ STEP_SIZES = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
 """In units of eps."""
 
 IMAGES = {"cpu": 16, "cuda": 500}
-"""How many are attacked by the PGD tables; twice as many by the ensembles, whose later parts see what the first ones left."""
+"""Number of images for the PGD table. The ensembles get twice as many, because their later attacks see only those that stand."""
 
 ENSEMBLE = {"cpu": (10, 500), "cuda": (20, 1000)}
-"""Steps and queries, in AutoAttack's proportion."""
+"""Steps and queries, in the proportion of AutoAttack."""
 
 CLASSES = 5
 IMAGE_SHAPE = (3, 32, 32)
@@ -43,17 +43,17 @@ HARDENING = 40
 """Adversarial training steps of a network before it is attacked."""
 
 HARDER = 3
-"""An ensemble's eps in units of the one trained at: some images fall to the first attack, some to a later one, some stand."""
+"""The ensemble's eps in units of the training eps: some images fall to its first attack, some to a later one, some stand."""
 
 MEMORY_ROWS = 64
 
 
-def attack_throughput(
+def time_attacks(
     network: TaskNetwork, eps: Fraction, clock: Clock, device: torch.device, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Ratios of seconds, torchattacks' over ours, and the peak memory of one attack; the keys are stable names.
+    """Time attacks of ours and of torchattacks. Returns seconds, their ratios and the peak memory of one attack, by stable names.
 
-    network: for images (N, 3, 32, 32) and 5 classes; it is trained.
+    network: from images (N, 3, 32, 32) to 5 logits; it is trained.
     """
     say("training a network adversarially, to have one that some attacks break and some do not")
     images, labels = enlarged_digits(device)
@@ -65,15 +65,15 @@ def attack_throughput(
     found: dict[str, Any] = {"attacked_images": count}
     with full_precision():
         say("PGD tables, ours and torchattacks'")
-        found |= sweep(classifier, plain, images[:count], labels[:count], eps, clock)
+        found |= time_sweep(classifier, plain, images[:count], labels[:count], eps, clock)
         say("AutoAttack's composition, ours and torchattacks'")
-        found |= ensemble(classifier, plain, images, labels, eps, clock)
+        found |= time_ensemble(classifier, plain, images, labels, eps, clock)
     say("peak memory of an attack, ours and torchattacks'")
-    return found | memory(network, device)
+    return found | peak_memory(network, device)
 
 
 def enlarged_digits(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Digits 0 to 4 as float (N, 3, 32, 32) in [0, 1], mixed, and their labels."""
+    """Digits 0 to 4 in random order: images, float (N, 3, 32, 32) in [0, 1], and labels, int64 (N,)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -86,7 +86,7 @@ def enlarged_digits(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def harden(network: TaskNetwork, images: Tensor, labels: Tensor, eps: Fraction, device: torch.device) -> None:
-    """A few dozen steps of adversarial training with PGD-2, enough to leave an attack some images and not all."""
+    """Train a network with PGD-2 for a few dozen steps: afterwards an attack breaks some images and not all."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     lower, upper = ThreatModel(eps).bounds(images)
     for step in range(HARDENING):
@@ -105,10 +105,10 @@ def _loss(network: nn.Module, labels: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda images: F.cross_entropy(network(images), labels, reduction="sum")
 
 
-def sweep(
+def time_sweep(
     classifier: nn.Module, plain: nn.Module, images: Tensor, labels: Tensor, eps: Fraction, clock: Clock
 ) -> dict[str, Any]:
-    """The table of 4 numbers of steps x 3 step sizes, predictions included."""
+    """Time a table of PGD attacks, 4 numbers of steps x 3 step sizes, with their predictions."""
     import torchattacks
 
     model = ThreatModel(eps)
@@ -134,10 +134,10 @@ def sweep(
     }
 
 
-def ensemble(
+def time_ensemble(
     classifier: nn.Module, plain: nn.Module, images: Tensor, labels: Tensor, eps: Fraction, clock: Clock
 ) -> dict[str, Any]:
-    """APGD-CE, targeted APGD, targeted FAB and Square at equal iterations; both drop broken images between attacks."""
+    """Time an ensemble of APGD-CE, targeted APGD, targeted FAB and Square, with equal iterations on both sides."""
     import torchattacks
 
     steps, queries = ENSEMBLE[images.device.type]
@@ -177,8 +177,8 @@ def ensemble(
     }
 
 
-def memory(network: TaskNetwork, device: torch.device) -> dict[str, Any]:
-    """Peak memory of PGD-2 at an equal number of rows per batch, each in a process of its own, in MB above the network's."""
+def peak_memory(network: TaskNetwork, device: torch.device) -> dict[str, Any]:
+    """The peak memory of PGD-2 with equal batches, in MB above the network's. Each runs in a process of its own."""
     return {
         "attack_rows": MEMORY_ROWS,
         "attack_peak_mb": in_fresh_process(_peak, network, str(device), True, MEMORY_ROWS),
@@ -206,12 +206,12 @@ def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> floa
 
 
 def _peak_from_now(device: torch.device) -> float | None:
-    """Begin to measure the peak anew; megabytes in use now, None where that cannot be done."""
+    """Reset the peak. Returns the megabytes in use now; None if the system cannot do that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device) / 1e6
     try:
-        # What Linux offers: 5 sets the peak of the resident set to what it is now.
+        # On Linux, 5 sets the peak of the resident set to its present size.
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None

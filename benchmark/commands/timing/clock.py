@@ -1,4 +1,4 @@
-"""Timing things that are compared: in turns within one run, so that a busy machine slows both; medians after a warm-up."""
+"""Times of things that are compared. They take turns within one run, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 SECONDS = 4.0
-"""Time given to each measurement, shared by what is compared in it."""
+"""Seconds that a comparison may take, shared by the things compared."""
 
 
 class Clock:
-    """Times functions in turn on one device."""
+    """Times functions on one device, in turn."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def _once(self, work: Callable[[], Any]) -> float:
+    def _seconds(self, work: Callable[[], Any]) -> float:
         self._wait()
         began = time.perf_counter()
         work()
@@ -31,12 +31,15 @@ class Clock:
             torch.cuda.synchronize(self.device)
 
     def medians(self, *works: Callable[[], Any], seconds: float | None = None) -> list[float]:
-        """Median seconds of each, after one warm-up, at least three turns, and `SECONDS` if not told otherwise."""
+        """Median seconds of each function, after a warm-up of each.
+
+        seconds: time for all turns together, `SECONDS` if not given; there are at least three turns.
+        """
         for work in works:
-            self._once(work)
+            self._seconds(work)
         times: list[list[float]] = [[] for _ in works]
         began = time.perf_counter()
         while len(times[0]) < 3 or time.perf_counter() - began < (SECONDS if seconds is None else seconds):
             for i, work in enumerate(works):
-                times[i].append(self._once(work))
+                times[i].append(self._seconds(work))
         return [median(each) for each in times]

@@ -1,7 +1,4 @@
-"""`time`: throughput on this machine, each number beside what it is compared with, measured in the same run.
-
-Medians of repeated runs after a warm-up, never a single shot (`clock`). Attacks beside torchattacks' are in `attack_throughput`.
-"""
+"""`time`: throughput on this machine. Each number stands beside one that it is compared with, from the same run (`clock.py`)."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from torch import Tensor
 
 from attacks.parts.ascent import ascend
 from attacks.threat_model import ThreatModel
-from benchmark.commands.timing.attacks import CLASSES, IMAGE_SHAPE, attack_throughput
+from benchmark.commands.timing.attacks import CLASSES, IMAGE_SHAPE, time_attacks
 from benchmark.commands.timing.clock import Clock
-from benchmark.commands.timing.training import training_throughput
+from benchmark.commands.timing.training import time_training
 from benchmark.learning.provenance import peak_memory_mb
 from benchmark.planning.machine import make_machine
 from benchmark.planning.options import RunOptions
@@ -32,12 +29,15 @@ from methods.training import Batch, InnerAttack
 from results.files import write_json
 
 MOST_ON_CPU = 32
-"""Images per batch on a CPU, where larger batches change little and take long."""
+"""Images per batch on a CPU, at most: larger batches take long and change little."""
 
 
-def show_throughput(
-    preset_name: str, data_root: Path | None, device: str, output: Path | None, console: Console
-) -> int:
+def show_times(preset_name: str, data_root: Path | None, device: str, output: Path | None, console: Console) -> int:
+    """Time everything and print it. Returns 0. Raises ConfigError and DataError.
+
+    data_root: the folder of the images; None leaves out the time of loading them.
+    output: a JSON file for the numbers.
+    """
     preset = load_preset(preset_name)
     machine = make_machine(RunOptions(preset_name, data_root=data_root, device=device), preset)
     torch.set_num_threads(machine.threads)
@@ -48,12 +48,12 @@ def show_throughput(
     def say(what: str) -> None:
         console.print(f"timing {what} ...", highlight=False, markup=False)
 
-    found = measure(preset, torch.device(machine.device), say)
+    found = time_preset(preset, torch.device(machine.device), say)
     if data_root is not None:
-        load_tasks(preset, machine)  # decodes where that was not done yet
+        load_tasks(preset, machine)  # the first time may decode the images
         found["load_from_cache_seconds"] = median(_seconds(lambda: load_tasks(preset, machine)) for _ in range(3))
     found["peak_memory_mb"] = peak_memory_mb(torch.device(machine.device))
-    table = Table("what", "measured", title=f"network and recipe of preset {preset.name}", title_justify="left")
+    table = Table("name", "value", title=f"network and recipe of preset {preset.name}", title_justify="left")
     table.columns[1].justify = "right"
     for name, value in found.items():
         table.add_row(name, f"{value:,.3g}" if isinstance(value, float) else str(value))
@@ -69,11 +69,12 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
-    """All throughputs; the keys are stable names.
+def time_preset(preset: Preset, device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
+    """Time training steps and attacks. Returns numbers and texts by stable names.
 
-    Learning: of the preset's network, at its batch size (on a CPU at most 32, where larger batches change little). Attacks beside
-    torchattacks': of a VGG16-BN of the preset's width with 32x32 images and 5 classes.
+    Training steps are those of the preset's network, at its batch size (on a CPU at most 32). Attacks are run beside those of
+    torchattacks on a VGG16-BN of the preset's width, with 32x32 images and 5 classes.
+    say: told what is timed next.
     """
     stream = preset.scenario(make_machine(RunOptions(preset.name), preset).source).stream()
     network = MultiHead(preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std)
@@ -94,18 +95,18 @@ def measure(preset: Preset, device: torch.device, say: Callable[[str], None]) ->
     inner = InnerAttack(task_network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
     batch = Batch(images, labels, torch.zeros_like(labels))
     say(f"the network of preset {preset.name}: forward, attack step, training steps")
-    found |= training_throughput(task_network, batch, inner, recipe, clock)
+    found |= time_training(task_network, batch, inner, recipe, clock)
     found |= _share_of_peak(task_network, images, clock)
     backbone = BackboneChoice(name="vgg16_bn", width=preset.file.backbone.width)
     attacked = MultiHead(backbone.build(IMAGE_SHAPE), [CLASSES], [0.5] * 3, [0.25] * 3)
     initialise(attacked, torch.Generator().manual_seed(0))
     attacked.to(device, memory_format=torch.channels_last)
     found["attacked"] = f"VGG16-BN at width {backbone.width:g}, {CLASSES} classes, 32x32"
-    return found | attack_throughput(attacked.for_task(0), eps, clock, device, say)
+    return found | time_attacks(attacked.for_task(0), eps, clock, device, say)
 
 
 def _share_of_peak(network: TaskNetwork, images: Tensor, clock: Clock) -> dict[str, Any]:
-    """Arithmetic of the image gradient (two forwards) against a large matrix product timed in the same run."""
+    """Compare the arithmetic of an image gradient, two forward passes, with a large matrix product timed in the same run."""
     from torch.utils.flop_counter import FlopCounterMode
 
     side = 8192 if images.is_cuda else 2048

@@ -1,4 +1,4 @@
-"""Records of any size, made up: what reports are timed on. The layout is the real one; the networks never existed."""
+"""Made-up records of any size, to time reports on. Their layout is the real one; the networks never existed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from results.files import canonical_json, digest
 from results.store import RunStore
 
 CLASSES, SAMPLES = 5, 500
-"""Of a task: those of a superclass of CIFAR-100."""
+"""Classes and test images of a task, as of a superclass of CIFAR-100."""
 FORGOTTEN = 0.04
-"""Margin that is lost with every later task."""
+"""Margin that a forgetting method loses with every later task."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many rows, seeds and tasks to make up; every row is under all attacks of the preset but transfers."""
+    """The size of made-up records.
+
+    methods: number of rows; each is attacked with all attacks of the preset except transfers.
+    seeds: number of seeds per row.
+    tasks: number of tasks per run.
+    """
 
     methods: int = 12
     seeds: int = 3
@@ -34,7 +39,7 @@ class Size:
 
 
 def generate(root: Path, preset: Preset, size: Size) -> int:
-    """Write the runs of every row and seed under `root`; return the number of predictions they hold."""
+    """Write a run for every row and seed under `root`. Returns the number of predictions."""
     labels = [row.label for row in preset.rows][: size.methods]
     labels += [f"method_{k:02d}" for k in range(len(labels), size.methods)]
     return sum(
@@ -45,7 +50,7 @@ def generate(root: Path, preset: Preset, size: Size) -> int:
 
 
 class _Made:
-    """One run. Better methods have larger margins; every second one forgets."""
+    """A made-up run. Earlier methods have larger margins; every second method forgets."""
 
     def __init__(self, store: RunStore, preset: Preset, label: str, seed: int, place: int, size: Size) -> None:
         self.store, self.preset, self.label, self.seed, self.size = store, preset, label, seed, size
@@ -96,7 +101,7 @@ class _Made:
         self.store.demand(self.preset.name, {**protocol, "row_of_preset": True, "command": "generated"})
 
     def _outcomes(self, name: str) -> list[tuple[str, float]]:
-        """(name of the outcome, how far the attack lowers margins)"""
+        """The outcomes of an attack: (name, how far it lowers margins) each."""
         attack = self.attacks[name]
         power = self.exposed * float(attack.threat_model.eps / self.preset.eps) * _strength(attack)
         return [(name, power), (name + schema.ANY, power + 0.02)] if attack.iterative else [(name, power)]
@@ -156,5 +161,5 @@ class _Made:
 
 
 def _strength(attack: Attack) -> float:
-    """How far it lowers margins at the preset's eps: more steps further, but not without end."""
+    """How far an attack lowers margins at the preset's eps. More steps lower them further, but not without end."""
     return 0.0 if attack.steps == 0 else 1.1 - 0.5 / math.sqrt(attack.steps + 5)

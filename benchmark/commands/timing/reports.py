@@ -1,4 +1,4 @@
-"""How long a report takes and how large it is: `python -m benchmark.commands.timing.reports`, on made-up records of full size.
+"""Time and size of a report: `python -m benchmark.commands.timing.reports`, on made-up records of full size.
 
 By default 12 rows x 3 seeds x 20 tasks under the whole sweep of the preset `cifar100`: about 50 million predictions. The report
 is made as a user makes it, by `run_benchmark.py report` in a process of its own.
@@ -25,14 +25,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.commands.timing.reports", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--preset", default="cifar100", help="whose attacks the records are of")
+    parser.add_argument("--preset", default="cifar100", help="the preset whose attacks the records are of")
     parser.add_argument("--methods", type=int, default=Size.methods)
     parser.add_argument("--seeds", type=int, default=Size.seeds)
     parser.add_argument("--tasks", type=int, default=Size.tasks)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep records and report in this new folder")
     options = parser.parse_args()
     if options.keep is not None and options.keep.exists():
-        parser.error(f"--keep {options.keep}: is there already; name a new folder")
+        parser.error(f"--keep {options.keep}: exists already; name a new folder")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _report(runs: Path, output: Path) -> tuple[float, float]:
-    """Seconds and peak memory in bytes of `report`, with all it starts."""
+    """Run `report`. Returns its seconds and its peak memory in bytes, with those of the processes it starts."""
     began = time.perf_counter()
     arguments = [sys.executable, str(COMMAND), "report", "--results", str(runs), "--output", str(output)]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)

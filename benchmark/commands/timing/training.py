@@ -1,4 +1,4 @@
-"""How long training steps take, each beside its parts or beside Madry AT's, measured in the same run."""
+"""Times of training steps, each compared with its parts or with a step of Madry AT."""
 
 from __future__ import annotations
 
@@ -38,19 +38,25 @@ from methods.training.recipe import Recipe
 from methods.training.trades import TradesSettings
 
 
-def training_throughput(
+def time_training(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
-    """Images per second and ratios, by name. network: of a task, on the batch's device; inner: the recipe's attack on it."""
-    found = _training(network, batch, inner, recipe, clock)
-    found |= _packed_steps(network, batch, inner, recipe, clock)
-    return found | _algorithm_steps(network, batch, inner, recipe, clock)
+    """Time training steps. Returns images per second and ratios, by stable names.
+
+    network: of a task, on the batch's device.
+    inner: the recipe's attack on it.
+    """
+    found = _time_adversarial_step(network, batch, inner, recipe, clock)
+    found |= _time_packed_steps(network, batch, inner, recipe, clock)
+    return found | _time_algorithm_steps(network, batch, inner, recipe, clock)
 
 
-def _training(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock) -> dict[str, Any]:
-    """An adversarial training step against its parts, k image gradients and one step on given images, in the same precision.
+def _time_adversarial_step(
+    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
+) -> dict[str, Any]:
+    """Time an adversarial training step against its parts: k image gradients, and one step on given images.
 
-    Forward and attack step are told in float32 beside it, as evaluations compute them.
+    Step and parts have the recipe's precision. Forward and attack step are timed in float32 too, as in evaluations.
     """
     images, labels = batch.images, batch.labels
     madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
@@ -94,7 +100,7 @@ def _unused() -> Validation:
 
 
 def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
-    """One step of the shared training loop, as it stands in an epoch; its learning rate is too small to change anything."""
+    """One step of the shared training loop. Its learning rate is too small to change anything."""
     slow = recipe.model_copy(update={"learning_rate": 1e-9})
     optimizer = make_optimizer(fit.parameters, slow)
 
@@ -105,10 +111,10 @@ def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callabl
     return step
 
 
-def _packed_steps(
+def _time_packed_steps(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
-    """Steps of PackNet and of CMAT (picks moving) on a second task, against Madry AT's at the same width and batch."""
+    """Time steps of PackNet and of CMAT, with learned picks, on a second task, against a step of Madry AT."""
     packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
     packed.claim(0)
     packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
@@ -127,11 +133,13 @@ def _packed_steps(
     return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
 
 
-def _algorithm_steps(
+def _time_algorithm_steps(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
-    """Steps of the other training algorithms against Madry AT's, and one of ANP-VS against its own sum of passes: PGD, and a
-    plain step on clean and one on adversarial images."""
+    """Time steps of the other training algorithms against a step of Madry AT.
+
+    A step of ANP-VS is compared with its own passes: PGD, a plain step on clean images and one on adversarial images.
+    """
 
     def stepping(objective: Objective) -> Callable[[], None]:
         own = copy.deepcopy(network)

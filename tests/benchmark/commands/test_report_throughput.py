@@ -36,4 +36,4 @@ def test_the_command_says_how_long_a_report_of_them_takes_and_how_large_it_is(
     assert "GB at its peak; index.html" in said
     with pytest.raises(SystemExit):
         report_throughput.main()
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

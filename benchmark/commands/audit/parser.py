@@ -1,0 +1,48 @@
+"""The options of `audit`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from benchmark.commands import options as common
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def add_parser(commands: common.Commands) -> None:
+    parser = common.add_command(
+        commands,
+        "audit",
+        execute,
+        summary="measure what each protocol shortcut of the thesis is worth",
+        description="Measure what each protocol shortcut of the thesis is worth, one switch at a time and all together.",
+        examples={
+            "audit --preset cifar100-cpu --dry-run": "what there is to do; nothing is started",
+            "audit --preset digits --methods packnet --switches gate eval_time": "two switches of one method",
+        },
+    )
+    common.add_preset(parser, "the preset whose data, network and recipe are used")
+    common.add_methods(parser, "madry_at, packnet or cmat (default: madry_at packnet)")
+    parser.add_argument(
+        "--switches", nargs="+", metavar="S", help="`all` is the bundle of them (default: every switch)"
+    )
+    common.add_seeds(parser)
+    common.add_overrides(parser)
+    parser.add_argument(
+        "--samples", type=int, default=200, metavar="N", help="test images per task, at most (default: 200)"
+    )
+    common.add_results(parser, "the folder of stored runs; those of the audit are stored beside it")
+    common.add_output(parser, "the folder for tables and figure")
+    common.add_data(parser)
+    common.add_device(parser)
+    common.add_workers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what there is to do; start nothing")
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    given = common.run_options(options)
+    from benchmark.commands.audit.command import AuditOptions, audit
+
+    return audit(AuditOptions(given, options.switches, options.samples, options.output), console)

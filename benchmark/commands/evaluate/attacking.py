@@ -1,0 +1,219 @@
+"""A classifier attacked under a preset's protocol on one task, without a console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Attack, AttackError, Outcome
+from attacks.threat_model import ThreatModelError
+from benchmark.commands.evaluate.temporary_run import TemporaryRun
+from benchmark.errors import ConfigError
+from benchmark.evaluating.attacking import Attacked, AttackOutcomes, attack_task
+from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, check_classifier
+from benchmark.planning.cells import cells_of, shared_work
+from benchmark.planning.extra_attacks import extra_demands
+from benchmark.planning.machine import Machine, make_machine
+from benchmark.planning.options import RunOptions
+from benchmark.planning.presets import Preset, load_preset
+from benchmark.planning.tasks import find_task, load_tasks
+from reports.checks.verdicts import FAIL, Verdict
+from reports.numbers.metrics import WORST
+from reports.numbers.statistics.intervals import wilson
+from results.schema import ANY
+from scenarios.base import Task
+from scenarios.parts.augmentation import to_float
+
+Watch = Callable[[str], AbstractContextManager[object]]
+"""Called with the names of attacks before they run; entered while they do."""
+
+AttackedParts = list[tuple[Attacked, AttackOutcomes]]
+"""The outcomes of one attack. Its samples may be spread over several runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttackAccuracy:
+    """The accuracy of a classifier under one attack.
+
+    attack: name of the attack; with ` any` behind it an image counts as right only if it is right at every iterate.
+    samples: number of attacked images.
+    accuracy: share of them that is classified right, 0 to 1; NaN if there are none.
+    low, high: ends of its 95 % interval (Wilson).
+    """
+
+    attack: str
+    samples: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ModuleEvaluation:
+    """The outcome of attacking a classifier on one task.
+
+    accuracies: one per attack, and one more per iterative attack for any of its iterates.
+    worst: under all attacks at the preset's eps together, on the images that all of them cover.
+    verdicts: one per check.
+    failures: one line per attack that failed, and per attack that changed the classifier or the global random states.
+    """
+
+    preset: Preset
+    task: Task
+    accuracies: list[AttackAccuracy]
+    worst: AttackAccuracy
+    verdicts: list[Verdict]
+    failures: list[str]
+
+    @property
+    def attacks(self) -> pd.DataFrame:
+        """The accuracies as a frame: attack, samples, accuracy, low, high; a row per attack."""
+        return pd.DataFrame([asdict(each) for each in self.accuracies], columns=list(AttackAccuracy.__slots__))
+
+    @property
+    def failed_checks(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.status == FAIL]
+
+
+@dataclass(frozen=True)
+class ModuleProtocol:
+    """The preset, the machine and the task that a classifier is attacked with."""
+
+    preset: Preset
+    machine: Machine
+    task: Task
+
+
+def choose_protocol(
+    options: RunOptions, task: str, load: Callable[[Preset, Machine], list[Task]] = load_tasks
+) -> ModuleProtocol:
+    """Read the preset and load its tasks. Raises ConfigError and DataError.
+
+    task: number or name of the task.
+    load: loads the preset's tasks.
+    """
+    preset = load_preset(options.preset, options.overrides)
+    machine = make_machine(options, preset)
+    return ModuleProtocol(preset, machine, find_task(load(preset, machine), task))
+
+
+def attack_module(
+    classifier: nn.Module, name: str, protocol: ModuleProtocol, watch: Watch = nullcontext
+) -> ModuleEvaluation:
+    """Attack a classifier and judge it. It is left in the mode and on the device that it came in.
+
+    classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task).
+    name: of the classifier, for messages.
+    Raises ConfigError if the classifier breaks its contract.
+    """
+    preset, machine, task = protocol.preset, protocol.machine, protocol.task
+    torch.set_num_threads(machine.threads)
+    with _ready(classifier, machine.device):
+        try:
+            check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
+        except Exception as error:
+            raise ConfigError(f"{name}: {_line(error)}") from error
+        with TemporaryDirectory(prefix="evaluate-") as folder:
+            run = TemporaryRun(Path(folder), classifier, task, preset, machine)
+            attacked, failures = _attack_all(classifier, task, preset, run, watch)
+            verdicts = run.verdicts()
+    accuracies = [each for attack, parts in attacked.items() for each in _accuracies(attack, parts)]
+    return ModuleEvaluation(preset, task, accuracies, _worst(attacked, preset), verdicts, failures)
+
+
+@contextmanager
+def _ready(classifier: nn.Module, device: str) -> Iterator[None]:
+    """Put a classifier on a device, frozen and in eval mode; afterwards everything is as it was."""
+    training = [module for module in classifier.modules() if module.training]
+    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    homes = {tensor.device for tensor in chain(classifier.parameters(), classifier.buffers())}
+    try:
+        classifier.to(device).eval().requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        if len(homes) == 1:
+            classifier.to(homes.pop())
+
+
+def _attack_all(
+    classifier: nn.Module, task: Task, preset: Preset, run: TemporaryRun, watch: Watch
+) -> tuple[dict[Attack, AttackedParts], list[str]]:
+    """Run the preset's attacks and the extra attacks, record all of them in `run`, and return the outcomes of the preset's.
+
+    Returns a line per failure too.
+    """
+    attacked: dict[Attack, AttackedParts] = {demand.attack: [] for demand in preset.final}
+    failures = []
+    own = shared_work(cells_of(preset.final, task, task.id))
+    extra = shared_work(cells_of(extra_demands(preset, [task]), task, task.id))
+    for work in [*own, *extra]:
+        names = ", ".join(attack.name for attack in work.run.members)
+        with watch(names):
+            try:
+                found = attack_task(classifier, task, work.samples, work.run, preset.evaluation)
+            except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
+                failures.append(f"{names}: {_line(error)}")
+                run.fail(work.run.members, error)
+                continue
+        run.record(work, found)
+        if not found.unchanged:
+            failures.append(f"{names}: the classifier or the global random state changed under attack")
+        for attack, outcomes in found.outcomes.items():
+            if attack in attacked:
+                attacked[attack].append((found, outcomes))
+    return {attack: parts for attack, parts in attacked.items() if parts}, failures
+
+
+def _accuracies(attack: Attack, parts: AttackedParts) -> list[AttackAccuracy]:
+    """The accuracy at the last iterate; of an iterative attack also that at any iterate."""
+    found = [_accuracy(attack.name, _right(parts, "final"))]
+    if attack.iterative:
+        found.append(_accuracy(attack.name + ANY, _right(parts, "any")))
+    return found
+
+
+def _worst(attacked: dict[Attack, AttackedParts], preset: Preset) -> AttackAccuracy:
+    """The accuracy on images that are right clean and under every attack in the ranking's ball, at any iterate."""
+    votes = [
+        _right(parts, "any")
+        for attack, parts in attacked.items()
+        if attack.threat_model.eps == 0 or attack.threat_model == preset.ranking
+    ]
+    shared = set.intersection(*(set(vote) for vote in votes)) if votes else set()
+    return _accuracy(WORST, {sample: all(vote[sample] for vote in votes) for sample in shared})
+
+
+def _right(parts: AttackedParts, kind: str) -> dict[int, bool]:
+    """True for each sample, by its id, that is classified right. kind: `final` or `any`."""
+    right: dict[int, bool] = {}
+    for attacked, outcomes in parts:
+        outcome: Outcome = getattr(outcomes, kind)
+        correct: Tensor = outcome.predicted == attacked.labels
+        right |= dict(zip(attacked.samples.tolist(), correct.tolist(), strict=True))
+    return right
+
+
+def _accuracy(name: str, right: dict[int, bool]) -> AttackAccuracy:
+    count, samples = sum(right.values()), len(right)
+    if not samples:
+        return AttackAccuracy(name, 0, float("nan"), float("nan"), float("nan"))
+    interval = wilson(count, samples)
+    return AttackAccuracy(name, samples, count / samples, interval.low, interval.high)
+
+
+def _line(error: BaseException) -> str:
+    """An error in one line; an unexpected one with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AttackError | ThreatModelError) else f"{type(error).__name__}: {text}"

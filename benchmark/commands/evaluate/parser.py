@@ -1,0 +1,48 @@
+"""The options of `evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.commands import choices
+from benchmark.commands import options as common
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def add_parser(commands: common.Commands) -> None:
+    parser = common.add_command(
+        commands,
+        "evaluate",
+        execute,
+        summary="attack an nn.Module of yours under a preset's protocol",
+        description=(
+            "Attack an nn.Module of yours, from images in [0, 1] to logits, on one task under a preset's protocol.\n"
+            "Nothing is trained. Exit code 1 if an attack fails."
+        ),
+        examples={
+            "evaluate my_model.py --preset digits --task 0": "the one nn.Module in a file",
+            "evaluate my_model.py:make --preset digits --task digits_2_3 --output attacks.csv": "what make() returns",
+        },
+    )
+    action = parser.add_argument(
+        "file", metavar="FILE.py[:NAME]", help="an nn.Module, or a class or function that makes one"
+    )
+    choices.completed(action, choices.python_files)
+    common.add_preset(parser, "the preset whose data and attacks are used")
+    parser.add_argument("--task", required=True, metavar="T", help="number or name of the task")
+    common.add_overrides(parser)
+    common.add_data(parser)
+    common.add_device(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table there too")
+    common.add_strict(parser)
+
+
+def execute(options: argparse.Namespace, console: Console) -> int:
+    from benchmark.commands.evaluate.command import evaluate
+
+    given = common.run_options(options)
+    return evaluate(options.file, options.task, given, console, options.output, strict=options.strict)
