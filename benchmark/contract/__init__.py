@@ -1,4 +1,4 @@
-"""The contracts of plug-ins as checks: what `check` says about a file, and what the tests ask of everything in the folders."""
+"""The contracts of plug-ins as requirements, which `check` asks of a file and the tests of every plug-in in the folders."""
 
 from benchmark.contract.targets import learned, problems_of
 

@@ -1,4 +1,4 @@
-"""What an attack must refuse with an AttackError of one line: classifiers and batches that are none, impossible checkpoints."""
+"""Arguments that an attack must refuse, with an AttackError of one line: broken classifiers, bad batches, bad checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.contract.requirement import Broken
 
 
 class Says(nn.Module):
-    """Returns whatever the function makes of the images."""
+    """A module whose output is that of a function of the images."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The contract of an attack (`attacks/base.py`), check by check."""
+"""The contract of an attack (`attacks/base.py`), requirement by requirement."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ from benchmark.contract.requirement import Broken, Requirement
 from benchmark.contract.surroundings import random_states, seed_everything
 
 BATCH_TOLERANCE = 1e-12
-"""Of pixels, in float64: what a sum in another order rounds to."""
+"""Largest difference of pixels in float64 that rounding makes, if sums are taken in another order."""
 
 MARGIN_TOLERANCE = 1e-4
+"""Largest difference of margins in float32 that rounding makes."""
+
 STEPS = (1, 3, 6)
+"""Numbers of steps at which checkpoints are compared with attacks of their own."""
+
 SPLITS: tuple[list[int], ...] = ([1] * IMAGES, [5, IMAGES - 5], [IMAGES - 1, 1])
+"""Sizes of batches that the images are split into."""
 
 
 def fields_of(cls: type[Attack]) -> dict[str, dataclasses.Field[Any]]:
@@ -39,7 +44,7 @@ def fields_of(cls: type[Attack]) -> dict[str, dataclasses.Field[Any]]:
 
 def it_is_a_value(trial: AttackTrial) -> None:
     attack, cls = trial.attack, type(trial.attack)
-    # Its own: the base class is one, and a subclass that is not decorated inherits that.
+    # Its own parameters: the base class is a frozen dataclass, and a subclass without the decorator inherits them.
     parameters = vars(cls).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         raise Broken(f"{cls.__name__} is no frozen dataclass", "decorate it: @dataclass(frozen=True, kw_only=True)")
@@ -65,7 +70,8 @@ def its_specification_is_json(trial: AttackTrial) -> None:
     missing = (names | {"attack", "version", "norm", "eps"}) - specification.keys()
     if missing:
         raise Broken(
-            f"specification() lacks {min(missing)}", "every field says what is measured: leave specification() as it is"
+            f"specification() lacks {min(missing)}",
+            "every field is part of what the attack is: leave specification() as it is",
         )
 
 
@@ -176,10 +182,10 @@ def its_trace_is_numbers(trial: AttackTrial) -> None:
 
 def it_leaves_everything_as_it_was(trial: AttackTrial) -> None:
     for frozen in (True, False):
-        _check_untouched(trial, frozen)
+        _leaves_untouched(trial, frozen)
 
 
-def _check_untouched(trial: AttackTrial, frozen: bool) -> None:
+def _leaves_untouched(trial: AttackTrial, frozen: bool) -> None:
     batch, classifier = trial.batch(), trial.classifier().requires_grad_(not frozen)
     for parameter in classifier.parameters():
         parameter.grad = None if frozen else torch.full_like(parameter, 0.25)
@@ -309,7 +315,7 @@ def checkpoints_are_shorter_attacks(trial: AttackTrial) -> None:
 
 
 def _checkpoints(trial: AttackTrial) -> tuple[int, ...]:
-    """Numbers of steps that one run of the longest may report."""
+    """Numbers of steps that one run of the longest attack may report."""
     family = trial.make(steps=max(STEPS)).family()
     return tuple(steps for steps in STEPS if trial.make(steps=steps).family() == family)
 
@@ -318,15 +324,15 @@ def _shares_a_trajectory(trial: AttackTrial) -> bool:
     return "steps" in fields_of(type(trial.attack)) and len(_checkpoints(trial)) > 1
 
 
-def _of_class(find: Callable[[type[Attack]], None]) -> Callable[[AttackTrial], None]:
-    return lambda trial: find(type(trial.attack))
+def _of_class(test: Callable[[type[Attack]], None]) -> Callable[[AttackTrial], None]:
+    return lambda trial: test(type(trial.attack))
 
 
 def _batch_free(trial: AttackTrial) -> bool:
     return trial.attack.batch_free
 
 
-ATTACK_CHECKS: tuple[Requirement[AttackTrial], ...] = (
+ATTACK_REQUIREMENTS: tuple[Requirement[AttackTrial], ...] = (
     Requirement("it has a version", _of_class(declared.version_is_declared)),
     Requirement("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
     Requirement("it is a value: a frozen dataclass, equal where its fields are", it_is_a_value, gate=True),

@@ -16,13 +16,13 @@ from attacks.starts import Starts
 
 IMAGES = 12
 CLASSES = (3, 4, 2)
-"""Numbers of classes to try an attack on: the first that it can be run on."""
+"""Numbers of classes to try an attack on; the first that it can be run on counts."""
 
 
 class SmoothConv(nn.Module):
-    """Smooth (so that gradients are nowhere exactly zero), with batch norm, and normalisation inside.
+    """A small network with batch norm, and with normalisation inside. It is smooth, so gradients are nowhere exactly zero.
 
-    Images (N, channels, 8, 8) in [0, 1] → logits (N, classes); weights from `seed`.
+    It maps images (N, channels, 8, 8) in [0, 1] to logits (N, classes). seed: of its weights.
     """
 
     def __init__(self, classes: int = CLASSES[0], channels: int = 1, seed: int = 0) -> None:
@@ -43,7 +43,12 @@ class SmoothConv(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class TrialBatch:
-    """images: float (N, channels, 8, 8) in [0, 1]; labels: int64 (N,); start: of samples 0..N-1."""
+    """A batch to try an attack on.
+
+    images: float (N, channels, 8, 8) in [0, 1].
+    labels: int64 (N,), 0..classes-1.
+    start: random starts of samples 0..N-1.
+    """
 
     images: Tensor
     labels: Tensor
@@ -60,7 +65,7 @@ def make_batch(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> TrialBatch:
-    """Made-up images with pixels of 0 and 1 among them, and labels."""
+    """Make up images, with pixels of exactly 0 and 1 among them, and labels."""
     generator = torch.Generator().manual_seed(seed + 100)
     images = (torch.rand(count, channels, 8, 8, generator=generator, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
     labels = torch.randint(classes, (count,), generator=generator)
@@ -68,7 +73,11 @@ def make_batch(
 
 
 class AttackTrial:
-    """An attack, made by `make(**fields)`, where fields given are other than it has by itself; path: its file."""
+    """An attack on trial.
+
+    make: makes the attack; fields that are given replace its own.
+    path: of its file.
+    """
 
     def __init__(self, make: Callable[..., Attack], path: Path) -> None:
         self.make, self._path = make, path
@@ -80,7 +89,7 @@ class AttackTrial:
 
     @cached_property
     def classes(self) -> int:
-        """How many classes the classifier has. Raises AttackError if the attack can be run on no number of `CLASSES`."""
+        """The number of classes of the classifier. Raises AttackError if the attack can be run on none of `CLASSES`."""
         for count in CLASSES[:-1]:
             try:
                 self.attack.check_classes(count)
@@ -97,12 +106,12 @@ class AttackTrial:
         return make_batch(classes=self.classes, dtype=dtype)
 
     def run(self, attack: Attack | None = None, classifier: nn.Module | None = None, **other: Any) -> AttackResult:
-        """The attack (or another) on the classifier (or another); other: images, labels, start, checkpoints."""
+        """Run the attack (or another) on the classifier (or another). other: images, labels, start or checkpoints."""
         batch = self.batch()
         given = {"images": batch.images, "labels": batch.labels, "start": batch.start, **other}
         return (attack or self.attack).run(classifier or self.classifier(), **given)
 
     @cached_property
     def usual(self) -> AttackResult:
-        """The attack on frozen weights, and nothing special about it."""
+        """The result of the attack on a frozen classifier."""
         return self.run(classifier=self.classifier().requires_grad_(False))

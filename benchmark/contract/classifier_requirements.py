@@ -1,4 +1,4 @@
-"""What a method's classifiers must be: plain, frozen functions from images in [0, 1] to the logits of one task's classes."""
+"""Requirements on a method's classifiers: plain, frozen functions from images in [0, 1] to logits of one task's classes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from attacks.base import AttackError
 from attacks.parts.guard import classifier_kept
 from attacks.victim import checked_logits
 from benchmark.contract.requirement import Broken
-from benchmark.evaluating.evaluation import CONTRACT_IMAGES, PROBABILITY_TOLERANCE
+from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, PROBABILITY_TOLERANCE
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
 TOLERANCE = 1e-4
-"""How far logits may differ between batches, in units of the largest: rounding, which depends on the size of a batch."""
+"""Largest difference of logits between batches, in units of the largest logit: rounding depends on the size of a batch."""
 
 BATCHES = (1, 3)
+"""Sizes of batches that logits are compared in."""
 
 SLICE = "slice the head: logits (N, classes of the task), one column per class and none for the classes of other tasks"
 
 
 def probes(task: Task) -> Tensor:
-    """Images of a task on which a classifier is looked at: float (N, C, H, W) in [0, 1]."""
+    """Images of a task on which its classifier is tried: float (N, C, H, W) in [0, 1]."""
     return to_float(task.validation.images[:CONTRACT_IMAGES])
 
 
 def logits_of(classifier: nn.Module, task: Task) -> Tensor:
-    """Logits of the task's probes; whatever the classifier does to itself on the way is put back."""
+    """Logits of the task's probes. Whatever the classifier does to itself on the way is put back."""
     with classifier_kept(classifier), torch.no_grad():
         logits: Tensor = classifier(probes(task))
     return logits
@@ -169,7 +170,7 @@ def _any_per_image(gradient: Tensor) -> Tensor:
 
 
 def _same_for_all(logits: Tensor) -> list[int]:
-    """Columns that hold one value for every image; NaN is no value."""
+    """Columns that hold one value for every image; NaN does not count as a value."""
     return (logits == logits[:1]).all(0).nonzero().flatten().tolist()
 
 
@@ -178,4 +179,4 @@ def _value(logits: Tensor, column: int) -> str:
 
 
 FIRST = (it_is_a_frozen_module_in_eval_mode, logits_have_a_column_per_class, logits_are_finite_and_none_is_masked)
-"""What must hold before anything else can be asked of a classifier."""
+"""Requirements that must hold before anything else can be asked of a classifier."""

@@ -1,4 +1,4 @@
-"""What a plug-in's class says of itself: checked before it is made to do anything."""
+"""Requirements on what a plug-in's class declares. They are tested before the plug-in does anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def version_is_declared(cls: type) -> None:
 
 
 def docstring_is_there(cls: type) -> None:
-    # An inherited one says what somebody else's class is, a dataclass' own what its fields are.
+    # An inherited docstring is about another class; that which a dataclass gets by itself lists its fields.
     text = (cls.__dict__.get("__doc__") or "").strip()
     if not text or text.startswith(f"{cls.__name__}("):
         raise Broken(f"{cls.__name__} has no docstring", "write one whose first line says what it is: `list` shows it")
@@ -38,7 +38,7 @@ def settings_are_strict(cls: type, base: type[BaseModel]) -> None:
 
 
 def settings_are_valid(settings: BaseModel) -> None:
-    """Defaults are not validated when they are used, only here."""
+    """Raise Broken if a default is not valid: pydantic does not validate defaults when they are used."""
     try:
         type(settings).model_validate(settings.model_dump())
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""The contract of a method (`methods/base.py`), check by check, on a stream that is learned in seconds.
+"""The contract of a method (`methods/base.py`), requirement by requirement, on a stream that is learned in seconds.
 
-Test images: a method is given none, so it has them only if it fetches them. It learns once from a stream and once from the same
-stream with other test images, whoever opens it; whatever comes out must be the same. Not caught: what reads the data set's files
-or package without its scenario, what was read when the file was imported, and other data sets.
+A method is given no test images, so it has them only if it fetches them. It learns the stream once as it is and once with other
+test images, whoever opens it; both must give the same classifiers. This does not catch a method that reads the data set's files
+or package without the scenario, one that read them when its file was imported, and one that uses another data set.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from benchmark.contract.method_trial import (
 from benchmark.contract.requirement import Broken, Requirement, raised
 from benchmark.errors import ConfigError, nearest
 from benchmark.evaluating.fingerprints import classifier_fingerprint
-from benchmark.learning import unforgetting_proof as unforgetting
 from methods.base import CLAIMS, NEEDS, Method, MethodError, MethodSettings
+from results.schema import HARNESS, UNFORGETTING
 from scenarios.base import Task
 
 RESULTS = Path(str(results.__file__)).parent
 
 
-# -- what the class says ---------------------------------------------------------------------------------------------------
+# -- the class ------------------------------------------------------------------------------------------------------------
 
 
 def settings_are_typed_and_valid(trial: MethodTrial) -> None:
@@ -139,7 +139,7 @@ def test_images_do_not_matter(trial: MethodTrial) -> None:
 def the_same_seed_gives_the_same(trial: MethodTrial) -> None:
     _same_in(
         trial,
-        # Nothing is different but that it happens again.
+        # Nothing differs, but it happens a second time.
         replace(USUAL, turns=len(trial.usual.fingerprints)),
         "the same seed learns something else the second time",
         "nothing may be left over from an earlier instance, and nothing depend on time, ids or the order of a set",
@@ -147,9 +147,9 @@ def the_same_seed_gives_the_same(trial: MethodTrial) -> None:
 
 
 def _same_in(trial: MethodTrial, circumstances: Circumstances, wrong: str, change: str) -> None:
-    """Raise Broken unless the classifiers are the same in these circumstances."""
+    """Raise Broken unless learning in these circumstances gives the same classifiers."""
     usual = trial.usual
-    # Where everything is different and nothing changed, no single difference can have mattered.
+    # If everything differs and nothing changes, no single difference can matter.
     if trial.learned(ELSEWHERE).fingerprints == usual.fingerprints:
         return
     found = trial.learned(circumstances)
@@ -158,7 +158,7 @@ def _same_in(trial: MethodTrial, circumstances: Circumstances, wrong: str, chang
 
 
 def _where(usual: Learned, other: Learned) -> str:
-    """Which classifier differs first, and in what."""
+    """The first classifier that differs, and its tensors that do."""
     for task in usual.kept:
         if usual.kept[task].fingerprint != other.kept[task].fingerprint:
             return f"classifier({task}): {difference(usual.kept[task].classifier, other.kept[task].classifier)}"
@@ -174,7 +174,7 @@ def another_seed_gives_another(trial: MethodTrial) -> None:
 
 
 def validation_is_what_it_selected_by(trial: MethodTrial) -> None:
-    found = {(fact["task"], fact["name"]): fact["value"] for fact in trial.usual.facts if fact["phase"] == "harness"}
+    found = {(fact["task"], fact["name"]): fact["value"] for fact in trial.usual.facts if fact["phase"] == HARNESS}
     selected = [(task, name) for task, name in found if name.startswith("selected_")]
     if not selected:
         raise Broken(
@@ -211,7 +211,7 @@ def learning_goes_on_from_the_state(trial: MethodTrial) -> None:
     usual, resumed = trial.usual, trial.resumed()
     if resumed.fingerprints[-1] != usual.fingerprints[-1]:
         before, after = usual.fingerprints[-1], resumed.fingerprints[-1]
-        # The task that was learned last says most.
+        # The task that was learned last tells most.
         task = next(task for task in sorted(before, reverse=True) if before[task] != after[task])
         differs = difference(usual.method.classifier(task), resumed.method.classifier(task))
         raise Broken(
@@ -263,35 +263,35 @@ def nothing_is_forgotten(trial: MethodTrial) -> None:
         same = torch.equal(logits_of(now, task), usual.kept[task.id].logits)
         if _changed(now, usual.kept[task.id].fingerprint) or not same:
             raise Broken(
-                f"it claims {unforgetting.CLAIM!r}, but after the last task classifier({task.id}) is another one than after "
+                f"it claims {UNFORGETTING!r}, but after the last task classifier({task.id}) is another one than after "
                 f"its own ({difference(usual.kept[task.id].classifier, now)})",
                 "take the claim back, or keep all that old classifiers are made of (batch norm too) where no later task moves it",
             )
 
 
 def _claims_not_to_forget(trial: MethodTrial) -> bool:
-    return unforgetting.CLAIM in trial.usual.method.claimed()
+    return UNFORGETTING in trial.usual.method.claimed()
 
 
 def _several_turns(trial: MethodTrial) -> bool:
     return len(trial.usual.execution.turns) > 1
 
 
-def _of_class(find: Callable[[type[Method]], None]) -> Callable[[MethodTrial], None]:
-    return lambda trial: find(trial.cls)
+def _of_class(test: Callable[[type[Method]], None]) -> Callable[[MethodTrial], None]:
+    return lambda trial: test(trial.cls)
 
 
-def _each(find: Callable[[Task, nn.Module], None]) -> Callable[[MethodTrial], None]:
-    """Asked of each task's classifier, as they are after the last task."""
+def _each(test: Callable[[Task, nn.Module], None]) -> Callable[[MethodTrial], None]:
+    """Test the classifier of every task, as it is after the last one."""
 
-    def of_all(trial: MethodTrial) -> None:
+    def test_all(trial: MethodTrial) -> None:
         for task in trial.usual.tasks:
-            find(task, trial.usual.method.classifier(task.id))
+            test(task, trial.usual.method.classifier(task.id))
 
-    return of_all
+    return test_all
 
 
-METHOD_CHECKS: tuple[Requirement[MethodTrial], ...] = (
+METHOD_REQUIREMENTS: tuple[Requirement[MethodTrial], ...] = (
     Requirement("it has a version", _of_class(declared.version_is_declared)),
     Requirement("it has a docstring, whose first line `list` shows", _of_class(declared.docstring_is_there)),
     Requirement("its settings are typed and their defaults valid", settings_are_typed_and_valid, gate=True),
@@ -324,4 +324,4 @@ METHOD_CHECKS: tuple[Requirement[MethodTrial], ...] = (
     Requirement("global random numbers do not matter", global_random_numbers_do_not_matter),
     Requirement("test images do not matter", test_images_do_not_matter),
 )
-"""In this order. What a later check means depends on the gates before it."""
+"""In the order in which they are tested. A later requirement relies on the gates before it."""

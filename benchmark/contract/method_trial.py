@@ -1,4 +1,4 @@
-"""A method on trial: it learns the tiny stream as the harness would have it learn, in several circumstances."""
+"""A method on trial: it learns the tiny stream as in a real run, in several circumstances."""
 
 from __future__ import annotations
 
@@ -36,8 +36,13 @@ SEEDS = (0, 1)
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """seed: of the run; global_seed: of the generators that no method may draw from; other_test_images: whether the stream's
-    test images are others; turns: after how many turns to stop, None: never."""
+    """Circumstances of learning.
+
+    seed: of the run.
+    global_seed: of the global generators, from which no method may draw.
+    other_test_images: True if the stream's test images are exchanged for others.
+    turns: number of turns after which learning stops; None: all.
+    """
 
     seed: int = SEEDS[0]
     global_seed: int = 1
@@ -47,14 +52,19 @@ class Circumstances:
 
 USUAL = Circumstances()
 ELSEWHERE = Circumstances(global_seed=2, other_test_images=True)
-"""Everything is different that must not matter."""
+"""Everything differs that must not matter."""
 
 OTHER_SEED = Circumstances(seed=SEEDS[1], turns=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A classifier that was kept when its task was learned, what it was then, and its logits on the task's probes."""
+    """A classifier as it was handed out when its task was learned.
+
+    classifier: the module itself.
+    fingerprint: of the module at that time.
+    logits: of the task's probes at that time, float (N, classes).
+    """
 
     classifier: nn.Module
     fingerprint: str
@@ -62,22 +72,27 @@ class Kept:
 
 
 class Watched(Execution):
-    """As the harness learns; but a classifier that cannot be asked anything is said to be one before it is asked."""
+    """An execution that tests `FIRST` of a classifier before it validates it, so that a broken one is named clearly."""
 
-    def _recheck_validation(self, turn: int) -> None:
-        for task in self.tasks[: turn + 1] if self.all_at_once else [self.tasks[turn]]:
+    def recheck_validation(self, turn: int) -> None:
+        for task in self.tasks[: turn + 1] if self.job.all_at_once else [self.tasks[turn]]:
             classifier = self.method.classifier(task.id)
-            for holds in FIRST:
-                holds(task, classifier)
-        super()._recheck_validation(turn)
+            for test in FIRST:
+                test(task, classifier)
+        super().recheck_validation(turn)
 
 
 @dataclass
 class Learned:
-    """What came of learning: the harness' execution, and what was seen on the way.
+    """A stream that was learned.
 
-    fingerprints: per turn, by task, the classifiers' (`classifier_fingerprint`); kept: by task; facts: all that was recorded;
-    changed_images, changed_settings: what the method changed that is not its own; random_states: of the global generators, after.
+    execution: the harness' own.
+    fingerprints: per turn, of the classifier of every task (`classifier_fingerprint`).
+    kept: by task, its classifier as it was handed out first.
+    facts: all that were recorded.
+    changed_images: images and labels that the method changed, in words.
+    changed_settings: global settings that the method changed, in words.
+    random_states: of the global generators, after learning.
     """
 
     execution: Execution
@@ -98,11 +113,11 @@ class Learned:
         return self.execution.tasks[: max(self.fingerprints[-1]) + 1]
 
     def turn(self, turn: int) -> None:
-        """Learn a turn, and see what the harness and a watchful eye see."""
+        """Learn a turn, and note its facts, its classifiers, and images that it changed."""
         execution = self.execution
         images = _hashes(execution.tasks)
         execution.learn(turn)
-        # The next turn begins with none.
+        # The next turn begins with an empty log.
         self.facts += execution.context.logs.facts
         stored = execution.checkpoints.values(task_key(turn))["classifiers"]
         self.fingerprints.append({int(task): found for task, found in stored.items()})
@@ -114,9 +129,12 @@ class Learned:
 
 
 class MethodTrial:
-    """A method with the settings `overrides` (`key=value`, as in `--set`); what it learns is stored in `folder`.
+    """A method on trial.
 
-    Each circumstance is tried once, when somebody asks for it. Raises ConfigError for overrides that make no sense.
+    plugin: the method.
+    folder: where its runs are stored.
+    overrides: its settings, `key=value` each, as in `--set`.
+    Each of the circumstances is tried once, when it is asked for. Raises ConfigError for wrong overrides.
     """
 
     def __init__(self, plugin: Plugin[Method], folder: Path, overrides: Sequence[str] = ()) -> None:
@@ -134,30 +152,26 @@ class MethodTrial:
     def cls(self) -> type[Method]:
         return self.plugin.cls
 
-    @property
-    def all_at_once(self) -> bool:
-        return "all_tasks" in self.cls.needs
-
     @cached_property
     def preset(self) -> Preset:
         return load_preset(str(TINY), self.overrides, SEEDS, [self.plugin.reference])
 
     @cached_property
     def row(self) -> PresetRow:
-        """The method with its settings as the tiny preset has them, else with its defaults. Raises ConfigError."""
+        """The method's row in the tiny preset, or else one with its defaults. Raises ConfigError."""
         (row,) = self.preset.choose([self.plugin.reference])
         return row
 
     @cached_property
     def machine(self) -> Machine:
-        """Where the runs are that the method requires."""
+        """The machine of the runs that the method requires."""
         return Machine(
             self.folder / "required", self.folder / "published", SourceOptions(), "cpu", 1, torch.get_num_threads(), ""
         )
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """The method's jobs, one per seed, and before each those that it requires. Raises ConfigError, MethodError."""
+        """The method's jobs, one per seed, each after those it requires. Raises ConfigError, MethodError."""
         return make_jobs(self.preset, [self.row], self._tasks(), self.machine.source)
 
     def _tasks(self) -> list[Task]:
@@ -168,18 +182,18 @@ class MethodTrial:
 
     @cached_property
     def usual(self) -> Learned:
-        """All tasks learned, one after the other, and nothing special about it."""
+        """The stream learned in the usual circumstances."""
         return self.learned(USUAL)
 
     def learned(self, circumstances: Circumstances) -> Learned:
-        """Raises whatever the method raises, with a note that says what was being learned."""
+        """Learn the stream in these circumstances. Raises whatever the method raises, with a note that says when."""
         if circumstances not in self._learned:
             self._require(circumstances.seed)
             self._learned[circumstances] = self._learn(circumstances)
         return self._learned[circumstances]
 
     def resumed(self) -> Learned:
-        """The last turn learned by a fresh instance from the checkpoint of the turn before, as after a kill."""
+        """Learn the last turn with a fresh instance from the checkpoint of the turn before, as after a kill."""
         before, last = self.usual.execution.turns[-2:]
 
         def restore(execution: Execution) -> None:
@@ -191,13 +205,13 @@ class MethodTrial:
         return self._learn(Circumstances(global_seed=3), restore, [last])
 
     def restored(self) -> Method:
-        """A fresh instance that was given the state of the last checkpoint and nothing else."""
+        """Make a fresh instance and give it the state of the last checkpoint, nothing else."""
         execution = self.usual.execution
         machine = replace(self.machine, runs=execution.store.directory.parent)
         return restored_method(execution.job, machine, task_key(execution.turns[-1]))
 
     def _require(self, seed: int) -> None:
-        """Learn the runs that the method requires, without measuring anything."""
+        """Learn the runs that the method requires, without attacking anything."""
         for job in self.jobs:
             if job.of_preset or job.seed != seed or RunStore(self.machine.runs, job.hash).exists():
                 continue
@@ -236,7 +250,7 @@ class MethodTrial:
                     doing = "while it takes over its state"
                     restore(execution)
                 for turn in turns or execution.turns[: circumstances.turns]:
-                    doing = "while learning all tasks" if self.all_at_once else f"while learning task {turn}"
+                    doing = "while learning all tasks" if job.all_at_once else f"while learning task {turn}"
                     learned.turn(turn)
             except (Exception, SystemExit) as error:
                 error.add_note(doing)
@@ -250,7 +264,7 @@ def _nobody(event: object) -> None:
 
 
 def _hashes(tasks: Sequence[Task]) -> dict[str, str]:
-    """SHA-256 of what a method is given to learn from, by what it is."""
+    """SHA-256 of the images and labels that a method learns from, by what they are called."""
     return {
         f"{part}.{what} of task {task.id}": tensor_hash(getattr(getattr(task, part), what))
         for task in tasks
@@ -260,7 +274,7 @@ def _hashes(tasks: Sequence[Task]) -> dict[str, str]:
 
 
 def difference(first: nn.Module, second: nn.Module) -> str:
-    """Which tensors differ between two classifiers: `head.weight, head.bias and 3 more`."""
+    """The tensors in which two classifiers differ, such as `head.weight, head.bias and 3 more`."""
     one, other = dict(first.state_dict()), dict(second.state_dict())
     names = [
         name

@@ -1,4 +1,4 @@
-"""A check: one thing that a plug-in owes, found to hold or broken with what to change. What all contracts are made of."""
+"""A requirement: one thing that a plug-in owes. It holds, or is broken, and then the result says what to change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ EXPECTED = (AttackError, ConfigError, DataError, Diverged, MethodError)
 
 
 class Broken(Exception):
-    """A plug-in does not keep its contract. wrong: what was seen; change: what would be right."""
+    """A plug-in breaks a requirement. wrong: what was seen; change: what would be right."""
 
     def __init__(self, wrong: str, change: str) -> None:
         super().__init__(f"{wrong}: {change}")
 
 
 class OnTrial(Protocol):
-    """What checks look at."""
+    """A plug-in on trial."""
 
     @property
     def path(self) -> Path:
@@ -38,13 +38,16 @@ S = TypeVar("S", bound=OnTrial)
 
 @dataclass(frozen=True, slots=True)
 class Requirement(Generic[S]):
-    """holds: in words, what is so if `find` returns; find: raises Broken otherwise, and whatever the plug-in raises.
+    """One thing that a plug-in owes.
 
-    gate: without it nothing that follows can be checked; applies: whether it concerns this plug-in (asked after the gates).
+    holds: the requirement in words.
+    test: returns if it holds; raises Broken if not, or whatever the plug-in raises.
+    gate: True if none of the later requirements can be tested without it.
+    applies: returns True if it concerns this plug-in; called after all earlier gates hold.
     """
 
     holds: str
-    find: Callable[[S], None]
+    test: Callable[[S], None]
     gate: bool = False
     applies: Callable[[S], bool] = lambda subject: True
 
@@ -54,7 +57,12 @@ class Requirement(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class RequirementResult:
-    """What a check found. problem: one line, None where it holds; skipped: it could not be checked."""
+    """The result of testing one requirement.
+
+    holds: the requirement in words.
+    problem: one line that says what is wrong and what to change; None if it holds.
+    skipped: True if it could not be tested.
+    """
 
     holds: str
     problem: str | None = None
@@ -66,22 +74,25 @@ class RequirementResult:
         return f"ok   {self.holds}" if self.problem is None else f"FAIL {self.problem}"
 
 
-def findings(checks: Sequence[Requirement[S]], subject: S) -> Iterator[RequirementResult]:
-    """What each check finds, one after another, as it is found; those after a broken gate are skipped."""
+def results_of(requirements: Sequence[Requirement[S]], subject: S) -> Iterator[RequirementResult]:
+    """Test requirements one after another, each when its result is asked for; after a broken gate all others are skipped."""
     stopped = False
-    for check in checks:
+    for requirement in requirements:
         if stopped:
-            yield RequirementResult(check.holds, skipped=True)
-        elif check.applies(subject):
-            problem = problem_of(check, subject)
-            stopped = check.gate and problem is not None
-            yield RequirementResult(check.holds, problem)
+            yield RequirementResult(requirement.holds, skipped=True)
+        elif requirement.applies(subject):
+            problem = problem_of(requirement, subject)
+            stopped = requirement.gate and problem is not None
+            yield RequirementResult(requirement.holds, problem)
 
 
-def problem_of(check: Requirement[S], subject: S) -> str | None:
-    """One line that says what is wrong and what to change, or None. An exception of the plug-in is what is wrong."""
+def problem_of(requirement: Requirement[S], subject: S) -> str | None:
+    """Test a requirement. Returns one line that says what is wrong and what to change, None if it holds.
+
+    Any exception of the plug-in counts as broken.
+    """
     try:
-        check.find(subject)
+        requirement.test(subject)
     except Broken as broken:
         return _one_line(str(broken))
     except (Exception, SystemExit) as error:
@@ -90,13 +101,13 @@ def problem_of(check: Requirement[S], subject: S) -> str | None:
 
 
 def raised(error: BaseException) -> str:
-    """`raises TypeError: what it says`, with what was being done."""
+    """The text `raises TypeError: its message`, followed by what was being done."""
     what = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
     return ", ".join([f"raises {what}", *getattr(error, "__notes__", [])])
 
 
 def place_of(error: BaseException, path: Path) -> str:
-    """`see mine.py, line 12`: the last line of the plug-in's file that the error passed, else where it was raised."""
+    """The text `see mine.py, line 12`: the last line of the plug-in's file that the error passed, or else where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     if own:

@@ -1,4 +1,4 @@
-"""The contract of a scenario (`scenarios/base.py`), check by check, on the images that it has."""
+"""The contract of a scenario (`scenarios/base.py`), requirement by requirement, on its own images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from scenarios.base import VALIDATION_FRACTION, DataError, ImageSet, Scenario, S
 PARTS = ("train", "validation", "test")
 
 DUPLICATES = 0.01
-"""Share of a task's test images that may be among its training images: published data sets hold some (CIFAR-100 ten in all)."""
+"""Share of a task's test images that may also be training images: published data sets hold some (CIFAR-100 ten in all)."""
 
 
 class ScenarioTrial:
-    """A scenario, made by `make(**settings)`, where settings given are other than it has by itself; path: its file."""
+    """A scenario on trial.
+
+    make: makes the scenario; settings that are given replace its own.
+    path: of its file.
+    """
 
     def __init__(self, make: Callable[..., Scenario], path: Path) -> None:
         self.make, self._path = make, path
@@ -38,7 +42,7 @@ class ScenarioTrial:
         return self.scenario.load()
 
     def parts(self) -> Iterator[tuple[str, Task, ImageSet]]:
-        """Every part of every task, with how people call it."""
+        """Every part of every task, each with its name for people."""
         for task in self.tasks:
             for name in PARTS:
                 yield f"{name} of task {task.id} ({task.name})", task, getattr(task, name)
@@ -196,7 +200,7 @@ def _pixel_hashes(part: ImageSet) -> list[bytes]:
     return [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in part.images]
 
 
-SCENARIO_CHECKS: tuple[Requirement[ScenarioTrial], ...] = (
+SCENARIO_REQUIREMENTS: tuple[Requirement[ScenarioTrial], ...] = (
     Requirement("it has a version", lambda trial: declared.version_is_declared(type(trial.scenario))),
     Requirement(
         "it has a docstring, whose first line `list` shows",

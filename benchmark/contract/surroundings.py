@@ -1,4 +1,4 @@
-"""What surrounds a method while it learns and must not matter to it: global random numbers, global settings, test images."""
+"""Surroundings of a method that must not matter to what it learns: global random numbers, global settings, test images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from scenarios.base import Progress, RawTask, Scenario
 
 @dataclass(frozen=True, slots=True)
 class GlobalSetting:
-    """A setting of the whole process: how people write it, how to read it and how to put it back."""
+    """A setting of the whole process.
+
+    name: as people write it.
+    read: returns its value.
+    write: sets its value.
+    """
 
     name: str
     read: Callable[[], Any]
@@ -53,7 +58,7 @@ SETTINGS = (
 
 @contextmanager
 def settings_watched() -> Iterator[list[str]]:
-    """Gives a list that holds, once this is left, the global settings that were changed inside; they are put back."""
+    """Watch the global settings. After the block the list holds the names of those it changed, and they are put back."""
     before = [setting.read() for setting in SETTINGS]
     changed: list[str] = []
     try:
@@ -73,7 +78,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_states() -> dict[str, object]:
-    """The state of each global generator, by how its seeding is written."""
+    """The states of the global generators, by the function that seeds them."""
     return {
         "torch.manual_seed": torch.get_rng_state().numpy().tobytes(),
         "numpy.random.seed": repr(np.random.get_state()),
@@ -83,9 +88,9 @@ def random_states() -> dict[str, object]:
 
 @contextmanager
 def other_test_images(scenario: type[Scenario]) -> Iterator[None]:
-    """While it lasts, every stream of this scenario has other test images (inverted ones), whoever opens it and however.
+    """Invert the test images of every stream of this scenario inside the block, whoever opens it.
 
-    What reads the files or the package below the scenario directly, or was read before, is out of its reach.
+    This does not reach images that were read before, or that are read from files or packages without the scenario.
     """
     read = scenario.raw_tasks
 

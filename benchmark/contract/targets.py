@@ -1,4 +1,4 @@
-"""From a file or a name to what is checked: which kind of plug-in it is, what is put on trial, and its contract."""
+"""The target of `check`: a plug-in by name or file, put on trial against the requirements of its kind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 import yaml
 
 from attacks.base import Attack, AttackError
-from benchmark.contract.attack_requirements import ATTACK_CHECKS
+from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
 from benchmark.contract.attack_trial import AttackTrial
-from benchmark.contract.method_requirements import METHOD_CHECKS
+from benchmark.contract.method_requirements import METHOD_REQUIREMENTS
 from benchmark.contract.method_trial import Learned, MethodTrial
-from benchmark.contract.requirement import RequirementResult, findings
-from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
+from benchmark.contract.requirement import RequirementResult, results_of
+from benchmark.contract.scenario_requirements import SCENARIO_REQUIREMENTS, ScenarioTrial
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.demands import demands
 from benchmark.planning.presets import validated
@@ -34,7 +34,7 @@ NEEDED: dict[str, Any] = {"steps": 4, "step_size": "eps/4"}
 
 @dataclass(frozen=True, slots=True)
 class PluginTarget:
-    """What is to be checked: a plug-in and the kind it is of."""
+    """A plug-in and its kind."""
 
     kind: Kind[Any]
     plugin: Plugin[Any]
@@ -58,7 +58,7 @@ def _in_file(path: Path) -> PluginTarget:
     path = path.resolve()
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    # Before anything is asked of a kind: a file in one of its folders may be one that cannot be imported.
+    # First the file alone: a kind imports its whole folder, where another file may be broken.
     module = import_file(path, f"_checked_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}")
     found = {
         kind
@@ -80,41 +80,44 @@ def _in_file(path: Path) -> PluginTarget:
 def check_target(
     target: PluginTarget, folder: Path, overrides: Sequence[str], data_root: Path | None
 ) -> Iterator[RequirementResult]:
-    """What each check of its contract finds. folder: for what it learns; overrides: settings or fields, `key=value` each.
+    """Test the requirements of a plug-in one after another.
 
-    Raises ConfigError where the overrides are wrong or do not suffice, DataError where a scenario's images are missing.
+    folder: for runs that a method learns.
+    overrides: settings or fields of the plug-in, `key=value` each.
+    data_root: folder of the data sets, for a scenario.
+    Raises ConfigError if overrides are wrong or missing, DataError if a scenario's images are missing.
     """
     one_thread()
     if target.kind is METHODS:
-        return findings(METHOD_CHECKS, MethodTrial(target.plugin, folder, overrides))
+        return results_of(METHOD_REQUIREMENTS, MethodTrial(target.plugin, folder, overrides))
     given = parsed(overrides)
     if target.kind is ATTACKS:
-        return findings(ATTACK_CHECKS, attack_trial(target.plugin, given))
-    return findings(SCENARIO_CHECKS, scenario_trial(target.plugin, given, SourceOptions(data_root)))
+        return results_of(ATTACK_REQUIREMENTS, attack_trial(target.plugin, given))
+    return results_of(SCENARIO_REQUIREMENTS, scenario_trial(target.plugin, given, SourceOptions(data_root)))
 
 
 def problems_of(name: str | Path, folder: Path, overrides: Sequence[str] = ()) -> list[str]:
-    """What is wrong with a plug-in and what to change, one line each; empty if it keeps its contract. For tests."""
+    """The requirements that a plug-in breaks, one line each with what to change; empty if it keeps its contract. For tests."""
     return [
-        finding.problem
-        for finding in check_target(find_target(str(name)), folder, overrides, None)
-        if finding.problem is not None
+        result.problem
+        for result in check_target(find_target(str(name)), folder, overrides, None)
+        if result.problem is not None
     ]
 
 
 def learned(name: str | Path, folder: Path, overrides: Sequence[str] = ()) -> Learned:
-    """What comes of a method that learns the tiny stream (`contract/tiny.yaml`). For tests."""
+    """Let a method learn the tiny stream (`contract/tiny.yaml`). For tests."""
     one_thread()
     return MethodTrial(find_target(str(name)).plugin, folder, overrides).usual
 
 
 def one_thread() -> None:
-    """Networks this small lose time to more threads, a lot of it on a machine that has other work."""
+    """Use one thread: networks this small lose time to more of them, much of it on a machine with other work."""
     torch.set_num_threads(1)
 
 
 def parsed(overrides: Sequence[str]) -> dict[str, Any]:
-    """`key=value` each, values as in YAML. Raises ConfigError."""
+    """The overrides as a dictionary; values are YAML. Raises ConfigError."""
     given = {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -128,7 +131,7 @@ def parsed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def attack_trial(plugin: Plugin[Attack], given: dict[str, Any]) -> AttackTrial:
-    """An attack as a preset would make it. Raises ConfigError."""
+    """Make an attack as a preset makes it. Raises ConfigError."""
     required = {item.name for item in fields(plugin.cls) if item.default is MISSING and item.default_factory is MISSING}
     entry = {**{name: value for name, value in NEEDED.items() if name in required}, **given}
     missing = required - entry.keys() - {"threat_model"}
@@ -153,13 +156,13 @@ def _remade(attack: Attack) -> Callable[..., Attack]:
 
 
 def scenario_trial(plugin: Plugin[Scenario], given: dict[str, Any], source: SourceOptions) -> ScenarioTrial:
-    """A scenario with the settings given. Raises ConfigError, and DataError where its images are not there."""
+    """Make a scenario with these settings. Raises ConfigError, and DataError if its images are missing."""
 
     def make(**changes: Any) -> Scenario:
         return plugin.cls(validated(plugin.cls.Settings, {**given, **changes}, f"--set ({plugin.name})"), source)
 
     trial = ScenarioTrial(make, plugin.path)
-    # Images that are not there are no fault of the file; whatever else it raises is for the checks to say.
+    # Missing images are no fault of the file. Any other error is left to the requirements.
     try:
         _ = trial.tasks
     except Exception as error:

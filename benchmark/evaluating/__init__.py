@@ -1,1 +1,1 @@
-"""Evaluating: one classifier under attack, as values."""
+"""Evaluating: one classifier is attacked, validated or probed; everything here is a value."""

@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Deterministic kernels and no autotuning: learning and attacking again gives the same bits on the same device."""
+    """Use deterministic kernels and no autotuning: the same work gives the same bits on the same device."""
     cudnn = torch.backends.cudnn
     before = (cudnn.deterministic, cudnn.benchmark)
     cudnn.deterministic, cudnn.benchmark = True, False
@@ -22,7 +22,7 @@ def repeatable() -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """No TF32 while attacks run; what was set before comes back afterwards."""
+    """Switch TF32 off while attacks run, and set it afterwards as it was."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (cudnn.allow_tf32, matmul.allow_tf32)
     cudnn.allow_tf32, matmul.allow_tf32 = False, False

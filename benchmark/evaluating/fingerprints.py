@@ -1,4 +1,4 @@
-"""Fingerprints of classifiers, and the names and ids of what is measured on them."""
+"""Fingerprints of classifiers, and the names and ids of their evaluations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from results.files import digest
 
 
 def classifier_fingerprint(classifier: nn.Module) -> str:
-    """SHA-256 over the structure, the modes and everything that decides what a classifier answers.
+    """SHA-256 over everything that decides what a classifier answers: 64 hex digits.
 
-    That is every parameter and buffer, and what a state dict leaves out: non-persistent buffers, and plain tensors and
-    numbers that modules hold as attributes.
+    That is its structure, the modes of its modules, every parameter and buffer, and also non-persistent buffers, plain tensors
+    and numbers that modules hold as attributes, which a state dict leaves out.
     """
     state = hashlib.sha256(repr(classifier).encode())
     for name, module in classifier.named_modules():
@@ -37,18 +37,18 @@ def classifier_fingerprint(classifier: nn.Module) -> str:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Attributes of a module, by name, that decide what it computes and that neither its state dict nor its `repr` holds.
+    """Attributes of a module, by name, that decide what it computes but are neither in its state dict nor in its `repr`.
 
-    Of a module of somebody's own that is every plain tensor, number and text. Layers of torch print their numbers, and our
-    backbones hold none that changes what they compute: of these only tensors count.
+    Layers of torch print their numbers, and our backbones hold no number that changes what they compute: of these modules only
+    tensors count. Of all other modules every plain tensor, number and text counts.
     """
     ours = type(module).__module__.startswith("torch.") or type(module).__module__ == backbones.__name__
     kinds = (Tensor,) if ours else (Tensor, int, float, str)
     return {key: value for key, value in vars(module).items() if isinstance(value, kinds) and key != "training"}
 
 
-def measurement(attack: Attack, test_fingerprint: str, seed: int, precision: str) -> Mapping[str, Any]:
-    """What is measured, apart from the classifier: together with a run and a task's turn it names a cell."""
+def evaluation_fields(attack: Attack, test_fingerprint: str, seed: int, precision: str) -> Mapping[str, Any]:
+    """The fields that identify an evaluation, apart from the classifier."""
     return {
         "attack": attack.specification(),
         "task": test_fingerprint,
@@ -57,11 +57,11 @@ def measurement(attack: Attack, test_fingerprint: str, seed: int, precision: str
     }
 
 
-def evaluation_id(classifier: str, what: Mapping[str, Any]) -> str:
-    """SHA-256 over the classifier's fingerprint and the measurement: 64 hex digits."""
-    return digest({"classifier": classifier, **what})
+def evaluation_id(classifier: str, fields: Mapping[str, Any]) -> str:
+    """SHA-256 over the classifier's fingerprint and the other fields of its evaluation: 64 hex digits."""
+    return digest({"classifier": classifier, **fields})
 
 
 def attack_name(attack: Attack, seed: int) -> str:
-    """The attack's name in tables: its own, and the evaluation seed where that is not 0."""
+    """The attack's name in tables: its own, followed by the evaluation seed if that is not 0."""
     return attack.name if seed == 0 else f"{attack.name} seed={seed}"

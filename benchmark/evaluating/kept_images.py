@@ -1,4 +1,4 @@
-"""Keeping the images that broke a classifier, and checking them again: in the ball, in the box, and still wrong."""
+"""Adversarial images that are kept, and later verified: in the ball, in the box, and still classified wrong."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from torch import Tensor, nn
 
 from attacks.base import margins
 from attacks.threat_model import ThreatModel
+from benchmark.evaluating.attacking import Attacked, AttackOutcomes, subset
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.evaluation import AttackScore, Measured, subset
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from results.adversarial import AdversarialImages, read_images
 from results.files import StoreError
-from scenarios.base import ImageSet, Task
+from results.schema import SAFE_MARGIN
+from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
-SAFE_MARGIN = 1e-3
-"""An image in 8 bits counts as still wrong below minus this: another batch or device rounds logits by less."""
 
+def broken_images(outcomes: AttackOutcomes, attacked: Attacked, task: Task, classifier: nn.Module) -> AdversarialImages:
+    """The worst images of an attack that are classified wrong, in 8 bits wherever that is enough.
 
-def broken_images(scored: AttackScore, measured: Measured, test: ImageSet, classifier: nn.Module) -> AdversarialImages:
-    """The images of `scored.worst` that are classified wrong, in 8 bits wherever that is enough.
-
-    test: the unchanged images, of the samples of `measured` in their order.
+    outcomes: of one attack among `attacked`; its images were asked for.
     """
-    assert scored.worst is not None, "the images were not asked for"
-    wrong = (scored.any.predicted != measured.labels).nonzero().squeeze(1)
-    images, clean = scored.worst[wrong].float(), test.images.cpu()[wrong].float()
+    assert outcomes.worst is not None, "the images were not asked for"
+    test = subset(task.test, attacked.samples.tolist())
+    wrong = (outcomes.any.predicted != attacked.labels).nonzero().squeeze(1)
+    images, clean = outcomes.worst[wrong].float(), test.images.cpu()[wrong].float()
     # Towards the clean image, whose pixels are whole: a change only gets smaller, so the ball and the box still hold it.
     rounded = (clean + (images * 255 - clean).trunc()) / 255
-    margin = margins_of(classifier, rounded, measured.labels[wrong])
+    margin = margins_of(classifier, rounded, attacked.labels[wrong])
+    # In 8 bits only if the image stays wrong by more than rounding.
     in_bytes = margin < -SAFE_MARGIN
     kept = torch.where(in_bytes[:, None, None, None], rounded, images)
-    return AdversarialImages(measured.samples, measured.samples[wrong], kept, in_bytes)
+    return AdversarialImages(attacked.samples, attacked.samples[wrong], kept, in_bytes)
 
 
 def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor, rows: int = 500) -> Tensor:
-    """Margins float32 (N,) of images on the CPU, as an evaluation computes them."""
+    """Margins of images as an evaluation computes them: float32 (N,) on the CPU.
+
+    images: float (N, C, H, W) in [0, 1]; labels: int64 (N,); rows: images that go through at once.
+    """
     device = next((tensor.device for tensor in classifier.state_dict().values()), torch.device("cpu"))
     found = [torch.empty(0)]
     with torch.no_grad(), repeatable(), full_precision():
@@ -49,8 +52,15 @@ def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor, rows: int 
 
 
 @dataclass(frozen=True, slots=True)
-class Rechecked:
-    """What one stored part turned out to hold. problems: one line each, empty if all of it is true."""
+class VerifiedImages:
+    """A stored part of adversarial images, verified.
+
+    attack: name of the attack that made them.
+    task: id of their task.
+    images: how many there are.
+    in_bytes: how many of them are in 8 bits.
+    problems: one line each; empty if all images are what they are said to be.
+    """
 
     attack: str
     task: int
@@ -59,14 +69,14 @@ class Rechecked:
     problems: tuple[str, ...]
 
 
-def recheck(path: Path, classifier: nn.Module, task: Task) -> Rechecked:
-    """Check stored images against the classifier they are said to break. Raises StoreError for a file that cannot be read."""
+def verify_images(path: Path, classifier: nn.Module, task: Task) -> VerifiedImages:
+    """Verify stored images against the classifier that they are said to break. Raises StoreError if the file is unreadable."""
     kept, notes = read_images(path)
     try:
         model = ThreatModel(notes["eps"], notes["norm"])  # type: ignore[arg-type]
         attack, fingerprint = notes["attack"], notes["classifier"]
     except (KeyError, ValueError) as error:
-        raise StoreError(f"{path}: does not say what it is of ({error})") from None
+        raise StoreError(f"{path}: does not name its attack and classifier ({error})") from None
     known = torch.isin(kept.samples, task.test.samples.cpu())
     if not known.all():
         raise StoreError(f"{path}: sample {int(kept.samples[~known][0])} is not in the test set of task {task.id}")
@@ -88,4 +98,4 @@ def recheck(path: Path, classifier: nn.Module, task: Task) -> Rechecked:
         right = int((margins_of(classifier, images, labels) > SAFE_MARGIN).sum())
         if right:
             problems.append(f"{right} of {len(images)} images are classified right")
-    return Rechecked(attack, task.id, len(images), int(kept.in_bytes.sum()), tuple(problems))
+    return VerifiedImages(attack, task.id, len(images), int(kept.in_bytes.sum()), tuple(problems))

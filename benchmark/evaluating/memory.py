@@ -1,4 +1,4 @@
-"""How many rows of a batch fit into the memory there is. A batch size adapts to it, and never to a crash."""
+"""The number of rows that fit into memory: a batch size is chosen by it beforehand, so that memory does not run out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 SHARE = 0.25
-"""The share of free memory that a batch's activations may take: other workers, libraries and copies want theirs."""
+"""Share of free memory that a batch's activations may take; the rest is for other workers, libraries and copies."""
 
 PROBE_ROWS = 2
+"""Rows of the batch on which activations are counted."""
 
 
 def activation_bytes(classifier: nn.Module, images: Tensor) -> int:
-    """Bytes that one row of a batch keeps for its image gradient: what autograd saves, and the images of an attack's state.
+    """Bytes that one row of a batch takes while it is attacked: what autograd saves, and the attack's copies of the image.
 
-    images: float (N, C, H, W); the first two are sent through.
+    images: float (N, C, H, W) in [0, 1]; the first two go through the classifier.
     """
     saved: dict[int, int] = {}
     weights = {tensor.data_ptr() for tensor in (*classifier.parameters(), *classifier.buffers())}
@@ -35,7 +36,7 @@ def activation_bytes(classifier: nn.Module, images: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on the device; None where that cannot be told."""
+    """Bytes of memory that are still free on the device; None if the system does not say."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -60,7 +61,7 @@ def _of_container() -> int | None:
 
 
 def fitting_rows(wanted: int, per_row: int, free: int | None) -> int:
-    """`wanted`, halved until so many rows of `per_row` bytes take no more than their share of `free`; at least 1."""
+    """Halve `wanted` until that many rows of `per_row` bytes take at most `SHARE` of `free` bytes; at least 1."""
     rows = wanted
     while free is not None and rows > 1 and rows * per_row > SHARE * free:
         rows //= 2
@@ -68,7 +69,7 @@ def fitting_rows(wanted: int, per_row: int, free: int | None) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    """True if the error says that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

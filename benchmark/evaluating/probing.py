@@ -1,4 +1,4 @@
-"""Questions to a classifier that take a few forward passes: does it answer the same twice, alone, and in other company?"""
+"""Probes of a classifier, a few forward passes each: is its answer the same twice, alone, and in another batch?"""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from attacks.parts.guard import classifier_kept
+from benchmark.evaluating.attacking import subset
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.evaluation import subset
 from results.schema import PROBES, SAFE_MARGIN
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
 IMAGES = 32
-"""Test images of each task that are asked about, as many of each class as there are."""
+"""Test images of each task that are probed, all classes in turn."""
 
 
 def probe(classifier: nn.Module, task: Task) -> list[dict[str, Any]]:
-    """Facts of one classifier: how far its logits differ between two passes, and between an image alone, in a batch, and in
-    another order among other images. In units of the largest logit; the text names samples whose predicted class changed by
-    more than rounding. Whatever the classifier does to itself on the way is put back.
+    """Probe a classifier on its task's test images; whatever it does to itself on the way is put back.
+
+    Returns two facts. `repeat_difference`: how far logits differ between two passes. `batch_difference`: how far they differ
+    between an image in a batch, the image alone, and the image in another order among other images. Differences are in units of
+    the largest logit. The text of each fact names samples whose predicted class changed by more than rounding.
     """
     order = task.test.samples[task.test.balanced_order()]
     asked, others = (subset(task.test, part.tolist()) for part in (order[:IMAGES], order[IMAGES : 2 * IMAGES]))
@@ -44,13 +46,13 @@ def _fact(task: Task, name: str, usual: Tensor, others: list[Tensor], samples: T
     difference = max(float((other - usual).abs().amax() / scale) for other in others)
     flips = torch.stack([_flipped(usual, other) for other in others]).any(0).cpu()
     text = json.dumps({"images": len(samples), "flips": samples[flips].tolist()})
-    # A difference that is not a number is no small one: it is stored as missing, and read as infinite.
+    # NaN is no small difference: it is stored as missing, and read as infinite.
     value = difference if difference == difference else None
     return {"task": task.id, "phase": PROBES, "name": name, "value": value, "text": text}
 
 
 def _flipped(first: Tensor, second: Tensor) -> Tensor:
-    """Where the predicted class differs though the margin between the two largest logits is no matter of rounding: bool (N,)."""
+    """True where the predicted class differs although the two largest logits are further apart than rounding: bool (N,)."""
     largest = torch.stack([logits.topk(2, 1).values for logits in (first, second)])
     margin = (largest[..., 0] - largest[..., 1]).amax(0)
     return (first.argmax(1) != second.argmax(1)) & (margin > SAFE_MARGIN)

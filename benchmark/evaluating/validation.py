@@ -1,4 +1,4 @@
-"""The one attack by which every decision during training is made, on the validation split and nothing else."""
+"""The one attack by which every decision during training is made. It sees validation images alone."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from scenarios.base import LearnTask
 from scenarios.parts.augmentation import to_float
 
 VERSION = 1
-"""Part of every run's identity: raised whenever the same classifier would get another validation accuracy."""
+"""Part of every run's identity. To be raised if the same classifier would get another validation accuracy."""
 
 SEED = 20_000
-"""Apart from every evaluation seed a person would choose, so that selection never sees the starts of an evaluation."""
+"""Seed of the starts, far from any evaluation seed a person would choose: selection never sees the starts of an evaluation."""
 
 BATCH = 500
 
 
 def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction) -> Validation:
-    """Clean and any-iterate robust correctness on the task's validation images, from the same starts whoever asks."""
+    """Find which validation images of the task are right unchanged, and right at every iterate of the attack.
+
+    recipe: `selection` gives steps and step size.
+    eps: exact, in pixel space [0, 1].
+    The starts are the same for every method.
+    """
     step_size = parse_fraction(recipe.selection.step_size, eps)
     attack = PGD(threat_model=ThreatModel(eps), steps=recipe.selection.steps, step_size=step_size)
     part = task.validation
@@ -42,6 +47,6 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     for module, training in modes:
         module.training = training
     clean_correct = torch.cat(clean)
-    # An any-iterate outcome is wrong wherever the clean one is: the unchanged image lies in the ball too.
+    # Wrong on the unchanged image is wrong under attack: that image lies in the ball too.
     robust = (combine_results(results).any[attack.steps].predicted == part.labels) & clean_correct
     return Validation(clean_correct, robust)

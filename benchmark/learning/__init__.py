@@ -1,1 +1,1 @@
-"""Learning: what a method is given while it learns, and how a stored method is restored."""
+"""Learning: the context that a learning method is given, and stored methods restored from checkpoints."""

@@ -1,4 +1,4 @@
-"""What the harness offers to a learning method (`methods.base.Context`), for one run."""
+"""The context of a run (`methods.base.Context`): everything that the harness offers to a method while it learns."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from methods.training import Epoch, Fit, Selected, Validation, train
 from methods.training.recipe import Recipe
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError
+from results.schema import METHOD
 from results.store import RunStore
 from scenarios.base import LearnTask, Stream
 
@@ -30,7 +31,12 @@ T = TypeVar("T", bound=JSON)
 
 @dataclass
 class Spent:
-    """What learning cost so far, over all tasks and however many resumptions."""
+    """The cost of learning so far, over all tasks and all resumptions.
+
+    seconds: of learning.
+    image_gradients: gradients with respect to one image that attacks took.
+    peak_memory_mb: of the GPU, or of the process.
+    """
 
     seconds: float = 0.0
     image_gradients: int = 0
@@ -46,7 +52,7 @@ class Spent:
 
 @dataclass
 class Logs:
-    """Facts and training epochs of the task being learned; stored together with its checkpoint."""
+    """Facts and epochs of the task that is being learned, as rows; they are stored together with its checkpoint."""
 
     facts: list[dict[str, Any]] = field(default_factory=list)
     training: list[dict[str, Any]] = field(default_factory=list)
@@ -56,7 +62,15 @@ class Logs:
 
 
 class RunContext:
-    """The context of one run. `turn` is set by the harness: the task being learned, -1 for all at once."""
+    """The context of one run.
+
+    device: that networks and images are on.
+    recipe: of the run.
+    eps, exact_eps: of the preset, in pixel space [0, 1].
+    spent: the cost so far.
+    logs: facts and epochs of this turn.
+    selected: the outcome of the last `train`; None before it.
+    """
 
     def __init__(
         self,
@@ -78,26 +92,33 @@ class RunContext:
         self._stages: list[str] = []
         self._turn, self._tasks, self._task_name, self._began = -1, 0, "", time.perf_counter()
 
-    # -- what the harness says ------------------------------------------------------------------------------------------
+    # -- what the harness calls -----------------------------------------------------------------------------------------
 
     def begin_turn(self, turn: int, tasks: int, name: str) -> None:
-        """The method is about to learn task `turn` (-1: all)."""
+        """Begin a turn: the method is about to learn task `turn`, or all tasks if that is -1."""
         self._turn, self._tasks, self._task_name = turn, tasks, name
         self._stages, self.logs, self.selected = [], Logs(), None
         self._began = time.perf_counter()
 
     @property
     def turn(self) -> int:
-        """The task being learned; -1 before the first, and for a method that learns all at once."""
+        """Id of the task that is being learned; -1 before the first, and for a method that learns all at once."""
         return self._turn
 
     def end_turn(self) -> None:
+        """End a turn: the method has learned."""
         self._count_time()
 
     def _count_time(self) -> None:
         now = time.perf_counter()
         self.spent.seconds += now - self._began
         self._began = now
+
+    def record_fact(self, phase: str, name: str, value: float | None, task: int, text: str | None = None) -> None:
+        """Record a fact under any phase (`results/schema.py`). task: -1 for a fact of the whole run."""
+        # JSON knows no NaN: a value that is not finite is stored as missing.
+        number = None if value is None or not math.isfinite(value) else float(value)
+        self.logs.facts.append({"task": task, "phase": phase, "name": name, "value": number, "text": text})
 
     @property
     def facts(self) -> RunContext:
@@ -123,13 +144,8 @@ class RunContext:
     def record(
         self, name: str, value: float | None = None, *, task: int | None = None, text: str | None = None
     ) -> None:
-        """Record what the method reports of a task (by default the one being learned)."""
-        self._fact("method", name, value, self._turn if task is None else task, text)
-
-    def _fact(self, phase: str, name: str, value: float | None, task: int, text: str | None = None) -> None:
-        # JSON knows no NaN: a number that is none is stored as missing.
-        number = None if value is None or not math.isfinite(value) else float(value)
-        self.logs.facts.append({"task": task, "phase": phase, "name": name, "value": number, "text": text})
+        """Record a fact that the method reports of a task, by default of the one that it is learning."""
+        self.record_fact(METHOD, name, value, self._turn if task is None else task, text)
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
         if name in self._stages:
@@ -178,10 +194,10 @@ class RunContext:
             ("last_clean", selected.last.clean),
             ("last_robust", selected.last.robust),
         ):
-            self._fact(phase, name, value, self._turn)
+            self.record_fact(phase, name, value, self._turn)
         if selected.collapsed is not None:
             text = "robust accuracy fell from one epoch to the next: the network of an epoch before was kept"
-            self._fact(phase, "collapsed_epoch", selected.collapsed, self._turn, text)
+            self.record_fact(phase, "collapsed_epoch", selected.collapsed, self._turn, text)
         self.logs.training += [
             {
                 "task": self._turn,

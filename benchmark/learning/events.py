@@ -1,4 +1,4 @@
-"""What a running job says of itself, and who listens."""
+"""Events: what happens in a job while it runs, as those who listen are told."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from dataclasses import dataclass
 class Event:
     """One thing that happened in a job.
 
-    kind: "start", "epoch", "task", "evaluation", "note", "done" or "failed". share: of the job's work that is done, 0..1,
-    by passes through the network. Accuracies in 0..1.
+    job: hash of its run.
+    label, seed: of the run.
+    kind: `start`, `epoch`, `task`, `evaluation`, `note`, `done` or `failed`.
+    task: id of the task.
+    tasks: number of tasks of the stream.
+    task_name: name of the task.
+    phase: of training, such as `train` or `prune`.
+    epoch: of the phase, from 1.
+    epochs: of the phase, at most.
+    loss: mean training loss of the epoch; None if there is none.
+    validation: robust validation accuracy in 0..1; None if it was not computed in this epoch.
+    text: of a note or failure, or the name of an attack.
     """
 
     job: str
@@ -26,7 +36,6 @@ class Event:
     epochs: int = 0
     loss: float | None = None
     validation: float | None = None
-    share: float = 0.0
     text: str = ""
 
 

@@ -1,10 +1,9 @@
-"""Where and with what a run was made: recorded beside the results, never part of an identity."""
+"""Provenance: where and with what a run was made. It is recorded beside the results and is no part of an identity."""
 
 from __future__ import annotations
 
 import platform
 import resource
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 
 from benchmark.planning.machine import Machine
+from benchmark.version import git_commit
 from results.store import now
 
 
 def provenance(machine: Machine) -> dict[str, Any]:
-    """Where and with what a run was made: beside the results, never part of an identity."""
+    """The provenance of a run that starts now, as JSON."""
     device = torch.cuda.get_device_name() if machine.device.startswith("cuda") else platform.processor() or "cpu"
     names = ("torch", "numpy", "pandas", "pyarrow")
     return {
@@ -35,22 +35,8 @@ def provenance(machine: Machine) -> dict[str, Any]:
     }
 
 
-def git_commit() -> str | None:
-    """The commit this code is at, with `+changes` if files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def arithmetic(device: torch.device) -> str:
-    """What decides the last bits of a result: library version, processor or GPU, and the instructions in use."""
+    """Everything that decides the last bits of a result: library version, processor or GPU, instructions in use."""
     if device.type == "cuda":
         return f"torch {torch.__version__} {torch.cuda.get_device_name(device)}"
     return f"torch {torch.__version__} {_processor()} {torch.backends.cpu.get_cpu_capability()}"
@@ -65,7 +51,7 @@ def _processor() -> str:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far: of the GPU's allocator, or of this process."""
+    """Peak memory so far in MB: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Stored runs put to use: methods and classifiers restored from checkpoints, and finished runs that another one needs."""
+"""Methods and classifiers restored from checkpoints, and finished runs as another run needs them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from benchmark.planning.stored_runs import find_run, task_checkpoints, task_key
 from methods.base import Method, MethodError, State
 from methods.training import Validation
 from results.checkpoints import Checkpoints
+from results.schema import HARNESS
 from results.store import RunStore
 from scenarios.base import Stream
 
 
 class FinishedRun:
-    """A finished run that another one needs (`methods.base.Prerequisite`)."""
+    """A finished run that another one needs (`methods.base.Prerequisite`). Raises MethodError if it is not stored."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
         run = find_run(job.hash, machine)
@@ -28,7 +29,7 @@ class FinishedRun:
         self.job, self.machine, self.run = job, machine, run
 
     def fact(self, name: str, task: int) -> float:
-        """A fact's value, the last recorded where several phases recorded it. Raises MethodError if there is none."""
+        """The value of a fact, the last one recorded. Raises MethodError if there is none."""
         facts = self.run.facts
         found = facts[(facts["name"] == name) & (facts["task"] == task)]["value"].dropna()
         if found.empty:
@@ -36,16 +37,16 @@ class FinishedRun:
         return float(found.iloc[-1])
 
     def validation(self, task: int) -> Validation:
-        """What its classifier of a task got right on the validation images, as the harness found it. Raises MethodError."""
+        """The validation outcomes of its classifier of a task, found by the harness. Raises MethodError if none are stored."""
         facts = self.run.facts
-        found = facts[(facts["phase"] == "harness") & (facts["task"] == task)].dropna(subset=["text"])
+        found = facts[(facts["phase"] == HARNESS) & (facts["task"] == task)].dropna(subset=["text"])
         texts = dict(zip(found["name"], found["text"], strict=True))
         try:
             return Validation.from_json({kind: texts[f"validation_{kind}"] for kind in ("clean", "robust")})
         except (KeyError, ValueError):
             raise MethodError(
-                f"prerequisite {self.job} does not hold what it got right on the validation images of task {task}, so there is "
-                f"no goal; run `run --methods {self.job.method} --force` first"
+                f"prerequisite {self.job} holds no validation outcomes of task {task}, so there is no goal; "
+                f"run `run --methods {self.job.method} --force` first"
             ) from None
 
     @cached_property
@@ -56,16 +57,17 @@ class FinishedRun:
         return restored_method(self.job, self.machine, names[-1])
 
     def classifier(self, task: int) -> nn.Module:
-        """The classifier of a task as it was after the last one. Raises MethodError if the run holds no checkpoint."""
+        """The classifier of a task after the last task. Raises MethodError if the run holds no checkpoint."""
         return self._method.classifier(task)
 
 
 def stream_of(job: Job, machine: Machine) -> Stream:
+    """The stream that a job learns, without its images."""
     return job.preset.scenario(machine.source).stream()
 
 
 def restored_method(job: Job, machine: Machine, key: str) -> Method:
-    """A fresh instance of the job's method that was given the state of checkpoint `key` and nothing else. Raises StoreError."""
+    """Make a fresh instance of the job's method and give it the state of checkpoint `key`, nothing else. Raises StoreError."""
     store, device = RunStore(machine.runs, job.hash), torch.device(machine.device)
     method = job.new_method()
     context = RunContext(job, device, method, store, {}, lambda event: None)
@@ -75,29 +77,29 @@ def restored_method(job: Job, machine: Machine, key: str) -> Method:
 
 
 def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
-    """A method's state from one of its run's checkpoints, on the device. Raises StoreError."""
+    """A method's state from a checkpoint of its run, on the device. Raises StoreError."""
     stored = checkpoints.load(name, device)
     return State(stored.tensors, stored.values["method"])
 
 
 class Classifiers:
-    """Classifiers of stored runs, from their checkpoints; each method is restored once for each turn that is asked for."""
+    """Classifiers of stored runs, from their checkpoints. A method is restored once per turn."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._methods: dict[tuple[str, str], Method] = {}
 
     def of(self, job: Job, turn: int | None, task: int) -> nn.Module:
-        """The classifier of a task after `turn`, None: after the last one; on the machine's device.
+        """The classifier of a task after `turn`, on the machine's device. turn: None for the last one.
 
-        Where a method that does not forget kept no checkpoint of that turn its last state says the same. Raises MethodError if
-        there is no such checkpoint, StoreError if it cannot be read.
+        If a method that claims not to forget kept no checkpoint of that turn, its last state stands for it. Raises MethodError
+        if there is no such checkpoint, StoreError if it is unreadable.
         """
         names = task_checkpoints(Checkpoints(RunStore(self.machine.runs, job.hash).directory / "checkpoints"))
         if not names:
             raise MethodError(f"{job} holds no checkpoint; run it again with --force")
         wanted = names[-1] if turn is None else task_key(turn)
-        if wanted not in names and "unforgetting" in job.new_method().claimed():
+        if wanted not in names and job.claims_unforgetting:
             wanted = names[-1]
         if wanted not in names:
             raise MethodError(f"{job} holds no checkpoint of task {turn} (keep: {job.preset.file.keep})")

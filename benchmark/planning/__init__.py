@@ -1,1 +1,1 @@
-"""Planning: presets, the jobs that they demand, and what is stored already."""
+"""Planning: presets, the jobs that they demand, and what these still lack."""

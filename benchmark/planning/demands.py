@@ -1,4 +1,4 @@
-"""From a preset's attack entries to attacks: sweeps multiplied out, every field checked."""
+"""The attacks that a preset demands, from its entries: sweeps are multiplied out, every field is checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,40 +19,50 @@ from benchmark.plugins import ATTACKS, Plugin
 
 @dataclass(frozen=True)
 class Demand:
-    """An attack, and on how many samples of each task (None: all)."""
+    """An attack that is demanded on some samples of each task.
+
+    attack: the attack.
+    samples: number of samples per task, 1 or more; None: all.
+    extra: True for an extra attack (`planning/extra_attacks.py`), which is run for the verdicts alone.
+    """
 
     attack: Attack
     samples: int | None = None
+    extra: bool = False
 
     def covers(self, test_size: int) -> int:
+        """The number of samples that the demand covers in a test set of `test_size` images."""
         return test_size if self.samples is None else min(self.samples, test_size)
 
 
 def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> list[Demand]:
-    """The attacks of a preset's list. A field given as a list is a sweep; several such fields are multiplied out.
+    """The attacks that a list of a preset demands.
 
-    `from: [label, earlier]` makes transfers: the attack is made on those classifiers. where: the field's place in the preset, for
-    messages. Raises ConfigError.
+    A field whose value is a list is a sweep; several such fields are multiplied out. `from: [label, earlier]` makes transfers:
+    the images are made on those classifiers.
+    eps: of the preset, in pixel space [0, 1]; an entry may have its own.
+    where: place of the list in the preset, for messages.
+    Raises ConfigError.
     """
     return joined([demand for i, entry in enumerate(entries) for demand in _expand(entry, eps, f"{where}[{i}]")])
 
 
 def joined(demands: Iterable[Demand]) -> list[Demand]:
-    """The demands without repetition: the same attack twice is one attack, on the larger number of samples."""
+    """The demands without repetition: an attack that is demanded twice covers the larger number of samples."""
     found: dict[Attack, Demand] = {}
     for demand in demands:
         counts = (found.get(demand.attack, demand).samples, demand.samples)
-        found[demand.attack] = Demand(demand.attack, None if None in counts else max(c for c in counts if c))
+        found[demand.attack] = replace(demand, samples=None if None in counts else max(c for c in counts if c))
     return list(found.values())
 
 
 def is_transfer(demand: Demand) -> bool:
-    """Whether the attack needs another classifier, and so can only be made when that one is there."""
+    """True if the attack makes its images on another classifier, which must be stored first."""
     return isinstance(demand.attack, Transfer)
 
 
 def check_classes(demands: Iterable[Demand], class_counts: Sequence[int], where: str) -> None:
-    """Raise ConfigError for an attack that cannot be run on a task of so many classes, before anything is trained."""
+    """Raise ConfigError, before anything is trained, if an attack cannot be run on a task with its number of classes."""
     for demand in demands:
         for task, count in enumerate(class_counts):
             try:
@@ -62,6 +72,7 @@ def check_classes(demands: Iterable[Demand], class_counts: Sequence[int], where:
 
 
 def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:
+    """The demands of one entry, its sweeps multiplied out. Raises ConfigError."""
     if "attack" not in entry:
         raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {entry!r}")
     fields = dict(entry)
@@ -84,7 +95,9 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
     for values in itertools.product(*swept.values()):
         chosen = dict(zip(swept, values, strict=True))
         place = f"{where} ({plugin.name})"
-        attack = _others(algorithm, chosen, eps, place) if algorithm else _build(plugin.cls, chosen, eps, place)
+        attack = (
+            _of_torchattacks(algorithm, chosen, eps, place) if algorithm else _build(plugin.cls, chosen, eps, place)
+        )
         made: list[Attack] = [attack]
         if sources:
             made = [Transfer(threat_model=attack.threat_model, source=source, made_with=attack) for source in sources]
@@ -93,6 +106,7 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
 
 
 def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for a field that the attack does not have."""
     specified = {field.name for field in dataclasses.fields(plugin.cls) if field.init and field.compare}
     valid = specified - {"threat_model"} | {"norm", "eps"}
     for name in fields:
@@ -102,14 +116,15 @@ def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str)
 
 
 def _sources(given: Any, where: str) -> list[str]:
+    """The sources of an entry's transfers; empty without `from`. Raises ConfigError."""
     sources = [] if given is None else given if isinstance(given, list) else [given]
     if given is not None and (not sources or not all(isinstance(source, str) and source for source in sources)):
         raise ConfigError(f"{where}.from = {given!r}: labels of rows, or earlier")
     return sources
 
 
-def _others(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
-    """An attack of torchattacks: `torchattacks:CW`."""
+def _of_torchattacks(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
+    """An attack of the library torchattacks, such as `torchattacks:CW`. Raises ConfigError."""
     from attacks.torchattacks import L2_ONLY, Torchattacks
 
     try:
@@ -121,6 +136,7 @@ def _others(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -
 
 
 def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
+    """An attack with these fields, around it a threat model of `eps` and `norm`. Raises ConfigError."""
     try:
         has_own = any(
             field.name == "threat_model" and field.default is not dataclasses.MISSING

@@ -1,4 +1,4 @@
-"""The two identities: what was trained (a run), and what was measured on it (an evaluation)."""
+"""The identity of a run: everything that decides what is trained."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ def run_identity(
     prerequisites: Sequence[Mapping[str, Any]] = (),
     label: str | None = None,
 ) -> dict[str, Any]:
-    """The canonical fields of a run with their hash (`hash`), the hash without the seed (`row`), and its `label`.
+    """The canonical fields of a run, followed by `seed`, `label`, `row` and `hash`.
 
-    The label is a name, not part of what was trained, so it is not hashed. prerequisites: identities of the
-    runs it needs, of the same seed.
+    hash: SHA-256 over the fields and the seed.
+    row: SHA-256 over the fields without the seed; the same for all runs of a row.
+    label: a name, so it is not hashed.
+
+    data_fingerprint: of the decoded data and its split.
+    prerequisites: identities of the runs that this one needs, of the same seed.
     """
     plugin = preset.scenario_plugin
     row = {
@@ -68,14 +72,14 @@ def run_identity(
         **row,
         "seed": seed,
         "label": label or method.name,
-        # What it needs belongs to the row too, and that differs from seed to seed: there it counts by its own row.
+        # A prerequisite's hash differs from seed to seed, so it counts in the row by its own row.
         "row": digest({**row, "prerequisites": sorted(needed["row"] for needed in prerequisites)}),
         "hash": digest({**row, "seed": seed}),
     }
 
 
 def _exact(recipe: dict[str, Any], eps: Fraction) -> dict[str, Any]:
-    """The recipe with step sizes as exact numbers: `eps/4` and the number it stands for are one recipe."""
+    """The recipe with exact step sizes: `eps/4` and the number it stands for are one recipe."""
     for part in ("attack", "selection"):
         recipe[part] = {**recipe[part], "step_size": str(parse_fraction(recipe[part]["step_size"], eps))}
     return recipe

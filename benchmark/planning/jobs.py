@@ -1,4 +1,4 @@
-"""What is to be done, as data: jobs (one run each), in an order in which every job follows what it needs."""
+"""Jobs: the runs that a preset demands, as data, each after the runs that it needs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ from methods.backbones import MultiHead
 from methods.base import Method, MethodSettings, RunSpec
 from methods.training.recipe import Recipe
 from results.files import digest
+from results.schema import UNFORGETTING
 from scenarios.base import SourceOptions, Stream, Task, fingerprint_of_tasks
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run that a preset demands. Picklable: another process executes it.
+    """One run that a preset demands. It is picklable: another process executes it.
 
-    of_preset: whether it is a row, or only needed by one. needs: by the digest of each RunSpec the job of its run.
-    weights: whether another run needs its classifiers, so that records alone do not do. elsewhere: whether it is of another
-    scenario than the preset's rows (`preset` is then that preset elsewhere). learn_only: whether nothing is to be measured,
-    because only other runs need it, or because a published record holds all of that. sources: not empty in a job that only makes
-    transfers: by what a source is called the job whose classifiers they are made on.
+    preset: gives data, network and attacks.
+    identity: the canonical fields of the run, with its hash (`run_identity`).
+    method: name of the method, or path of its file.
+    settings: the method's settings as JSON.
+    recipe: how it trains.
+    seed: of the run, 0 or more.
+    of_preset: True for a row of the preset, False for a run that only other runs need.
+    needs: jobs of the runs that this one needs, by `spec_key` of their RunSpec.
+    weights: True if another run needs the classifiers; stored records are then not enough.
+    elsewhere: True if the run is of another scenario than the preset's rows; `preset` is then the one for that scenario.
+    learn_only: True if nothing is to be attacked, because only other runs need the run or its published record is complete.
+    sources: jobs whose classifiers transfers are made on, by their name in the preset; only in a job that makes transfers.
     """
 
     preset: Preset
@@ -50,11 +58,6 @@ class Job:
         return self.identity["hash"]
 
     @property
-    def learns(self) -> bool:
-        """Whether it must be learned even where nothing is left to measure: others need what it records, or its classifiers."""
-        return self.weights or self.learn_only
-
-    @property
     def label(self) -> str:
         return self.identity["label"]
 
@@ -62,41 +65,62 @@ class Job:
     def plugin(self) -> Plugin[Method]:
         return METHODS.find(self.method)
 
-    def new_method(self) -> Method:
-        """An untrained instance of the method."""
-        return self.plugin.cls(self.typed_settings)
-
     @property
     def typed_settings(self) -> MethodSettings:
         return self.plugin.cls.Settings.model_validate(self.settings)
+
+    def new_method(self) -> Method:
+        """Make an untrained instance of the method."""
+        return self.plugin.cls(self.typed_settings)
+
+    @property
+    def learns(self) -> bool:
+        """True if the run must be learned although no cell is missing: other runs need its records or its classifiers."""
+        return self.weights or self.learn_only
+
+    @property
+    def all_at_once(self) -> bool:
+        """True if the method learns all tasks in one turn."""
+        return "all_tasks" in self.plugin.cls.needs
+
+    @property
+    def claims_unforgetting(self) -> bool:
+        """True if the method claims with these settings that it forgets nothing."""
+        return UNFORGETTING in self.new_method().claimed()
+
+    def turns(self, tasks: int) -> list[int]:
+        """The turns of learning a stream of `tasks` tasks: after each, the id of the task that was learned last."""
+        return [tasks - 1] if self.all_at_once else list(range(tasks))
 
     def __str__(self) -> str:
         return f"{self.label} (seed {self.seed})"
 
 
 def spec_key(spec: RunSpec) -> str:
+    """The key of a required run in `Job.needs`."""
     where = {} if spec.scenario is None else {"scenario": dict(spec.scenario)}
     return digest({"method": spec.method, "settings": dict(spec.settings), **where})
 
 
 def tasks_of(job: Job, tasks: list[Task], machine: Machine) -> list[Task]:
-    """What a job learns: `tasks`, the preset's own, unless it is of another scenario. Raises DataError."""
+    """The tasks that a job learns: `tasks` of the preset, unless the job is of another scenario. Raises DataError."""
     return tasks_elsewhere(job.preset, machine.source, machine.device) if job.elsewhere else tasks
 
 
 def make_jobs(
     preset: Preset, rows: Sequence[PresetRow], tasks: Sequence[Task], scenario_source: SourceOptions
 ) -> list[Job]:
-    """One job per row and seed, and one per prerequisite, each after what it needs; a run needed twice stands once.
+    """Make one job per row and seed, and one per run that these need; every job follows those it needs.
 
-    Raises ConfigError, and MethodError where a method's settings cannot go with the preset's network.
+    A run that several jobs need has one job. Raises ConfigError, and MethodError if a method's settings do not fit the preset's
+    network.
     """
     stream, tests = preset.scenario(scenario_source).stream(), frozenset(task.test_fingerprint for task in tasks)
     here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
     jobs: dict[str, Job] = {}
 
     def add(place: _Place, row: PresetRow, seed: int, above: tuple[str, ...]) -> Job:
-        """above: what needs it, from the row of the preset on; empty for that row itself."""
+        """Add the job of a row and the jobs it needs. above: methods that need it, from the preset's row on; empty for a row."""
         plugin, settings = row.plugin, row.settings
         if plugin.name in above:
             raise ConfigError(f"method {plugin.name} requires itself ({' → '.join([*above, plugin.name])})")
@@ -138,7 +162,12 @@ def make_jobs(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where something is learned: a preset with its stream and data. tests: fingerprints of its tasks' test images."""
+    """A preset with its stream and data, where something is learned.
+
+    preset, stream: of the scenario.
+    fingerprint: of the decoded data and its split.
+    tests: fingerprints of the tasks' test images.
+    """
 
     preset: Preset
     stream: Stream
@@ -146,13 +175,13 @@ class _Place:
     tests: frozenset[str] = frozenset()
 
     def network(self) -> MultiHead:
-        """The preset's network for this stream, on the meta device: shapes, no values."""
+        """The preset's network for this stream, on the meta device: it has shapes, and no values."""
         with torch.device("meta"):
             backbone = self.preset.file.backbone.build(self.stream.image_shape)
             return MultiHead(backbone, self.stream.class_counts, self.stream.mean, self.stream.std)
 
     def elsewhere(self, spec: RunSpec, source: SourceOptions) -> _Place:
-        """The scenario of `spec`. Raises ConfigError where its images are of another shape, or this stream's own."""
+        """The place of `spec`'s scenario. Raises ConfigError if its images have another shape, or are those of this stream."""
         assert spec.scenario is not None
         preset = self.preset.elsewhere(spec.scenario, spec.method, spec.settings)
         stream = preset.scenario(source).stream()

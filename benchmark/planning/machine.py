@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,8 +15,34 @@ from reports.numbers.wording import counted
 from scenarios.base import SourceOptions
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where and how jobs are executed. All of this is provenance, none of it identity.
+
+    runs: folder of the run directories.
+    published: folder of tracked records, which count as stored.
+    source: where scenarios find their images.
+    device: of torch, such as `cpu` or `cuda`.
+    workers: number of processes, 1 or more.
+    threads: CPU threads of each process, 1 or more.
+    command: the command line, for the record.
+    """
+
+    runs: Path
+    published: Path
+    source: SourceOptions
+    device: str
+    workers: int
+    threads: int
+    command: str
+
+    def without_published(self) -> Machine:
+        """This machine as if it held no tracked records."""
+        return replace(self, published=self.runs / ".nowhere")
+
+
 def make_machine(options: RunOptions, preset: Preset) -> Machine:
-    """Where to run: the device that is there, and workers so that all cores are busy. Raises ConfigError."""
+    """Choose the device that is there, and workers and threads that keep all cores busy. Raises ConfigError."""
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,13 +57,13 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
         workers = 1 if device.startswith("cuda") else max(1, cores // threads)
     elif preset.file.threads is None:
         threads = max(1, cores // workers)
-    # A dry run starts nothing, a download neither.
+    # A dry run starts nothing, not even a download.
     source = SourceOptions(options.data_root, options.download and not options.dry_run)
     return Machine(options.results, options.published, source, device, workers, threads, options.command)
 
 
 def check_writable(folder: Path) -> None:
-    """Raise ConfigError unless results can be written there."""
+    """Make the folder of the runs. Raises ConfigError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"
@@ -45,19 +71,3 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"--results {folder}: cannot be written ({error.strerror}); choose another folder") from None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how jobs are executed: provenance, never identity.
-
-    runs: where run directories are; published: tracked records that count as existing; threads: per worker.
-    """
-
-    runs: Path
-    published: Path
-    source: SourceOptions
-    device: str
-    workers: int
-    threads: int
-    command: str

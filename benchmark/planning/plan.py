@@ -1,10 +1,10 @@
-"""Before anything starts: what is there, what is to be done, and how long it will take on this machine."""
+"""The plan of a command before anything starts: what is stored, what is missing, and how long it will take here."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from attacks.parts.ascent import ascend
-from benchmark.planning.cells import Cell, Stored, Work, missing, shared_work
+from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work
 from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
 from benchmark.planning.stored_runs import find_run, task_key
@@ -26,10 +26,16 @@ from scenarios.base import Scenario, Task
 
 @dataclass(frozen=True)
 class Planned:
-    """A job with what it still lacks.
+    """A job with everything that it still lacks.
 
-    turns: tasks (or, learned all at once, 1) to learn; passes: forward-sized passes of one image, for learning and for
-    evaluating; published: the tracked record that makes it complete; parts_missing: whether what ends a run is not there.
+    job: the job.
+    turns: turns to learn, 0 or more; 1 at most if all tasks are learned at once.
+    work: attacks to run.
+    learning_passes: forward-sized passes of one image that learning costs, at most.
+    evaluation_passes: forward-sized passes of one image that the attacks cost, at most.
+    run: the stored run; None if nothing is stored.
+    published: True if `run` is a tracked record.
+    parts_missing: True if the run is learned but its last facts (costs, probes) are not stored.
     """
 
     job: Job
@@ -47,7 +53,7 @@ class Planned:
 
     @property
     def cells(self) -> int:
-        """How many attacks on a task are to be measured."""
+        """The number of cells to attack."""
         return sum(len(work.run.members) for work in self.work)
 
     @property
@@ -56,6 +62,7 @@ class Planned:
 
     @property
     def state(self) -> str:
+        """One or two words for people: how far the run is."""
         if self.complete:
             return "published" if self.published else "complete"
         if not self.turns:
@@ -64,11 +71,14 @@ class Planned:
 
 
 def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_published: bool = True) -> list[Planned]:
-    """What each job still lacks, without those that nobody lacks. use_published: whether tracked records count as done."""
+    """Find what each job still lacks. Jobs that only other runs need are left out if those runs have learned already.
+
+    use_published: False if tracked records do not count as stored.
+    """
     if not use_published:
-        machine = replace(machine, published=machine.runs / ".nowhere")
+        machine = machine.without_published()
     planned: list[Planned] = []
-    # From the rows to what they need: a run that only others need has nothing to do where those have learned already.
+    # From the rows back to what they need: only a run that still has to learn wants its prerequisites.
     wanted: set[str] = set()
     for job in reversed(jobs):
         if job.of_preset or job.hash in wanted:
@@ -80,41 +90,43 @@ def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_publis
 
 
 def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
-    all_at_once = "all_tasks" in job.plugin.cls.needs
-    turns = [len(tasks) - 1] if all_at_once else list(range(len(tasks)))
+    turns = job.turns(len(tasks))
     run = find_run(job.hash, machine)
-    # A failed or published run without checkpoints can still be complete: only what is demanded counts.
-    lacking = _lacking(job, run, tasks, turns, all_at_once, checks=False)
+    # A failed run, or a published one without checkpoints, can still be complete: only what is demanded counts.
+    lacking = _missing(job, run, tasks, extra=False)
     if run is not None and run.published and (lacking or job.weights):
+        # Nothing can be attacked or handed on without checkpoints, so the run is learned here.
         job = replace(job, learn_only=job.learn_only or not lacking)
-        run = find_run(job.hash, replace(machine, published=machine.runs / ".nowhere"))
-        lacking = _lacking(job, run, tasks, turns, all_at_once, checks=False)
-    local = RunStore(machine.runs, job.hash)
-    there = (
-        set(Checkpoints(local.directory / "checkpoints").names()) if run is not None and not run.published else set()
-    )
-    latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
+        run = find_run(job.hash, machine.without_published())
+        lacking = _missing(job, run, tasks, extra=False)
     published = run is not None and run.published
-    unlearned = latest < turns[-1] and not published
-    to_learn = [turn for turn in turns if turn > latest] if lacking or (job.learns and unlearned) else []
-    finished = latest == turns[-1]
-    if finished or to_learn:
-        # What only checks look at is made while the classifiers are there; nobody learns again for it.
-        lacking = _lacking(job, run, tasks, turns, all_at_once, checks=True)
+    local = RunStore(machine.runs, job.hash)
+    there = set() if run is None or published else set(Checkpoints(local.directory / "checkpoints").names())
+    latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
+    learned = latest == turns[-1]
+    must_learn = bool(lacking) or (job.learns and not learned and not published)
+    to_learn = [turn for turn in turns if turn > latest] if must_learn else []
+    if learned or to_learn:
+        # Extra attacks are run while the classifiers are there; nothing is learned again for them.
+        lacking = _missing(job, run, tasks, extra=True)
     work = shared_work(lacking)
-    sizes = [(len(task.train), len(task.validation)) for task in tasks]
-    learned = sizes if all_at_once and to_learn else [sizes[turn] for turn in to_learn]
-    per_task = _passes_of_learning(job)
     return Planned(
         job=job,
         turns=len(to_learn),
         work=tuple(work),
-        learning_passes=sum(per_task(train, held_out) for train, held_out in learned),
+        learning_passes=_learning_passes(job, tasks, to_learn),
         evaluation_passes=sum(passes_of(item, tasks) for item in _paid(job, work)),
-        parts_missing=finished and not all(local.has_part("facts", part) for part in _last_parts(job)),
+        parts_missing=learned and not all(local.has_part("facts", part) for part in _last_parts(job)),
         run=run,
         published=published,
     )
+
+
+def _missing(job: Job, run: Run | None, tasks: Sequence[Task], *, extra: bool) -> list[Cell]:
+    """The cells of all turns that a stored run lacks."""
+    stored = Stored(run, job.preset)
+    turns = job.turns(len(tasks))
+    return [cell for turn in turns for cell in missing_cells(demanded(job, tasks, turn, extra=extra), stored, turn)]
 
 
 def _last_parts(job: Job) -> tuple[str, ...]:
@@ -122,38 +134,32 @@ def _last_parts(job: Job) -> tuple[str, ...]:
     return (COSTS,) if job.learn_only else (COSTS, PROBES)
 
 
-def _lacking(
-    job: Job, run: Run | None, tasks: Sequence[Task], turns: Sequence[int], all_at_once: bool, checks: bool
-) -> list[Cell]:
-    if job.learn_only:
-        return []
-    stored = Stored(run, job.preset)
-    return [cell for turn in turns for cell in missing(job.preset, tasks, stored, turn, all_at_once, checks)]
-
-
-def _passes_of_learning(job: Job) -> Callable[[int, int], float]:
-    """Passes that learning costs on so many training and validation images, at most."""
+def _learning_passes(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> float:
+    """Forward-sized passes of one image that these turns cost, at most."""
     cls, settings, recipe = job.plugin.cls, job.typed_settings, job.recipe
     epochs, per_image = cls.epochs(settings, recipe), cls.passes(settings, recipe)
     validations = math.ceil(epochs / recipe.selection.every)
     per_validation = 2 * recipe.selection.steps + 1
-    return lambda train, held_out: epochs * train * per_image + validations * held_out * per_validation
+    learned = tasks if job.all_at_once and turns else [tasks[turn] for turn in turns]
+    return sum(
+        epochs * len(task.train) * per_image + validations * len(task.validation) * per_validation for task in learned
+    )
 
 
 def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
-    """The work that is really run: old classifiers of a method that does not forget are attacked once."""
-    if "unforgetting" not in job.new_method().claimed():
+    """The work that is really run: a classifier that does not change between turns is attacked once."""
+    if not job.claims_unforgetting:
         return list(work)
     return list({(item.task, item.run, item.samples): item for item in reversed(work)}.values())
 
 
 def passes_of(work: Work, tasks: Sequence[Task]) -> float:
-    """Forward-sized passes that a run of attacks costs, at most."""
+    """Forward-sized passes of one image that attacks cost, at most."""
     return work.run.passes(len(tasks[work.task].classes)) * len(work.samples)
 
 
 def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threads: int) -> float:
-    """Seconds of one forward-sized pass per image, from about a second of PGD with the preset's network on this machine."""
+    """Time PGD with the preset's network on this machine for about a second; returns seconds per image and forward-sized pass."""
     job, stream = jobs[0], scenario.stream()
     torch.set_num_threads(threads)
     backbone = job.preset.file.backbone.build(stream.image_shape)
@@ -178,7 +184,7 @@ def seconds_per_pass(jobs: Sequence[Job], scenario: Scenario, device: str, threa
 
 
 def checkpoint_gigabytes(jobs: Sequence[Planned], scenario: Scenario) -> float:
-    """At most so much will the checkpoints take: every task's network stored anew."""
+    """Gigabytes that the checkpoints will take, at most: as if every turn stored a whole network."""
     stream = scenario.stream()
     if not jobs:
         return 0.0

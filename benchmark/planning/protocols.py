@@ -1,65 +1,115 @@
-"""What a preset demands of a run, as it is recorded with the run."""
+"""The demands of a preset as they are recorded with a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from benchmark.evaluating.fingerprints import attack_name
 from benchmark.planning.demands import Demand
-from benchmark.planning.extra_attacks import check_demands
+from benchmark.planning.extra_attacks import extra_demands
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
+from benchmark.planning.presets import Preset
 from results.store import RunStore, demand_of_published
 from scenarios.base import Task
 
 
-def demand(job: Job, machine: Machine, tasks: Sequence[Task], *, published: bool = False) -> None:
-    """Note with the run what the preset demands of it: what reports and later resumptions measure it against.
+@dataclass(frozen=True)
+class RunProtocol:
+    """The demands of a preset on one run. Reports and later commands read them from its `config.json`.
 
-    Published records are tracked files that a run does not change: what is demanded of them stands beside the local runs.
+    label: name of the row.
+    eps, ranking_eps: of the preset, exact text such as `8/255`.
+    matrix: names of the attacks after every task.
+    matrix_samples: number of samples per task, by attack of the matrix that does not cover all.
+    final: names of the attacks after the last task.
+    samples: number of samples per task, by attack after the last task that does not cover all.
+    transfers: names of the transfers. They are made once their sources are stored; a row is complete without them.
+    checks: names of the extra attacks; a row is complete without them.
+    tasks: number of tasks.
+    all_at_once: True if the method learns all tasks in one turn.
+    claims, needs: of the method, sorted.
+    own_recipe: the fields of the row's recipe, by dotted name, that differ from the preset's.
+    source: where settings and recipe come from, if the preset says so.
+    row_of_preset: False for a run that only other runs need.
+    command: the command line.
     """
-    protocol = protocol_of(job, machine.command, tasks)
+
+    label: str
+    eps: str
+    ranking_eps: str
+    matrix: list[str]
+    matrix_samples: dict[str, int]
+    final: list[str]
+    samples: dict[str, int]
+    transfers: list[str]
+    checks: list[str]
+    tasks: int
+    all_at_once: bool = False
+    claims: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
+    own_recipe: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    row_of_preset: bool = True
+    command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def protocol_of(job: Job, command: str, tasks: Sequence[Task]) -> RunProtocol:
+    """The demands of the job's preset on its run."""
+    return replace(
+        preset_protocol(job.preset, tasks, job.label if job.of_preset else job.plugin.name),
+        all_at_once=job.all_at_once,
+        claims=sorted(job.new_method().claimed()),
+        needs=sorted(job.plugin.cls.needs),
+        own_recipe=_own_recipe(job),
+        source=next((row.source for row in job.preset.rows if job.of_preset and row.label == job.label), ""),
+        row_of_preset=job.of_preset,
+        command=command,
+    )
+
+
+def preset_protocol(preset: Preset, tasks: Sequence[Task], label: str, *, transfers: bool = True) -> RunProtocol:
+    """The demands of a preset on any run with this label. transfers: False to leave its transfers out."""
+
+    def names(demands: Sequence[Demand]) -> list[str]:
+        return [preset.attack_name(demand.attack) for demand in demands]
+
+    def samples(demands: Sequence[Demand]) -> dict[str, int]:
+        return {preset.attack_name(demand.attack): demand.samples for demand in demands if demand.samples is not None}
+
+    from_others = preset.transfers if transfers else []
+    return RunProtocol(
+        label=label,
+        eps=str(preset.eps),
+        ranking_eps=str(preset.eps),
+        matrix=names(preset.matrix),
+        matrix_samples=samples(preset.matrix),
+        final=names(preset.final),
+        samples=samples([*preset.final, *from_others]),
+        transfers=names(from_others),
+        checks=names(extra_demands(preset, tasks)),
+        tasks=len(tasks),
+    )
+
+
+def record_demand(job: Job, machine: Machine, tasks: Sequence[Task], *, published: bool = False) -> None:
+    """Record with the run what the preset demands of it.
+
+    published: True if the run is a tracked record. A run changes no tracked file, so its demands stand beside the local runs.
+    """
+    protocol = protocol_of(job, machine.command, tasks).to_json()
     if published:
         demand_of_published(machine.runs, job.hash, job.preset.name, protocol)
     else:
         RunStore(machine.runs, job.hash).demand(job.preset.name, protocol)
 
 
-def protocol_of(job: Job, command: str, tasks: Sequence[Task]) -> dict[str, Any]:
-    """What the job's preset demands of its run, as it is recorded with it."""
-    preset = job.preset
-    seed = preset.file.evaluation.seed
-
-    def samples(demands: Sequence[Demand]) -> dict[str, int]:
-        return {attack_name(d.attack, seed): d.samples for d in demands if d.samples is not None}
-
-    checks = check_demands(preset, tasks)
-    return {
-        "label": job.label if job.of_preset else job.plugin.name,
-        "eps": str(preset.eps),
-        "ranking_eps": str(preset.eps),
-        "matrix": [attack_name(demand.attack, seed) for demand in preset.matrix],
-        "matrix_samples": samples(preset.matrix),
-        "final": [attack_name(demand.attack, seed) for demand in preset.final],
-        "samples": samples([*preset.final, *preset.transfers]),
-        # Made where their sources are stored too; a row is complete without them.
-        "transfers": [attack_name(demand.attack, seed) for demand in preset.transfers],
-        # For the verdicts alone; a row is complete without them.
-        "checks": [attack_name(demand.attack, seed) for demand in checks],
-        "tasks": len(tasks),
-        "all_at_once": "all_tasks" in job.plugin.cls.needs,
-        "claims": sorted(job.new_method().claimed()),
-        "needs": sorted(job.plugin.cls.needs),
-        "own_recipe": _own_recipe(job),
-        "source": next((row.source for row in preset.rows if job.of_preset and row.label == job.label), ""),
-        "row_of_preset": job.of_preset,
-        "command": command,
-    }
-
-
 def _own_recipe(job: Job) -> dict[str, Any]:
-    """The fields of a job's recipe, by dotted name, that differ from its preset's."""
+    """The fields of a job's recipe that differ from its preset's, by dotted name."""
     its, common = flat(job.recipe.model_dump(mode="json")), flat(job.preset.file.recipe.model_dump(mode="json"))
     return {name: value for name, value in its.items() if value != common[name]}
 
@@ -73,7 +123,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """The rows of `tasks.parquet`."""
+    """The rows of `tasks.parquet`, one per task."""
     return [
         {
             "task": task.id,

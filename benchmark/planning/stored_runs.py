@@ -1,4 +1,4 @@
-"""Runs that are there: finding them, noting what is demanded of them, and using one in another."""
+"""Finding stored runs and the names of their checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from results.records import DIRECTORY_DIGITS, Results, Run, read_run
 
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:
-    """The stored run with this hash: the local one, or a published one that holds more."""
+    """The stored run with this hash, local or published, whichever holds more cells; None if there is none."""
     name = run_hash[:DIRECTORY_DIGITS]
     local = machine.runs / name
     found = []
@@ -25,19 +25,19 @@ def find_run(run_hash: str, machine: Machine) -> Run | None:
 
 
 def task_key(turn: int) -> str:
-    """The name of the checkpoint made when task `turn` was learned."""
+    """The name of the checkpoint of turn `turn`."""
     return f"task-{turn:03d}"
 
 
 def task_checkpoints(checkpoints: Checkpoints) -> list[str]:
-    """Names of the checkpoints made when a task was learned, in order; those of stages inside a task are left out."""
+    """Names of the checkpoints of turns, in order, without those of stages inside a task."""
     return [name for name in checkpoints.names() if "." not in name]
 
 
 def find(name: str, results: Results, runs: Path) -> Run:
-    """The one stored run whose hash or directory begins with `name`, or that has this label; local ones come first.
+    """The one stored run whose hash or directory begins with `name`, or whose label is `name`; local runs come first.
 
-    Raises ConfigError, and StoreError where its configuration cannot be read.
+    Raises ConfigError if there is none or more than one, StoreError if its configuration is unreadable.
     """
     for problem in results.unreadable:
         if name and problem.path.name.startswith(name):

@@ -1,4 +1,4 @@
-"""Finding a task by what people call it."""
+"""Loading the tasks of a preset, and finding one by its number or name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenarios.base import SourceOptions, Task
 
 
 def find_task(tasks: Sequence[Task], name: str) -> Task:
-    """A task by its number or name, as `--task` gives it. Raises ConfigError."""
+    """The task with this number or name, as `--task` gives it. Raises ConfigError."""
     for task in tasks:
         if name in (str(task.id), task.name):
             return task
@@ -23,7 +23,7 @@ def find_task(tasks: Sequence[Task], name: str) -> Task:
 
 
 def load_with_progress(preset: Preset, machine: Machine, console: Console) -> list[Task]:
-    """The preset's tasks; a progress bar appears where images have to be decoded first."""
+    """Load the preset's tasks; a progress bar shows images being decoded. Raises DataError, ConfigError."""
     from rich.progress import Progress, TaskID
 
     scenario = preset.scenario(machine.source)
@@ -39,6 +39,7 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
 
 
 def load_tasks(preset: Preset, machine: Machine) -> list[Task]:
+    """Load the preset's tasks. Raises DataError, ConfigError."""
     return preset.scenario(machine.source).load(machine.device)
 
 
@@ -46,7 +47,7 @@ _loaded: dict[tuple[str, SourceOptions, str], list[Task]] = {}
 
 
 def tasks_elsewhere(preset: Preset, source: SourceOptions, device: str) -> list[Task]:
-    """The tasks of `Preset.elsewhere`. Raises DataError, ConfigError."""
+    """The tasks of a preset made by `Preset.elsewhere`; loaded once. Raises DataError, ConfigError."""
     key = (canonical_json(preset.file.scenario), source, device)
     if key not in _loaded:
         _loaded[key] = preset.scenario(source).load(device)

@@ -1,1 +1,1 @@
-"""Running: engines execute jobs, attack what was learned and record the outcomes."""
+"""Running: jobs are executed, the classifiers that they learned attacked, and the outcomes recorded."""

@@ -1,4 +1,4 @@
-"""Failures of a run: recorded with their tracebacks, told in one line each."""
+"""Failures of a run: recorded with their tracebacks, shown as one line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.evaluating.evaluation import BrokenContract
+from benchmark.evaluating.classifier_contract import BrokenContract
 from benchmark.planning.jobs import Job
 from methods.base import MethodError
 from methods.training import Diverged
@@ -16,7 +16,12 @@ from results.store import RunStore
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a job ended. failures: one line each, empty if everything demanded is stored; learned: whether all tasks were."""
+    """The end of a job.
+
+    job: hash of its run.
+    failures: one line each; empty if everything that is demanded is stored.
+    learned: True if all tasks were learned.
+    """
 
     job: str
     failures: tuple[str, ...] = ()
@@ -24,11 +29,15 @@ class JobResult:
 
 
 def record_failure(store: RunStore, stage: str, error: BaseException, **where: Any) -> str:
-    """Append a failure to failures.jsonl, with its traceback; return it as one line for people."""
+    """Append a failure with its traceback to failures.jsonl; return it as one line for people.
+
+    stage: what was being done.
+    where: columns of the failure, such as `task`, `after_task` and `attack`.
+    """
     expected = isinstance(error, MethodError | Diverged | BrokenContract)
     message = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
     text = "".join(traceback.format_exception(error))
-    # Which check stands for a broken contract, so that the verdict carries that name.
+    # The verdict on a broken contract is that of the check with this name.
     if isinstance(error, BrokenContract):
         where["check"] = error.check
     store.fail(stage=stage, **where, kind=type(error).__name__, message=message, traceback=text)
@@ -36,7 +45,7 @@ def record_failure(store: RunStore, stage: str, error: BaseException, **where: A
 
 
 def failure_lines(job: Job, failures: Sequence[tuple[str, str]]) -> list[str]:
-    """One line for each cause, however many cells it cost. failures: (stage, message)."""
+    """One line per cause, however many cells it cost. failures: (stage, message) each."""
     stages: dict[str, list[str]] = {}
     for stage, message in failures:
         stages.setdefault(message, []).append(stage)

@@ -1,4 +1,4 @@
-"""Measured trajectories as rows of the store."""
+"""Recording: outcomes of attacks as rows of the store."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from attacks.base import Attack
-from benchmark.evaluating.evaluation import Measured
-from benchmark.evaluating.fingerprints import attack_name, evaluation_id, measurement
+from attacks.base import Attack, Outcome
+from benchmark.evaluating.attacking import Attacked, AttackOutcomes
+from benchmark.evaluating.fingerprints import evaluation_id
 from benchmark.planning.cells import Cell, Work
 from benchmark.planning.presets import Preset
 from results import schema
@@ -23,79 +23,76 @@ from scenarios.base import Task
 
 
 class Recorder:
-    """Writes evaluations of one run, and copies those of classifiers that did not change.
+    """Records the evaluations of one run, and copies those of classifiers that did not change.
 
     Each evaluation is two parts named by its id, turn and first sample: its predictions, then its row in `evaluations`.
-    The row comes last, so predictions count as measured only when both are whole.
+    The row comes last, so predictions count as stored only if both are whole.
     """
 
     def __init__(self, store: RunStore, preset: Preset, device: str, threads: int) -> None:
         self.store, self.preset, self.device, self.threads = store, preset, device, threads
 
-    def _part(self, identifier: str, after_task: int, samples: tuple[int, ...]) -> str:
-        return f"{identifier}.{after_task:03d}.{samples[0]:05d}"
-
-    def identifier(self, attack: Attack, task: Task, classifier: str) -> str:
-        evaluation = self.preset.file.evaluation
-        return evaluation_id(
-            classifier, measurement(attack, task.test_fingerprint, evaluation.seed, evaluation.precision)
-        )
-
-    def record(self, work: Work, task: Task, classifier: str, measured: Measured) -> None:
-        """Store every attack that ran; the cost of all is counted at the one of most steps."""
-        evaluation = self.preset.file.evaluation
-        costly = work.run.attack
-        for attack, scored in measured.attacks.items():
-            identifier = self.identifier(attack, task, classifier)
-            name = attack_name(attack, evaluation.seed)
-            outcomes = {name: scored.final}
+    def record(self, work: Work, task: Task, classifier: str, attacked: Attacked) -> None:
+        """Store the outcomes of every attack that ran. classifier: its fingerprint."""
+        for attack, outcomes in attacked.outcomes.items():
+            identifier = self._identifier(attack, task, classifier)
+            name = self.preset.attack_name(attack)
+            tables = [_predictions(work, name, identifier, attacked, outcomes.final)]
             if attack.iterative:
-                outcomes[name + schema.ANY] = scored.any
-            tables = []
-            for shown, outcome in outcomes.items():
-                tables.append(
-                    _predictions(work, shown, identifier, measured, outcome.predicted.numpy(), outcome.margin.numpy())
-                )
-            specification = attack.specification()
-            counted = attack == costly
-            row: dict[str, Any] = {
-                "after_task": work.after_task,
-                "task": work.task,
-                "attack": name,
-                "evaluation_id": identifier,
-                "kind": attack.kind,
-                "norm": attack.threat_model.norm,
-                "eps": str(attack.threat_model.eps),
-                "steps": attack.steps,
-                "step_size": specification.get("step_size"),
-                "restarts": specification.get("restarts"),
-                "loss": specification.get("loss"),
-                "specification": canonical_json(specification),
-                "attack_version": attack.version,
-                "classifier": classifier,
-                "task_fingerprint": task.test_fingerprint,
-                "seed": evaluation.seed,
-                "precision": evaluation.precision,
-                "device": self.device,
-                "threads": self.threads,
-                "batch_size": measured.rows,
-                "samples": len(measured.samples),
-                "trajectory": attack_name(costly, evaluation.seed),
-                "reused": False,
-                "seconds": measured.seconds if counted else 0.0,
-                "gradient_evaluations": measured.gradient_evaluations if counted else 0,
-                "forward_passes": measured.forward_passes if counted else 0,
-                "largest_change": scored.largest_change,
-                "unchanged": measured.unchanged,
-                "trace": scored.trace,
-            }
+                tables.append(_predictions(work, name + schema.ANY, identifier, attacked, outcomes.any))
+            row = self._row(work, task, classifier, attacked, attack, outcomes)
             part = self._part(identifier, work.after_task, work.samples)
             self.store.write_part("predictions", part, pa.concat_tables(tables))
             self.store.write_part("evaluations", part, [row])
             self._drop_what_is_said_again(part, set(work.samples))
 
+    def _row(
+        self, work: Work, task: Task, classifier: str, attacked: Attacked, attack: Attack, outcomes: AttackOutcomes
+    ) -> dict[str, Any]:
+        """The row of one attack in `evaluations`. The cost of attacks that ran together is counted at the one of most steps."""
+        evaluation, specification = self.preset.evaluation, attack.specification()
+        costly = work.run.attack
+        counted = attack == costly
+        return {
+            "after_task": work.after_task,
+            "task": work.task,
+            "attack": self.preset.attack_name(attack),
+            "evaluation_id": self._identifier(attack, task, classifier),
+            "kind": attack.kind,
+            "norm": attack.threat_model.norm,
+            "eps": str(attack.threat_model.eps),
+            "steps": attack.steps,
+            "step_size": specification.get("step_size"),
+            "restarts": specification.get("restarts"),
+            "loss": specification.get("loss"),
+            "specification": canonical_json(specification),
+            "attack_version": attack.version,
+            "classifier": classifier,
+            "task_fingerprint": task.test_fingerprint,
+            "seed": evaluation.seed,
+            "precision": evaluation.precision,
+            "device": self.device,
+            "threads": self.threads,
+            "batch_size": attacked.rows,
+            "samples": len(attacked.samples),
+            "trajectory": self.preset.attack_name(costly),
+            "reused": False,
+            "seconds": attacked.seconds if counted else 0.0,
+            "gradient_evaluations": attacked.gradient_evaluations if counted else 0,
+            "forward_passes": attacked.forward_passes if counted else 0,
+            "largest_change": outcomes.largest_change,
+            "unchanged": attacked.unchanged,
+            "trace": outcomes.trace,
+        }
+
+    def _part(self, identifier: str, after_task: int, samples: tuple[int, ...]) -> str:
+        return f"{identifier}.{after_task:03d}.{samples[0]:05d}"
+
+    def _identifier(self, attack: Attack, task: Task, classifier: str) -> str:
+        return evaluation_id(classifier, self.preset.evaluation_fields(attack, task))
+
     def _drop_what_is_said_again(self, part: str, samples: set[int]) -> None:
-        """Delete parts of the same evaluation and turn whose samples all stand in the part that was just written."""
+        """Delete parts of the same evaluation and turn whose samples are all in the part that was just written."""
         for path in sorted((self.store.directory / "predictions").glob(f"{part.rpartition('.')[0]}.*.parquet")):
             if path.stem != part and set(pq.read_table(path, partitioning=None)["sample"].to_pylist()) <= samples:
                 path_of(self.store.directory, path.stem).unlink(missing_ok=True)
@@ -103,10 +100,10 @@ class Recorder:
                 self.store.drop_part("predictions", path.stem)
 
     def keep_images(self, work: Work, attack: Attack, task: Task, classifier: str, kept: AdversarialImages) -> None:
-        """Store the images that an attack broke a classifier with."""
-        part = self._part(self.identifier(attack, task, classifier), work.after_task, work.samples)
+        """Store the adversarial images that a classifier got wrong."""
+        part = self._part(self._identifier(attack, task, classifier), work.after_task, work.samples)
         notes = {
-            "attack": attack_name(attack, self.preset.file.evaluation.seed),
+            "attack": self.preset.attack_name(attack),
             "norm": attack.threat_model.norm,
             "eps": str(attack.threat_model.eps),
             "classifier": classifier,
@@ -116,8 +113,11 @@ class Recorder:
         write_images(path_of(self.store.directory, part), kept, notes)
 
     def reuse(self, cell: Cell, task: Task, classifier: str) -> Cell | None:
-        """Copy what is stored of the same classifier, task and attack from other turns; return the cell that is left."""
-        identifier = self.identifier(cell.attack, task, classifier)
+        """Copy outcomes of the same classifier, task and attack from other turns.
+
+        Returns the cell with the samples that are still missing, None if there are none.
+        """
+        identifier = self._identifier(cell.attack, task, classifier)
         missing = set(cell.missing)
         for path in sorted((self.store.directory / "evaluations").glob(f"{identifier}.*.parquet")):
             predictions = self.store.directory / "predictions" / path.name
@@ -126,12 +126,12 @@ class Recorder:
             rows = pq.read_table(predictions, partitioning=None)
             wanted = missing & set(rows["sample"].to_pylist())
             images = path_of(self.store.directory, path.stem)
-            if not wanted or (self.preset.file.evaluation.keep_images and not images.exists()):
+            if not wanted or (self.preset.evaluation.keep_images and not images.exists()):
                 continue
             kept = rows.filter(pa.compute.is_in(rows["sample"], pa.array(sorted(wanted), rows["sample"].type)))
             evaluation = pq.read_table(path, partitioning=None)
             part = self._part(identifier, cell.after_task, tuple(sorted(wanted)))
-            if self.preset.file.evaluation.keep_images:
+            if self.preset.evaluation.keep_images:
                 kept_images, notes = read_images(images)
                 notes["after_task"] = str(cell.after_task)
                 write_images(path_of(self.store.directory, part), kept_images.among(wanted), notes)
@@ -146,6 +146,7 @@ def _at_turn(rows: pa.Table, after_task: int) -> pa.Table:
 
 
 def _for_free(rows: pa.Table, samples: int) -> pa.Table:
+    """Rows of `evaluations` as those of copied outcomes, which cost nothing."""
     free = {"reused": True, "samples": samples, "seconds": 0.0, "gradient_evaluations": 0, "forward_passes": 0}
     for column, value in free.items():
         rows = _with(rows, column, value)
@@ -157,19 +158,18 @@ def _with(rows: pa.Table, column: str, value: Any) -> pa.Table:
     return rows.set_column(index, column, pa.array([value] * len(rows), type=rows.schema.field(column).type))
 
 
-def _predictions(
-    work: Work, name: str, identifier: str, measured: Measured, predicted: np.ndarray, margin: np.ndarray
-) -> pa.Table:
-    count = len(predicted)
+def _predictions(work: Work, name: str, identifier: str, attacked: Attacked, outcome: Outcome) -> pa.Table:
+    """The rows of `predictions` that say how an attack ended. name: of the attack, with its suffix."""
+    count = len(outcome.predicted)
     return pa.table(
         {
             "after_task": pa.array(np.full(count, work.after_task), pa.int16()),
             "task": pa.array(np.full(count, work.task), pa.int16()),
-            "sample": pa.array(measured.samples.numpy(), pa.int32()),
+            "sample": pa.array(attacked.samples.numpy(), pa.int32()),
             "attack": pa.DictionaryArray.from_arrays(pa.array(np.zeros(count), pa.int32()), [name]),
-            "label": pa.array(measured.labels.numpy(), pa.int16()),
-            "predicted": pa.array(predicted, pa.int16()),
-            "margin": pa.array(margin, pa.float32()),
+            "label": pa.array(attacked.labels.numpy(), pa.int16()),
+            "predicted": pa.array(outcome.predicted.numpy(), pa.int16()),
+            "margin": pa.array(outcome.margin.numpy(), pa.float32()),
             "evaluation_id": pa.DictionaryArray.from_arrays(pa.array(np.zeros(count), pa.int32()), [identifier]),
         },
         schema=schema.PREDICTIONS,

@@ -1,7 +1,7 @@
-"""Transfers: attacks made on one stored classifier and tried on another, from checkpoints, without training anything.
+"""Transfers: images made on one stored classifier and tried on another, from checkpoints, without training anything.
 
-They come after everything else, because every run may be the source of every other. A source whose checkpoints are not here (a
-published record, a row that was not run) is left out: a check that needs other runs says so, and no row fails for it.
+They come after everything else, because any run may be the source of any other. A source without checkpoints here (a published
+record, a row that was not run) is left out: the check that needs it says so, and no row fails for it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import torch
 
 from attacks.base import Attack
 from attacks.transfer import EARLIER, Transfer
-from benchmark.evaluating.fingerprints import attack_name
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.restoring import Classifiers
-from benchmark.planning.cells import Cell, Stored, lacking_samples, shared_work
+from benchmark.planning.cells import Cell, Stored, demanded_transfers, missing_cells, shared_work
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Planned, passes_of
 from benchmark.planning.stored_runs import task_checkpoints, task_key
+from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
-from benchmark.running.measuring import measure_cells
 from benchmark.running.recording import Recorder
 from results.checkpoints import Checkpoints
 from results.files import StoreError
@@ -31,7 +30,7 @@ from scenarios.base import Task
 
 
 def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
-    """The rows among `jobs` that lack transfers which can be made now, each as a job that knows its sources."""
+    """Plan the transfers that rows among `jobs` lack and that can be made now, each row as a job that knows its sources."""
     if not jobs or not jobs[0].preset.transfers:
         return []
     preset = jobs[0].preset
@@ -40,11 +39,10 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
     planned = []
     for job in (job for job in jobs if job.of_preset and last_checkpoint(job, machine)):
         sources = {label: at for (label, seed), at in there.items() if seed == job.seed and at.hash != job.hash}
-        if "all_tasks" not in job.plugin.cls.needs:
+        if not job.all_at_once:
             sources[EARLIER] = job
         with_sources = replace(job, sources=sources)
-        cells = missing_transfers(with_sources, machine, tasks)
-        if cells:
+        if cells := missing_transfers(with_sources, machine, tasks):
             work = tuple(shared_work(cells))
             passes = sum(passes_of(item, tasks) for item in work)
             planned.append(Planned(with_sources, 0, work, 0.0, passes, None))
@@ -52,33 +50,20 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
 
 
 def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list[Cell]:
-    """Transfers from the job's sources to its classifiers after the last task that are not stored; they lack a surrogate."""
+    """The transfers from the job's sources to its classifiers after the last task that are not stored."""
     stored = Stored(RunStore(machine.runs, job.hash).read(), job.preset)
-    last = len(tasks) - 1
-    cells = []
-    for demand in job.preset.transfers:
-        attack = demand.attack
-        assert isinstance(attack, Transfer)
-        source = job.sources.get(attack.source)
-        if source is None:
-            continue
-        attack = replace(attack, origin=source.hash)
-        for task in tasks:
-            lacking = lacking_samples(stored, task, replace(demand, attack=attack), last)
-            if lacking:
-                cells.append(Cell(last, task.id, attack, lacking))
-    return cells
+    return missing_cells(demanded_transfers(job, tasks), stored, len(tasks) - 1)
 
 
 def last_checkpoint(job: Job, machine: Machine) -> str | None:
-    """The checkpoint after the last task, if the run has it here."""
+    """The name of the checkpoint after the last task; None if the run has none here."""
     names = task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints"))
     tasks = len(job.identity["scenario"]["tasks"])
     return names[-1] if names and names[-1] == task_key(tasks - 1) else None
 
 
 def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
-    """Make the transfers that a job lacks. What goes wrong is recorded in the run and returned.
+    """Make the transfers that a job lacks. Failures are recorded in the run and returned.
 
     Raises StoreError if the run's directory belongs to another process or cannot be written.
     """
@@ -90,7 +75,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
 
         def tell(after_task: int, task: int, attacks: Sequence[Attack], error: Exception | None) -> None:
             for attack in attacks:
-                name = attack_name(attack, job.preset.file.evaluation.seed)
+                name = job.preset.attack_name(attack)
                 if error is not None:
                     stage, where = f"{name} on task {task}", {"task": task, "after_task": after_task, "attack": name}
                     failures.append((stage, record_failure(store, stage, error, **where)))
@@ -106,7 +91,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
             try:
                 bound = [_bound(cell, job, classifiers) for cell in mine]
                 classifier = classifiers.of(job, None, task.id)
-                measure_cells(bound, classifier, task, recorder, tell)
+                attack_and_record(bound, classifier, task, recorder, tell)
             except (StoreError, OSError):
                 raise
             except Exception as error:
@@ -115,7 +100,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
 
 
 def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:
-    """The cell with the classifier that its images are made on."""
+    """The cell of a transfer with the classifier that its images are made on."""
     attack = cell.attack
     assert isinstance(attack, Transfer)
     turn = cell.task if attack.source == EARLIER else None

@@ -1,6 +1,6 @@
-"""`verdicts.json` of a run: what the checks say of it under each preset that it is a row of, as it was when the preset was run.
+"""`verdicts.json` of a run: the verdicts on it under each preset that it is a row of, as of when the preset was run.
 
-Reports compute verdicts anew from the evidence; the file is for people and scripts, and `verify` compares the two.
+Reports judge the evidence anew. The file is for people and scripts, and `verify` compares it with new verdicts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from results.files import StoreError, read_json, write_json
 NAME = "verdicts.json"
 
 
-def write_verdicts(runs: Path, published: Path | None, preset: str) -> None:
-    """Write what the checks say of every local run that is a row of the preset; other presets' verdicts in the file stay."""
-    for run, verdicts in verdicts_of(runs, published, preset).values():
+def write_verdicts(runs: Path, published: Path | None, preset: str) -> dict[str, tuple[Run, dict[str, Any]]]:
+    """Judge the rows of a preset and write the verdicts on local runs; those under other presets stay in the file.
+
+    Returns the verdicts, as `verdicts_of` does.
+    """
+    judged_now = verdicts_of(runs, published, preset)
+    for run, verdicts in judged_now.values():
         path = run.directory / NAME
         known = stored_verdicts(run)
         if not run.published and known.get(preset) != verdicts:
             write_json(path, {**known, preset: verdicts})
+    return judged_now
 
 
 def verdicts_of(runs: Path, published: Path | None, preset: str) -> dict[str, tuple[Run, dict[str, Any]]]:
-    """By hash every row's run of the preset, with what the checks say of it now, as JSON."""
+    """Judge the rows of a preset. Returns runs with their verdicts as JSON, by hash."""
     found = {}
     for seed in judged(load(runs, published), preset):
         checks = [
@@ -38,7 +43,7 @@ def verdicts_of(runs: Path, published: Path | None, preset: str) -> dict[str, tu
 
 
 def stored_verdicts(run: Run) -> dict[str, Any]:
-    """What `verdicts.json` of a run holds, by preset; nothing where there is none or it cannot be read."""
+    """The content of a run's `verdicts.json`, by preset; empty if the file is missing or unreadable."""
     path = run.directory / NAME
     try:
         found = read_json(path) if path.exists() else {}

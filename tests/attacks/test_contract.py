@@ -19,7 +19,7 @@ from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, ThreatModelError
-from benchmark.contract.attack_requirements import ATTACK_CHECKS
+from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
 from benchmark.contract.attack_trial import AttackTrial
 from benchmark.contract.requirement import problem_of
 from tests.attacks.attack_cases import EIGHT, attack_classes, attack_classes_by_module, batch, make, small_conv
@@ -63,7 +63,7 @@ def trial_of():
 
 
 @every_attack
-@pytest.mark.parametrize("check", ATTACK_CHECKS, ids=str)
+@pytest.mark.parametrize("check", ATTACK_REQUIREMENTS, ids=str)
 def test_contract(trial_of, cls, check):
     """What `run_benchmark.py check` asks of a stranger's attack (`benchmark/contract/attack_requirements.py`)."""
     trial = trial_of(cls)

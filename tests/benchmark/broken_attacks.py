@@ -93,7 +93,7 @@ BROKEN: dict[str, tuple[list[Change], list[str]]] = {
     ),
     "specification": (
         [("    @property", SPECIFICATION + "    @property")],
-        [r"specification\(\) lacks length: every field says what is measured"],
+        [r"specification\(\) lacks length: every field is part of what the attack is"],
     ),
     "name": (
         [('return describe(self.kind, self.threat_model, {"steps": self.steps})', "return 'yours'")],

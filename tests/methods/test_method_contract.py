@@ -11,10 +11,10 @@ from functools import cache
 
 import pytest
 
-from benchmark.contract.method_requirements import METHOD_CHECKS
+from benchmark.contract.method_requirements import METHOD_REQUIREMENTS
 from benchmark.contract.method_trial import MethodTrial
 from benchmark.contract.requirement import Requirement, problem_of
-from benchmark.evaluating.evaluation import check_classifier
+from benchmark.evaluating.classifier_contract import check_classifier
 from benchmark.plugins import METHODS
 from benchmark.running.execution import task_key
 from results import load
@@ -42,7 +42,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("check", METHOD_CHECKS, ids=str)
+@pytest.mark.parametrize("check", METHOD_REQUIREMENTS, ids=str)
 def test_contract(trial_of: Callable[[str], MethodTrial], name: str, check: Requirement[MethodTrial]) -> None:
     trial = trial_of(name)
     if not check.applies(trial):

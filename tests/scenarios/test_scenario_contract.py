@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.contract.requirement import Requirement, problem_of
-from benchmark.contract.scenario_requirements import SCENARIO_CHECKS, ScenarioTrial
+from benchmark.contract.scenario_requirements import SCENARIO_REQUIREMENTS, ScenarioTrial
 from scenarios.base import (
     DataError,
     ImageSet,
@@ -36,7 +36,7 @@ def pixel_keys(images: torch.Tensor) -> list[bytes]:
     return [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
 
 
-@pytest.mark.parametrize("check", SCENARIO_CHECKS, ids=str)
+@pytest.mark.parametrize("check", SCENARIO_REQUIREMENTS, ids=str)
 def test_contract(make_scenario: MakeScenario, check: Requirement[ScenarioTrial]) -> None:
     """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_requirements.py`)."""
     assert problem_of(check, ScenarioTrial(make_scenario, Path(inspect.getfile(type(make_scenario()))))) is None

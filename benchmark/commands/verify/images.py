@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import Records
 from benchmark.commands.verify.weights import restored
-from benchmark.evaluating.kept_images import recheck
+from benchmark.evaluating.kept_images import verify_images
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from reports.numbers.wording import counted
@@ -50,7 +50,7 @@ def check_images(
     for found in restored(job, machine, tasks, list(cells), lambda turn, _: left_out.add(f"after task {turn}")):
         for path in cells[found.turn, found.task.id]:
             try:
-                checked = recheck(path, found.classifier, found.task)
+                checked = verify_images(path, found.classifier, found.task)
             except StoreError as error:
                 problems.add(_reason(error, path), [_short(path)])
                 continue

@@ -181,7 +181,7 @@ def _compare(
     old = digest({name: value for name, value in run.identity.items() if name not in OUTSIDE})
     if run.row not in (job.identity["row"], old):
         problems.add("the row's hash is not what the preset says")
-    ours = _plain(protocol_of(job, machine.command, tasks))
+    ours = _plain(protocol_of(job, machine.command, tasks).to_json())
     # Older records lack what is recorded by now, but none of what numbers are made of.
     changed = [key for key, value in protocol.items() if key not in LATER and ours.get(key, value) != value]
     changed += [key for key in ALWAYS if key not in protocol]

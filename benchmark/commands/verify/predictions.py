@@ -10,11 +10,8 @@ import pandas as pd
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records import CELL, Records
 from reports.numbers.wording import counted
-from results.schema import ANY
+from results.schema import ANY, SAFE_MARGIN
 from scenarios.base import Task
-
-ROUNDING = 1e-3
-"""Another batch, device or library rounds logits by less."""
 
 
 def check_predictions(records: Records, tasks: Sequence[Task] | None) -> Finding:
@@ -86,7 +83,7 @@ def _check_any(final: pd.DataFrame, any_: pd.DataFrame, problems: Problems) -> N
 
 def _check_twins(rows: pd.DataFrame, problems: Problems) -> None:
     """An evaluation of a classifier that did not change says the same wherever it stands."""
-    sure = rows[rows["margin"].abs() > ROUNDING]
+    sure = rows[rows["margin"].abs() > SAFE_MARGIN]
     answers = sure.groupby(["evaluation_id", "attack", "sample"])["predicted"]
     differing = sure[(answers.transform("min") != answers.transform("max")).to_numpy(bool)]
     _tell(

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from attacks.base import margins
 from benchmark.commands.verify.findings import Finding, Problems
-from benchmark.commands.verify.predictions import ROUNDING
 from benchmark.commands.verify.records import Records
+from benchmark.evaluating.attacking import subset
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.evaluation import subset
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.restoring import Classifiers
-from benchmark.learning.unforgetting_proof import CLAIM
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.stored_runs import task_checkpoints, task_key
@@ -28,6 +26,7 @@ from reports.numbers.wording import counted
 from results.checkpoints import Checkpoints, tensor_hash
 from results.files import StoreError, read_json
 from results.records import Run
+from results.schema import SAFE_MARGIN
 from results.store import RunStore
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
@@ -67,7 +66,7 @@ def check_checkpoints(run: Run, job: Job | None, turns: Sequence[int]) -> Findin
 def _kept(job: Job, turns: Sequence[int]) -> list[str]:
     """The checkpoints that a run of this job keeps once so many tasks were learned."""
     keep = job.preset.file.keep
-    if keep == "last" or (keep == "auto" and CLAIM in job.new_method().claimed()):
+    if keep == "last" or (keep == "auto" and job.claims_unforgetting):
         turns = turns[-1:]
     return [task_key(turn) for turn in turns]
 
@@ -157,7 +156,7 @@ def _differing(rows: pd.DataFrame, classifier: nn.Module, task: Task) -> list[in
     labels, predicted = labels.clamp(0, classes - 1), predicted.clamp(0, classes - 1)
     lost = logits.amax(1) - logits.gather(1, predicted[:, None]).squeeze(1)
     off = (margins(logits, labels) - torch.tensor(rows["margin"].to_numpy())).abs()
-    wrong = ~known | ~(lost <= ROUNDING) | ~(off <= ROUNDING * (1 + logits.abs().amax(1)))
+    wrong = ~known | ~(lost <= SAFE_MARGIN) | ~(off <= SAFE_MARGIN * (1 + logits.abs().amax(1)))
     return [int(sample) for sample in rows["sample"].to_numpy()[wrong.numpy()]]
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from benchmark import cli
 from benchmark.contract import problems_of
-from benchmark.contract.attack_requirements import ATTACK_CHECKS
-from benchmark.contract.method_requirements import METHOD_CHECKS
-from benchmark.contract.scenario_requirements import SCENARIO_CHECKS
+from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
+from benchmark.contract.method_requirements import METHOD_REQUIREMENTS
+from benchmark.contract.scenario_requirements import SCENARIO_REQUIREMENTS
 from benchmark.contract.targets import find_target
 from tests.benchmark import broken_attacks, broken_methods, broken_scenarios
 from tests.benchmark.plugin_methods import NEEDS_GOALS, write
@@ -67,10 +67,10 @@ def test_a_broken_scenario_is_told_what_is_wrong_and_what_to_change(tmp_path: Pa
 @pytest.mark.parametrize(
     ("source", "checks"),
     [
-        (broken_methods.METHOD, len(METHOD_CHECKS) - 1),
-        (NEEDS_GOALS, len(METHOD_CHECKS) - 1),
-        (broken_attacks.SOUND, len(ATTACK_CHECKS)),
-        (broken_scenarios.SOUND, len(SCENARIO_CHECKS)),
+        (broken_methods.METHOD, len(METHOD_REQUIREMENTS) - 1),
+        (NEEDS_GOALS, len(METHOD_REQUIREMENTS) - 1),
+        (broken_attacks.SOUND, len(ATTACK_REQUIREMENTS)),
+        (broken_scenarios.SOUND, len(SCENARIO_REQUIREMENTS)),
     ],
     ids=["method", "method that requires another", "attack", "scenario"],
 )
@@ -80,7 +80,7 @@ def test_a_sound_file_passes_every_check(
     code, lines, _ = check(capsys, write(tmp_path, source))
     assert code == 0
     assert [line[:5] for line in lines[1:-1]] == ["ok   "] * checks
-    assert lines[-1] == f"{checks} checks, {checks} hold, 0 failed"
+    assert lines[-1] == f"{checks} requirements, {checks} hold, 0 failed"
 
 
 @pytest.mark.parametrize("name", ["packnet", "pgd", "digits"])
@@ -102,11 +102,11 @@ def test_what_fails_is_counted_and_what_needs_it_is_skipped(tmp_path: Path, caps
     code, lines, _ = check(capsys, write(tmp_path, source))
     assert code == 1
     kinds = [line[:4] for line in lines[1:-1]]
-    assert kinds == ["ok  "] * 5 + ["FAIL"] + ["skip"] * (len(METHOD_CHECKS) - 6)
+    assert kinds == ["ok  "] * 5 + ["FAIL"] + ["skip"] * (len(METHOD_REQUIREMENTS) - 6)
     assert re.match("FAIL " + expected[0], lines[6])
     assert (
         lines[-1]
-        == f"{len(METHOD_CHECKS)} checks, 5 hold, 1 failed, {kinds.count('skip')} skipped: they need what failed"
+        == f"{len(METHOD_REQUIREMENTS)} requirements, 5 hold, 1 failed, {kinds.count('skip')} skipped: they need what failed"
     )
 
 

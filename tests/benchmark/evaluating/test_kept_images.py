@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmark.cli import main
-from benchmark.evaluating.kept_images import recheck
+from benchmark.evaluating.kept_images import verify_images
 from benchmark.learning.restoring import restored_method
 from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
@@ -49,7 +49,7 @@ def test_every_broken_image_of_every_evaluation_is_there_and_holds(kept):
     for path in parts(run):
         _, notes = read_images(path)
         task = tasks[int(notes["task"])]
-        found = recheck(path, method.classifier(task.id), task)
+        found = verify_images(path, method.classifier(task.id), task)
         assert found.problems == ()
         name = notes["attack"] if notes["attack"] == "clean" else notes["attack"] + " any"
         rows = run.predictions[
@@ -115,18 +115,18 @@ def test_what_does_not_hold_is_named(kept, tmp_path):
     def unnamed(tensors, notes):
         del notes["eps"]
 
-    assert any("more than eps" in text for text in recheck(spoil(path, tmp_path / "a", far), classifier, task).problems)
-    problems = recheck(spoil(path, tmp_path / "b", harmless), classifier, task).problems
+    assert any("more than eps" in text for text in verify_images(spoil(path, tmp_path / "a", far), classifier, task).problems)
+    problems = verify_images(spoil(path, tmp_path / "b", harmless), classifier, task).problems
     assert any("are classified right" in text for text in problems)
-    problems = recheck(spoil(path, tmp_path / "c", other), classifier, task).problems
+    problems = verify_images(spoil(path, tmp_path / "c", other), classifier, task).problems
     assert problems == ("the classifier is not the one that was attacked",)
     with pytest.raises(StoreError, match="is not in the test set"):
-        recheck(spoil(path, tmp_path / "d", stranger), classifier, task)
-    with pytest.raises(StoreError, match="does not say what it is of"):
-        recheck(spoil(path, tmp_path / "e", unnamed), classifier, task)
+        verify_images(spoil(path, tmp_path / "d", stranger), classifier, task)
+    with pytest.raises(StoreError, match="does not name its attack and classifier"):
+        verify_images(spoil(path, tmp_path / "e", unnamed), classifier, task)
     (tmp_path / "f").write_bytes(path.read_bytes()[:-10])
     with pytest.raises(StoreError, match="not readable as adversarial images"):
-        recheck(tmp_path / "f", classifier, task)
+        verify_images(tmp_path / "f", classifier, task)
 
 
 def verify(run, capsys, *more: str) -> tuple[int, str, str]:

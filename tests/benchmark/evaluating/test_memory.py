@@ -9,8 +9,8 @@ from torch import nn
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
-from benchmark.evaluating import evaluation
-from benchmark.evaluating.evaluation import measure
+from benchmark.evaluating import attacking
+from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.memory import activation_bytes, fitting_rows, free_bytes, out_of_memory
 from scenarios.base import ImageSet
 
@@ -39,7 +39,7 @@ def measured(net: nn.Module, batch_size: int = 500):
     model = ThreatModel("8/255")
     attacks = [PGD(threat_model=model, steps=3, step_size=size) for size in ("eps/4", "eps/2")]
     (run,) = share_runs(attacks)
-    found = measure(net.eval().requires_grad_(False), images(), run, seed=0, key="k", batch_size=batch_size)
+    found = attack_images(net.eval().requires_grad_(False), images(), run, seed=0, key="k", batch_size=batch_size)
     return found, attacks
 
 
@@ -72,14 +72,14 @@ def test_lanes_are_rows_of_the_batch(monkeypatch):
 def test_little_memory_gives_smaller_batches_and_the_same_outcome(monkeypatch):
     whole, attacks = measured(Net())
     monkeypatch.setattr(
-        evaluation, "free_bytes", lambda device: 4 * 20 * activation_bytes(Net(), torch.rand(2, 1, 8, 8))
+        attacking, "free_bytes", lambda device: 4 * 20 * activation_bytes(Net(), torch.rand(2, 1, 8, 8))
     )
     net = Net()
     part, _ = measured(net)
     assert part.rows == 15
     assert net.largest <= 15
     for attack in attacks:
-        torch.testing.assert_close(part.attacks[attack].any.margin, whole.attacks[attack].any.margin)
+        torch.testing.assert_close(part.outcomes[attack].any.margin, whole.outcomes[attack].any.margin)
     assert part.gradient_evaluations == whole.gradient_evaluations
 
 
@@ -90,7 +90,7 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on():
     part, _ = measured(net, batch_size=64)
     assert part.rows == 16
     for attack in attacks:
-        torch.testing.assert_close(part.attacks[attack].any.margin, whole.attacks[attack].any.margin)
+        torch.testing.assert_close(part.outcomes[attack].any.margin, whole.outcomes[attack].any.margin)
 
 
 def test_an_image_that_does_not_fit_alone_is_an_error_and_other_errors_are_not_swallowed():

@@ -15,6 +15,7 @@ from methods.parts.ownership import PackedWeights
 from methods.parts.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
 from results import Run, load
+from results.schema import UNFORGETTING
 from tests.benchmark import plugin_methods
 from tests.conftest import IN_FRESH_PROCESS
 from tests.tiny import SHORT, run_tiny
@@ -35,7 +36,7 @@ def run_of(folder: Path, method: str) -> Run:
 
 def proof(folder: Path, method: str) -> dict[tuple[int, str], float]:
     facts = run_of(folder, method).facts
-    rows = facts[facts["phase"] == unforgetting.PHASE]
+    rows = facts[facts["phase"] == UNFORGETTING]
     return {(int(row["task"]), str(row["name"])): float(row["value"]) for row in rows.to_dict("records")}
 
 
@@ -163,10 +164,10 @@ def test_a_task_that_is_learned_again_is_proved_again(tmp_path: Path, monkeypatc
     learned: list[int] = []
     learn = PackedMethod.begin_task
     monkeypatch.setattr(PackedMethod, "begin_task", lambda method, task: (learned.append(task), learn(method, task))[1])
-    before = (run.directory / "facts" / f"{unforgetting.PHASE}.parquet").stat().st_mtime_ns
+    before = (run.directory / "facts" / f"{UNFORGETTING}.parquet").stat().st_mtime_ns
     assert run_tiny(tmp_path, ["packnet"]) == 0
     assert learned
-    assert (run.directory / "facts" / f"{unforgetting.PHASE}.parquet").stat().st_mtime_ns > before
+    assert (run.directory / "facts" / f"{UNFORGETTING}.parquet").stat().st_mtime_ns > before
     assert set(proof(tmp_path, "packnet").values()) == {1.0}
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from attacks.parts.sharing import share_runs
-from benchmark.planning.extra_attacks import FEWEST, MOST, SHARE, check_demands
+from benchmark.planning.extra_attacks import FEWEST, MOST, SHARE, extra_demands
 from benchmark.planning.presets import available, load_preset
 from benchmark.running.verdict_files import NAME, stored_verdicts
 from results import load, publishing
@@ -41,7 +41,7 @@ def passes(demands, tasks):
 @pytest.mark.parametrize("name", ["digits", "digits-full"])
 def test_the_final_checks_cost_at_most_a_fifth_of_the_evaluation(name, tasks):
     preset = load_preset(name)
-    demands = check_demands(preset, tasks)
+    demands = extra_demands(preset, tasks)
     assert len({demand.samples for demand in demands}) == 1
     assert FEWEST < demands[0].samples <= MOST
     assert passes(demands, tasks) <= SHARE * passes(preset.final, tasks)
@@ -53,7 +53,7 @@ def test_checks_ask_for_nothing_twice_and_for_a_black_box_only_where_there_is_no
     for checks in ("none", "final", "deep"):
         preset = load_preset(name, checks=checks)
         assert preset.name == name
-        demands = check_demands(preset, tasks)
+        demands = extra_demands(preset, tasks)
         assert not {demand.attack for demand in demands} & {demand.attack for demand in preset.final}
         kinds[checks] = [demand.attack.kind for demand in demands]
     assert kinds["none"] == []

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.commands.run import run
-from benchmark.evaluating.fingerprints import evaluation_id, measurement
+from benchmark.evaluating.fingerprints import evaluation_fields, evaluation_id
 from benchmark.planning.identity import run_identity
 from benchmark.planning.options import PUBLISHED, RunOptions
 from benchmark.planning.presets import load_preset
@@ -82,7 +82,7 @@ def test_every_published_evaluation_has_the_id_that_its_preset_asks_for(publishe
         classifier, task = rows["classifier"].iloc[0], rows["task_fingerprint"].iloc[0]
         asked = {
             demand.attack.name: evaluation_id(
-                classifier, measurement(demand.attack, task, preset.file.evaluation.seed, "fp32")
+                classifier, evaluation_fields(demand.attack, task, preset.evaluation.seed, "fp32")
             )
             for demand in preset.final
         }

@@ -14,9 +14,9 @@ from attacks.fgsm import FGSM
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
-from benchmark.commands.timing import attacks as attack_throughput
+from benchmark.commands.timing import attacks as timing_attacks
 from benchmark.commands.timing import clock
-from benchmark.commands.timing import command as throughput
+from benchmark.commands.timing.command import show_times
 from benchmark.learning.events import Event
 from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
@@ -155,10 +155,10 @@ def test_time_measures_every_ratio_it_promises(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(clock, "SECONDS", 0.01)
     small = {"IMAGES": {"cpu": 6}, "HARDENING": 1, "STEPS": (1, 2), "ENSEMBLE": {"cpu": (1, 2)}, "MEMORY_ROWS": 4}
     for name, value in small.items():
-        monkeypatch.setattr(attack_throughput, name, value)
+        monkeypatch.setattr(timing_attacks, name, value)
     preset = write_preset(tmp_path)
     output = tmp_path / "time.json"
-    assert throughput.show_throughput(str(preset), None, "cpu", output, Console(quiet=True)) == 0
+    assert show_times(str(preset), None, "cpu", output, Console(quiet=True)) == 0
     found = json.loads(output.read_text())
     promised = ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second")
     for name in ("attack_peak_mb", "attack_peak_mb_torchattacks"):

@@ -14,6 +14,7 @@ from benchmark.errors import ConfigError
 from benchmark.planning.demands import demands
 from benchmark.planning.presets import Preset, available, load_preset
 from scenarios.base import SourceOptions
+from tests.conftest import REPOSITORY
 from tests.tiny import TINY, merged, write_preset
 
 
@@ -268,7 +269,7 @@ def test_an_attack_of_torchattacks_goes_by_its_name_there() -> None:
 
 
 def test_an_attack_from_outside_is_what_its_file_says_and_goes_by_its_name(tmp_path: Path) -> None:
-    source = Path(load_preset.__code__.co_filename).parents[2] / "attacks" / "noise.py"
+    source = REPOSITORY / "attacks" / "noise.py"
     found = []
     for folder, text in (
         ("a", source.read_text()),

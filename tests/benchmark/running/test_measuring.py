@@ -16,7 +16,7 @@ from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_trial import SmoothConv
 from benchmark.errors import ConfigError
-from benchmark.evaluating.evaluation import AttackScore, measure
+from benchmark.evaluating.attacking import AttackOutcomes, attack_images
 from results import Run, load
 from scenarios.base import ImageSet
 from tests.tiny import TINY, run_tiny
@@ -97,12 +97,12 @@ class Further(Attack):
         return AttackResult(outcomes, outcomes, moved, moved, Trace(largest_change=[0.0]), 0, len(images))
 
 
-def of_further(by: float, image: float) -> AttackScore:
+def of_further(by: float, image: float) -> AttackOutcomes:
     images = torch.full((3, 1, 8, 8), round(255 * image), dtype=torch.uint8)
     test = ImageSet(images, torch.tensor([0, 1, 1]), torch.arange(3))
     attack = Further(threat_model=ThreatModel(Fraction(1, 5)), by=by)
     run = SharedRun((attack,))
-    return measure(SmoothConv(2).eval(), test, run, seed=0, key="k", batch_size=2).attacks[attack]
+    return attack_images(SmoothConv(2).eval(), test, run, seed=0, key="k", batch_size=2).outcomes[attack]
 
 
 def test_the_change_of_images_is_measured_and_not_taken_from_what_the_attack_says() -> None:

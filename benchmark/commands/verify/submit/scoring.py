@@ -19,8 +19,8 @@ from attacks.threat_model import BALL_TOLERANCE, ThreatModel
 from benchmark.commands.verify.origins import origin_of
 from benchmark.commands.verify.submit.file import SubmittedFile, read_submission
 from benchmark.errors import ConfigError
-from benchmark.evaluating.evaluation import Measured, measure
-from benchmark.evaluating.fingerprints import attack_name, classifier_fingerprint
+from benchmark.evaluating.attacking import Attacked, attack_task
+from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.kept_images import broken_images
 from benchmark.learning.restoring import Classifiers
 from benchmark.planning.cells import Work
@@ -78,10 +78,10 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
     )
     check_writable(options.results)
     with RunStore(target.machine.runs, target.job.hash).working():
-        measured = _record(attack, target)
+        attacked = _record(attack, target)
     for preset in stored_verdicts(run):
         write_verdicts(options.results, options.published, preset)
-    wrong = measured.samples[measured.attacks[attack].any.predicted != measured.labels]
+    wrong = attacked.samples[attacked.outcomes[attack].any.predicted != attacked.labels]
     broken = set(wrong.tolist()) & set(submitted.samples.tolist())
     newly = broken & target.standing
     total = len(submitted.samples)
@@ -91,7 +91,7 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
         highlight=False,
         markup=False,
     )
-    name = attack_name(attack, target.job.preset.file.evaluation.seed)
+    name = target.job.preset.attack_name(attack)
     console.print(f"kept as {name!r}: the worst case of this run contains it", highlight=False, markup=False)
     return 0
 
@@ -192,23 +192,15 @@ def _check_images(submitted: SubmittedFile, target: SubmissionTarget, file: Path
         )
 
 
-def _record(attack: Submitted, target: SubmissionTarget) -> Measured:
+def _record(attack: Submitted, target: SubmissionTarget) -> Attacked:
     """Score every test image of the task, the unchanged one where none was submitted, and store outcomes and images."""
-    test, evaluation = target.task.test, target.job.preset.file.evaluation
-    work = Work(target.turn, target.task.id, SharedRun((attack,)), tuple(test.samples.tolist()))
-    measured = measure(
-        target.classifier,
-        test,
-        work.run,
-        seed=evaluation.seed,
-        key=target.task.test_fingerprint,
-        batch_size=evaluation.batch_size,
-        keep_images=True,
-    )
+    task, preset = target.task, target.job.preset
+    work = Work(target.turn, task.id, SharedRun((attack,)), tuple(task.test.samples.tolist()))
+    attacked = attack_task(target.classifier, task, work.samples, work.run, preset.evaluation, keep_images=True)
     store = RunStore(target.machine.runs, target.job.hash)
-    recorder = Recorder(store, target.job.preset, target.machine.device, target.machine.threads)
-    kept = broken_images(measured.attacks[attack], measured, test, target.classifier)
-    recorder.keep_images(work, attack, target.task, target.fingerprint, kept)
+    recorder = Recorder(store, preset, target.machine.device, target.machine.threads)
+    kept = broken_images(attacked.outcomes[attack], attacked, task, target.classifier)
+    recorder.keep_images(work, attack, task, target.fingerprint, kept)
     # Last, because what is recorded counts.
-    recorder.record(work, target.task, target.fingerprint, measured)
-    return measured
+    recorder.record(work, task, target.fingerprint, attacked)
+    return attacked

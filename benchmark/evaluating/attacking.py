@@ -1,4 +1,4 @@
-"""Attacking one classifier on one task, as values: no files, no methods, no runs."""
+"""One classifier attacked on images of one task, as values: this module knows no files, methods or runs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
+from attacks.base import Attack, AttackResult, Outcome, SharedResult
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
-from attacks.victim import checked_logits
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.settings import Evaluation
 from results.checkpoints import tensor_hash
-from scenarios.base import ImageSet
+from scenarios.base import ImageSet, Task
 from scenarios.parts.augmentation import to_float
-
-CONTRACT_IMAGES = 16
-"""Images on which a classifier's contract is checked."""
-
-PROBABILITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class AttackScore:
-    """What one attack left of a classifier: outcomes at the final iterate and at the worst of all, on the CPU.
+class AttackOutcomes:
+    """The outcomes of one attack, on the CPU.
 
-    trace: JSON of the attack's trace, with the warnings of its settings; worst: the images of `any`, if they were asked for.
+    final: at the last iterate.
+    any: at the worst of all iterates.
+    trace: JSON of the attack's trace, with the warnings of its settings.
+    largest_change: of any image, in pixel space, in the attack's norm.
+    worst: float (N, C, H, W) in [0, 1], the images of `any`; None if they were not asked for.
     """
 
     final: Outcome
@@ -46,16 +45,20 @@ class AttackScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Attacks that ran together on one task, over all samples asked for.
+class Attacked:
+    """The outcomes of attacks that ran together on images of one task.
 
-    samples, labels: int64 (N,), on the CPU; attacks: each with what it left; rows: how many went through the classifier at
-    once, at most; unchanged: classifier and global random state hashed equal before and after.
+    samples: int64 (N,), ids of the images, on the CPU.
+    labels: int64 (N,), on the CPU.
+    outcomes: by attack.
+    rows: images that went through the classifier at once, at most.
+    seconds, gradient_evaluations, forward_passes: the cost of all attacks together; the last two count images.
+    unchanged: True if the classifier and the global random states hashed equal before and after.
     """
 
     samples: Tensor
     labels: Tensor
-    attacks: dict[Attack, AttackScore]
+    outcomes: dict[Attack, AttackOutcomes]
     rows: int
     seconds: float
     gradient_evaluations: int
@@ -63,45 +66,36 @@ class Measured:
     unchanged: bool
 
 
-class BrokenContract(AttackError):
-    """A classifier is not what the harness attacks. check: the name of the verdict that says so."""
+def attack_task(
+    classifier: nn.Module,
+    task: Task,
+    samples: Sequence[int],
+    run: SharedRun,
+    evaluation: Evaluation,
+    *,
+    batch_size: int | None = None,
+    keep_images: bool = False,
+) -> Attacked:
+    """Attack test images of a task with the preset's seed and batch size.
 
-    def __init__(self, check: str, message: str) -> None:
-        super().__init__(message)
-        self.check = check
-
-
-def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> None:
-    """Raise BrokenContract unless the classifier keeps its contract: eval mode, frozen, logits (N, classes) of this task.
-
-    images: float (N, C, H, W), a few of the task's.
+    samples: ids of the images.
+    run: the attacks, which run together.
+    batch_size: instead of the preset's.
+    keep_images: True to return the worst images too.
+    Raises whatever an attack raises: a crash is a failure, never a number.
     """
-    if any(module.training for module in classifier.modules()):
-        raise BrokenContract("eval_mode", "the classifier is not in eval mode; return it after .eval()")
-    if any(parameter.requires_grad for parameter in classifier.parameters()):
-        raise BrokenContract("eval_mode", "the classifier is not frozen; return it after .requires_grad_(False)")
-    with torch.no_grad():
-        logits = checked_logits(classifier, images, 0)
-    if logits.shape[1] != classes:
-        raise BrokenContract(
-            "head_sliced",
-            f"the classifier returns {logits.shape[1]} logits per image; this task has {classes} classes, "
-            f"so (N, {classes}) is right",
-        )
-    if not logits.isfinite().all():
-        raise BrokenContract(
-            "outputs_are_logits",
-            "the classifier returns logits that are not finite (NaN or infinite) for unchanged images",
-        )
-    sums_to_one = (logits.sum(1) - 1).abs().amax() < PROBABILITY_TOLERANCE
-    if logits.amin() >= 0 and sums_to_one:
-        raise BrokenContract(
-            "outputs_are_logits",
-            "the classifier returns probabilities (they are not negative and sum to 1); return logits, without softmax",
-        )
+    return attack_images(
+        classifier,
+        subset(task.test, samples),
+        run,
+        seed=evaluation.seed,
+        key=task.test_fingerprint,
+        batch_size=batch_size or evaluation.batch_size,
+        keep_images=keep_images,
+    )
 
 
-def measure(
+def attack_images(
     classifier: nn.Module,
     test: ImageSet,
     run: SharedRun,
@@ -110,11 +104,13 @@ def measure(
     key: str,
     batch_size: int,
     keep_images: bool = False,
-) -> Measured:
-    """Attack every image of `test` with the attacks of `run`, in batches; random numbers from (seed, key, sample).
+) -> Attacked:
+    """Attack every image of `test` with the attacks of `run`, in batches.
 
-    batch_size: rows that go through the classifier at once, at most; fewer where memory is short. Raises whatever an attack
-    raises: a crash is a failure, never a number.
+    seed, key: an image's random start follows from these two and its sample id.
+    batch_size: images that go through the classifier at once, at most; fewer where memory is short.
+    keep_images: True to return the worst images too.
+    Raises whatever an attack raises: a crash is a failure, never a number.
     """
     before = _state(classifier)
     began = time.perf_counter()
@@ -141,11 +137,11 @@ def measure(
             done += len(index)
     seconds = time.perf_counter() - began
     whole = combine_shared(results)
-    return Measured(
+    return Attacked(
         samples=test.samples.cpu(),
         labels=test.labels.cpu(),
-        attacks={
-            attack: _scored(attack, result, changes[attack], keep_images) for attack, result in whole.results.items()
+        outcomes={
+            attack: _outcomes(attack, result, changes[attack], keep_images) for attack, result in whole.results.items()
         },
         rows=rows,
         seconds=seconds,
@@ -156,7 +152,7 @@ def measure(
 
 
 def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
-    """By attack the largest change of any image it returned, measured here: what an attack says of itself is no evidence.
+    """The largest change of any image that each attack returned, computed here: what an attack says of itself is no evidence.
 
     Raises ThreatModelError for images outside [0, 1].
     """
@@ -171,21 +167,23 @@ def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
                 known[key] = torch.stack([change.double(), low.double(), high.double()])
         found[attack] = [known[id(returned), attack.threat_model.norm] for returned in (each.adversarial, each.worst)]
     changes = {}
-    for attack, measured in found.items():
-        change_, low_, high_ = zip(*(values.tolist() for values in measured), strict=True)
-        if min(low_) < 0 or max(high_) > 1:
-            raise ThreatModelError(f"{attack.name}: images reach {min(low_):.6f} .. {max(high_):.6f}, outside [0, 1]")
-        changes[attack] = max(change_)
+    for attack, returned_values in found.items():
+        change_of, low_of, high_of = zip(*(values.tolist() for values in returned_values), strict=True)
+        if min(low_of) < 0 or max(high_of) > 1:
+            raise ThreatModelError(
+                f"{attack.name}: images reach {min(low_of):.6f} .. {max(high_of):.6f}, outside [0, 1]"
+            )
+        changes[attack] = max(change_of)
     return changes
 
 
-def _scored(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> AttackScore:
+def _outcomes(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> AttackOutcomes:
     trace = dataclasses.asdict(result.trace)
     if not trace["standing"]:
         del trace["standing"]
     if attack.warnings():
         trace["warnings"] = list(attack.warnings())
-    return AttackScore(
+    return AttackOutcomes(
         final=result.final[attack.steps],
         any=result.any[attack.steps],
         trace=json.dumps(trace),
@@ -195,7 +193,7 @@ def _scored(attack: Attack, result: AttackResult, change: float, keep_images: bo
 
 
 def _state(classifier: nn.Module) -> tuple[object, ...]:
-    """What an evaluation must leave as it was: the classifier, its gradients, and the global random states."""
+    """Everything that attacks must leave as it was: the classifier, its gradients, and the global random states."""
     gradients = {name: p.grad is not None and tensor_hash(p.grad) for name, p in classifier.named_parameters()}
     on_gpu = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
     random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, repr(np.random.get_state()), random.getstate())
@@ -207,7 +205,7 @@ def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
         return {steps: Outcome(outcome.predicted.cpu(), outcome.margin.cpu()) for steps, outcome in outcomes.items()}
 
     def one(result: AttackResult) -> AttackResult:
-        # Images that nobody keeps: an empty tensor per batch holds their count alone.
+        # Nobody keeps these images: an empty tensor per batch holds their count alone.
         empty = torch.empty(len(result.adversarial), 0)
         worst = result.worst.cpu() if keep_images else empty
         return dataclasses.replace(
@@ -218,6 +216,6 @@ def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
 
 
 def subset(test: ImageSet, samples: Sequence[int]) -> ImageSet:
-    """The images of `test` with these sample ids, in the order of the set."""
+    """The images of `test` with these sample ids, in the order of `test`."""
     wanted = torch.isin(test.samples, torch.tensor(list(samples), dtype=torch.int64, device=test.samples.device))
     return test.select(wanted.nonzero().squeeze(1))

@@ -1,0 +1,31 @@
+"""The section `evaluation` of a preset: which attacks are run, and how."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from methods.settings import Strict
+
+
+class Evaluation(Strict):
+    """How classifiers are attacked.
+
+    seed: whole number, 0 or more; every random start follows from it.
+    batch_size: images that go through a classifier at once, at most; 1 or more.
+    precision: of the classifier's arithmetic; `fp32` alone.
+    matrix: attacks on every task seen so far, run after each task; one entry or more.
+    final: further attacks, run after the last task only.
+    keep_images: True to store the adversarial images that a classifier gets wrong.
+    checks: the extra attacks, run after the last task for the verdicts alone: `none`, `final` (cheap ones on a part of the
+        test images) or `deep` (a black-box attack too).
+    """
+
+    seed: int = Field(0, ge=0)
+    batch_size: int = Field(500, ge=1)
+    precision: Literal["fp32"] = "fp32"
+    matrix: list[dict[str, Any]] = Field(min_length=1)
+    final: list[dict[str, Any]] = Field([])
+    keep_images: bool = False
+    checks: Literal["none", "final", "deep"] = "final"
