@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from reports.numbers.metrics import Array
-from reports.numbers.statistics import Interval, interval, interval_kind, resample_counts
+from reports.numbers.statistics.bootstrap import resample_counts
+from reports.numbers.statistics.intervals import Interval, interval, interval_kind
 
 CANONICAL = "canonical"
 SUM, INTERACTION = "sum of the single effects", "interaction"

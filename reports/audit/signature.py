@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.audit.effects import CANONICAL, AuditedRow, contrast
-from reports.numbers.statistics import Interval, interval_kind
+from reports.numbers.statistics.intervals import Interval, interval_kind
 
 
 @dataclass(frozen=True)

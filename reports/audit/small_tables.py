@@ -11,7 +11,7 @@ import pandas as pd
 from reports.audit.effects import AuditedRow, AuditOutcomes, accuracy, contrast, mean_accuracy
 from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
-from reports.numbers.statistics import t_interval
+from reports.numbers.statistics.intervals import t_interval
 
 BATCH = 32
 """The thesis' batch size."""

@@ -7,15 +7,13 @@ from fractions import Fraction
 from functools import cached_property
 
 from reports.checks.verdicts import FAIL, NOT_RUN, ORDER, PASS, WARN, Verdict
+from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.completeness import missing_cells
-from reports.numbers.evidence import AttackFacts, Evidence, Protocol
+from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, WORST, Array
-from reports.numbers.statistics import (
-    NOT_AVAILABLE,
-    Comparison,
-    Interval,
-    interval_kind,
-)
+from reports.numbers.protocol import Protocol
+from reports.numbers.statistics.comparisons import Comparison
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval_kind
 from results import Run
 
 CONTROL = "single_task_standard"
@@ -45,7 +43,7 @@ class Measures:
         return self.values.get(column, NAN)
 
     def bounds(self, column: str) -> Interval:
-        return self.intervals.get(column, NOT_AVAILABLE)
+        return self.intervals.get(column, NO_INTERVAL)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import pandas as pd
 from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SUPERSEDED, Board, Row, Seed
 from reports.boards.measures import measures_of
 from reports.checks.verdicts import FAIL, WARN, Check, judge, overall
+from reports.numbers.attack_facts import AttackFacts, attack_facts
 from reports.numbers.completeness import describe_failure, missing_cells, progress, standing_failures
-from reports.numbers.evidence import AttackFacts, Evidence, Protocol, attack_facts
+from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import WORST, add_worst
 from reports.numbers.outcomes import Outcomes, outcomes_of
-from reports.numbers.statistics import Comparison, RowScores, compare_all, ranks
+from reports.numbers.protocol import Protocol
+from reports.numbers.statistics.comparisons import Comparison, WorstOutcomes, compare_all, ranks
 from reports.numbers.submissions import submissions, with_unchanged_images
 from results import Results, Run
 from results.file_names import file_names
@@ -218,14 +220,14 @@ def _rank(rows: list[Row]) -> list[Comparison]:
     return comparisons
 
 
-def _scored(row: Row) -> RowScores:
+def _scored(row: Row) -> WorstOutcomes:
     samples, correct = {}, {}
     for seed in row.seeds:
         outcomes = seed.evidence.outcomes
         cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
         samples[seed.run.seed] = [outcomes.samples[j][cell >= 0] for j, cell in enumerate(cells)]
         correct[seed.run.seed] = [cell[cell >= 0] == 1 for cell in cells]
-    return RowScores(row.label, samples, correct)
+    return WorstOutcomes(row.label, samples, correct)
 
 
 def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Comparison]) -> Board:

@@ -12,14 +12,15 @@ from reports.boards.board import NAN, Measures
 from reports.numbers import metrics
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
-from reports.numbers.statistics import bootstrap_matrices, interval, interval_kind
+from reports.numbers.statistics.bootstrap import bootstrap_matrices
+from reports.numbers.statistics.intervals import interval, interval_kind
 from results import schema
 from results.schema import ANY
 
 if TYPE_CHECKING:
     from reports.boards.board import Seed
 
-COSTS = (
+COST_COLUMNS = (
     "parameters",
     "stored_mb",
     "peak_memory_mb",
@@ -64,7 +65,7 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
         _add_scores(result, evidences, attack)
         _add_references(result, evidences, attack, R[attack], joint, single)
     result.values[f"samples {WORST}"] = float(min(_covered(evidence) for evidence in evidences))
-    for cost in COSTS:
+    for cost in COST_COLUMNS:
         result.values[cost] = _cost(evidences, cost)
     return result
 

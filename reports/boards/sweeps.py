@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from reports.boards.board import Board, Row
-from reports.numbers.evidence import AttackFacts, Threat, over_255, ranking_norm, worst_at
+from reports.numbers.attack_facts import AttackFacts, Threat, ranking_norm, worst_at
 from reports.numbers.metrics import CLEAN, WORST, Array
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
-from reports.numbers.statistics import Interval, interval, resampled_accuracies
+from reports.numbers.statistics.bootstrap import resampled_accuracies
+from reports.numbers.statistics.intervals import Interval, interval
+from reports.numbers.wording import over_255
 
 STEPS, STEP_SIZE, EPS = "steps", "step_size", "eps"
 FEWEST_POINTS = 2

@@ -1,4 +1,4 @@
-"""Checks of attacks against each other: what must be at least as strong as something else is."""
+"""Checks of attacks against each other: an attack that can do more must find at least as much."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from reports.checks.check import FAIL, PASS, WARN, Judgement, Sample, check, named, not_run
-from reports.numbers.evidence import TRANSFER, AttackFacts, Evidence
+from reports.numbers.attack_facts import TRANSFER, AttackFacts
+from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
-from reports.numbers.statistics import significantly_better
+from reports.numbers.statistics.comparisons import significantly_better
+from reports.numbers.wording import counted
 
 NOISE_LEVEL = 0.01
-"""Level of the one-sided tests between attacks: they are nested, so an honest excess is a handful of samples at most."""
+"""Level of the one-sided tests between attacks. It is strict because attacks are nested: an honest excess is a few samples."""
 FINAL_ANY_POINTS = 0.05
+"""Accuracy, in [0, 1], by which the final iterate may be above any-iterate."""
 STEP_SIZES = 3
 NO_EXCESS = f"no significant excess: one-sided exact McNemar test, p < {NOISE_LEVEL:g} fails"
 NESTED = (
@@ -27,26 +30,25 @@ NESTED = (
     question="Is no image classified better under attack than without one?",
     measures="samples right under attack (any-iterate) but wrong on the clean image",
     threshold=NO_EXCESS,
-    why="The clean image lies in the ball, so the worst case cannot be better than it: attacked accuracy above clean accuracy "
-    "means that the two were measured on different inputs or networks.",
-    planted="made-up records of such a row; the audit makes real ones, with the box of another space",
+    why="The clean image lies in the ball, so the worst case cannot be better. If accuracy under attack is above clean accuracy, "
+    "the two were taken on different inputs or networks.",
+    planted="made-up records of such a row; the audit makes real ones by clamping in another space",
     source="Carlini et al. 2019",
 )
 def robust_below_clean(evidence: Evidence) -> Judgement:
-    """Any attack but a transfer: made on another classifier, it may well turn a wrong answer of this one right."""
+    """Every attack but transfers: made on another classifier, they may turn a wrong answer of this one right."""
     attacks = [attack for attack in evidence.attacks.values() if attack.kind not in (CLEAN, TRANSFER)]
     return _no_weaker(evidence, [(evidence.strongest_name(attack), CLEAN) for attack in attacks])
 
 
 @check(
-    question="Does an attack of many steps find at least what one step or no step finds?",
-    measures="samples broken by FGSM or random noise that the strongest PGD (any-iterate) at the same norm and eps does not "
-    "break",
+    question="Does an attack of many steps find at least as much as one step or none?",
+    measures="samples that FGSM or random noise breaks and the strongest PGD (any-iterate) at the same norm and eps does not",
     threshold=NO_EXCESS,
     why=NESTED
-    + " The strongest PGD, because a sweep holds honest members that are weaker: steps too small to cross the ball, or so large "
-    "that they jump from corner to corner.",
-    planted="PGD whose eps is off by a factor of 2 and more",
+    + " The strongest PGD is taken because a sweep has honest members that are weaker: their steps are too small to cross the "
+    "ball, or so large that they jump from corner to corner.",
+    planted="PGD whose eps is wrong by a factor of 2 and more",
     source="Athalye et al. 2018",
 )
 def pgd_below_baselines(evidence: Evidence) -> Judgement:
@@ -63,8 +65,8 @@ def pgd_below_baselines(evidence: Evidence) -> Judgement:
     question="Do more steps find more?",
     measures="samples that fewer steps break and more steps of the same size (any-iterate) do not",
     threshold=NO_EXCESS,
-    why="Any-iterate outcomes of one trajectory are nested by construction, so an excess means two different things were "
-    "measured.",
+    why="Any-iterate outcomes of one trajectory are nested by construction, so an excess means that the two are not of one "
+    "trajectory.",
     planted="made-up records in which more steps find less",
     source="Carlini et al. 2019",
 )
@@ -97,25 +99,25 @@ def not_rising_with_restarts(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Was the step size swept, and is the worst of it what counts?",
+    question="Were several step sizes tried, so that the worst of them counts?",
     measures="step sizes of PGD at the ranking's norm and eps",
     threshold=f">= {STEP_SIZES}, else warn",
-    why="A step size that suits one network is too small or too large for another; a sweep of which one member is reported "
-    "finds robustness that is not there. `worst` is taken per sample over all of them.",
+    why="A step size that suits one network is too small or too large for another. A report of one member of a sweep finds "
+    "robustness that is not there. `worst` is taken per sample over all of them.",
     planted="protocols with one step size",
     source="Croce & Hein 2020",
 )
 def step_sizes_swept(evidence: Evidence) -> Judgement:
     sizes = {a.step_in_eps for a in evidence.at_ranking_eps() if a.kind == "pgd" and a.step_in_eps is not None}
-    # AutoAttack's APGD chooses its own.
-    own = [
+    # APGD adapts its step size, alone and inside AutoAttack.
+    adaptive = [
         a.name for a in evidence.at_ranking_eps() if a.kind in ("apgd", "autoattack", "autoattack-c2", "autoattack-c3")
     ]
-    if not sizes and not own:
+    if not sizes and not adaptive:
         return not_run("no PGD was run at the ranking's norm and eps")
-    found = f"{len(sizes)} step sizes{f', and {own[0]}, which adapts it' if own else ''}"
-    if len(sizes) < STEP_SIZES and not own:
-        return Judgement(WARN, found, f"PGD was run with {len(sizes)} step size{'' if len(sizes) == 1 else 's'} alone")
+    found = f"{len(sizes)} step sizes{f', and {adaptive[0]}, which adapts it' if adaptive else ''}"
+    if len(sizes) < STEP_SIZES and not adaptive:
+        return Judgement(WARN, found, f"PGD was run with only {counted(len(sizes), 'step size')}")
     return Judgement(PASS, found, "worst is taken over a sweep of step sizes")
 
 
@@ -123,8 +125,8 @@ def step_sizes_swept(evidence: Evidence) -> Judgement:
     question="Does the attack keep what it found?",
     measures="accuracy at the final iterate minus any-iterate, after the last task, at the ranking's eps",
     threshold=f"<= {100 * FINAL_ANY_POINTS:g} points, else warn",
-    why="An attack that walks away from images it had broken is badly tuned, and its final iterate overestimates robustness: "
-    "any-iterate is what counts. Steps of a whole eps or more do that to every network and are left out.",
+    why="An attack that walks away from images that it had broken is badly tuned, and its final iterate overestimates "
+    "robustness. Any-iterate counts. Steps of a whole eps or more do this to every network and are left out.",
     planted="noise added to the input (it warns)",
     source="Pintor et al. 2022",
 )
@@ -145,9 +147,9 @@ def final_close_to_any(evidence: Evidence) -> Judgement:
 
 
 def _ladder(evidence: Evidence, rung: str, any_alone: bool = True) -> list[tuple[str, str]]:
-    """(stronger, weaker) names of neighbours that differ in `rung`, a field of the specification, and in nothing else.
+    """The names (stronger, weaker) of neighbours that differ in `rung`, a field of the specification, and in nothing else.
 
-    any_alone: only attacks whose any-iterate outcome is stored, else the strongest of any attack.
+    any_alone: True for attacks whose any-iterate outcome is stored alone, False for the strongest outcome of every attack.
     """
     groups: dict[tuple[Any, ...], list[AttackFacts]] = {}
     for attack in evidence.attacks.values():
@@ -165,15 +167,15 @@ def _ladder(evidence: Evidence, rung: str, any_alone: bool = True) -> list[tuple
 
 
 def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> Judgement:
-    """For (stronger, weaker) attacks: the stronger must not leave significantly more samples standing."""
+    """Judge pairs (stronger, weaker): the stronger attack must not leave significantly more samples standing."""
     worst: tuple[float, float, str, str] | None = None
     for stronger, weaker in pairs:
         standing, reference = evidence.after_last(stronger, weaker)
         if not len(standing):
             continue
         excess = float(standing.mean() - reference.mean())
-        finding = (significantly_better(standing, reference), -excess, stronger, weaker)
-        worst = finding if worst is None or finding < worst else worst
+        compared = (significantly_better(standing, reference), -excess, stronger, weaker)
+        worst = compared if worst is None or compared < worst else worst
     if worst is None:
         return not_run("no such pair of attacks was run after the last task")
     p, excess, stronger, weaker = worst
@@ -186,17 +188,17 @@ def _no_weaker(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> Judgemen
 
 
 def standing_under(evidence: Evidence, stronger: str, weaker: str) -> list[Sample]:
-    """Samples that are right under the first attack and wrong under the second."""
+    """The samples that are right under the first attack and wrong under the second."""
     (first, second), ids = evidence.standing_by_sample([stronger], [weaker])
     return samples_at(ids, first & ~second)
 
 
 def samples_at(ids: np.ndarray, chosen: np.ndarray) -> list[Sample]:
-    """(task, sample) of the chosen rows of ids int64 (n, 2); chosen: bool (n,)."""
+    """The chosen rows of ids, int64 (n, 2), as (task, sample); chosen: bool (n,)."""
     return [(int(task), int(sample)) for task, sample in ids[chosen]]
 
 
 def _standing(evidence: Evidence, name: str) -> float:
-    """Accuracy after the last task over all samples; infinite where nothing was measured."""
+    """The accuracy after the last task over all covered samples; infinite if there are none."""
     outcomes, _ = evidence.after_last(name, name)
     return float(outcomes.mean()) if len(outcomes) else float("inf")

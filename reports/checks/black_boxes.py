@@ -1,4 +1,4 @@
-"""Checks by attacks that use no gradient of the network: what they find alone, gradients hide."""
+"""Checks by attacks that use no gradient of the network. If they find more than gradients do, gradients are masked."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ import numpy as np
 
 from reports.checks.attacks import NOISE_LEVEL, samples_at
 from reports.checks.check import DEEP, FAIL, PASS, WARN, Judgement, Sample, check, named, not_run
-from reports.numbers.evidence import COMPOSITIONS, TRANSFER, AttackFacts, Evidence
+from reports.numbers.attack_facts import COMPOSITIONS, SUBMITTED, TRANSFER, AttackFacts
+from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
-from reports.numbers.statistics import significantly_better
+from reports.numbers.statistics.comparisons import significantly_better
 
-SHARE, SAMPLES = 0.02, 2
-"""Up to so many samples may fall to a black box alone: white-box attacks of finite length leave a few that luck finds."""
+ALLOWED_SHARE, ALLOWED_SAMPLES = 0.02, 2
+"""The share, and the least number, of samples that may fall to a black box alone: luck finds a few that finite attacks leave."""
 
 SQUARE = "square"
 BLIND = {"Square", "OnePixel", "Pixle"}
 """Black boxes of torchattacks."""
 NO_GRADIENT = {*BLIND, "AutoAttack", "VANILA", "GN"}
-"""Attacks of torchattacks that are no white box alone."""
+"""Attacks of torchattacks that do not follow gradients alone."""
 THRESHOLD = (
-    f"warn above {100 * SHARE:g} % of the samples (or {SAMPLES}); fail where it is significantly stronger than all white-box "
-    f"attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
+    f"warn above {100 * ALLOWED_SHARE:g} % of the samples (or {ALLOWED_SAMPLES}); fail if it is significantly stronger than all "
+    f"white-box attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
 )
 
 
 @check(
-    question="Does an attack without gradients find nothing that gradients miss?",
+    question="Do gradients find all that an attack without gradients finds?",
     measures="samples that Square (alone, or within AutoAttack) or another black box breaks and no white-box attack does",
     threshold=THRESHOLD,
-    why="Gradients are more than a black box has. Where it does better they are masked; a few lucky finds are no evidence.",
+    why="A white box knows gradients in addition. If a black box finds more, the gradients are masked. A few lucky finds are no "
+    "evidence.",
     planted="made-up records in which Square breaks what stands",
     source="Croce & Hein 2020; Tramèr et al. 2020",
     cost=DEEP,
@@ -47,8 +49,8 @@ def black_box_below_white_box(evidence: Evidence) -> Judgement:
     measures="samples that a transfer (from the undefended network, a sibling, or the same method after an earlier task) "
     "breaks and no white-box attack does",
     threshold=THRESHOLD,
-    why="Whoever sees the network itself can do all that the others can. It needs other runs, and a row without them does not "
-    "fail.",
+    why="An attacker who sees the network itself can do all that the others can. The check needs other runs, and a row without "
+    "them does not fail.",
     planted="made-up records in which a transfer breaks what stands",
     source="Athalye et al. 2018; Papernot et al. 2017",
     cost=DEEP,
@@ -59,7 +61,12 @@ def transfer_below_white_box(evidence: Evidence) -> Judgement:
 
 @dataclass(frozen=True, order=True)
 class BlackBox:
-    """What a black box broke alone. margins: how many times the allowed number; stronger: significantly, as a whole."""
+    """The samples that a black box alone broke.
+
+    stronger: True if it is significantly stronger than all white-box attacks together.
+    margins: the number of broken samples, in units of the allowed number.
+    show: the samples, where they are known.
+    """
 
     stronger: bool
     margins: float
@@ -69,21 +76,23 @@ class BlackBox:
     show: tuple[Sample, ...] = ()
 
 
-def _worst(findings: list[BlackBox], reason: str) -> Judgement:
-    if not findings:
+def _worst(black_boxes: list[BlackBox], reason: str) -> Judgement:
+    """Judge the black box that found most; reason: why the check is not run where there is none."""
+    if not black_boxes:
         return not_run(reason)
-    most = max(findings)
+    most = max(black_boxes)
     found = f"{most.name}: {most.broken} of {most.samples} samples"
     if most.stronger or most.margins > 1:
         told = f"{most.name} breaks {most.broken} of {most.samples} samples that no white-box attack breaks{named(most.show)}"
         return Judgement(FAIL if most.stronger else WARN, found, told, most.show)
-    return Judgement(PASS, found, "nothing is found that gradients miss", most.show)
+    return Judgement(PASS, found, "gradients find what the others find", most.show)
 
 
 def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[BlackBox]:
-    here = [a for a in [*evidence.attacks.values(), *evidence.check_attacks.values()] if a.threat == evidence.ranking]
+    """The black boxes among the chosen attacks at the ranking's norm and eps."""
+    here = [a for a in [*evidence.attacks.values(), *evidence.extra_attacks.values()] if a.threat == evidence.ranking]
     white = [evidence.strongest_name(a) for a in here if _is_white_box(a) and a.name in evidence.attacks]
-    findings = []
+    black_boxes = []
     for attack in here:
         if not white or not chosen(attack):
             continue
@@ -91,27 +100,27 @@ def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[Bl
         if len(by_white):
             is_stronger = significantly_better(by_white, by_black) < NOISE_LEVEL
             show = samples_at(ids, by_white & ~by_black)
-            margin = max(SAMPLES, SHARE * len(by_white))
-            found = BlackBox(is_stronger, len(show) / margin, len(show), len(by_white), attack.name, tuple(show))
-            findings.append(found)
-    return findings
+            allowed = max(ALLOWED_SAMPLES, ALLOWED_SHARE * len(by_white))
+            found = BlackBox(is_stronger, len(show) / allowed, len(show), len(by_white), attack.name, tuple(show))
+            black_boxes.append(found)
+    return black_boxes
 
 
 def _is_white_box(attack: AttackFacts) -> bool:
-    """Whether the attack follows gradients and does nothing else; attacks of plug-ins are taken to."""
-    if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, "submitted", *COMPOSITIONS):
+    """True if the attack follows gradients and does nothing else. Attacks of plug-ins are taken to do so."""
+    if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, SUBMITTED, *COMPOSITIONS):
         return False
     return _of_torchattacks(attack) not in NO_GRADIENT
 
 
 def _of_torchattacks(attack: AttackFacts) -> str | None:
-    """Which attack of torchattacks it is; None for our own."""
+    """The name of an attack of torchattacks; None for other attacks."""
     algorithm = dict(attack.rest).get("algorithm")
     return algorithm.strip('"') if attack.kind == "torchattacks" and algorithm else None
 
 
 def _in_compositions(evidence: Evidence) -> list[BlackBox]:
-    """What Square broke of what the parts before it left, summed over tasks."""
+    """Square inside compositions: the samples that it broke of those that the parts before it left, summed over tasks."""
     broken: dict[str, int] = {}
     samples: dict[str, int] = {}
     for evaluation, trace in evidence.traces:
@@ -127,6 +136,8 @@ def _in_compositions(evidence: Evidence) -> list[BlackBox]:
                 broken[name] = broken.get(name, 0) + int(standing[before] - standing[after])
                 samples[name] = samples.get(name, 0) + (0 if np.isnan(evaluation.samples) else int(evaluation.samples))
     return [
-        BlackBox(False, broken[name] / max(SAMPLES, SHARE * samples[name]), broken[name], samples[name], name)
+        BlackBox(
+            False, broken[name] / max(ALLOWED_SAMPLES, ALLOWED_SHARE * samples[name]), broken[name], samples[name], name
+        )
         for name in broken
     ]

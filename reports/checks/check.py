@@ -1,4 +1,4 @@
-"""What a check is: a named question put to the evidence on one run, with a threshold that is argued for, and one finding."""
+"""A check: a named question about the evidence on one run, with a threshold and the argument for it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ PASS, WARN, FAIL, NOT_RUN = "pass", "warn", "fail", "not_run"
 ORDER = (NOT_RUN, PASS, WARN, FAIL)
 
 ALWAYS, FINAL, DEEP = "always", "final", "deep"
-COSTS = {
+COST_CLASSES = {
     ALWAYS: "free or a few forward passes, with every evaluation",
     FINAL: "a few extra attacks on a subset after the last task, at most a fifth of the evaluation",
-    DEEP: "attacks of thousands of queries, with --checks deep or where the preset has them",
+    DEEP: "attacks of thousands of queries, with --checks deep or if the preset has them",
 }
-"""What a check costs, by its class."""
+"""The cost of a check, by its class."""
 
 MOST_SAMPLES = 8
-"""How many samples a verdict names."""
+"""Samples that a verdict names, at most."""
+NOT_RECORDED_YET = "recorded before this was asked; run the preset again where its checkpoints are"
+"""The reason why a check cannot judge older records."""
 
 Sample = tuple[int, int]
 """(task, id of the sample)"""
@@ -29,8 +31,12 @@ Sample = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a check found: a status, the numbers, the reason in words, and samples that show it (none where it is not of
-    samples).
+    """The answer of a check.
+
+    status: PASS, WARN, FAIL or NOT_RUN.
+    evidence: the numbers that it looked at.
+    reason: a sentence for readers.
+    samples: those that show it; empty if the question is not about samples.
     """
 
     status: str
@@ -41,7 +47,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one check on one run, with all that a reader needs to judge it."""
+    """A judgement on one run with the name of its check, and the check's words that a reader needs beside it."""
 
     check: str
     measures: str
@@ -55,11 +61,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """One unit of the engine.
+    """A question about the evidence on one run.
 
-    name: in tables and reasons. question: what it asks, a sentence for readers; measures: what number it looks at; threshold:
-    when it warns or fails; why: the argument for that. planted: the deliberately broken defense that it was tested on;
-    source: who asked first. cost: of `COSTS`.
+    name: in tables and reasons.
+    question: a sentence for readers.
+    measures: the number that it looks at.
+    threshold: the values at which it warns or fails.
+    why: the argument for the threshold.
+    planted: the deliberately broken defenses that it was tested on.
+    source: the papers that asked first.
+    cost: of `COST_CLASSES`.
+    judge: from evidence to judgement.
     """
 
     name: str
@@ -70,11 +82,11 @@ class Check:
     planted: str
     source: str
     cost: str
-    find: Callable[[Evidence], Judgement]
+    judge: Callable[[Evidence], Judgement]
 
     def __call__(self, evidence: Evidence) -> Verdict:
         """The verdict on one run."""
-        found = self.find(evidence)
+        found = self.judge(evidence)
         samples = tuple(sorted(found.samples)[:MOST_SAMPLES])
         return Verdict(
             self.name, self.measures, self.threshold, found.evidence, found.status, found.reason, self.cost, samples
@@ -84,33 +96,33 @@ class Check:
 def check(
     *, question: str, measures: str, threshold: str, why: str, planted: str, source: str = "", cost: str = ALWAYS
 ) -> Callable[[Callable[[Evidence], Judgement]], Check]:
-    """Make a check of a function from evidence to finding; its name is the function's."""
+    """Make a check of a function from evidence to judgement. Its name is the function's."""
 
-    def made(find: Callable[[Evidence], Judgement]) -> Check:
-        return Check(find.__name__, question, measures, threshold, why, planted, source, cost, find)
+    def made(judge: Callable[[Evidence], Judgement]) -> Check:
+        return Check(judge.__name__, question, measures, threshold, why, planted, source, cost, judge)
 
     return made
 
 
 def not_run(reason: str) -> Judgement:
-    """Nothing was measured, so nothing is said for or against."""
+    """The judgement where nothing was recorded: it speaks neither for nor against the run."""
     return Judgement(NOT_RUN, "", reason)
 
 
 def is_at_chance(evidence: Evidence, attack: str, after_task: int, task: int) -> bool:
-    """Whether accuracy under the attack (any-iterate where stored) is at or below chance, within two standard errors."""
+    """True if accuracy under the attack (any-iterate if stored) is at or below chance, within two standard errors."""
     accuracy, samples = evidence.strongest_cell(attack, after_task, task)
     chance = evidence.chance(task)
     return bool(accuracy <= chance + errors(chance, samples))
 
 
 def errors(chance: float, samples: int, count: float = 2.0) -> float:
-    """So many standard errors of an accuracy that is at chance."""
+    """`count` standard errors of an accuracy at chance, over so many samples."""
     return float(count * np.sqrt(chance * (1 - chance) / max(1, samples)))
 
 
 def named(samples: Iterable[Sample]) -> str:
-    """` (task 0 sample 17, task 2 sample 4, ...)`; empty for none."""
+    """The first of these samples in brackets: ` (task 0 sample 17, task 2 sample 4, ...)`; empty for none."""
     found = sorted(samples)
     shown = ", ".join(f"task {task} sample {sample}" for task, sample in found[:2])
     return f" ({shown}{', ...' if len(found) > 2 else ''})" if found else ""

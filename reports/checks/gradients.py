@@ -1,4 +1,4 @@
-"""Checks of how attacks went: a blind attack, or one that stopped too early, reports robustness that is not there."""
+"""Checks of the course of attacks: a blind attack, or one that stops too early, reports robustness that is not there."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import numpy as np
 
 from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chance, not_run
 from reports.numbers.evidence import Evidence
+from reports.numbers.wording import counted
 
 CONVERGED_POINTS = 0.02
-NO_SIGNAL_FAIL = 0.2
-NO_SIGNAL_WARN = 0.05
+"""Accuracy, in [0, 1], that a doubling of the steps may still take."""
+NO_SIGNAL_FAIL, NO_SIGNAL_WARN = 0.2, 0.05
+"""Shares of a gradient without signal."""
 
 
 @check(
     question="Does the attack climb?",
     measures="mean attack loss at the last iterate minus at the start",
-    threshold="> 0, else warn; not held against a network that is at chance already",
-    why="An attack is an ascent: a loss that does not rise means a gradient that does not point uphill.",
+    threshold="> 0, else warn; a network that is at chance already passes",
+    why="An attack is an ascent. If the loss does not rise, the gradient does not point uphill.",
     planted="gradients cut by a detach, rounded inputs, logits x1000 to x10 (it warns)",
     source="Carlini et al. 2019; Pintor et al. 2022",
 )
@@ -41,17 +43,17 @@ def loss_rises(evidence: Evidence) -> Judgement:
 
 @check(
     question="Would more steps find more?",
-    measures="accuracy that at least a doubling of the steps still takes, any-iterate, for the longest attack at the "
-    "ranking's eps",
+    measures="accuracy (any-iterate) that the longest attack at the ranking's eps takes beyond one of at most half its steps, "
+    "per doubling",
     threshold=f"<= {100 * CONVERGED_POINTS:g} points per doubling, else warn",
-    why="Honest networks on digits lose 0.3 to 1.9 points per doubling; an attack that still takes more has not ended, and the "
-    "number is too high.",
+    why="Honest networks on digits lose 0.3 to 1.9 points per doubling. If an attack still takes more it has not converged, and "
+    "the reported accuracy is too high.",
     planted="noise added to the input (it warns)",
     source="Carlini et al. 2019",
 )
 def converged(evidence: Evidence) -> Judgement:
-    """The longest any-iterate attack against the longest one with at most half its steps at the same step size; best step
-    size.
+    """Compare the longest attack with the longest one of at most half its steps at the same step size; the best step size
+    counts.
     """
     drops = []
     ranked = [a for a in evidence.at_ranking_eps() if a.steps > 1 and a.any in evidence.outcomes.correct]
@@ -78,10 +80,10 @@ def converged(evidence: Evidence) -> Judgement:
     question="Does the attack see a gradient?",
     measures="share of gradient entries that are zero or not finite, at the start (fail) and along the way (warn)",
     threshold=f"fail > {NO_SIGNAL_FAIL:g} at the start with accuracy above chance; warn > {NO_SIGNAL_WARN:g}, or not finite",
-    why="A masked gradient has zeros at the start already, and hiding a quarter of the pixels is enough to gain nine points. "
+    why="A masked gradient has zeros already at the start, and hiding a quarter of the pixels is enough to gain nine points. "
     "Over 14 rows on real CIFAR-100 images and all rows on digits the share is at most 1e-5; a network that does not look at "
     "some pixels may have more. A network that collapsed has no gradient, and no accuracy either.",
-    planted="gradients cut by a detach at all, 95, 75, 50 and 25 % of the pixels; inputs, features and logits rounded; "
+    planted="gradients cut by a detach at 100, 95, 75, 50 and 25 % of the pixels; inputs, features and logits rounded; "
     "logits x1000 to x10",
     source="Athalye et al. 2018; Pintor et al. 2022",
 )
@@ -115,10 +117,10 @@ def gradients_carry_signal(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Did any attack warn of its own settings?",
+    question="Did an attack warn of its own settings?",
     measures="warnings of the demanded attacks about their own settings",
     threshold="none, else warn",
-    why="A step size of 0, or so many steps that never leave the start: allowed, but hardly meant.",
+    why="A step size of 0, or steps that together never leave the start, are allowed but hardly meant.",
     planted="PGD with step sizes of 0 and of 3 eps",
 )
 def settings(evidence: Evidence) -> Judgement:
@@ -134,16 +136,16 @@ def settings(evidence: Evidence) -> Judgement:
         return not_run("no attack left a trace")
     if said:
         more = f" and {len(said) - 1} more" if len(said) > 1 else ""
-        return Judgement(WARN, f"{len(said)} warning{'s' if len(said) > 1 else ''}", min(said) + more)
+        return Judgement(WARN, counted(len(said), "warning"), min(said) + more)
     return Judgement(PASS, "0 warnings", "no attack warned of its settings")
 
 
 def _climbs(evidence: Evidence, evaluation: Any) -> bool:
-    """Whether the trace is of the same samples at every step. Searches drop what they broke: what is left has small losses."""
+    """True if the trace is of the same samples at every step. Searches drop broken samples; the rest has small losses."""
     attack = evidence.attacks[evaluation.attack]
     return attack.steps > 1 and attack.any in evidence.outcomes.correct
 
 
 def _at_chance(evidence: Evidence, evaluation: Any) -> bool:
-    """Whether accuracy under the attack is at or below chance, within two standard errors."""
+    """True if accuracy under the attack is at or below chance, within two standard errors."""
     return is_at_chance(evidence, evaluation.attack, int(evaluation.after_task), int(evaluation.task))

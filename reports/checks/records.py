@@ -1,4 +1,4 @@
-"""Checks of the record itself: is everything there, was it measured under the stated conditions, was anything learned."""
+"""Checks of the record itself: that it is whole, under the stated conditions, and that something was learned."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from reports.numbers.wording import counted
 from results.schema import HARNESS, UNFORGETTING
 
 CHANGE_TOLERANCE = 1e-6
-"""Slack of the largest measured change over eps: x + eps is rounded to float32."""
+"""Excess of the largest change over eps that rounding of x + eps to float32 explains."""
 SHARE_OF_BALL = 0.995
+"""Share of eps that the largest change of an attack must reach."""
 FILLS_ITS_BALL = ("pgd", "apgd", "fgsm", "noise")
-"""Attacks whose largest change is their eps: they start anywhere in the ball, or step to its surface."""
-AGAIN = "; run it again with --force"
-"""The way out for runs that were recorded before there were proofs."""
+"""Kinds of attacks whose largest change is their eps: they start anywhere in the ball, or step to its surface."""
+RUN_AGAIN = "; run it again with --force"
+"""Advice for runs that were recorded before there were proofs."""
 MOST_NAMED = 3
-"""How many tasks a reason names."""
+"""Tasks that a reason names, at most."""
 
 
 @check(
-    question="Did everything that was demanded run through?",
-    measures="failures of what this preset demands and is missing",
+    question="Did every demanded stage and attack run through?",
+    measures="failures that explain a missing cell of this preset",
     threshold="none",
     why="A crash is a failure: it is neither robustness nor a weak attack.",
-    planted="classifiers that raise or answer with NaN, always and for bright images alone; an attack that raises",
+    planted="classifiers that raise or answer with NaN, always or only for bright images; an attack that raises",
     source="Tramèr et al. 2020",
 )
 def failures(evidence: Evidence) -> Judgement:
@@ -39,7 +40,7 @@ def failures(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Is every number there that the preset asks for?",
+    question="Is every outcome stored that the preset asks for?",
     measures="demanded cells that are stored",
     threshold="all",
     why="A mean over the cells that went well is another number.",
@@ -56,9 +57,9 @@ def complete(evidence: Evidence) -> Judgement:
 
 @check(
     question="Did every adversarial image stay within eps of its image, in pixels?",
-    measures="largest pixel change, measured on the images an attack returned, minus eps",
+    measures="largest change of a pixel in the images that an attack returned, minus eps",
     threshold=f"<= {CHANGE_TOLERANCE:g}",
-    why="x + eps is rounded to float32, which is finer than this; eps in another space shows here at once.",
+    why="x + eps is rounded to float32, which is finer than this. An eps in another space shows here at once.",
     planted="attacks whose images leave the ball by a tenth, a hundredth and a thousandth of eps",
     source="Carlini et al. 2019",
 )
@@ -66,7 +67,7 @@ def within_eps(evidence: Evidence) -> Judgement:
     measured = evidence.evaluations.dropna(subset=["largest_change", "eps"])
     if measured.empty:
         return not_run("no evaluation recorded its largest change")
-    attacks = {**evidence.check_attacks, **evidence.attacks}
+    attacks = {**evidence.extra_attacks, **evidence.attacks}
     limits = measured["attack"].map({name: float(a.eps) for name, a in attacks.items() if a.eps is not None})
     excess = (measured["largest_change"] - limits).to_numpy(float)
     if np.isnan(excess).all():
@@ -80,13 +81,13 @@ def within_eps(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Does an attack that may change pixels by eps really do so?",
-    measures="largest pixel change over what the attack can reach (eps, or its steps where those are fewer), smallest over "
-    "attacks",
+    question="Does an attack that may change pixels by eps do so?",
+    measures="largest change of a pixel, over the change that the attack can reach (eps, or all its steps if they reach less); "
+    "the smallest over attacks",
     threshold=f">= {SHARE_OF_BALL:g} for PGD, APGD, FGSM, noise and plug-in attacks in the linf norm",
-    why="Such attacks start anywhere in the ball or step to its surface: of thousands of pixels some change by all of eps. "
-    "One that does not was run with another eps than the one it is named by.",
-    planted="PGD whose eps is off by a factor of 255, 4, 2, 10/9 and 100/99",
+    why="Such attacks start anywhere in the ball or step to its surface, so of thousands of pixels some change by all of eps. "
+    "If none does, the attack was run with another eps than its name says.",
+    planted="PGD whose eps is wrong by a factor of 255, 4, 2, 10/9 and 100/99",
     source="Carlini et al. 2019",
 )
 def ball_used(evidence: Evidence) -> Judgement:
@@ -109,22 +110,22 @@ def ball_used(evidence: Evidence) -> Judgement:
     return Judgement(PASS, found, "every attack used its whole ball")
 
 
-OF_OWN_SIZE = (
+MAY_END_INSIDE = (
     "clean", "fab", "square", "transfer", "submitted", "rescaled", "torchattacks",
     "autoattack", "autoattack-c3", "autoattack-c2", "ensemble",
 )  # fmt: skip
-"""Attacks that may well end inside their ball: they look for small changes, or are made of others."""
+"""Kinds of attacks that may end inside their ball: they look for small changes, or consist of other attacks."""
 
 
 def _fills_its_ball(kind: str) -> bool:
-    return kind in FILLS_ITS_BALL or kind not in OF_OWN_SIZE
+    return kind in FILLS_ITS_BALL or kind not in MAY_END_INSIDE
 
 
 @check(
     question="Did the evaluation leave the network as it was?",
     measures="evaluations after which parameters, buffers, modes, gradients and the global random state hash as before",
     threshold="all",
-    why="Batch-norm statistics that move under attack make a network another one with every batch, and numbers depend on the "
+    why="If batch-norm statistics move under attack, the network is another one with every batch, and numbers depend on the "
     "order.",
     planted="batch norm that keeps averaging in eval mode (momentum 0.1 to 0.00001)",
     source="Athalye et al. 2018",
@@ -141,10 +142,10 @@ def unchanged(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Was every task learned at all?",
-    measures="tasks whose clean accuracy right after they were learned is at or below chance, within two standard errors",
+    question="Was every task learned?",
+    measures="tasks whose clean accuracy right after learning is at or below chance, within two standard errors",
     threshold="none, else warn",
-    why="A network that collapsed to one class is robust at chance, and may stand above an honest one that is broken.",
+    why="A network that collapsed to one class is robust at chance, and may stand above an honest one that attacks break.",
     planted="made-up records at chance",
 )
 def learned_something(evidence: Evidence) -> Judgement:
@@ -152,7 +153,7 @@ def learned_something(evidence: Evidence) -> Judgement:
     asked = cells if learns_all_at_once(evidence) else [(i, j) for i, j in cells if i == j]
     asked = [(i, j) for i, j in asked if evidence.chance(j) > 0]
     if not asked:
-        return not_run("no clean accuracy, or no chance to hold it against")
+        return not_run("clean accuracies or the chance level are not stored")
     at_chance = [j for i, j in asked if is_at_chance(evidence, CLEAN, i, j)]
     found = f"{len(at_chance)} of {len(asked)} tasks"
     if at_chance:
@@ -161,12 +162,13 @@ def learned_something(evidence: Evidence) -> Judgement:
 
 
 @check(
-    question="Is the network that was handed in the one that was selected?",
-    measures="validation accuracy recomputed through classifier(t) minus what the method logged when it selected",
+    question="Is the evaluated network the one that the method selected?",
+    measures="validation accuracy of classifier(t) as the harness finds it, minus the one that the method logged when it "
+    "selected",
     threshold="within one validation sample",
-    why="The harness knows the split, the attack and the starts to the bit, so any difference is another split, another "
+    why="The harness knows the split, the attack and the starts to the bit, so any difference comes from another split, another "
     "attack or another normalisation.",
-    planted="normalisation twice, normalisation left out, a logged accuracy that is not the real one (by 20, 5 and 2 points)",
+    planted="normalisation twice, normalisation left out, a logged accuracy that is wrong by 20, 5 and 2 points",
 )
 def validation_reproduced(evidence: Evidence) -> Judgement:
     facts = evidence.facts[evidence.facts["phase"] == HARNESS]
@@ -177,7 +179,7 @@ def validation_reproduced(evidence: Evidence) -> Judgement:
         logged = values.get((task, name.replace("validation_", "selected_")))
         if name.startswith("validation_") and logged is not None and not np.isnan(logged):
             difference = abs(value - logged)
-            # What is logged of no single task (task -1) was measured on all of them together.
+            # An accuracy of no single task (task -1) is over all of them together.
             samples = difference * sizes.get(task, max(1, sum(sizes.values())))
             compared.append((np.inf if np.isnan(samples) else samples, task, name, value, logged))
     if not compared:
@@ -186,14 +188,15 @@ def validation_reproduced(evidence: Evidence) -> Judgement:
     found = f"task {task} {name}: harness {value:.4f}, logged {logged:.4f}"
     if samples > 1 + 1e-6:
         return Judgement(FAIL, found, f"the method logged {logged:.4f} on task {task}, the harness finds {value:.4f}")
-    return Judgement(PASS, found, "the harness finds what the method logged")
+    return Judgement(PASS, found, "the harness finds the accuracy that the method logged")
 
 
 @check(
-    question="Does a method that claims not to forget really keep every old classifier?",
+    question="Does a method that claims not to forget keep every old classifier?",
     measures="old classifiers, their logits and some attacks, made again by a fresh process from nothing but the last state",
     threshold="all equal to the bit, for methods that claim it",
-    why="What changes is forgotten, however little; and a copy that the learning process kept is not in the state.",
+    why="Every change is forgetting, however small. The process is fresh because a copy that the learning process kept is not in "
+    "the state.",
     planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache while the state forgets",
 )
 def unforgetting(evidence: Evidence) -> Judgement:
@@ -204,17 +207,17 @@ def unforgetting(evidence: Evidence) -> Judgement:
         return not_run("the method does not claim not to forget")
     differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
     if any(differing.values()):
-        told = "; ".join(f"{kind} of {_first(those)}" for kind, those in differing.items() if those)
+        told = "; ".join(f"{kind} of {_first(of_kind)}" for kind, of_kind in differing.items() if of_kind)
         return Judgement(FAIL, told, f"not what was learned: {told}")
     if not found and missing_cells(evidence):
         return not_run("the proof follows the last task, and the run is not complete")
     if not found:
-        return Judgement(FAIL, "0 tasks", f"the method claims not to forget, and no proof of it is stored{AGAIN}")
+        return Judgement(FAIL, "0 tasks", f"the method claims not to forget, and no proof of it is stored{RUN_AGAIN}")
     whole = sum(proof.is_whole for proof in found.values())
     attacks = sum(proof.attacks for proof in found.values())
     words = f"{whole} of {tasks} classifiers, {counted(attacks, 'attack')}"
     if whole < tasks:
-        reason = f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}{AGAIN}"
+        reason = f"the proof that nothing is forgotten covers {whole} of {counted(tasks, 'task')}{RUN_AGAIN}"
         return Judgement(FAIL, words, reason)
     repeated = f", and {counted(attacks, 'attack')} gave the same predictions" if attacks else ""
     made = f"made {whole} of {tasks} classifiers again, bit for bit"
@@ -222,7 +225,7 @@ def unforgetting(evidence: Evidence) -> Judgement:
 
 
 def _first(tasks: list[int]) -> str:
-    """`task 2`, `tasks 0, 1, 2 and 5 more`."""
+    """Name the first tasks: `task 2`, `tasks 0, 1, 2 and 5 more`."""
     shown = ", ".join(str(task) for task in tasks[:MOST_NAMED])
     more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
     return f"task{'' if len(tasks) == 1 else 's'} {shown}{more}"

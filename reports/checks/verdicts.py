@@ -1,8 +1,10 @@
-"""The verdict engine: checks that stand between a number and the ranking, computed from stored evidence alone.
+"""All checks, and the verdicts that they give on a run from its stored evidence alone.
 
-Each check is a `Check` around a function from `Evidence` to one `Judgement`; `CHECKS` lists them, and another check is one more
-entry. A failed check takes the row off the ranking. Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020,
-Croce & Hein 2020, Pintor et al. 2022, Zimmermann et al. 2022.
+Each check is a `Check` around a function from `Evidence` to `Judgement`. `CHECKS` lists them in the order in which they are
+shown; a new check is one more entry. A failed check takes the row off the ranking.
+
+Sources: Carlini et al. 2019, Athalye et al. 2018, Tramèr et al. 2020, Croce & Hein 2020, Pintor et al. 2022,
+Zimmermann et al. 2022.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from collections.abc import Sequence
 from reports.checks import attacks as attack_checks
 from reports.checks import black_boxes as black_box_checks
 from reports.checks import classifier as classifier_checks
+from reports.checks import control as control_checks
+from reports.checks import extra_attacks as extra_attack_checks
 from reports.checks import gradients as gradient_checks
 from reports.checks import records as record_checks
-from reports.checks.check import COSTS, FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Verdict
+from reports.checks.check import FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Verdict
 from reports.numbers.evidence import Evidence
 
 __all__ = [
-    "CHECKS", "COSTS", "FAIL", "NOT_RUN", "ORDER", "PASS", "WARN", "Check", "Verdict", "judge", "overall",
+    "CHECKS", "FAIL", "NOT_RUN", "ORDER", "PASS", "WARN", "Check", "Verdict", "judge", "overall",
 ]  # fmt: skip
 
 CHECKS: list[Check] = [
@@ -32,7 +36,7 @@ CHECKS: list[Check] = [
     record_checks.unchanged,
     classifier_checks.repeatable,
     classifier_checks.batch_independent,
-    classifier_checks.eps_zero,
+    extra_attack_checks.eps_zero,
     attack_checks.robust_below_clean,
     attack_checks.pgd_below_baselines,
     attack_checks.not_rising_with_steps,
@@ -44,11 +48,11 @@ CHECKS: list[Check] = [
     gradient_checks.converged,
     gradient_checks.gradients_carry_signal,
     gradient_checks.settings,
-    classifier_checks.unbounded,
-    classifier_checks.rescaled_logits,
+    extra_attack_checks.unbounded,
+    extra_attack_checks.rescaled_logits,
     black_box_checks.black_box_below_white_box,
     black_box_checks.transfer_below_white_box,
-    classifier_checks.control_broken,
+    control_checks.control_broken,
     record_checks.learned_something,
     record_checks.validation_reproduced,
     record_checks.unforgetting,
@@ -61,5 +65,5 @@ def judge(evidence: Evidence, checks: Sequence[Check] | None = None) -> list[Ver
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
-    """The worst status among them; `not_run` only if nothing ran."""
+    """The worst status among the verdicts; `not_run` only if no check ran."""
     return max((verdict.status for verdict in verdicts), key=ORDER.index, default=NOT_RUN)

@@ -11,10 +11,11 @@ import numpy as np
 
 from reports.boards.board import OTHER_PROTOCOL, SUPERSEDED, Board, Row
 from reports.boards.sweeps import compared, strongest
-from reports.numbers.evidence import AttackFacts, fraction
+from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.outcomes import NOT_MEASURED
 from reports.numbers.published_values import PublishedValues
-from reports.numbers.statistics import NOT_AVAILABLE, Interval
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval
+from reports.numbers.wording import fraction
 
 SCENARIO = "cifar100_superclasses"
 """The stream of the thesis' CIFAR-100 experiments; on other data nothing of it can stand beside ours."""
@@ -126,7 +127,7 @@ class Exhibits:
                 here = lines[lines["epsilon"] == eps] if eps in published else lines[:0]
                 printed = dict(zip(here["pgd_steps"], here["accuracy"], strict=True))
                 bars = tuple(
-                    Bar(steps, *measured.get((eps, steps), (NAN, NOT_AVAILABLE)), float(printed.get(steps, NAN)))
+                    Bar(steps, *measured.get((eps, steps), (NAN, NO_INTERVAL)), float(printed.get(steps, NAN)))
                     for steps in self.steps
                 )
                 found.append(BarGroup(method, row, eps, str(here["group"].iloc[0]) if len(here) else "", bars))

@@ -15,7 +15,7 @@ from reports.boards.board import Row
 from reports.exhibits.exhibits import Bar, BarGroup, Exhibits, trained_eps
 from reports.exhibits.tables import steps_caption
 from reports.figures.style import FAINT, INK, PAGE, PALETTE, shortened
-from reports.numbers.evidence import over_255
+from reports.numbers.wording import over_255
 from reports.tables.words import percent
 
 NAMES = {"cmat": "CMAT", "packnet": "PackNet"}

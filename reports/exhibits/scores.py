@@ -14,8 +14,7 @@ from reports.exhibits.exhibits import NAN, Exhibits
 from reports.numbers.metrics import CLEAN, WORST, Array, accuracy, task_scores
 from reports.numbers.outcomes import NOT_MEASURED
 from reports.numbers.published_values import HIGH_RESOLUTION, thesis_f1_table
-from reports.numbers.statistics import NOT_AVAILABLE as NO_INTERVAL
-from reports.numbers.statistics import Interval, t_interval
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, t_interval
 from reports.numbers.wording import counted
 from reports.tables.words import NOT_AVAILABLE, percent, short_name
 

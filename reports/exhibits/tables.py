@@ -10,12 +10,11 @@ import re
 import pandas as pd
 
 from reports.boards.board import Board, Measures
-from reports.boards.sweeps import in_eps, strongest
+from reports.boards.sweeps import strongest
 from reports.exhibits.exhibits import NAN, Exhibits, trained_eps
-from reports.numbers.evidence import fraction, over_255
 from reports.numbers.metrics import WORST
 from reports.numbers.published_values import BLACK_BOX_100_WAY
-from reports.numbers.wording import counted
+from reports.numbers.wording import counted, fraction, in_eps, over_255
 from reports.tables.words import NOT_AVAILABLE, label_of, percent, percent_with_interval
 
 LONGEST_PGD = 40

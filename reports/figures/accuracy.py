@@ -18,7 +18,7 @@ from reports.boards.sweeps import ranking_of
 from reports.figures.panels import across, chance_line, highest
 from reports.figures.placing import LONGEST_LABEL, legend_columns
 from reports.figures.style import COLUMN, FAINT, INK, PAGE, SEQUENTIAL, Looks, shortened
-from reports.numbers.evidence import COMPOSITIONS, TRANSFER
+from reports.numbers.attack_facts import COMPOSITIONS, TRANSFER
 from reports.numbers.metrics import CLEAN, WORST, Array
 from reports.tables.words import short_name
 

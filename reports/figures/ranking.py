@@ -12,7 +12,7 @@ from reports.figures.panels import chance_column
 from reports.figures.placing import LETTER
 from reports.figures.style import FAINT, INK, PAGE, Looks, shortened
 from reports.numbers.metrics import WORST
-from reports.numbers.statistics import Comparison
+from reports.numbers.statistics.comparisons import Comparison
 
 LINE, ABOVE, BELOW, RIGHT = 0.165, 0.26, 0.38, 0.06
 FONT, LONGEST_NAME, RANKS = 7.0, 30, 0.3

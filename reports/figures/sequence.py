@@ -17,7 +17,8 @@ from reports.figures.panels import CHANCE, across, chance_line, highest
 from reports.figures.placing import spread
 from reports.figures.style import FAINT, PAGE, Look, Looks, shortened
 from reports.numbers.metrics import CLEAN, Array, accuracy_matrix
-from reports.numbers.statistics import Interval, bootstrap_matrices, interval
+from reports.numbers.statistics.bootstrap import bootstrap_matrices
+from reports.numbers.statistics.intervals import Interval, interval
 from reports.tables.words import short_name
 from results.schema import ANY
 

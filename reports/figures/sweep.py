@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.boards.board import Board, Row
-from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, Curve, compared, curves, in_eps, ranking_of, strongest, worsts
+from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, Curve, compared, curves, ranking_of, strongest, worsts
 from reports.figures.panels import CHANCE, across, chance_line, highest
 from reports.figures.placing import LONGEST_LABEL, legend_columns
 from reports.figures.style import INK, PAGE, Looks, shortened
 from reports.numbers.metrics import CLEAN
+from reports.numbers.wording import in_eps
 
 FINAL: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 0.7}
 WORST_OF_ALL: dict[str, Any] = {"linestyle": (0, (1, 1.2)), "linewidth": 0.8}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from reports.numbers.evidence import SUBMITTED, AttackFacts, Threat
+from reports.numbers.attack_facts import SUBMITTED, AttackFacts, Threat
 from reports.numbers.metrics import CLEAN
 from reports.numbers.outcomes import NOT_MEASURED, Final, Outcomes
 

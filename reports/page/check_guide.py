@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.boards.board import Board, Row
-from reports.checks.check import COSTS, NOT_RUN, ORDER, Check
+from reports.checks.check import COST_CLASSES, NOT_RUN, ORDER, Check
 from reports.checks.verdicts import CHECKS
 
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", NOT_RUN: "·"}
@@ -22,7 +22,7 @@ BEGIN, END = (
 def markdown(checks: Sequence[Check] = CHECKS) -> str:
     """Every check in two sentences and a line on what it was tested on, as Markdown, with a table of contents by cost."""
     parts = [BEGIN]
-    for cost, words in COSTS.items():
+    for cost, words in COST_CLASSES.items():
         names = ", ".join(f"[`{check.name}`](#{check.name})" for check in checks if check.cost == cost)
         parts.append(f"**{cost}** ({words}): {names}.")
     for check in checks:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reports.boards import version
 from reports.boards.board import Board
-from reports.checks.check import COSTS
+from reports.checks.check import COST_CLASSES
 from reports.checks.verdicts import CHECKS
 from reports.figures.style import FigureOnPage
 from reports.page import check_guide
@@ -48,7 +48,7 @@ def render_checks(boards: Sequence[Board]) -> str:
         .render(
             boards=boards,
             checks=CHECKS,
-            costs=COSTS,
+            costs=COST_CLASSES,
             signs=check_guide.SIGNS,
             status_of=check_guide.status_of,
             label=leaderboard.label_of,

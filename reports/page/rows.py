@@ -11,8 +11,9 @@ from typing import Any
 from reports.boards.board import Board, Row
 from reports.boards.sweeps import worsts
 from reports.checks.check import ORDER
-from reports.numbers.evidence import SUBMITTED, over_255
+from reports.numbers.attack_facts import SUBMITTED
 from reports.numbers.metrics import CLEAN, WORST
+from reports.numbers.wording import over_255
 from reports.tables.entries import entry_names
 from reports.tables.words import NOT_AVAILABLE, amount, label_of, percent, percent_with_interval, short_name
 from results.schema import ANY

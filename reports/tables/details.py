@@ -11,10 +11,10 @@ import pandas as pd
 
 from reports.boards.board import Board, Row
 from reports.boards.sweeps import worsts
-from reports.numbers.evidence import AttackFacts
+from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import WORST, accuracy_matrix, task_scores
 from reports.numbers.outcomes import Outcomes
-from reports.numbers.statistics import wilson
+from reports.numbers.statistics.intervals import wilson
 from reports.tables.capacity import capacity_table, owners_table
 from reports.tables.entries import entry_names
 from reports.tables.training import recipes_table, training_table

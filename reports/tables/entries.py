@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from reports.boards.board import Board, Row, Seed, matrix_attacks
-from reports.boards.measures import COSTS
+from reports.boards.measures import COST_COLUMNS
 from reports.checks.check import FAIL, NOT_RUN, ORDER
 from reports.checks.verdicts import CHECKS
-from reports.numbers.evidence import AttackFacts, over_255
+from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import WORST, task_scores
 from reports.numbers.outcomes import Outcomes
-from reports.numbers.statistics import wilson
+from reports.numbers.statistics.intervals import wilson
+from reports.numbers.wording import over_255
 from reports.tables.commands import commands_of
 from results.file_names import file_name
 
@@ -67,7 +68,7 @@ def row_entry(board: Board, row: Row) -> dict[str, Any]:
         "metrics": _metrics(row),
         "interval": row.measures.interval,
         "complete_seeds": row.measures.seeds,
-        "costs": {name: row.measures.value(name) for name in COSTS},
+        "costs": {name: row.measures.value(name) for name in COST_COLUMNS},
         "comparisons": _comparisons(board, row),
         "checks": _checks(row),
         "matrices": {
@@ -152,7 +153,7 @@ def _metrics(row: Row) -> dict[str, dict[str, float]]:
     """Every metric under its column name; low and high are null where it has no interval. Costs have a place of their own."""
     found = {}
     for column, value in row.measures.values.items():
-        if column not in COSTS:
+        if column not in COST_COLUMNS:
             bounds = row.measures.bounds(column)
             found[column] = {"value": value, "low": bounds.low, "high": bounds.high}
     return found

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.boards.board import Board, Row
-from reports.boards.measures import COSTS
+from reports.boards.measures import COST_COLUMNS
 from reports.boards.sweeps import ranking_of, worsts
 from reports.boards.version import version_of
-from reports.numbers.evidence import TRANSFER
+from reports.numbers.attack_facts import TRANSFER
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST
 from reports.tables.words import (
     NOT_AVAILABLE,
@@ -47,7 +47,7 @@ def columns(board: Board) -> list[str]:
     found += [
         f"macro_{score} {attack}" for attack in (CLEAN, WORST, *others) for score in ("precision", "recall", "F1")
     ]
-    return list(dict.fromkeys([*found, f"samples {WORST}", *COSTS]))
+    return list(dict.fromkeys([*found, f"samples {WORST}", *COST_COLUMNS]))
 
 
 def _with_interval(column: str) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.boards.board import Board, Row
-from reports.boards.sweeps import in_eps, ranking_of
-from reports.numbers.evidence import SUBMITTED, AttackFacts
+from reports.boards.sweeps import ranking_of
+from reports.numbers.attack_facts import SUBMITTED, AttackFacts
+from reports.numbers.wording import in_eps
 from results.schema import ANY
 
 NOT_AVAILABLE = "n/a"

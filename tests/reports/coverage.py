@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports.numbers import statistics
 from reports.numbers.metrics import Array
-from reports.numbers.statistics import Interval, RowScores
+from reports.numbers.statistics import bootstrap, comparisons, intervals
+from reports.numbers.statistics.comparisons import WorstOutcomes
+from reports.numbers.statistics.intervals import Interval
 
 DIFFICULTY = 0.5
 """Share of an image's variance that all methods share; `own` and the rest are the other half."""
@@ -93,18 +94,18 @@ def _covered(what: str, setting: str, intervals: list[Interval], truths: list[fl
 
 def wilson(accuracy: float, n: int, repetitions: int, rng: np.random.Generator) -> Rate:
     """Wilson's interval of one task's accuracy: images of one probability."""
-    found = [statistics.wilson(int(k), n) for k in rng.binomial(n, accuracy, repetitions)]
+    found = [intervals.wilson(int(k), n) for k in rng.binomial(n, accuracy, repetitions)]
     return _covered("Wilson, one task", f"{n} images, accuracy {accuracy:.0%}", found, [accuracy] * repetitions)
 
 
 def one_run(world: World, repetitions: int, rng: np.random.Generator) -> Rate:
     """The bootstrap of one run, for that run's accuracy over all images that there could be; tasks of different accuracy."""
     shares = np.linspace(world.accuracy - 0.25, world.accuracy + 0.25, world.tasks)
-    total = np.zeros((statistics.RESAMPLES, repetitions))
+    total = np.zeros((bootstrap.RESAMPLES, repetitions))
     for task, share in enumerate(shares):
         right = (rng.random((repetitions, world.samples)) < share).astype(np.int8)
-        total += statistics.resampled_accuracies(right, task)
-    found = [statistics.percentile_interval(draws) for draws in (total / world.tasks).T]
+        total += bootstrap.resampled_accuracies(right, task)
+    found = [intervals.percentile_interval(draws) for draws in (total / world.tasks).T]
     setting = f"{world.tasks} tasks x {world.samples} images"
     return _covered("bootstrap, one run", setting, found, [world.accuracy] * repetitions)
 
@@ -129,10 +130,10 @@ def _intervals(right: np.ndarray) -> list[Interval]:
     draws: list[list[Array]] = []
     if seeds < 3:
         cells = right.astype(np.int8).transpose(2, 0, 1, 3).reshape(tasks, repetitions * seeds, samples)
-        total = sum(statistics.resampled_accuracies(task, j) for j, task in enumerate(cells)) / tasks
+        total = sum(bootstrap.resampled_accuracies(task, j) for j, task in enumerate(cells)) / tasks
         draws = [list(each) for each in np.asarray(total).T.reshape(repetitions, seeds, -1)]
     return [
-        statistics.interval(each.mean((-1, -2)).tolist(), lambda k=k: draws[k])  # type: ignore[misc]
+        intervals.interval(each.mean((-1, -2)).tolist(), lambda k=k: draws[k])  # type: ignore[misc]
         for k, each in enumerate(right)
     ]
 
@@ -147,7 +148,7 @@ def told_apart(
     times = pairs = 0
     for _ in range(repetitions):
         runs = draw(world, methods, seeds, rng, better)
-        found = [pair.better for pair in statistics.compare_all(_scored(runs)) if not better or pair.first == "0"]
+        found = [pair.better for pair in comparisons.compare_all(_scored(runs)) if not better or pair.first == "0"]
         times += sum(label == "0" for label in found) if better else any(found)
         pairs += len(found) if better else 1
     apart = f"seeds {100 * world.seed_sd:.0f} points apart, own {world.own:g}"
@@ -155,10 +156,12 @@ def told_apart(
     return Rate(f"{methods} methods, {what}", f"{_counted(seeds)}, {apart}", times, pairs)
 
 
-def _scored(runs: Runs) -> list[RowScores]:
+def _scored(runs: Runs) -> list[WorstOutcomes]:
     methods, seeds, tasks, samples = runs.right.shape
     ids = dict.fromkeys(range(seeds), [np.arange(samples)] * tasks)
-    return [RowScores(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)]
+    return [
+        WorstOutcomes(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)
+    ]
 
 
 def _counted(seeds: int) -> str:
@@ -216,7 +219,7 @@ def main() -> None:
             low, high = (100 * limit for limit in limits(level, options.repetitions))
             print(f", in which {100 * level:.0f} % is {low:.1f} to {high:.1f}", end="")
         print("\n\n| what | where | % | ± points |\n|:---|:---|---:|---:|")
-        for each in rates(options.repetitions, np.random.default_rng([statistics.SEED, k])):
+        for each in rates(options.repetitions, np.random.default_rng([bootstrap.SEED, k])):
             width = f"{100 * each.width:.1f}" if each.width == each.width else ""
             print(f"| {each.what} | {each.setting} | {100 * each.rate:.1f} | {width} |", flush=True)
 

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from reports.boards.building import build_boards
-from reports.numbers.evidence import AttackFacts
+from reports.numbers.attack_facts import AttackFacts
 from results import load
 from tests.reports.synthetic_runs import FakeRun, pgd, write_run
 

@@ -14,7 +14,7 @@ from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
 from reports.figures.accuracy import MOST_ATTACKS, shown_attacks
 from reports.figures.style import looks, paper_style
 from reports.figures.sweep import sweep_figure
-from reports.numbers.evidence import attack_facts
+from reports.numbers.attack_facts import attack_facts
 from reports.tables.details import sweep_table
 from reports.tables.leaderboard import accuracy_table, wide_table
 from reports.tables.words import short_name

@@ -8,6 +8,7 @@ import pytest
 
 from reports.boards.building import build_boards, judged
 from reports.checks import classifier as classifier_checks
+from reports.checks import extra_attacks as extra_attack_checks
 from reports.checks import records as record_checks
 from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
 from results import load
@@ -102,8 +103,8 @@ def test_an_attack_that_may_change_nothing_must_change_nothing(tmp_path):
             np.where(np.arange(len(margin)) == 3, -margin, margin) if name.startswith("pgd-1 ") and j == 1 else margin
         )
 
-    assert verdict(tmp_path / "a", classifier_checks.eps_zero, checks=[zero()]).status == PASS
-    found = verdict(tmp_path / "b", classifier_checks.eps_zero, checks=[zero()], edit_margin=moves)
+    assert verdict(tmp_path / "a", extra_attack_checks.eps_zero, checks=[zero()]).status == PASS
+    found = verdict(tmp_path / "b", extra_attack_checks.eps_zero, checks=[zero()], edit_margin=moves)
     assert (found.status, found.samples) == (FAIL, ((1, 3),))
 
 
@@ -111,12 +112,12 @@ def test_ties_between_classes_are_no_change(tmp_path):
     def tie(name, i, j, margin):
         return np.full(len(margin), -1e-6 if name.startswith("pgd-1 ") else 1e-6)
 
-    assert verdict(tmp_path, classifier_checks.eps_zero, checks=[zero()], edit_margin=tie).status == PASS
+    assert verdict(tmp_path, extra_attack_checks.eps_zero, checks=[zero()], edit_margin=tie).status == PASS
 
 
 @pytest.mark.parametrize(("power", "status"), [(9.0, PASS), (0.5, FAIL)])
 def test_an_unbounded_attack_must_win(tmp_path, power, status):
-    found = verdict(tmp_path, classifier_checks.unbounded, checks=[unbounded(power)], quality=2.0)
+    found = verdict(tmp_path, extra_attack_checks.unbounded, checks=[unbounded(power)], quality=2.0)
     assert found.status == status
     assert bool(found.samples) == (status == FAIL)
 
@@ -125,7 +126,7 @@ def test_one_task_that_stands_under_the_unbounded_attack_is_enough(tmp_path):
     def one_stands(name, i, j, margin):
         return np.where(np.full(len(margin), j == 2), 1.0, -1.0) if "255/255" in name else margin
 
-    found = verdict(tmp_path, classifier_checks.unbounded, checks=[unbounded()], edit_margin=one_stands)
+    found = verdict(tmp_path, extra_attack_checks.unbounded, checks=[unbounded()], edit_margin=one_stands)
     assert (found.status, "task 2: 100.0 %" in found.evidence) == (FAIL, True)
 
 
@@ -133,13 +134,13 @@ def test_a_constant_answer_is_at_chance_and_no_masked_gradient(tmp_path):
     def half(name, i, j, margin):
         return np.where(np.arange(len(margin)) % 2 == 0, 1.0, -1.0)
 
-    assert verdict(tmp_path, classifier_checks.unbounded, checks=[unbounded()], edit_margin=half).status == PASS
+    assert verdict(tmp_path, extra_attack_checks.unbounded, checks=[unbounded()], edit_margin=half).status == PASS
 
 
 @pytest.mark.parametrize(("power", "status"), [(1.1, PASS), (2.0, FAIL)])
 def test_no_scale_of_the_logits_may_make_the_attack_clearly_stronger(tmp_path, power, status):
     checks = [rescaled("1/100", 0.4), rescaled("100", power)]
-    found = verdict(tmp_path, classifier_checks.rescaled_logits, checks=checks)
+    found = verdict(tmp_path, extra_attack_checks.rescaled_logits, checks=checks)
     assert found.status == status
     if status == FAIL:
         assert found.evidence.startswith("x100: ")
@@ -148,7 +149,7 @@ def test_no_scale_of_the_logits_may_make_the_attack_clearly_stronger(tmp_path, p
 
 def test_without_the_extra_attacks_nothing_is_said_for_or_against(tmp_path):
     evidence = evidence_of(tmp_path)
-    for check in (classifier_checks.eps_zero, classifier_checks.unbounded, classifier_checks.rescaled_logits):
+    for check in (extra_attack_checks.eps_zero, extra_attack_checks.unbounded, extra_attack_checks.rescaled_logits):
         assert check(evidence).status == NOT_RUN
 
 
@@ -221,7 +222,7 @@ def test_an_attack_of_few_small_steps_from_the_image_is_held_to_what_it_can_reac
 
 def test_verdicts_name_few_samples_and_say_what_they_cost(tmp_path):
     evidence = evidence_of(tmp_path, checks=[unbounded(0.0)], quality=3.0)
-    found = classifier_checks.unbounded(evidence)
+    found = extra_attack_checks.unbounded(evidence)
     assert found.cost == "final"
     assert len(found.samples) == 8
     assert json.loads(json.dumps(found.samples)) == [list(sample) for sample in found.samples]

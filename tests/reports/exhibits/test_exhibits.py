@@ -35,7 +35,7 @@ from reports.exhibits.tables import (
     steps_table_for_reading,
 )
 from reports.numbers.published_values import REFERENCE, read_published
-from reports.numbers.statistics import t_interval
+from reports.numbers.statistics.intervals import t_interval
 from reports.write import write_report
 from results import load
 from results.files import read_json, write_json

@@ -7,7 +7,7 @@ import numpy as np
 from reports.boards.building import build_boards
 from reports.figures.ranking import columns_of, ranking_figure, tie_groups
 from reports.figures.style import looks, paper_style
-from reports.numbers.statistics import Comparison
+from reports.numbers.statistics.comparisons import Comparison
 from results import load
 from tests.reports.synthetic_runs import FakeRun, write_run
 

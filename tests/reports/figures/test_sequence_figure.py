@@ -7,7 +7,7 @@ from reports.boards.building import build_boards
 from reports.figures import sequence as sequence_module
 from reports.figures.sequence import seen_so_far, sequence_attacks, sequence_figure, sequence_table
 from reports.figures.style import looks, paper_style
-from reports.numbers.statistics import t_interval
+from reports.numbers.statistics.intervals import t_interval
 from results import load
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 

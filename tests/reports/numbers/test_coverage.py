@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.numbers import metrics, statistics
+from reports.numbers import metrics
+from reports.numbers.statistics import bootstrap
 from tests.reports.coverage import World, draw, limits, one_run, over_seeds, told_apart, wilson
 
 
@@ -38,8 +39,8 @@ def test_the_bootstrap_covers_what_a_run_has_on_all_images(tasks: int, samples: 
 
 def test_drawing_task_by_task_is_the_bootstrap_of_the_matrices(rng: np.random.Generator) -> None:
     right = (rng.random((3, 60)) < 0.5).astype(np.int8)
-    drawn = statistics.bootstrap_matrices({"a": {(2, j): right[j] for j in range(3)}}, 3)["a"]
-    by_task = np.mean([statistics.resampled_accuracies(right[j][None], j)[:, 0] for j in range(3)], 0)
+    drawn = bootstrap.bootstrap_matrices({"a": {(2, j): right[j] for j in range(3)}}, 3)["a"]
+    by_task = np.mean([bootstrap.resampled_accuracies(right[j][None], j)[:, 0] for j in range(3)], 0)
     assert metrics.acc(drawn) == pytest.approx(by_task)
 
 

@@ -9,8 +9,9 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from reports.numbers import metrics, statistics
-from reports.numbers.statistics import RowScores
+from reports.numbers import metrics
+from reports.numbers.statistics import bootstrap, comparisons, intervals
+from reports.numbers.statistics.comparisons import WorstOutcomes
 
 
 @pytest.fixture(params=range(5))
@@ -21,7 +22,7 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 @pytest.mark.parametrize("n", [1, 10, 500])
 def test_wilson_is_that_of_statsmodels(n: int) -> None:
     for successes in sorted({0, 1, n // 3, n - 1, n}):
-        found = statistics.wilson(successes, n)
+        found = intervals.wilson(successes, n)
         expected = proportion_confint(successes, n, method="wilson")
         assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
 
@@ -29,7 +30,7 @@ def test_wilson_is_that_of_statsmodels(n: int) -> None:
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_t_interval_is_that_of_scipy(seeds: int, rng: np.random.Generator) -> None:
     values = rng.normal(0.4, 0.02, seeds)
-    found = statistics.t_interval(values.tolist())
+    found = intervals.t_interval(values.tolist())
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, seeds - 1, values.mean(), stats.sem(values)))
     assert (found.low, found.high) == pytest.approx(tuple(stats.ttest_1samp(values, 0.4).confidence_interval(0.95)))
 
@@ -37,7 +38,7 @@ def test_t_interval_is_that_of_scipy(seeds: int, rng: np.random.Generator) -> No
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_paired_t_is_that_of_scipy(seeds: int, rng: np.random.Generator) -> None:
     first, second = rng.normal(0.4, 0.02, (2, seeds))
-    p, found = statistics.paired_t(first.tolist(), second.tolist())
+    p, found = comparisons.paired_t(first.tolist(), second.tolist())
     expected = stats.ttest_rel(first, second)
     assert p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
@@ -47,22 +48,22 @@ def test_paired_t_is_that_of_scipy(seeds: int, rng: np.random.Generator) -> None
 def test_mcnemar_is_the_exact_one_of_statsmodels(n: int, rng: np.random.Generator) -> None:
     a, b = rng.random(n) < 0.7, rng.random(n) < 0.6
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
-    assert statistics.mcnemar(a, b) == pytest.approx(reference_mcnemar(table, exact=True).pvalue)
-    assert statistics.mcnemar(a, a) == 1
+    assert comparisons.mcnemar(a, b) == pytest.approx(reference_mcnemar(table, exact=True).pvalue)
+    assert comparisons.mcnemar(a, a) == 1
 
 
 @pytest.mark.parametrize("pairs", [1, 6, 91])
 def test_holm_is_that_of_statsmodels(pairs: int, rng: np.random.Generator) -> None:
     p = rng.random(pairs) ** 4
     p[pairs // 2 :] = p[pairs // 2]
-    assert statistics.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1])
+    assert comparisons.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_bootstrap_is_that_of_scipy(rng: np.random.Generator) -> None:
     """The same interval up to the noise of the resamples: tasks are resampled apart, and ACC is their mean."""
     tasks = [(rng.random(n) < p).astype(np.int8) for n, p in ((60, 0.8), (100, 0.5), (150, 0.2))]
-    drawn = statistics.bootstrap_matrices({"a": {(2, j): right for j, right in enumerate(tasks)}}, 3)["a"]
-    found = statistics.percentile_interval(metrics.acc(drawn))
+    drawn = bootstrap.bootstrap_matrices({"a": {(2, j): right for j, right in enumerate(tasks)}}, 3)["a"]
+    found = intervals.percentile_interval(metrics.acc(drawn))
     expected = stats.bootstrap(
         tasks,
         lambda *samples, axis: np.mean([sample.mean(axis) for sample in samples], 0),
@@ -76,8 +77,8 @@ def test_bootstrap_is_that_of_scipy(rng: np.random.Generator) -> None:
 
 def test_a_pair_of_one_seed_has_scipys_paired_bootstrap(rng: np.random.Generator) -> None:
     one, other = rng.random((2, 200)) < [[0.7], [0.6]]
-    found = statistics.compare(
-        *(RowScores(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
+    found = comparisons.compare(
+        *(WorstOutcomes(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
     )
     expected = stats.bootstrap(
         (one.astype(float), other.astype(float)),
@@ -96,7 +97,7 @@ def test_the_hierarchical_bootstrap_adds_the_noise_of_seeds_to_that_of_images(rn
     seeds, n = 4, 4000
     shares = rng.uniform(0.4, 0.6, seeds)
     right = (rng.random(n) < shares[:, None]).astype(np.int8)
-    draws = statistics.hierarchical(list(statistics.resampled_accuracies(right, 0, 10_000).T))
+    draws = bootstrap.hierarchical(list(bootstrap.resampled_accuracies(right, 0, 10_000).T))
     of_seeds = right.mean(1).var() / seeds
     # What a seed's deviation and an image's have in common is of second order.
     of_images = right.mean(0).var() / n

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pandas as pd
 
-from reports.numbers.evidence import AttackFacts
+from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import CLEAN, WORST, add_worst
 from reports.numbers.outcomes import outcomes_of
 from reports.numbers.submissions import submissions, with_unchanged_images

@@ -1,0 +1,69 @@
+"""The check against a control: the same attacks on a network that nobody defended."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.checks.check import FAIL, PASS, WARN, Judgement, check, errors, not_run
+from reports.numbers.evidence import Evidence
+from reports.numbers.metrics import WORST
+from reports.numbers.outcomes import NOT_MEASURED
+
+ABOVE_CONTROL = 0.2
+"""Accuracy by which a row must be above the control, in [0, 1]."""
+
+
+@check(
+    question="Do these attacks break a network that nobody defended?",
+    measures="`worst` of the undefended network per task (single_task_standard) of the same seed, against chance and against "
+    "this row",
+    threshold=f"the control at or below chance (two standard errors), and at least {100 * ABOVE_CONTROL:g} points below a row "
+    "that is above chance: if one of the two is missed it warns, if both are it fails; not_run without such a run",
+    why="Attacks that leave an undefended network standing say nothing about a defended one. A row that is itself at chance "
+    "claims nothing.",
+    planted="made-up records of controls that stand",
+    source="Carlini et al. 2019",
+)
+def control_broken(evidence: Evidence) -> Judgement:
+    if evidence.control is None:
+        return not_run("no undefended network per task was run under this protocol and seed")
+    accuracy = {}
+    for name, one in (("row", evidence), ("control", evidence.control)):
+        cells = _worst_cells(one)
+        if not cells:
+            return not_run(f"the {name} has no accuracy over all attacks")
+        accuracy[name] = float(np.mean([mean for mean, _ in cells]))
+    samples = sum(count for _, count in _worst_cells(evidence.control))
+    chance = float(np.mean([evidence.chance(task) for task in range(evidence.outcomes.tasks)]))
+    row, control = accuracy["row"], accuracy["control"]
+    found = f"control {100 * control:.1f} %, row {100 * row:.1f} %, chance {100 * chance:.1f} %"
+    if row <= chance + errors(chance, samples):
+        return Judgement(PASS, found, "the row claims nothing above chance")
+    stands, near = control > chance + errors(chance, samples), row - control < ABOVE_CONTROL
+    told = f"the undefended network keeps {100 * control:.1f} % under the same attacks, this row {100 * row:.1f} %"
+    if stands and near:
+        return Judgement(FAIL, found, f"{told}: the attacks do not tell one from the other")
+    if stands or near:
+        return Judgement(WARN, found, told)
+    return Judgement(PASS, found, "the same attacks break an undefended network")
+
+
+def claims_something(evidence: Evidence) -> bool:
+    """True if the row reports an accuracy above chance. A network that collapsed to one class stands under every attack."""
+    cells = _worst_cells(evidence)
+    if not cells:
+        return True
+    chance = float(np.mean([evidence.chance(task) for task in range(evidence.outcomes.tasks)]))
+    return float(np.mean([mean for mean, _ in cells])) > chance + errors(chance, sum(count for _, count in cells))
+
+
+def _worst_cells(evidence: Evidence) -> list[tuple[float, int]]:
+    """The accuracy and the number of samples under `worst` after the last task, per task; empty if a task has none."""
+    found: list[tuple[float, int]] = []
+    for task in range(evidence.outcomes.tasks):
+        cell = evidence.outcomes.vector(WORST, evidence.outcomes.last, task)
+        covered = cell[cell != NOT_MEASURED]
+        if not len(covered):
+            return []
+        found.append((float((covered == 1).mean()), len(covered)))
+    return found
