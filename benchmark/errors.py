@@ -1,4 +1,4 @@
-"""Mistakes of users: one clear line and exit code 2. Anything else that is raised is a bug and shows its traceback."""
+"""Mistakes of users: one clear line and exit code 2. Any other error is a bug and shows its traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ConfigError(Exception):
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?` or the valid choices: the end of an error message about an unknown name."""
+    """The end of an error message about an unknown name: `; did you mean 'x'?` and the valid choices."""
     choices = sorted(valid)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     listed = ", ".join(choices) or "none"

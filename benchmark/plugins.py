@@ -1,4 +1,4 @@
-"""Finding methods, attacks and scenarios: one file, one class; the file's name is its name. Nothing is registered by hand."""
+"""Methods, attacks and scenarios found by name: one file holds one class, and its name is the file's. None is registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plugin(Generic[T]):
-    """A class found in a file. sha256: of that file if it lies outside the repository, where no version guards it."""
+    """A class that was found in a file.
+
+    name: of the file, without `.py`.
+    cls: the class.
+    path: of the file.
+    sha256: of the file if it lies outside the repository, where no version guards it; otherwise None.
+    """
 
     name: str
     cls: type[T]
@@ -35,22 +41,28 @@ class Plugin(Generic[T]):
 
     @property
     def reference(self) -> str:
-        """What another process needs to find it again."""
+        """The name or path by which another process finds the plug-in."""
         return str(self.path) if self.sha256 else self.name
 
     @property
     def summary(self) -> str:
-        """First line of the class's docstring."""
+        """The first line of the class's docstring."""
         return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
 
 class Kind(Generic[T]):
-    """One kind of plug-in: the package whose files hold it and the class that they extend."""
+    """One kind of plug-in.
+
+    package: whose files hold the plug-ins.
+    base: the class that they extend.
+    noun: for messages, such as `method`.
+    """
 
     def __init__(self, package: str, base: type[T], noun: str) -> None:
         self.package, self.base, self.noun = package, base, noun
 
     def _classes(self, module: ModuleType) -> list[type[T]]:
+        """The plug-ins that a module defines itself."""
         return [
             value
             for value in vars(module).values()
@@ -61,7 +73,7 @@ class Kind(Generic[T]):
         ]
 
     def _explain_abstract(self, module: ModuleType, path: Path) -> None:
-        """Raise ConfigError that names what a class lacks, if there is one that is only not finished."""
+        """Raise ConfigError if a class of the module would be a plug-in but for methods that it lacks; the message names them."""
         for value in vars(module).values():
             if inspect.isclass(value) and issubclass(value, self.base) and value.__module__ == module.__name__:
                 lacks = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
@@ -69,7 +81,7 @@ class Kind(Generic[T]):
 
     @cache  # noqa: B019 - three instances that live as long as the process
     def all(self) -> dict[str, Plugin[T]]:
-        """Every plug-in of the package, by name. Files that hold no such class, and folders, are helpers."""
+        """All plug-ins of the package, by name. Folders, and files without such a class, are helpers. Raises ConfigError."""
         package = importlib.import_module(self.package)
         found = {}
         for info in pkgutil.iter_modules(package.__path__):
@@ -88,7 +100,7 @@ class Kind(Generic[T]):
         return found
 
     def find(self, name: str) -> Plugin[T]:
-        """The plug-in called `name`, or in the file `name` if that is a path ending in .py. Raises ConfigError."""
+        """The plug-in called `name`, or the one in the file `name` if that ends in `.py`. Raises ConfigError."""
         if name.endswith(".py"):
             return self.from_file(Path(name))
         try:
@@ -98,7 +110,7 @@ class Kind(Generic[T]):
 
     @cache  # noqa: B019
     def from_file(self, path: Path) -> Plugin[T]:
-        """The plug-in in a file outside the repository. Raises ConfigError, one line that names file and cause."""
+        """The plug-in in a file outside the repository. Raises ConfigError, one line with file and cause."""
         path = path.resolve()
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
@@ -116,15 +128,15 @@ class Kind(Generic[T]):
             raise ConfigError(f"{path}: {classes[0].__name__} lacks version, a whole number")
         file_hash = hashlib.sha256(path.read_bytes()).hexdigest()
         if issubclass(classes[0], Attack):
-            # An attack is a value that goes without its plug-in: it says itself what file it is of.
+            # An attack travels without its plug-in, so it carries the hash of its file itself.
             classes[0].file_hash = file_hash
         return Plugin(name, classes[0], path, file_hash)
 
 
 def import_file(path: Path, module_name: str) -> ModuleType:
-    """The module in a file, importable under a name of its own, so that dataclasses and pydantic find classes in it.
+    """Import a file under a module name of its own, by which dataclasses and pydantic find its classes.
 
-    Raises ConfigError, one line that names file and cause.
+    Raises ConfigError, one line with file and cause.
     """
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
@@ -138,7 +150,7 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 
 @contextmanager
 def _mistakes_named(path: Path) -> Iterator[None]:
-    """Raise ConfigError, one line that names file and cause, for whatever an import of the file raises."""
+    """Turn any error inside the block into ConfigError, one line with file and cause."""
     try:
         yield
     except SyntaxError as error:

@@ -1,4 +1,4 @@
-"""What every process that the harness starts does: it ends when the one that started it is gone."""
+"""Processes of the harness: each ends when the process that started it is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def end_with_parent() -> None:
-    """End this process once its parent is gone: an orphan would hold its run and be in the way of the next command."""
+    """Watch the parent, and end this process once it is gone: an orphan would hold its run against the next command."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -26,6 +26,6 @@ def end_with_parent() -> None:
 
 
 def in_fresh_process(work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` returns in a process that was started for it and has learned nothing."""
+    """Call `work` in a process that was started for it and has learned nothing; return its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(work, *arguments).result()

@@ -182,7 +182,7 @@ def order_moves_whole_tasks(trial: ScenarioTrial) -> None:
             if stay.get(task.name, task.fingerprint) != task.fingerprint:
                 raise Broken(
                     f"task {task.name} has other images in another order of tasks",
-                    "make each task from its own images alone, wherever it stands in the stream",
+                    "make each task from its own images alone, wherever its place in the stream",
                 )
 
 

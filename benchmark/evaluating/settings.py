@@ -10,7 +10,7 @@ from methods.settings import Strict
 
 
 class Evaluation(Strict):
-    """How classifiers are attacked.
+    """The attacks on classifiers, and their conditions.
 
     seed: whole number, 0 or more; every random start follows from it.
     batch_size: images that go through a classifier at once, at most; 1 or more.

@@ -17,7 +17,7 @@ from scenarios.base import SourceOptions
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how jobs are executed. All of this is provenance, none of it identity.
+    """The place where jobs are executed. All of this is provenance, none of it identity.
 
     runs: folder of the run directories.
     published: folder of tracked records, which count as stored.

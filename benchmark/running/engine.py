@@ -1,4 +1,4 @@
-"""The local engine: jobs on worker processes, each after the runs it needs. One worker means this process."""
+"""The engine: jobs on worker processes, each after the jobs it needs. One worker means this process."""
 
 from __future__ import annotations
 
@@ -29,13 +29,19 @@ _worker_events: multiprocessing.Queue[Event] | None = None
 
 
 def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: Listener) -> list[JobResult]:
-    """Execute the jobs, each after those it needs; a job whose need failed fails, the others go on."""
+    """Execute the jobs, each after those it needs. A job whose prerequisite failed fails; the others go on.
+
+    jobs: every job follows those it needs.
+    tasks: of the preset.
+    Returns their results in the same order.
+    """
     if machine.workers == 1 or len(jobs) == 1:
-        return _in_turn(jobs, lambda job: _guarded(job, machine, tasks, listen))
+        return _in_turn(jobs, lambda job: _execute(job, machine, tasks, listen))
     return _in_processes(jobs, machine, listen)
 
 
-def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+def _execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+    """Execute a job; an unreadable or locked directory is a failure too."""
     listen(Event(job.hash, job.label, job.seed, "start"))
     try:
         work = execute_transfers if job.sources else execute
@@ -48,6 +54,7 @@ def _guarded(job: Job, machine: Machine, tasks: list[Task], listen: Listener) ->
 
 
 def _failed_need(job: Job, outcomes: dict[str, JobResult]) -> JobResult | None:
+    """The failure of a job whose prerequisite failed; None if none did."""
     for need in job.needs.values():
         if need.hash in outcomes and not outcomes[need.hash].learned:
             return JobResult(job.hash, (f"{job}: its prerequisite {need} failed",), learned=False)
@@ -62,7 +69,10 @@ def _in_turn(jobs: Sequence[Job], work: Callable[[Job], JobResult]) -> list[JobR
 
 
 class Pool:
-    """Worker processes and the events they send. A queue of their own, because a killed worker may have held its lock."""
+    """Worker processes, and the events that they send.
+
+    Every pool has a queue of its own, because a killed worker may have held the lock of the old one.
+    """
 
     def __init__(self, preset: Preset, machine: Machine, listen: Listener) -> None:
         context = multiprocessing.get_context("spawn")
@@ -89,7 +99,7 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
     try:
         waiting, running, outcomes = list(jobs), dict[Future[JobResult], Job](), dict[str, JobResult]()
         wanted = {job.hash for job in jobs}
-        # Jobs that ran when a worker was killed: each goes on alone, so that the next kill says whose it was.
+        # Jobs that ran when a worker was killed. Each is run again alone, so that a second kill tells which job it was.
         suspects: set[str] = set()
         while waiting or running:
             try:
@@ -108,7 +118,7 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                     outcome = future.result()
                     outcomes[running.pop(future).hash] = outcome
             except BrokenProcessPool:
-                # A worker was killed (memory, a signal): its pool is lost, and with it what ran beside it.
+                # A worker was killed (memory, a signal). Its pool is lost, and with it the jobs that ran beside it.
                 lost = list(running.values())
                 running.clear()
                 pool.close()
@@ -143,7 +153,7 @@ def _pump(events: multiprocessing.Queue[Event], listen: Listener, stop: threadin
 
 def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queue[Event]) -> None:
     global _worker_tasks, _worker_events
-    # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent says what to do.
+    # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent tells the user.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
     _worker_events = events
@@ -156,8 +166,8 @@ def _work(job: Job, machine: Machine) -> JobResult:
     events = _worker_events
 
     def tell(event: Event) -> None:
-        # Whether anybody listens is no matter of the run's.
+        # A run goes on if nobody listens any more.
         with suppress(EOFError, OSError, ValueError):
             events.put(event)
 
-    return _guarded(job, machine, _worker_tasks, tell)
+    return _execute(job, machine, _worker_tasks, tell)

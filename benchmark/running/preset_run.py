@@ -37,7 +37,7 @@ def _silent(jobs: Sequence[Planned]) -> AbstractContextManager[Listener]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What was done for a preset.
+    """The end of a preset's run.
 
     executed: how each executed job ended, those of transfers last; empty if nothing was left to do.
     verdicts: verdicts on the runs that were asked for, as in their `verdicts.json`, by label and seed.

@@ -1,10 +1,10 @@
-"""What one sees while jobs run: a live line per job on a terminal, a line per job that ends elsewhere."""
+"""Progress on the screen: on a terminal a live line per running job, elsewhere a line when a job starts or ends."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from benchmark.planning.plan import Planned
 
 
 def duration(seconds: float) -> str:
-    """0:42, 12:05 or 3 h 20 min."""
+    """A time for people: 0:42, 12:05 or 3 h 20 min."""
     if seconds >= 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class _Line:
-    """How far one job is, in passes through the network."""
+    """The progress of one job, in passes through the network."""
 
     planned: Planned
     began: float = 0.0
@@ -36,7 +36,6 @@ class _Line:
     evaluations_done: int = 0
     text: str = "waiting"
     ended: bool = False
-    failed: bool = field(default=False)
 
     @property
     def done_passes(self) -> float:
@@ -48,7 +47,7 @@ class _Line:
         return learned * self.planned.learning_passes + evaluated * self.planned.evaluation_passes
 
     def count_epoch(self, event: Event) -> None:
-        """An epoch of some stage of the task being learned; all its stages together are `Method.epochs`, at most."""
+        """Count an epoch of the turn being learned; all its phases together have `Method.epochs` epochs, at most."""
         if event.phase != self.phase:
             self.phase, self.epochs_before = event.phase, self.epochs_before + self.epochs_of_phase
         self.epochs_of_phase = event.epoch
@@ -57,7 +56,7 @@ class _Line:
         self.epoch_share = min(1.0, (self.epochs_before + event.epoch) / expected)
 
     def seconds_left(self) -> float | None:
-        """By this job's own speed so far; None before there is any."""
+        """Seconds that this job still takes at its own speed so far; None as long as that is unknown."""
         elapsed = time.monotonic() - self.began
         if not self.began or self.done_passes <= 0 or elapsed < 1:
             return None
@@ -65,7 +64,7 @@ class _Line:
 
 
 class Display:
-    """Listens to events and shows them. Quiet when not on a terminal: one line when a job starts, ends or has news."""
+    """A listener that shows events. Without a terminal it prints one line when a job starts, ends or has news."""
 
     def __init__(self, planned: Sequence[Planned], workers: int, console: Console | None = None) -> None:
         self.console = console or Console()
@@ -141,7 +140,7 @@ class Display:
         return table
 
     def _seconds_left_in_all(self) -> float | None:
-        """Passes left over the speed of the jobs that have run, all workers busy."""
+        """Seconds for all jobs: the passes left at the mean speed of the running jobs, all workers busy; None if unknown."""
         speeds = []
         for line in self.lines.values():
             elapsed = time.monotonic() - line.began

@@ -1,4 +1,4 @@
-"""Presets: which methods are compared, on which data, under which attacks. YAML files, validated, one clear line per mistake."""
+"""Presets: the methods, data and attacks of a comparison, read from YAML files and validated, one clear line per mistake."""
 
 from benchmark.planning.preset_files import available
 from benchmark.planning.presets.file import MethodEntry, PresetFile
