@@ -1,4 +1,4 @@
-"""docs/layout.md lists the import paths that stay. Everything that the pages and the skeleton import is on that list, and is there."""
+"""docs/layout.md lists the import paths that stay. The pages and the skeleton import from these paths alone; all are there."""
 
 from __future__ import annotations
 
