@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from benchmark.commands import check, completion, listing, new_method, report, run
 from benchmark.commands.audit import parser as audit
 from benchmark.commands.evaluate import parser as evaluate
-from benchmark.commands.options import OUTPUT, OneLineParser, examples_text
+from benchmark.commands.parsing.options import OUTPUT, OneLineParser, examples_text
 from benchmark.commands.timing import parser as timing
 from benchmark.commands.verify import parser as verify
 from benchmark.errors import ConfigError

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands import choices
-from benchmark.commands.choices import completed
-from benchmark.commands.options import add_command, add_data, add_overrides
+from benchmark.commands.parsing import choices
+from benchmark.commands.parsing.options import add_command, add_data, add_overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.commands.options import Commands
+    from benchmark.commands.parsing.options import Commands
 
 
 def add_parser(commands: Commands) -> None:
@@ -33,7 +32,7 @@ def add_parser(commands: Commands) -> None:
     action = parser.add_argument(
         "plugin", metavar="NAME|FILE.py", help="a built-in plug-in, or the file of one of yours"
     )
-    completed(action, choices.plugins)
+    choices.completed(action, choices.plugins)
     add_overrides(parser, "settings of the plug-in, such as retrain_epochs=1")
     add_data(parser, "the folder of a scenario's images", download=False)
 

@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmark.commands.options import add_command
+from benchmark.commands.parsing.options import add_command
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.commands.options import Commands
+    from benchmark.commands.parsing.options import Commands
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.options import add_command, add_results, must_be_there
+from benchmark.commands.parsing.options import add_command, add_results, must_be_there
 from benchmark.planning.options import PUBLISHED
 from benchmark.planning.preset_files import available
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.commands.options import Commands
+    from benchmark.commands.parsing.options import Commands
     from benchmark.plugins import Kind
     from methods.base import Method
 
@@ -92,7 +92,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "scenarios": scenarios,
     "presets": presets,
 }
-"""What `list` shows, by the word that asks for it; stored runs are shown apart."""
+"""The tables of `list`, by the word that asks for them. Stored runs have a table of their own."""
 
 
 def _summaries(kind: Kind[Any]) -> Rows:
@@ -100,7 +100,7 @@ def _summaries(kind: Kind[Any]) -> Rows:
 
 
 def _claims(cls: type[Method]) -> list[str]:
-    """What a method claims; what it claims under other settings than its defaults is marked."""
+    """The claims of a method. Those that it makes under other settings than its defaults are marked."""
     from methods.base import CLAIMS
 
     try:

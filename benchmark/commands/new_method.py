@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.options import add_command
+from benchmark.commands.parsing.options import add_command
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.commands.options import Commands
+    from benchmark.commands.parsing.options import Commands
 
 TEMPLATES = Path(__file__).parent / "templates"
 METHOD, TEST = TEMPLATES / "skeleton.py", TEMPLATES / "test_skeleton.py"

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.options import add_command, add_output, add_results, must_be_there
+from benchmark.commands.parsing.options import add_command, add_output, add_results, must_be_there
 from benchmark.planning.options import PUBLISHED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.commands.options import Commands
+    from benchmark.commands.parsing.options import Commands
 
 
 def add_parser(commands: Commands) -> None:

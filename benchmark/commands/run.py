@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmark.commands import options as common
+from benchmark.commands.parsing import options as common
 
 if TYPE_CHECKING:
     from rich.console import Console

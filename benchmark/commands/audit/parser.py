@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from benchmark.commands import options as common
+from benchmark.commands.parsing import options as common
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,1 +1,1 @@
-"""The command evaluate: anybody's module under a preset's protocol."""
+"""The command `evaluate`: somebody's nn.Module under a preset's protocol."""

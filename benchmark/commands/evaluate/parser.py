@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands import choices
-from benchmark.commands import options as common
+from benchmark.commands.parsing import choices
+from benchmark.commands.parsing import options as common
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -161,5 +161,5 @@ class _Made:
 
 
 def _strength(attack: Attack) -> float:
-    """How far an attack lowers margins at the preset's eps. More steps lower them further, but not without end."""
+    """The amount by which an attack lowers margins at the preset's eps. More steps lower them further, up to a limit."""
     return 0.0 if attack.steps == 0 else 1.1 - 0.5 / math.sqrt(attack.steps + 5)

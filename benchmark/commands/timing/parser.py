@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands import options as common
+from benchmark.commands.parsing import options as common
 
 if TYPE_CHECKING:
     from rich.console import Console

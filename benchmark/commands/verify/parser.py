@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands import choices
-from benchmark.commands import options as common
+from benchmark.commands.parsing import choices
+from benchmark.commands.parsing import options as common
 from benchmark.errors import ConfigError
 
 if TYPE_CHECKING:

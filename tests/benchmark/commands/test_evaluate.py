@@ -157,6 +157,16 @@ def test_noise_in_a_module_is_found(tmp_path, capsys):
     assert "fail: unchanged: " in shown
 
 
+def test_strict_ends_with_1_if_a_check_fails(tmp_path, capsys):
+    honest, zero = {"final": []}, "((images * 255).round() / 255)"
+    path = str(write(tmp_path, returns=CENTRE.format(images=zero)))
+    assert evaluate(tmp_path, path, "0", evaluation=honest) == 0
+    assert evaluate(tmp_path, path, "0", "--strict", evaluation=honest) == 1
+    assert "fail: gradients_carry_signal" in capsys.readouterr().out
+    path = str(write(tmp_path, returns=CENTRE.format(images="images")))
+    assert evaluate(tmp_path, path, "0", "--strict", evaluation=honest) == 0
+
+
 def test_an_attack_that_fails_fails_alone(tmp_path, capsys):
     path = write(tmp_path)
     final = {"final": [{"attack": "fgsm"}, {"attack": "square", "queries": 5}]}

@@ -91,7 +91,8 @@ def test_no_canonical_code_imports_the_audit() -> None:
         )
     }
     assert importers == {"benchmark/cli.py"}
-    assert "benchmark.commands.audit" not in {name[:15] for name in _at_the_top(REPOSITORY / "benchmark" / "cli.py")}
+    options = REPOSITORY / "benchmark" / "commands" / "audit" / "parser.py"
+    assert not [name for name in _at_the_top(options) if name.startswith("benchmark.commands.audit")]
 
 
 def _at_the_top(path: Path) -> set[str]:
@@ -101,7 +102,8 @@ def _at_the_top(path: Path) -> set[str]:
 
 
 def test_no_canonical_code_names_the_plugins_of_the_audit() -> None:
-    names = {path.stem for path in (REPOSITORY / "benchmark" / "audit" / "plugins").glob("*.py")}
+    names = {path.stem for path in (REPOSITORY / "benchmark" / "commands" / "audit" / "plugins").glob("*.py")}
+    assert names
     for folder in ("benchmark", "methods", "scenarios", "attacks"):
         for path in (REPOSITORY / folder).rglob("*"):
             if path.suffix in (".py", ".yaml") and REPOSITORY / "benchmark" / "commands" / "audit" not in path.parents:

@@ -8,8 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmark.commands import choices
-from benchmark.commands.choices import completed
+from benchmark.commands.parsing import choices
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT, RUNS, RunOptions
 from benchmark.planning.preset_files import preset_file
@@ -64,7 +63,7 @@ def add_preset(parser: OneLineParser, meaning: str, *, required: bool = True, de
     action = parser.add_argument(
         "--preset", required=required, default=default, type=_preset, metavar="NAME|FILE", help=meaning
     )
-    completed(action, choices.presets)
+    choices.completed(action, choices.presets)
 
 
 def _preset(name: str) -> str:
@@ -74,7 +73,7 @@ def _preset(name: str) -> str:
 
 
 def add_methods(parser: OneLineParser, meaning: str) -> None:
-    completed(parser.add_argument("--methods", nargs="+", metavar="M", help=meaning), choices.methods)
+    choices.completed(parser.add_argument("--methods", nargs="+", metavar="M", help=meaning), choices.methods)
 
 
 def add_seeds(parser: OneLineParser) -> None:

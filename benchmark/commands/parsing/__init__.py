@@ -1,0 +1,1 @@
+"""Options of commands, and the names that a shell completes."""
