@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import AttackError, Trace, describe
-from attacks.parts.losses import TARGETED, fewest_classes, find_loss, likeliest_others
+from attacks.base import Trace, describe
+from attacks.parts.losses import TARGETED, check_loss, find_loss, likeliest_others
 from attacks.search import Search, SearchAttack, surface_point
-from attacks.settings import whole_number
+from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
-from attacks.threat_model import ThreatModelError, parse_fraction
 
 MOMENTUM = 0.75
 """The share of the new step in a step; the rest repeats the last one (α in eq. 2 of the paper)."""
@@ -27,15 +26,19 @@ MOMENTUM = 0.75
 class APGD(SearchAttack):
     """Projected gradient ascent that chooses its step size by itself, for each image (algorithm 1).
 
-    It starts with steps of 2 eps, and halves them and goes back to the best point where at a checkpoint too few steps have raised
-    the loss (condition 1, `rho`) or nothing has been gained since the last one (condition 2). An image is done with its first
+    It starts with steps of 2 eps. At a checkpoint it halves them and goes back to the best point if too few steps have raised the
+    loss (condition 1, `rho`) or nothing has been gained since the last checkpoint (condition 2). An image is done with its first
     misclassified point.
 
-    steps, restarts, eot: 1 or more. loss: ce, dlr or margin. targets: 0, or towards how many of the likeliest other classes (at
-    most all) a run each is made, with the targeted loss. eot: how many gradients are averaged at each step. rho: what
-    `parse_fraction` reads, 0 to 1, as a Fraction. Raises AttackError otherwise.
+    steps: 1 or more. The schedule depends on it: the first 10 of 100 steps are not a run of 10.
+    restarts: 1 or more.
+    loss: ce, dlr or margin.
+    targets: 0; or the number of likeliest other classes (at most all) towards each of which a run is made, with the targeted
+        loss.
+    eot: 1 or more, gradients that are averaged at each step.
+    rho: 0 to 1, the share of steps that must raise the loss; what `parse_fraction` reads, as a Fraction.
 
-    The schedule depends on the number of steps: 10 of 100 steps are not a run of 10.
+    Raises AttackError otherwise.
     """
 
     version: ClassVar[int] = 1
@@ -53,12 +56,7 @@ class APGD(SearchAttack):
         whole_number("targets", self.targets, least=0)
         whole_number("eot", self.eot)
         find_loss(self.loss)
-        try:
-            object.__setattr__(self, "rho", parse_fraction(self.rho))
-        except ThreatModelError as error:
-            raise AttackError(f"rho: {error}") from None
-        if not 0 <= self.rho <= 1:
-            raise AttackError(f"rho = {self.rho}: expected a number from 0 to 1, such as 3/4")
+        object.__setattr__(self, "rho", exact_number_from("rho", self.rho, 0, 1, Fraction(3, 4)))
 
     @property
     def name(self) -> str:
@@ -76,12 +74,7 @@ class APGD(SearchAttack):
         return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
 
     def check_classes(self, count: int) -> None:
-        fewest = fewest_classes(self.loss, self.targets)
-        if count < fewest:
-            kind = "targeted loss" if self.targets else "loss"
-            raise AttackError(
-                f"{kind} {self.loss} needs {fewest} classes, the classifier has {count}; use ce or margin"
-            )
+        check_loss(self.loss, self.targets, count)
 
     def extend(self, search: Search, start: Starts) -> Trace:
         trace = Trace()
@@ -102,7 +95,7 @@ class APGD(SearchAttack):
         return trace
 
     def _groups(self, others: int) -> list[list[int | None]]:
-        """Targets that run side by side: the likeliest alone, because it breaks most of what breaks, then all the others."""
+        """Ranks of targets that run side by side: the likeliest alone, because it breaks most images, then all the others."""
         if not self.targets:
             return [[None]]
         ranks: list[int | None] = list(range(others))
@@ -110,8 +103,10 @@ class APGD(SearchAttack):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """After how many steps the step size is reconsidered (section 3.1): the first interval is 22 % of the steps, each next one 3
-    % shorter, none below 6 %."""
+    """The numbers of steps after which the step size is reconsidered (section 3.1), ascending.
+
+    The first interval is 22 % of the steps, each next one 3 % of the steps shorter, none below 6 %.
+    """
     interval, shortest, shorter = (max(1, int(share * steps)) for share in (0.22, 0.06, 0.03))
     places, at = [], 0
     while (at := at + interval) <= steps:
@@ -122,10 +117,13 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _ApgdRows:
-    """What is attacked: M rows, all images for the first target, then all for the next. The rows of an image leave together, so
-    that each target always has the same images in the same order.
+    """The rows under attack: M of them, all images for the first target, then all for the next.
 
-    index: int64 (M,), which image of the batch; groups: how many targets; targets: int64 (M,), the classes aimed at.
+    The rows of an image leave together, so that each target always has the same images in the same order.
+
+    index: int64 (M,), each row's image of the batch.
+    groups: how many targets.
+    targets: int64 (M,), the classes aimed at; None: untargeted.
     """
 
     index: Tensor
@@ -136,13 +134,16 @@ class _ApgdRows:
         return _ApgdRows(self.index[keep], self.groups, None if self.targets is None else self.targets[keep])
 
     def by_target(self) -> list[slice]:
-        """The rows of each target: no image stands twice in one of them."""
+        """The rows of each target; within one of them no image stands twice."""
         images = len(self.index) // self.groups
         return [slice(group * images, (group + 1) * images) for group in range(self.groups)]
 
 
 class _Walk:
-    """One run from one start, of all rows at once. Rows whose image is broken leave."""
+    """One run from one start, of all rows at once. The rows of an image leave when it is broken.
+
+    points: float (M, C, H, W), where the rows are.
+    """
 
     def __init__(self, attack: APGD, search: Search, rows: _ApgdRows, points: Tensor) -> None:
         self.attack, self.search, self.rows = attack, search, rows
@@ -189,7 +190,7 @@ class _Walk:
         self.before, self.points = self.points, ahead
 
     def _evaluate(self, want_gradient: bool) -> tuple[Tensor, Tensor]:
-        """The loss at the points (M,) and its gradient, averaged over `eot` passes; the points are shown to the search."""
+        """Show the points to the search; return the loss there (M,) and its gradient, averaged over `eot` passes."""
         victim, labels = self.search.victim, self.search.victim.labels[self.rows.index]
         total, gradients = (
             torch.zeros(len(labels), device=labels.device, dtype=self.points.dtype),
@@ -223,7 +224,7 @@ class _Walk:
             self.search.see(self.points[these], logits[these], self.rows.index[these])
 
     def _reconsider(self, steps: int) -> None:
-        """At a checkpoint: halve the step size where the last `steps` steps did not pay, and go back to the best point there."""
+        """Halve the step size of the rows for which the last `steps` steps did not pay, and go back to their best points."""
         few_rises = self.rises <= math.floor(self.attack.rho * steps)  # exact, whatever the dtype of the images
         no_gain = ~self.halved & (self.best_at_checkpoint >= self.best_loss)
         self.halved, self.best_at_checkpoint = few_rises | no_gain, self.best_loss

@@ -10,9 +10,9 @@ from attacks.composition import VARIANTS, CompositionVariant, Official
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttackC2(Official):
-    """AutoAttack for two classes: another attack under another name, because DLR needs a third logit.
+    """AutoAttack for two classes. It has a name of its own because its parts differ: DLR needs a third logit.
 
-    APGD-CE, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in the official one.
+    APGD-CE, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in `autoattack`.
     """
 
     version: ClassVar[int] = 1

@@ -10,9 +10,9 @@ from attacks.composition import VARIANTS, CompositionVariant, Official
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttackC3(Official):
-    """AutoAttack for three classes: another attack under another name, because targeted DLR needs a fourth logit.
+    """AutoAttack for three classes. It has a name of its own because its parts differ: targeted DLR needs a fourth logit.
 
-    APGD-CE, APGD-DLR, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in the official one.
+    APGD-CE, APGD-DLR, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in `autoattack`.
     """
 
     version: ClassVar[int] = 1

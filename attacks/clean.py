@@ -1,4 +1,4 @@
-"""No attack: what the classifier says about the images as they are."""
+"""No attack: the classifier's answers to the images as they are."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Attacks made of attacks: each part goes on with the images that the parts before it left standing.
 
-Worst case per sample, as in AutoAttack (Croce and Hein 2020, section 5): an image counts as robust if every part fails on it.
+The result is the worst case per sample, as in AutoAttack (Croce and Hein 2020, section 5): an image counts as robust if every
+part fails on it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 
 OFFICIAL_STEPS = 100
+"""Of each part that takes gradients."""
 OFFICIAL_QUERIES = 5000
+"""Of Square."""
 OFFICIAL_TARGETS = 9
-"""AutoAttack aims at nine other classes; on a head of fewer, every attack here takes all C − 1 of them."""
+"""Other classes that targeted parts aim at. A classifier of fewer has C − 1 of them, and all are aimed at."""
 
 Parts = dict[str, SearchAttack]
-"""The parts by the name they go by in a trace, in the order in which they run."""
+"""The parts, by their names in a trace, in the order in which they run."""
 
 
 def standard(model: ThreatModel, steps: int, queries: int) -> Parts:
-    """AutoAttack's composition, for four classes and more, where targeted DLR is defined."""
+    """The composition for four classes and more: AutoAttack's own."""
     return {
         "apgd ce": APGD(threat_model=model, steps=steps),
         "apgd-t dlr": APGD(threat_model=model, steps=steps, loss="dlr", targets=OFFICIAL_TARGETS),
@@ -36,7 +39,7 @@ def standard(model: ThreatModel, steps: int, queries: int) -> Parts:
 
 
 def three_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
-    """For three classes, where DLR is defined and targeted DLR is not: DLR, and cross-entropy of the target."""
+    """The composition for three classes, where targeted DLR is not defined: DLR, and cross-entropy of the target."""
     return {
         "apgd ce": APGD(threat_model=model, steps=steps),
         "apgd dlr": APGD(threat_model=model, steps=steps, loss="dlr"),
@@ -46,7 +49,7 @@ def three_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
 
 
 def two_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
-    """For two classes, where there is no third logit for DLR."""
+    """The composition for two classes, where DLR is not defined: as for three, without it."""
     parts = three_classes(model, steps, queries)
     return {name: part for name, part in parts.items() if name != "apgd dlr"}
 
@@ -60,7 +63,12 @@ def _last(model: ThreatModel, steps: int, queries: int) -> Parts:
 
 @dataclass(frozen=True, slots=True)
 class CompositionVariant:
-    """A composition, the numbers of classes it is for, and what its official name is."""
+    """A composition.
+
+    parts: threat model, steps and queries → its parts.
+    fewest, most: numbers of classes it is for; None: no limit.
+    official: the name of the attack that has these parts under official settings.
+    """
 
     parts: Callable[[ThreatModel, int, int], Parts]
     fewest: int
@@ -68,6 +76,7 @@ class CompositionVariant:
     official: str
 
     def fits(self, count: int) -> bool:
+        """True if the composition is for this number of classes."""
         return self.fewest <= count and (self.most is None or count <= self.most)
 
 
@@ -80,16 +89,16 @@ VARIANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Composition(SearchAttack):
-    """Base of attacks made of attacks. The trace is that of the first part, and how many images stood after each part."""
+    """Base of attacks made of attacks. The trace is that of the first part, with the images left standing by each part."""
 
     @abstractmethod
     def parts(self) -> Parts:
-        """What is run, in order."""
+        """The attacks that are run, in order."""
 
     @property
     @abstractmethod
     def variant(self) -> CompositionVariant:
-        """Which composition this is."""
+        """The composition that this attack is."""
 
     def check_classes(self, count: int) -> None:
         if not self.variant.fits(count):
@@ -115,7 +124,7 @@ class Composition(SearchAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class Official(Composition):
-    """Base of the compositions under AutoAttack's official settings: 100 steps, 5,000 queries, and no field to change that."""
+    """Base of the compositions under AutoAttack's official settings: 100 steps, 5,000 queries, and no field that changes them."""
 
     steps = OFFICIAL_STEPS
 

@@ -12,9 +12,13 @@ from attacks.settings import whole_number
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Composition):
-    """The parts of `autoattack`, `autoattack-c3` or `autoattack-c2` at a budget of one's own.
+    """The parts of `autoattack`, `autoattack-c3` or `autoattack-c2` at another budget.
 
-    steps, queries: of each part, 1 or more. composition: "standard", "c3" or "c2". Raises AttackError otherwise.
+    steps: 1 or more, of each part that takes gradients.
+    queries: 1 or more, of Square.
+    composition: "standard", "c3" or "c2".
+
+    Raises AttackError otherwise.
     """
 
     version: ClassVar[int] = 1

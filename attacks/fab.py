@@ -10,32 +10,35 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import MANY, AttackError, Outcome, Trace, describe, is_worse, outcome_of
+from attacks.base import MANY, Outcome, Trace, describe, is_worse, outcome_of
 from attacks.parts.losses import likeliest_others, targeted_margin
 from attacks.parts.projections import to_hyperplane
 from attacks.search import Search, SearchAttack, surface_point
-from attacks.settings import whole_number
+from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
-from attacks.threat_model import ThreatModelError, parse_fraction
 
 SMALLEST_STEP = 1e-8
-"""Below this a step counts as this long in the choice of α, so that 0 / 0 is one half (as the authors' code does)."""
+"""A shorter step counts as this long in the choice of α, so that 0 / 0 is one half, as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FAB(SearchAttack):
     """FAB-T: from the image to the linearised boundary with each of the likeliest other classes, and along it (algorithm 1).
 
-    It looks for the smallest change, whatever eps is, and may leave the ball on its way: only points inside count, and an image
-    is done with its first one that is misclassified, as whatever class. As in AutoAttack there is no final search.
+    It searches the smallest change, whatever eps is, and may leave the ball on its way. Only points inside count, and an image is
+    done with its first point there that is misclassified, as any class. As in AutoAttack there is no final search.
 
-    steps, restarts: 1 or more; the first run starts at the image, later ones at a random point eps/2 away. targets: 1 or more,
-    towards how many of the likeliest other classes (at most all) a run is made. alpha_max: how far a step is drawn back to the
-    image at most, 0 to 1. eta: how far it overshoots the boundary, 1 or more. beta: what is kept of the change when the point is
-    misclassified, 0 to 1. The last three: what `parse_fraction` reads, as Fractions. Raises AttackError otherwise.
+    steps: 1 or more.
+    restarts: 1 or more; the first run starts at the image, later ones at a random point eps/2 away.
+    targets: 1 or more, the number of likeliest other classes (at most all) towards each of which a run is made.
+    alpha_max: 0 to 1, how far a step is drawn back to the image at most.
+    eta: 1 or more, how far a step overshoots the boundary.
+    beta: 0 to 1, the part of the change that is kept when the point is misclassified.
 
-    A step costs one gradient and two forward passes: of the points that a step leads to, about nine in ten are misclassified
-    and stepped back from, so that the pass that finds that out is hardly ever one whose gradient is wanted.
+    The last three are read by `parse_fraction` and become Fractions. Raises AttackError otherwise.
+
+    A step costs one gradient and two forward passes. About nine in ten steps lead to a misclassified point and are stepped back
+    from, so the pass that finds that out is hardly ever one whose gradient is needed.
     """
 
     version: ClassVar[int] = 1
@@ -52,7 +55,8 @@ class FAB(SearchAttack):
         whole_number("restarts", self.restarts)
         whole_number("targets", self.targets)
         for field, low, high in (("alpha_max", 0, 1), ("eta", 1, None), ("beta", 0, 1)):
-            object.__setattr__(self, field, _exact(field, getattr(self, field), low, high))
+            number = exact_number_from(field, getattr(self, field), low, high, example=getattr(FAB, field))
+            object.__setattr__(self, field, number)
 
     @property
     def name(self) -> str:
@@ -67,7 +71,7 @@ class FAB(SearchAttack):
         return describe(f"{self.kind}-{self.steps}", self.threat_model, extras)
 
     def passes(self, classes: int = MANY) -> float:
-        # A gradient and one more forward pass in each step.
+        # Each step is a gradient and one more forward pass.
         return 3.0 * self.steps * self.restarts * min(self.targets, classes - 1)
 
     def extend(self, search: Search, start: Starts) -> Trace:
@@ -87,8 +91,8 @@ class FAB(SearchAttack):
     def _runs(self, targets: int) -> Iterator[tuple[int, list[int]]]:
         """Restarts, and the ranks of the targets that are run side by side in them.
 
-        The likeliest target goes first and alone, because it breaks most of what breaks; what it leaves is attacked
-        towards all the others at once, in larger batches. How images are grouped must not decide what is found for them.
+        The likeliest target goes first and alone, because it breaks most images. The rest is attacked towards all the others at
+        once, in larger batches. The grouping of images must not decide what is found for them.
         """
         for restart in range(self.restarts):
             ranks = list(range(targets))
@@ -135,9 +139,10 @@ class FAB(SearchAttack):
                     break
 
     def _step(self, rows: _FabRows, loss: Tensor, gradient: Tensor) -> Tensor:
-        """Where a step leads: past the linearised boundary, from the point and a little from the image: like `points`.
+        """The points that a step leads to, past the linearised boundary, from the points and a little from the images.
 
-        loss: how much the target is ahead of the label at the points, (M,), with its gradient, like the points.
+        loss: float (M,), how much the target is ahead of the label at the points.
+        gradient: float (M, C, H, W), of the loss; the result is like it.
         """
         points, images, normal = rows.points.flatten(1), rows.images.flatten(1), gradient.flatten(1)
         at_images = loss + torch.linalg.vecdot(normal, images - points)
@@ -150,7 +155,7 @@ class FAB(SearchAttack):
         return torch.lerp(past[0], past[1], alpha).clamp_(0, 1).view_as(rows.points)
 
     def _show(self, search: Search, rows: _FabRows, points: Tensor, logits: Tensor) -> bool:
-        """Show what lies in the ball and is worse than what is known of its image; whether there was any."""
+        """Show the points that lie in the ball and are worse than the worst known of their image. True if there were any."""
         inside = self.threat_model.largest_change(points, rows.images) <= float(self.threat_model.eps)
         known = Outcome(search.outcome.predicted[rows.index], search.outcome.margin[rows.index])
         worse = (inside & is_worse(known, outcome_of(logits, rows.labels), rows.labels)).nonzero().squeeze(1)
@@ -164,8 +169,13 @@ class FAB(SearchAttack):
 
 @dataclass(frozen=True, slots=True)
 class _FabRows:
-    """Images on their way to targets: M rows. index, rank: int64 (M,), which image of the batch and which of its targets;
-    labels, targets: int64 (M,); images, points: float (M, C, H, W), where the way began and where it is."""
+    """Images on their way to targets: M rows.
+
+    index: int64 (M,), each row's image of the batch.
+    rank: int64 (M,), the rank of its target among the likeliest.
+    labels, targets: int64 (M,), classes.
+    images, points: float (M, C, H, W), where the way began and where it is.
+    """
 
     index: Tensor
     rank: Tensor
@@ -183,7 +193,11 @@ class _FabRows:
 
 @dataclass(frozen=True, slots=True)
 class _FabRecord:
-    """What the trace says of a run, on the device: the mean loss per iterate, the shares of zero and non-finite entries."""
+    """The trace of a run while it is on the device.
+
+    losses: the mean loss, per iterate.
+    shares: float (2,), the shares of zero and of non-finite entries, per gradient.
+    """
 
     losses: list[Tensor]
     shares: list[Tensor]
@@ -198,7 +212,7 @@ class _FabRecord:
 
 
 def _ascent(search: Search, rows: _FabRows) -> tuple[Tensor, Tensor]:
-    """How much the target is ahead of the label at the points, (M,), and its gradient, like the points."""
+    """The lead of the target over the label at the points, float (M,), and its gradient, like the points."""
     losses, gradients = [], []
     for part in search.victim.parts(len(rows.points)):
         points, labels, targets = rows.points[part], rows.labels[part], rows.targets[part]
@@ -207,15 +221,3 @@ def _ascent(search: Search, rows: _FabRows) -> tuple[Tensor, Tensor]:
         gradients.append(search.victim.gradient(loss.sum(), point))
         losses.append(loss.detach())
     return torch.cat(losses), torch.cat(gradients)
-
-
-def _exact(field: str, value: str | float | Fraction, low: int, high: int | None) -> Fraction:
-    """`value` as an exact number from `low` to `high`. Raises AttackError otherwise."""
-    try:
-        number = parse_fraction(value)
-    except ThreatModelError as error:
-        raise AttackError(f"{field}: {error}") from None
-    if number < low or (high is not None and number > high):
-        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
-        raise AttackError(f"{field} = {number}: expected a number {bounds}, such as {getattr(FAB, field)}")
-    return number

@@ -1,4 +1,4 @@
-"""Uniform random noise: the weakest attack that still tries; a gradient attack that does no better is broken."""
+"""Uniform random noise: the weakest attack there is. A gradient attack that does no better is broken."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DRAWS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Attack):
-    """The worst of `restarts` uniform draws from the ball, clamped to the box.
+    """The worst of several uniform draws from the ball, clamped to the box.
 
-    restarts: number of draws, 1 or more; draw r is also where restart r of PGD starts. Raises AttackError otherwise.
+    restarts: 1 or more, the number of draws; draw r is also where restart r of PGD starts. Raises AttackError otherwise.
     """
 
     version: ClassVar[int] = 1
@@ -36,7 +36,7 @@ class Noise(Attack):
         return describe(self.kind, self.threat_model, extras)
 
     def lanes(self) -> list[Lane]:
-        """One per draw; nobody takes a step."""
+        """One walk per draw, of no step."""
         return [Lane(self.threat_model, restart=draw) for draw in range(self.restarts)]
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
 from attacks.parts.ascent import ascend, step
-from attacks.parts.losses import fewest_classes, find_loss
+from attacks.parts.losses import check_loss, find_loss
 from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
 from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
@@ -25,14 +25,20 @@ class PGD(Attack):
 
     linf: along the sign of the gradient, from a uniform point; l2: along its direction, from a point of uniform radius.
 
-    steps, restarts, eot: 1 or more. step_size: in the units of eps, 0 or more; what `parse_fraction` reads, "eps/4" included,
-    becomes a Fraction; 0 and more than 2 eps are warned of. loss: a name in `attacks.parts.losses.LOSSES`. random_start: False
-    starts at the image, where all restarts would be the same. targets: 0, or towards how many of the likeliest other classes
-    (at most all) one walk each is made. eot: how many gradients are averaged at each step, for classifiers that are random
-    (Athalye et al. 2018, expectation over transformation). Raises AttackError otherwise.
+    steps: 1 or more.
+    step_size: in the units of eps, 0 or more; anything that `parse_fraction` reads, "eps/4" included, becomes a Fraction. The
+        record warns of 0 and of more than 2 eps.
+    restarts: 1 or more.
+    loss: a name in `attacks.parts.losses.LOSSES`.
+    random_start: False: start at the image; there is one restart then, because all would be the same.
+    targets: 0; or the number of likeliest other classes (at most all) towards each of which a walk is made.
+    eot: 1 or more, gradients that are averaged at each step, for classifiers that are random (Athalye et al. 2018, expectation
+        over transformation).
 
-    Iterates do not depend on the steps to come, so a run of 40 steps gives the results of 7, 10 and 20 at its
-    checkpoints for 40 gradients and 41 forward passes. Step sizes, restarts, targets and eps are lanes of one batch.
+    Raises AttackError otherwise.
+
+    Iterates do not depend on the steps to come. So a run of 40 steps gives the results of 7, 10 and 20 at its checkpoints, for 40
+    gradients and 41 forward passes. Step sizes, restarts, targets and eps are lanes of one batch.
     """
 
     version: ClassVar[int] = 1
@@ -79,12 +85,7 @@ class PGD(Attack):
         return step_size_warnings(self.step_size, self.threat_model)
 
     def check_classes(self, count: int) -> None:
-        if count < fewest_classes(self.loss, self.targets):
-            kind = "targeted loss" if self.targets else "loss"
-            raise AttackError(
-                f"{kind} {self.loss} needs {fewest_classes(self.loss, self.targets)} classes, the classifier has {count}; "
-                "use ce or margin"
-            )
+        check_loss(self.loss, self.targets, count)
 
     def family(self) -> tuple[Any, ...]:
         return without(self.specification(), "steps", "step_size", "restarts", "eps")

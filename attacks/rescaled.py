@@ -1,4 +1,4 @@
-"""PGD on rescaled logits: does the scale of a network's logits hide its gradient? (Carlini and Wagner 2017, section IV)"""
+"""PGD on rescaled logits, for networks whose gradient hides in the scale of the logits (Carlini and Wagner 2017, section IV)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
 from attacks.pgd import PGD
+from attacks.settings import exact_number
 from attacks.starts import Starts
-from attacks.threat_model import ThreatModelError, parse_fraction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescaled(PGD):
-    """PGD that follows the gradient of the loss of `scale` times the logits; what it reports is of the logits as they are.
+    """PGD that follows the gradient of the loss of `scale` times the logits, and reports margins of the logits as they are.
 
-    scale: above 0, anything `parse_fraction` reads. No prediction depends on it, so in exact arithmetic margins' signs do not
-    either; in float32 the cross-entropy of very large logits has no gradient, and that of very small ones is that of the
-    difference of means. Raises AttackError otherwise.
+    scale: above 0; anything that `parse_fraction` reads becomes a Fraction. Raises AttackError otherwise.
+
+    No prediction depends on the scale, so in exact arithmetic no margin's sign does. In float32 the cross-entropy of very large
+    logits has no gradient, and that of very small ones has the gradient of the mean logit minus the label's.
     """
 
     version: ClassVar[int] = 1
@@ -30,10 +31,7 @@ class Rescaled(PGD):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        try:
-            object.__setattr__(self, "scale", parse_fraction(self.scale))
-        except ThreatModelError as error:
-            raise AttackError(f"scale: {error}") from None
+        object.__setattr__(self, "scale", exact_number("scale", self.scale))
         if self.scale <= 0:
             raise AttackError(f"scale = {self.scale}: expected a number above 0")
 
@@ -71,7 +69,7 @@ class _Scaled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(images)
-        # Whatever else is returned is refused where every classifier's answer is looked at.
+        # Any other answer goes on as it is, to be refused where the answers of all classifiers are checked.
         usable = isinstance(logits, Tensor) and logits.is_floating_point()
         return logits * self.scale if usable else logits
 
@@ -82,7 +80,7 @@ def _scale_of(attack: Attack) -> float:
 
 
 def _as_it_is(result: AttackResult, scale: float) -> AttackResult:
-    """Margins in the units of the classifier's own logits."""
+    """The result with margins in the units of the classifier's own logits."""
 
     def own(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
         return {steps: replace(outcome, margin=outcome.margin / scale) for steps, outcome in outcomes.items()}

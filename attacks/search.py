@@ -1,7 +1,9 @@
-"""Attacks that look for one adversarial image per image and are done with it when they have it: APGD, FAB, Square and ensembles.
+"""Attacks that search one adversarial image per image and stop when they have it: APGD, FAB, Square and ensembles.
 
-A `Search` holds, for each image of a batch, the worst point found so far. Every point that anybody evaluates is shown to it, so
-that nothing found is lost, and the next part of an ensemble goes on with the images that are still right.
+A `Search` holds, for each image of a batch, the worst point found so far. Every point that is evaluated is shown to it, so that
+nothing found is lost, and the next part of an ensemble goes on with the images that are still right.
+
+A plug-in imports from here.
 """
 
 from __future__ import annotations
@@ -16,14 +18,20 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without, worse
 from attacks.starts import Starts
-from attacks.threat_model import TINY, Ball, ThreatModel, l2_norm
-from attacks.victim import Victim
+from attacks.threat_model import SMALLEST_NORM, Ball, ThreatModel, l2_norm
+from attacks.victim import Victim, check_samples
+
+__all__ = ["Search", "SearchAttack", "surface_point"]
 
 
 class Search:
-    """The worst outcome met so far for each image of a batch, and where. Begins with the clean images.
+    """The worst outcome met so far for each image of a batch, and the point where it was met. Begins with the clean images.
 
-    worst: float (N, C, H, W), always in ball and box; outcome: at it; ball: around all images.
+    victim: the classifier and the batch.
+    ball: around all images.
+    worst: float (N, C, H, W), the worst points, always in ball and box.
+    outcome: at the worst points.
+    clean_logits: float (N, C), of the unchanged images.
     """
 
     def __init__(self, threat_model: ThreatModel, victim: Victim) -> None:
@@ -35,6 +43,7 @@ class Search:
 
     @property
     def classes(self) -> int:
+        """The number of the classifier's classes."""
         return self.clean_logits.shape[1]
 
     def standing(self) -> Tensor:
@@ -42,13 +51,15 @@ class Search:
         return (self.outcome.predicted == self.victim.labels).nonzero().squeeze(1)
 
     def is_standing(self, index: Tensor) -> Tensor:
-        """Whether the images of these rows are still classified right: bool like `index` (M,), which may repeat images."""
+        """True for each row whose image is still classified right: bool (M,). index: int64 (M,), which may repeat images."""
         return self.outcome.predicted[index] == self.victim.labels[index]
 
     def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
-        """Take note of evaluated points: (M, C, H, W) inside the ball, their logits (M, C), of the images `index` int64 (M,).
+        """Take note of evaluated points.
 
-        No image stands twice in `index`: where several points of an image were evaluated at once, show them in turn.
+        points: float (M, C, H, W), inside the ball.
+        logits: float (M, C), at the points.
+        index: int64 (M,), the points' images, none twice: several points of one image are shown in turn.
         """
         labels, logits = self.victim.labels[index], logits.detach()
         before = Outcome(self.outcome.predicted[index], self.outcome.margin[index])
@@ -63,11 +74,13 @@ def surface_point(ball: Ball, start: Starts, draw: int, share: float = 1.0) -> T
     """A random point `share` of the way to the surface of the ball, clamped to the box: float (N, C, H, W).
 
     linf: a uniform point of the cube, stretched so that its largest coordinate is there; l2: a uniform direction.
+
+    draw: 0 or more; another one gives an independent point.
     """
     l2 = ball.norm == "l2"
     noise = (start.inside if l2 else start.uniform)(ball.images.shape, draw).to(ball.images)
     length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
-    return ball.project(ball.images + noise * (share * ball.eps / length.clamp_min(TINY)))
+    return ball.project(ball.images + noise * (share * ball.eps / length.clamp_min(SMALLEST_NORM)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +95,12 @@ class SearchAttack(Attack):
 
     @abstractmethod
     def extend(self, search: Search, start: Starts) -> Trace:
-        """Go on with a search: attack the images that still stand, show every evaluated point to `search.see`.
+        """Go on with a search: attack the images that still stand, and show every evaluated point to `search.see`.
 
-        start: random numbers for all images of the batch (`start.select(index)` for some). Results for an image depend on that
-        image and its sample id alone, not on its batch. Works with gradients enabled, outside inference mode.
+        start: random numbers for all images of the batch (`start.select(index)` for some).
+
+        Results for an image depend on that image and its sample id alone, not on its batch. Called with gradients enabled,
+        outside inference mode.
         """
 
     def run(
@@ -100,8 +115,7 @@ class SearchAttack(Attack):
             raise AttackError(f"checkpoints {checkpoints} of {self.name}: its iterates depend on its number of steps")
         with torch.inference_mode(False), torch.enable_grad():
             victim = Victim(classifier, images, labels)
-            if len(start.samples) != len(images):
-                raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")
+            check_samples(start, images)
             search = Search(self.threat_model, victim)
             self.check_classes(search.classes)
             victim.check_finite()

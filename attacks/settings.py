@@ -1,4 +1,7 @@
-"""Checks that the settings of several attacks share; a message is one line: the field, the value, what is valid."""
+"""The reading of settings that several attacks share. A message is one line: the field, the value, what is valid.
+
+A plug-in imports from here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from fractions import Fraction
 from attacks.base import AttackError
 from attacks.threat_model import ThreatModel, ThreatModelError, over_255, parse_fraction
 
+__all__ = ["exact_number", "exact_number_from", "exact_step_size", "step_size_warnings", "whole_number"]
+
 
 def whole_number(field: str, value: int, least: int = 1) -> None:
     """Raise AttackError unless `value` is an integer of `least` or more."""
@@ -14,19 +19,38 @@ def whole_number(field: str, value: int, least: int = 1) -> None:
         raise AttackError(f"{field} = {value!r}: expected a whole number of {least} or more")
 
 
-def exact_step_size(value: str | float | Fraction, threat_model: ThreatModel) -> Fraction:
-    """`value` as an exact number of pixels, 0 or more; "eps/4" and the like are read. Raises AttackError otherwise."""
+def exact_number(field: str, value: str | float | Fraction, eps: Fraction | None = None) -> Fraction:
+    """`value` as an exact number; with `eps`, "eps/4" and the like are read too. Raises AttackError otherwise."""
     try:
-        size = parse_fraction(value, threat_model.eps)
+        return parse_fraction(value, eps)
     except ThreatModelError as error:
-        raise AttackError(f"step_size: {error}") from None
+        raise AttackError(f"{field}: {error}") from None
+
+
+def exact_number_from(
+    field: str, value: str | float | Fraction, low: int, high: int | None, example: Fraction
+) -> Fraction:
+    """`value` as an exact number from `low` to `high`; None: of `low` or more. Raises AttackError otherwise.
+
+    example: a valid number, for the message.
+    """
+    number = exact_number(field, value)
+    if number < low or (high is not None and number > high):
+        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
+        raise AttackError(f"{field} = {number}: expected a number {bounds}, such as {example}")
+    return number
+
+
+def exact_step_size(value: str | float | Fraction, threat_model: ThreatModel) -> Fraction:
+    """`value` as an exact number in the units of eps, 0 or more; "eps/4" and the like are read. Raises AttackError otherwise."""
+    size = exact_number("step_size", value, threat_model.eps)
     if size < 0:
         raise AttackError(f"step_size = {size}: expected a number of 0 or more, such as 2/255 or eps/4")
     return size
 
 
 def step_size_warnings(size: Fraction, threat_model: ThreatModel) -> tuple[str, ...]:
-    """What to say of a step size that is allowed and makes an attack weak, as one line each."""
+    """Remarks on a step size that is allowed and makes an attack weak, one line each."""
     if threat_model.eps == 0:
         return ()
     if size == 0:

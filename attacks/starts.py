@@ -1,8 +1,10 @@
-"""Starting points of attacks: a pure function of who is attacked, so every sweep and every method starts alike.
+"""Random numbers of attacks: a pure function of the sample that is attacked, so that every sweep and every method starts alike.
 
-u(seed, key, sample, restart, element) is a counter-based hash (the finalizer of SplitMix64, Steele et al. 2014, applied
-twice), not a generator: it depends on no order, batch size or device, and is the same to the bit everywhere because it
-is integer arithmetic.
+u(seed, key, sample, restart, element) is a counter-based hash (the finalizer of SplitMix64, Steele et al. 2014, applied twice),
+not a generator. It depends on no order, batch size or device, and is the same to the bit everywhere because it is integer
+arithmetic.
+
+A plug-in imports from here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+__all__ = ["Starts"]
 
 
 def _signed(value: int) -> int:
@@ -30,7 +34,7 @@ def _shift(value: Tensor, bits: int) -> Tensor:
 
 
 def _mix(value: Tensor) -> Tensor:
-    """SplitMix64's finalizer; int64 multiplication wraps, as it should."""
+    """The finalizer of SplitMix64. It needs multiplication that wraps, as that of int64 does."""
     value = (value ^ _shift(value, 30)) * _MIX1
     value = (value ^ _shift(value, 27)) * _MIX2
     return value ^ _shift(value, 31)
@@ -38,9 +42,11 @@ def _mix(value: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Uniform starting noise for a batch.
+    """The random numbers of a batch.
 
-    seed: the evaluation seed; key: what tells tasks apart (a task's test fingerprint); samples: int64 (N,) sample ids.
+    seed: the evaluation seed.
+    key: tells tasks apart: a task's test fingerprint.
+    samples: int64 (N,), sample ids.
     """
 
     seed: int
@@ -48,35 +54,34 @@ class Starts:
     samples: Tensor
 
     def words(self, purpose: str, count: int) -> Tensor:
-        """`count` words of 64 random bits per sample, int64 (N, count); other purposes give independent ones."""
-        digest = hashlib.sha256(f"{purpose} {self.seed} {self.key}".encode()).digest()
-        return self._words(digest, count)
+        """`count` words of 64 random bits per sample: int64 (N, count). Another purpose gives independent ones."""
+        return self._words(f"{purpose} {self.seed} {self.key}", count)
 
     def words_at(self, purpose: str, places: Tensor) -> Tensor:
-        """The words at some places of an endless row of them: int64 (N, K) from places int64 (N, K), 0 or more."""
-        digest = hashlib.sha256(f"{purpose} {self.seed} {self.key}".encode()).digest()
-        base = int.from_bytes(digest[:8], "little", signed=True)
+        """The words at some places of each sample's endless row of them: int64 (N, K) from places int64 (N, K), 0 or more."""
+        return self._at(f"{purpose} {self.seed} {self.key}", places)
+
+    def _words(self, text: str, count: int) -> Tensor:
+        return self._at(text, torch.arange(count, dtype=torch.int64, device=self.samples.device)[None, :])
+
+    def _at(self, text: str, places: Tensor) -> Tensor:
+        base = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
         per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
         return _mix(per_sample[:, None] + (places + 1) * _GOLDEN)
 
-    def _words(self, digest: bytes, count: int) -> Tensor:
-        base = int.from_bytes(digest[:8], "little", signed=True)
-        per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
-        counter = torch.arange(1, count + 1, dtype=torch.int64, device=self.samples.device) * _GOLDEN
-        return _mix(per_sample[:, None] + counter[None, :])
-
     def uniform(self, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
-        """float32 of `shape` (N, ...) in [-1, 1), 24 random bits each; to be multiplied by eps."""
-        digest = hashlib.sha256(f"start {self.seed} {self.key} {restart}".encode()).digest()
-        bits = _shift(self._words(digest, int(torch.Size(shape[1:]).numel())), 40)
+        """Uniform numbers in [-1, 1), 24 random bits each, to be multiplied by eps: float32 of `shape` (N, ...)."""
+        bits = _shift(self._words(f"start {self.seed} {self.key} {restart}", int(torch.Size(shape[1:]).numel())), 40)
         return (bits.to(torch.float32) * 2.0**-23 - 1.0).reshape(shape)
 
     def fractions(self, purpose: str, count: int) -> Tensor:
-        """`count` numbers per sample, float32 (N, count) uniform in [0, 1), 24 random bits each."""
+        """`count` uniform numbers in [0, 1) per sample, 24 random bits each: float32 (N, count)."""
         return _shift(self.words(purpose, count), 40).to(torch.float32) * 2.0**-24
 
     def inside(self, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
-        """float32 of `shape` (N, ...) in the unit L2 ball: a random direction, a uniform radius (as torchattacks' PGDL2).
+        """Points of the unit l2 ball, of random direction and uniform radius as in torchattacks' PGDL2: float32 of `shape`.
+
+        shape: (N, ...).
 
         The coordinates of a direction are sums of four 16-bit numbers, nearly normal. Their squares are summed as integers,
         and root and quotient round correctly in float64, so that these too are the same to the bit everywhere.
@@ -89,4 +94,5 @@ class Starts:
         return (coordinates.to(torch.float64) * radius / length).to(torch.float32).reshape(shape)
 
     def select(self, index: Tensor) -> Starts:
+        """The random numbers of some samples of the batch: index int64 (M,) or bool (N,)."""
         return Starts(self.seed, self.key, self.samples[index])

@@ -1,8 +1,10 @@
-"""The threat model: what the attacker may change. Exact numbers, because eps is part of an evaluation's identity."""
+"""The threat model: the changes that the attacker may make. Exact numbers, because eps is part of an evaluation's identity.
+
+A plug-in imports from here.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,47 +12,25 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from attacks.fractions import LARGEST_EPS, ThreatModelError, over_255, parse_fraction
+
+__all__ = [
+    "BALL_TOLERANCE",
+    "LARGEST_EPS",
+    "SMALLEST_NORM",
+    "Ball",
+    "ThreatModel",
+    "ThreatModelError",
+    "l2_norm",
+    "over_255",
+    "parse_fraction",
+]
+
 BALL_TOLERANCE = 1e-6
 """Slack when the largest change is compared with eps: x + eps is rounded to float32, which is far finer than this."""
 
-LARGEST_EPS = {"linf": 1, "l2": 64}
-"""linf: every image is in reach. l2: more than the diagonal of 3x32x32 pixels, less than an eps meant as 128/255."""
-
-TINY = 1e-12
-
-
-class ThreatModelError(ValueError):
-    """A norm, eps or step size that makes no sense; the message is one line with what would be right."""
-
-
-def parse_fraction(value: str | int | float | Fraction, eps: Fraction | None = None) -> Fraction:
-    """An exact number from "8/255", "12.75/255", "0.1", 1, "eps/4", "2 eps" or "0.5*eps" (the last three need `eps`).
-
-    Raises ThreatModelError for anything else.
-    """
-    if isinstance(value, int | Fraction) and not isinstance(value, bool):
-        return Fraction(value)
-    text = str(value).strip()
-    relative = re.fullmatch(r"(?P<factor>[\d./]+)?\s*\*?\s*eps\s*(?:/\s*(?P<divisor>\d+))?", text)
-    try:
-        if relative is None:
-            numerator, slash, denominator = text.partition("/")
-            return Fraction(numerator) / (Fraction(denominator) if slash else 1)
-        if eps is None:
-            raise ThreatModelError(
-                f"{text!r} refers to eps, which is not known here; write it as a number such as 2/255"
-            )
-        return Fraction(relative["factor"] or 1) * eps / Fraction(relative["divisor"] or 1)
-    except (ValueError, ZeroDivisionError) as error:
-        if isinstance(error, ThreatModelError):
-            raise
-        raise ThreatModelError(f"{text!r} is not a number such as 8/255, 0.1 or eps/4") from None
-
-
-def over_255(value: Fraction) -> str:
-    """A fraction as people write it in this field: Fraction(8, 255) → "8/255", Fraction(1, 20) → "12.75/255"."""
-    scaled = value * 255
-    return f"{scaled.numerator}/255" if scaled.denominator == 1 else f"{float(scaled):.6g}/255"
+SMALLEST_NORM = 1e-12
+"""A norm counts as at least this where it divides, so that no change stays no change."""
 
 
 def l2_norm(change: Tensor) -> Tensor:
@@ -62,8 +42,10 @@ def l2_norm(change: Tensor) -> Tensor:
 class ThreatModel:
     """Changes of at most `eps` in `norm`, in pixel space [0, 1], that stay valid images.
 
-    norm: linf (largest change of a pixel) or l2 (Euclidean, over all pixels and channels). eps: exact, 0 ≤ eps ≤ 1 for linf,
-    ≤ 64 for l2 (anything `parse_fraction` reads becomes a Fraction). Raises ThreatModelError otherwise.
+    eps: exact, 0 ≤ eps ≤ 1 for linf, 0 ≤ eps ≤ 64 for l2; anything that `parse_fraction` reads becomes a Fraction.
+    norm: linf (largest change of a pixel) or l2 (Euclidean, over all pixels and channels).
+
+    Raises ThreatModelError otherwise.
     """
 
     eps: Fraction
@@ -83,9 +65,9 @@ class ThreatModel:
         return f"{self.norm} {over_255(self.eps)}"
 
     def bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Smallest and largest allowed pixels, of linf ball and box at once, of the box alone for l2.
+        """The smallest and the largest allowed pixels: two float tensors like `images` (N, C, H, W).
 
-        Two float tensors like `images` (N, C, H, W).
+        linf: of ball and box at once; l2: of the box alone.
         """
         if self.norm == "l2":
             return torch.zeros_like(images), torch.ones_like(images)
@@ -93,7 +75,7 @@ class ThreatModel:
         return (images - eps).clamp_(0, 1), (images + eps).clamp_(0, 1)
 
     def ball(self, images: Tensor) -> Ball:
-        """Where adversarial images of `images` (N, C, H, W) may lie."""
+        """The balls in which adversarial images of `images`, float (N, C, H, W), lie."""
         return Ball.around(images, [self])
 
     def largest_change(self, adversarial: Tensor, images: Tensor) -> Tensor:
@@ -120,7 +102,10 @@ class ThreatModel:
 class Ball:
     """The balls around a batch, cut to the box; radii may differ from row to row.
 
-    images: float (N, C, H, W), the centres; eps: the radii, float (N, 1, 1, 1); lower, upper: as `ThreatModel.bounds` gives.
+    norm: of all of them.
+    images: float (N, C, H, W), the centres.
+    eps: float (N, 1, 1, 1), the radii.
+    lower, upper: float (N, C, H, W), as `ThreatModel.bounds` gives them.
     """
 
     norm: str
@@ -147,19 +132,23 @@ class Ball:
         return Ball(self.norm, self.images[index], self.eps[index], self.lower[index], self.upper[index])
 
     def project(self, points: Tensor) -> Tensor:
-        """The nearest points of the ball, then of the box (which leads no further from the centre): like `points`."""
+        """The nearest points of the ball, then of the box (which leads no further from the centre).
+
+        points: float (N, C, H, W); the result is like them.
+        """
         if self.norm == "l2":
             change = points - self.images
-            shrink = (self.eps / l2_norm(change).clamp_min(TINY)).clamp_max(1)
+            shrink = (self.eps / l2_norm(change).clamp_min(SMALLEST_NORM)).clamp_max(1)
             points = self.images + change * shrink
         return points.clamp(self.lower, self.upper)
 
     def ascend(self, points: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
-        """One projected step of steepest ascent: along the gradient's sign (linf) or its direction (l2).
+        """Make one projected step of steepest ascent: along the gradient's sign (linf) or its direction (l2).
 
-        step_size: in the units of eps, a number or (N, 1, 1, 1). Where the gradient is zero nothing moves.
+        points, gradient: float (N, C, H, W); the result is like the points. Where the gradient is zero nothing moves.
+        step_size: in the units of eps, a number or float (N, 1, 1, 1).
         """
         if self.norm == "l2":
-            direction = gradient / l2_norm(gradient).clamp_min(TINY)
+            direction = gradient / l2_norm(gradient).clamp_min(SMALLEST_NORM)
             return self.project(direction.mul_(step_size).add_(points))
         return gradient.sign().mul_(step_size).add_(points).clamp_(self.lower, self.upper)

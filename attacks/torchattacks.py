@@ -21,23 +21,24 @@ from attacks.parts.guard import StandIn, untouched
 from attacks.settings import step_size_warnings
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, parse_fraction
-from attacks.victim import Victim
+from attacks.victim import Victim, check_samples
 
 CHECKED_VERSION = "3.5.1"
 
 # torchattacks does not say which norm an attack is for. One whose constructor has `norm` is for both, any other for linf, but:
 L2_ONLY = {"CW", "DeepFool", "PGDL2", "PGDRSL2"}
 OF_NO_NORM = {"VANILA", "GN", "JSMA", "EADL1", "EADEN", "SparseFool", "OnePixel", "Pixle"}
-"""L0, L1 and noise: they say something under either norm where they happen to end inside the ball."""
+"""L0, L1 and noise: under either norm they count where they happen to end inside the ball."""
 
 EPS = ("eps", "max_epsilon")
+"""The names that constructors give to eps."""
 OURS = {
     **dict.fromkeys((*EPS, "norm"), "is that of the threat model"),
     "n_classes": "is read off the classifier",
     "seed": "follows from the evaluation's seed",
     "verbose": "is off",
 }
-"""Arguments that are not for a preset to give, and why."""
+"""Arguments that a preset must not give, and why."""
 
 CHOICES = {
     ("APGD", "loss"): ("ce", "dlr"),
@@ -48,10 +49,12 @@ CHOICES = {
     ("TIFGSM", "kernel_name"): ("gaussian", "linear", "uniform"),
     ("AutoAttack", "version"): ("standard", "plus", "rand"),
 }
+"""Valid texts, by algorithm and argument."""
 REAL = {"c", "kappa", "scale", "lam"}
-"""Arguments with a whole number for a default that need not be whole."""
+"""Arguments that need not be whole, although their default is."""
 
 STEPS = {"steps", "num_iter_set", "max_iterations", "nb_iter", "n_queries"}
+"""Arguments that count steps."""
 REPEATS = {
     "n_restarts",
     "restarts",
@@ -66,27 +69,28 @@ REPEATS = {
 """Arguments by which the cost is multiplied."""
 
 FLOAT32_ONLY = {"EADL1", "EADEN", "FAB", "AutoAttack", "TIFGSM", "PIFGSM", "PIFGSMPP"}
-"""They mix float32 constants with the images. The others compute in the type of the images."""
+"""Algorithms that mix float32 constants with the images. The others compute in the type of the images."""
 
 LARGEST_EXCESS = 1e-3
-"""By what part of eps an attack that was given eps may miss the ball; that much is rounding and is projected away."""
+"""The part of eps by which an attack that was given eps may miss the ball; that much is rounding and is projected away."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Torchattacks(Attack):
-    """The attack `algorithm` of torchattacks, e.g. "CW", on images that our own forward pass judges.
+    """An attack of torchattacks. Its outcome is read off a forward pass of ours on the images that it returns.
 
-    arguments: pairs of name and value, or a mapping, kept sorted by name; what is not given has torchattacks' default. A number
-    may be text such as "2/255" or "eps/4". eps, norm, number of classes and seed are set here. Whether torchattacks has
-    such an attack and arguments is asked by `from_fields`, `check_classes` and `run`; they raise AttackError where it has
-    not, and where the package is missing.
+    algorithm: its name there, such as "CW".
+    arguments: pairs of name and value, or a mapping, kept sorted by name. One that is not given has torchattacks' default. A
+        number may be text such as "2/255" or "eps/4". eps, norm, number of classes and seed are set here.
 
-    Only images in the ball count. Attacks without eps look for the nearest adversarial image of each image (CW, DeepFool,
-    EAD, SparseFool) or change few pixels at will (JSMA, OnePixel, Pixle): where what they return lies outside
-    the ball, the clean image takes its place, so that accuracy is that within eps. From attacks with eps an
-    image outside the ball is an error.
+    `from_fields`, `check_classes` and `run` raise AttackError if torchattacks has no such attack or argument, or is not
+    installed.
 
-    Not batch free: torchattacks draws its random numbers for the batch as a whole, and some attacks stop when the batch
+    Only images in the ball count. Attacks without eps search the nearest adversarial image of each image (CW, DeepFool, EAD,
+    SparseFool) or change few pixels at will (JSMA, OnePixel, Pixle). If their image lies outside the ball, the clean image
+    takes its place, so that accuracy is that within eps. From an attack with eps an image outside the ball is an error.
+
+    It is not batch free: torchattacks draws its random numbers for the batch as a whole, and some attacks stop when the batch
     as a whole gets no better (CW). The same batch gives the same result; an image in another batch may get another one.
 
     The classifier is attacked in the mode it is in, and nothing of it is changed (`attacks.parts.guard`).
@@ -147,7 +151,7 @@ class Torchattacks(Attack):
         return without(self.specification())
 
     def passes(self, classes: int = MANY) -> float:
-        """As the base's; targets and queries that torchattacks counts by itself are left out."""
+        """As of any attack, without the targets and queries that torchattacks counts by itself."""
         if self.algorithm == "AutoAttack":
             return 6000.0  # 5,000 queries and ten steps each of the rest
         settings = self._settings()
@@ -185,7 +189,7 @@ class Torchattacks(Attack):
             raise AttackError(f"{self.label} needs {fewest} classes for its loss dlr, the classifier has {count}")
 
     def constructor_arguments(self) -> dict[str, Any]:
-        """The arguments as the constructor takes them, eps and norm with them. Raises AttackError for what is not valid."""
+        """The arguments as the constructor takes them, eps and norm included. Raises AttackError for one that is not valid."""
         defaults = self._defaults()
         norm = self.threat_model.norm
         of = (
@@ -213,7 +217,7 @@ class Torchattacks(Attack):
         return self._defaults() | self.constructor_arguments()
 
     def _converted(self, name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
-        """One argument as the constructor takes it, judged by its default there."""
+        """One argument as the constructor takes it, checked against its default there. Raises AttackError if it is not valid."""
         if name in OURS:
             raise AttackError(f"{self.label}: {name} {OURS[name]}; leave it out here")
         valid = [other for other in defaults if other not in OURS]
@@ -249,8 +253,7 @@ class Torchattacks(Attack):
             raise AttackError(f"checkpoints {checkpoints} of {self.name}: torchattacks shows only where it ends")
         with torch.inference_mode(False), torch.enable_grad():
             victim = Victim(classifier, images, labels)
-            if len(start.samples) != len(images):
-                raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")
+            check_samples(start, images)
             with untouched(classifier, start) as seed:
                 clean_logits = victim.logits_only(victim.images)
                 victim.check_finite()
@@ -273,7 +276,7 @@ class Torchattacks(Attack):
         )
 
     def _attacked(self, victim: Victim, classes: int, seed: int) -> Tensor:
-        """What torchattacks returns, like the images. Raises AttackError for what goes wrong in it, not in the classifier."""
+        """The images that torchattacks returns, like the batch. Raises AttackError for its errors, not for the classifier's."""
         settings, defaults = self.constructor_arguments(), self._defaults()
         settings |= {name: value for name, value in {"n_classes": classes, "seed": seed}.items() if name in defaults}
         images = victim.images.float() if self.algorithm in FLOAT32_ONLY else victim.images
@@ -284,7 +287,7 @@ class Torchattacks(Attack):
                 attack.set_mode_targeted_by_function(lambda _, labels: (labels + 1) % classes, quiet=True)
             found = attack(images, victim.labels)
         except Exception as error:
-            # Batches adapt to memory that runs out, so it must be seen as what it is.
+            # The size of batches is adapted when memory runs out, so that error must be passed on as it is.
             no_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
             if error is stand_in.raised or no_memory:
                 raise
@@ -296,9 +299,9 @@ class Torchattacks(Attack):
         return found.detach().to(victim.images.dtype)
 
     def inside(self, found: Tensor, images: Tensor) -> Tensor:
-        """Images of the ball, like `images` (N, C, H, W): those found, the clean one where an attack without eps left the ball.
+        """The images found, like `images` (N, C, H, W); the clean one if an attack without eps left the ball.
 
-        Raises ThreatModelError where an attack that was given eps left it by more than rounding.
+        Raises ThreatModelError if an attack that was given eps left it by more than rounding.
         """
         eps = float(self.threat_model.eps)
         given_eps = any(name in self._defaults() for name in EPS)
@@ -311,7 +314,7 @@ class Torchattacks(Attack):
 
 
 def _constructor(algorithm: str) -> Any:
-    """The class of torchattacks of that name. Raises AttackError, with the nearest name, if there is none, or no package."""
+    """The class of torchattacks of that name. Raises AttackError if there is none, with the nearest name, or no package."""
     try:
         import torchattacks
     except ImportError as error:

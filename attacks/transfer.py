@@ -1,4 +1,4 @@
-"""Transfer: images made on one classifier, tried on another. What an attacker without access can do (Papernot et al. 2017)."""
+"""Transfer: images made on one classifier, tried on another, as an attacker without access does (Papernot et al. 2017)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from attacks.starts import Starts
 from attacks.victim import Victim
 
 EARLIER = "earlier"
-"""The source that means: the same method's classifier as it was right after the task was learned."""
+"""The source for the same method's classifier as it was right after the task was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(Attack):
     """The images that `made_with` ends with on a surrogate, shown to the classifier.
 
-    source: what the surrogate is called: a label of the preset, or "earlier". made_with: any other attack; its threat model is
-    this one's. origin: the hash of the run that the surrogate is from, so that another run under the same label is another
-    attack. surrogate: the classifier itself, not part of what the attack is; `on` gives one, and without one the attack cannot
-    run. Raises AttackError for a transfer of a transfer.
+    source: the surrogate's name: a label of the preset, or "earlier".
+    made_with: any other attack, under the same threat model.
+    origin: the hash of the run that the surrogate is from, so that another run under the same label is another attack.
+    surrogate: the classifier itself, no part of the specification. `on` sets it; without one the attack cannot run.
+
+    Raises AttackError for a transfer of a transfer, or of an attack under another threat model.
     """
 
     version: ClassVar[int] = 1
@@ -41,7 +43,7 @@ class Transfer(Attack):
             raise AttackError(f"transfer under {self.threat_model} of an attack under {self.made_with.threat_model}")
 
     def on(self, surrogate: nn.Module, origin: str = "") -> Transfer:
-        """This attack with a surrogate: a classifier of the same classes."""
+        """This attack with a surrogate, a classifier of the same classes. origin: as it is if empty."""
         return replace(self, surrogate=surrogate, origin=origin or self.origin)
 
     @property

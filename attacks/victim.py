@@ -1,4 +1,7 @@
-"""The classifier under attack: inputs and answers are checked, passes counted. What all attacks of this folder ask."""
+"""The classifier under attack: inputs and answers are checked, passes are counted.
+
+A plug-in imports from here.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import AttackError
+from attacks.starts import Starts
+
+__all__ = ["Victim", "check_inputs", "check_samples", "checked_logits", "image_gradient", "usable_in_autograd"]
 
 
 class Victim:
-    """A classifier with the batch it is attacked on. Raises AttackError for a batch that is not what `Attack.run` expects.
+    """A classifier with the batch it is attacked on. Make and use it inside `torch.inference_mode(False)`.
 
-    images: float (N, C, H, W); labels: int64 (N,); both usable in autograd. gradient_evaluations, forward_passes: counted in
-    images. Make it and ask it inside `torch.inference_mode(False)`.
+    classifier: images float (N, C, H, W) in [0, 1] → logits float (N, C).
+    images: float32 or float64 (N, C, H, W) in [0, 1], usable in autograd.
+    labels: int64 (N,).
+    gradient_evaluations, forward_passes: made so far, counted in images.
+
+    Raises AttackError for a batch that `Attack.run` does not accept.
     """
 
     def __init__(self, classifier: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -28,18 +38,18 @@ class Victim:
         return len(self.images)
 
     def parts(self, rows: int, most: int = 0) -> list[slice]:
-        """So many rows in parts of about equal size, none larger than the batch (or `most`, if that is more).
+        """`rows` rows in parts of about equal size, none larger than the batch, or than `most` if that is more.
 
-        Who chose the size of the batch knows what fits in memory.
+        The batch is as large as fits in memory, so larger parts might not.
         """
         count = -(-rows // max(len(self), most))
         ends = [part * rows // count for part in range(count + 1)]
         return [slice(first, last) for first, last in pairwise(ends)]
 
     def logits(self, points: Tensor) -> Tensor:
-        """Logits (M, C) of points (M, ...) in at least float32, of the right shape.
+        """Logits (M, C) of points (M, ...), in at least float32. Raises AttackError if their shape is wrong.
 
-        Whether they are finite is seen later (`check_finite`), so that nothing waits for the device here.
+        `check_finite` says later if they were finite, so that nothing waits for the device here.
         """
         logits = checked_logits(self.classifier, points, self._largest_label)
         self.forward_passes += len(points)
@@ -65,7 +75,10 @@ class Victim:
 
 
 def checked_logits(classifier: nn.Module, points: Tensor, largest_label: int) -> Tensor:
-    """Logits (N, C) in at least float32. Raises AttackError for anything but float logits of two classes or more."""
+    """Logits (N, C) of points (N, ...), in at least float32.
+
+    Raises AttackError if the classifier returns anything but float logits of two classes or more, or lacks the largest label.
+    """
     logits = classifier(points)
     if not isinstance(logits, Tensor):
         raise AttackError(f"the classifier returned a {type(logits).__name__}; expected a tensor of logits (N, C)")
@@ -81,18 +94,19 @@ def checked_logits(classifier: nn.Module, points: Tensor, largest_label: int) ->
 
 
 def image_gradient(loss: Tensor, points: Tensor) -> Tensor:
-    """The gradient with respect to the image; zeros if the classifier cuts it: evidence for the trace, not a crash."""
+    """The gradient of a scalar with respect to the image. Zeros if the classifier cuts it: evidence for the trace, no crash."""
     if not loss.requires_grad:
         return torch.zeros_like(points)
     return torch.autograd.grad(loss, points, allow_unused=True, materialize_grads=True)[0]
 
 
 def usable_in_autograd(tensor: Tensor) -> Tensor:
+    """The tensor outside any graph; a copy if it was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 def check_inputs(images: Tensor, labels: Tensor) -> int:
-    """Raise AttackError unless the batch is what `Attack.run` expects; returns the largest label. One transfer."""
+    """The largest label. Raises AttackError for a batch that `Attack.run` does not accept. One transfer to the host."""
     if images.ndim != 4 or len(images) == 0 or images.dtype not in (torch.float32, torch.float64):
         raise AttackError(
             f"images are {images.dtype} {tuple(images.shape)}; expected float32 (N, C, H, W) with N above 0"
@@ -108,3 +122,9 @@ def check_inputs(images: Tensor, labels: Tensor) -> int:
     if smallest < 0:
         raise AttackError(f"label {int(smallest)} is negative")
     return int(largest)
+
+
+def check_samples(start: Starts, images: Tensor) -> None:
+    """Raise AttackError unless there is a sample id for each image."""
+    if len(start.samples) != len(images):
+        raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")

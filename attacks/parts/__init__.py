@@ -1,1 +1,1 @@
-"""What several attacks are made of: gradient ascent, losses, projections, shared runs, and the guard around a classifier."""
+"""Parts that attacks are made of: gradient ascent, walks, losses, projections, squares, shared runs, a guard of classifiers."""

@@ -12,10 +12,11 @@ from torch import Tensor
 
 
 def step(images: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor, step_size: float | Tensor) -> Tensor:
-    """One signed step, projected (Madry et al. 2018, section 2.1): a new tensor like `images` (N, C, H, W).
+    """Make one signed step, projected (Madry et al. 2018, section 2.1). Pixels whose gradient is zero stay.
 
-    lower, upper: ball and box at once, from `ThreatModel.bounds`; step_size: in units of pixels in [0, 1], a number or
-    (N, 1, 1, 1). Pixels whose gradient is zero stay.
+    images, gradient: float (N, C, H, W); the result is a new tensor like the images.
+    lower, upper: float (N, C, H, W), ball and box at once, from `ThreatModel.bounds`.
+    step_size: in units of pixels in [0, 1], a number or float (N, 1, 1, 1).
     """
     return gradient.sign().mul_(step_size).add_(images).clamp_(lower, upper)
 
@@ -28,9 +29,12 @@ def ascend(
     step_size: float | Tensor,
     steps: int,
 ) -> Tensor:
-    """`steps` steps of projected gradient ascent on `loss` from `start`: detached float (N, C, H, W) in [lower, upper].
+    """Make `steps` steps of projected gradient ascent: float (N, C, H, W) in [lower, upper], detached.
 
-    loss: images (N, C, H, W) to a scalar; summed over samples, so that a sample's path does not depend on its batch.
+    loss: images (N, C, H, W) → a scalar, summed over samples, so that a sample's path does not depend on its batch.
+    start: float (N, C, H, W).
+    lower, upper, step_size: as of `step`.
+
     Only the gradient with respect to the image is taken: parameters keep their `.grad`. Works under `torch.no_grad()`.
     Raises RuntimeError (from autograd) if the loss does not depend on the images.
     """

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 Computation = Callable[..., tuple[Tensor, ...]]
 
 WARM_UPS = 3
-"""Runs before a capture, as torch asks for: libraries allocate their workspaces in them."""
+"""Runs before a capture, which torch demands: libraries allocate their workspaces in them."""
 
 _captured: weakref.WeakKeyDictionary[nn.Module, dict[Any, Captured | None]] = weakref.WeakKeyDictionary()
-"""Graphs by the classifier whose tensors they read: they go when it goes."""
+"""Graphs, by the classifier whose tensors they read: they are dropped when it is. None: it could not be captured."""
 
 
 class Captured:
-    """`work` on static copies of the tensors it was captured with; the settings (non-tensors) stay what they were."""
+    """A captured `work` that runs on static copies of its tensors. Its settings (non-tensors) stay as they were."""
 
     def __init__(self, work: Computation, settings: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(tensor.clone() for tensor in tensors)
@@ -40,7 +40,7 @@ class Captured:
 
     def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         for index, (static, tensor) in enumerate(zip(self._inputs, tensors, strict=True)):
-            # What does not change from step to step is the same object, and is copied once.
+            # A tensor that does not change from step to step is the same object, and is copied once.
             if not (index < len(self._last) and self._last[index] is tensor):
                 static.copy_(tensor)
         self._last = tensors
@@ -51,8 +51,10 @@ class Captured:
 def capturable(work: Computation, key: tuple[Any, ...], classifier: nn.Module, device: torch.device) -> Computation:
     """`work` itself on a CPU; on a GPU a function that captures it per shape and replays the graph.
 
-    work: settings, then tensors, to tensors; it must not wait for the device. key: what `work` is, apart from the classifier:
-    equal keys compute the same. A classifier that cannot be captured (it waits for the device, say) is run as it is.
+    work: settings, then tensors → tensors; it must not wait for the device.
+    key: names `work`, apart from the classifier: equal keys compute the same.
+
+    A classifier that cannot be captured (because it waits for the device, say) is run as it is.
     """
     if device.type != "cuda":
         return work

@@ -1,8 +1,8 @@
-"""Others' code at work on our classifier: everything is put back afterwards, and its random numbers are repeatable.
+"""A guard of the classifier against others' code: everything is put back afterwards, and random numbers are repeatable.
 
-What torchattacks 3.5.1 does to a classifier that it is given: it calls `eval()` on it, and if it was in training mode, `train()`
-on the whole tree afterwards, whatever mode the parts were in; after an exception it leaves all of it in eval mode. CW, EAD,
-FAB, DeepFool, JSMA and PI-FGSM call `backward()`, which adds to `.grad` of all parameters. All draw from the global
+torchattacks 3.5.1 does this to a classifier that it is given: it calls `eval()`, and if the classifier was in training mode,
+`train()` on the whole tree afterwards, in whatever mode the parts were; after an exception it leaves all of it in eval mode. CW,
+EAD, FAB, DeepFool, JSMA and PI-FGSM call `backward()`, which adds to `.grad` of all parameters. All draw from the global
 generators, and APGD, APGDT, FAB and Square reseed them at every call.
 """
 
@@ -23,9 +23,9 @@ from attacks.victim import Victim
 
 @contextmanager
 def untouched(classifier: nn.Module, start: Starts) -> Iterator[int]:
-    """Leaves the classifier and the global random state as they were, also after an exception; gives the seed used inside.
+    """Leave the classifier and the global random state as they were, also after an exception. Gives the seed used inside.
 
-    Inside, the global generators are seeded from the batch, and the parameters take no gradients: nobody uses them.
+    Inside, the global generators are seeded from the batch, and the parameters take no gradients, because none are used.
     """
     seed = seed_of(start)
     with ExitStack() as stack:
@@ -40,14 +40,14 @@ def untouched(classifier: nn.Module, start: Starts) -> Iterator[int]:
 
 
 def seed_of(start: Starts) -> int:
-    """32 bits that depend on the evaluation's seed and key and on the batch's sample ids, in their order."""
+    """A seed of 32 bits that depends on the evaluation's seed and key and on the batch's sample ids, in their order."""
     batch = f"torchattacks {start.seed} {start.key} {start.samples.tolist()}"
     return int.from_bytes(hashlib.sha256(batch.encode()).digest()[:4], "little")
 
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Puts back the global generators of torch (CPU, every CUDA device), numpy and `random`."""
+    """Put back the global generators of torch (CPU, every CUDA device), numpy and `random`."""
     had_cuda = torch.cuda.is_initialized()
     on_gpus = torch.cuda.get_rng_state_all() if had_cuda else []
     on_cpu, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
@@ -66,9 +66,9 @@ def random_state_kept() -> Iterator[None]:
 
 @contextmanager
 def classifier_kept(classifier: nn.Module) -> Iterator[None]:
-    """Puts back training or eval mode of every module, which tensors are its parameters and buffers, and what is in them.
+    """Put back the mode of every module, the tensors that are its parameters and buffers, and their values.
 
-    Parameters also get back whether they take a gradient, and the gradient they had. Tensors are written only where they changed.
+    Parameters also get back their `requires_grad` and `grad`. A tensor is written only if it changed.
     """
     # In inference mode, because tensors that were made there can be written nowhere else.
     with torch.inference_mode():
@@ -101,7 +101,7 @@ def classifier_kept(classifier: nn.Module) -> Iterator[None]:
 
 
 def _rebind(now: dict[str, Tensor | None], then: dict[str, Tensor | None]) -> None:
-    """A forward pass may replace a tensor instead of writing it: `self.count = self.count + 1`."""
+    """Put back tensors that were replaced instead of written, as a forward pass may: `self.count = self.count + 1`."""
     if now.keys() != then.keys() or any(now[name] is not then[name] for name in then):
         now.clear()
         now.update(then)
@@ -113,10 +113,12 @@ def _write(tensor: Tensor, value: Tensor) -> None:
 
 
 class StandIn(nn.Module):
-    """What others' code gets instead of the classifier: asked like it, in a mode of its own, on the device of the images.
+    """A module that others' code gets instead of the classifier: it answers alike, and has a mode of its own.
 
     So `train()` and `eval()` do not reach the classifier, which is attacked in the mode in which it is scored. Passes are counted
-    by the victim. raised: what the classifier raised, if it did, to tell it from what the attack itself raises.
+    by the victim.
+
+    raised: the classifier's exception, if there was one, to tell it from one of the attack itself.
     """
 
     def __init__(self, victim: Victim) -> None:
@@ -128,7 +130,7 @@ class StandIn(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """Logits (M, C) of points (M, ...), both of the points' type, whatever the classifier's is.
 
-        An attack that divided by zero asks about NaN; that is not the classifier's fault, so it is asked about black instead.
+        An attack that divided by zero asks about NaN. That is no fault of the classifier, which is asked about black instead.
         """
         asked = points.nan_to_num(0.0, 1.0, 0.0)
         if asked.requires_grad:

@@ -1,23 +1,17 @@
-"""The losses that attacks climb: one number per sample, larger where the classifier is worse off."""
+"""The losses that attacks maximise: one number per sample, larger where the classifier is worse off."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attacks.base import AttackError
+from attacks.base import AttackError, other_logits
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, C) and labels int64 (N,) to a loss per sample, float (N,)."""
-
-
-def _others(logits: Tensor, labels: Tensor) -> Tensor:
-    """The largest logit of another class: (N,)."""
-    return logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf).amax(1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -27,17 +21,15 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Largest other logit minus the label's (Carlini and Wagner 2017, f6 with κ = ∞): positive when misclassified."""
-    return _others(logits, labels) - logits.gather(1, labels[:, None]).squeeze(1)
+    return other_logits(logits, labels).amax(1) - logits.gather(1, labels[:, None]).squeeze(1)
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     """The margin over the gap between the first and the third logit (DLR; Croce and Hein 2020, eq. 6).
 
-    It does not change when the logits are shifted or scaled. Raises AttackError below three classes, where there is no
-    third logit.
+    It does not change when the logits are shifted or scaled. Raises AttackError below three classes: there is no third logit.
     """
-    if logits.shape[1] < 3:
-        raise AttackError(f"loss dlr needs 3 classes, the classifier has {logits.shape[1]}; use ce or margin")
+    check_loss("dlr", 0, logits.shape[1])
     ordered = logits.topk(3, dim=1).values
     return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
 
@@ -55,10 +47,9 @@ def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 def targeted_difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Targeted DLR (Croce and Hein 2020, eq. 7): (z_t − z_y) / (z_π1 − (z_π3 + z_π4) / 2).
 
-    Raises AttackError below four classes, where there is no fourth logit.
+    Raises AttackError below four classes: there is no fourth logit.
     """
-    if logits.shape[1] < 4:
-        raise AttackError(f"targeted loss dlr needs 4 classes, the classifier has {logits.shape[1]}; use ce or margin")
+    check_loss("dlr", 1, logits.shape[1])
     ordered = logits.topk(4, dim=1).values
     gap = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
     return targeted_margin(logits, labels, targets) / (gap + 1e-12)
@@ -77,14 +68,22 @@ TARGETED: dict[str, TargetedLoss] = {
 
 
 def fewest_classes(loss: str, targets: int = 0) -> int:
-    """How many classes a classifier must have for this loss."""
+    """The fewest classes that a classifier must have for this loss; targets: above 0 for the targeted loss."""
     return (4 if targets else 3) if loss == "dlr" else 2
+
+
+def check_loss(loss: str, targets: int, classes: int) -> None:
+    """Raise AttackError if a classifier of so many classes is too small for this loss."""
+    if classes < fewest_classes(loss, targets):
+        raise AttackError(
+            f"{'targeted loss' if targets else 'loss'} {loss} needs {fewest_classes(loss, targets)} classes, "
+            f"the classifier has {classes}; use ce or margin"
+        )
 
 
 def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     """The `count` classes of largest logit other than the label, likeliest first: int64 (N, min(count, C − 1))."""
-    others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
-    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+    return other_logits(logits, labels).topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
 def find_loss(name: str) -> Loss:

@@ -1,4 +1,4 @@
-"""Run less, say the same: attacks that run together, and results of batches put back together. Pure functions."""
+"""Attacks that run together, and results of batches put back together: less is run, and the results are the same."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from attacks.starts import Starts
 
 @dataclass(frozen=True, slots=True)
 class SharedRun:
-    """One run that serves several attacks of one family: every demanded one, in the order of the demand, without repetition."""
+    """One run that serves several attacks of one family.
+
+    members: the attacks, in the order in which they were demanded, each once.
+    """
 
     members: tuple[Attack, ...]
 
     @property
     def attack(self) -> Attack:
-        """The member of most steps, at which the cost of all is counted."""
+        """The member of most steps, to which the cost of all is counted."""
         return max(self.members, key=lambda member: member.steps)
 
     @property
     def rows_per_image(self) -> int:
-        """How many rows of a batch one image takes."""
+        """The rows of a batch that one image takes."""
         return type(self.attack).rows_per_image(self.members)
 
     def passes(self, classes: int = MANY) -> float:
-        """Forward-sized passes that the run costs per image of a classifier of so many classes, at most."""
+        """The most forward-sized passes that the run costs per image of a classifier of so many classes."""
         return type(self.attack).passes_together(self.members, classes)
 
     def run(self, classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts) -> SharedResult:
@@ -39,7 +42,7 @@ class SharedRun:
 
 
 def share_runs(attacks: Iterable[Attack]) -> list[SharedRun]:
-    """Group attacks of equal `family()`, in the order in which the first of each group is demanded."""
+    """The runs that serve these attacks: one for each family, in the order in which its first attack is demanded."""
     groups: dict[tuple[object, ...], dict[Attack, None]] = {}
     for attack in attacks:
         groups.setdefault((type(attack), *attack.family()), {})[attack] = None
@@ -47,7 +50,10 @@ def share_runs(attacks: Iterable[Attack]) -> list[SharedRun]:
 
 
 def combine_shared(results: Sequence[SharedResult]) -> SharedResult:
-    """The results of one shared run on successive batches as if there had been one batch. Raises ValueError as below."""
+    """The results of one shared run on successive batches as if there had been one batch.
+
+    Raises ValueError for no results, as `combine_results` does.
+    """
     if not results:
         raise ValueError("no results to combine")
     attacks = list(results[0].results)
@@ -82,9 +88,11 @@ def combine_results(results: Sequence[AttackResult]) -> AttackResult:
 
 
 def combine_traces(traces: Sequence[Trace], sizes: Sequence[int]) -> Trace:
-    """One trace of all batches: means weighted by the number of samples, the largest change by its maximum, what stands summed.
+    """One trace of all batches: means weighted by the number of samples, the maximum of largest changes, sums of what stands.
 
-    A batch whose attack ended early counts as far as it went. Raises ValueError if none is given, or not a size for each.
+    A batch whose attack ended early counts as far as it went.
+
+    sizes: of the batches, one for each trace. Raises ValueError if there are none, or another number of them.
     """
     if not traces or len(traces) != len(sizes):
         raise ValueError(f"{len(traces)} traces and {len(sizes)} sizes: expected as many, one or more")

@@ -1,4 +1,4 @@
-"""Adversarial images that somebody else made, as an attack: it answers with what it was given."""
+"""Adversarial images that somebody else made, as an attack: its result is the images that it was given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from attacks.victim import Victim
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """samples: int64 (N,), distinct test-set ids; images: float32 (N, C, H, W) in [0, 1], one of each."""
+    """Submitted images.
+
+    samples: int64 (N,), distinct test-set ids.
+    images: float32 (N, C, H, W) in [0, 1], one of each sample.
+    """
 
     samples: Tensor
     images: Tensor
@@ -25,11 +29,14 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted(Attack):
-    """Images made elsewhere for one classifier. Where there is none, or where it does less, the unchanged image stands.
+    """Images made elsewhere for one classifier. It belongs to no preset, so it is no plug-in.
 
-    That image is in the ball too, so such an attack covers every sample. title, author: of the submission, in the submitter's
-    words; made_with: how the images were made, likewise; sha256: of the submitted file. images: what is submitted, not part of
-    what the attack is; without it the attack cannot run. Of no preset, so no plug-in.
+    A sample without an image, or with one that does less than the unchanged image, keeps the unchanged image. That is in the ball
+    too, so the attack covers every sample.
+
+    title, author, made_with: of the submission, in the submitter's words.
+    sha256: of the submitted file, 64 hex digits. Raises AttackError otherwise.
+    images: what is submitted, no part of the specification. Without it the attack cannot run.
     """
 
     KIND: ClassVar[str] = "submitted"
@@ -84,7 +91,7 @@ class Submitted(Attack):
         )
 
     def _given(self, images: Tensor, start: Starts) -> Tensor:
-        """The submitted image of each sample of the batch, the unchanged one where there is none."""
+        """The submitted image of each sample of the batch, the unchanged one if there is none: float (N, C, H, W)."""
         assert self.images is not None
         place = {int(sample): i for i, sample in enumerate(self.images.samples.tolist())}
         rows = [place.get(int(sample), -1) for sample in start.samples.tolist()]

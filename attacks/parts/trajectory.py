@@ -1,8 +1,8 @@
-"""Walks: from a starting point, step by step, looking at every iterate. What clean, noise, FGSM and PGD do.
+"""Walks from a starting point, step by step, with a look at every iterate: clean, noise, FGSM and PGD are made of them.
 
 A walk is one trajectory: iterate 0 (the start) to iterate k, k gradients and k + 1 forward passes. Walks that differ in start,
-step size, target or eps are lanes of one batch, lane after lane; a lane that has made its steps leaves. What is measured
-stays on the device until one transfer at the end of the batch.
+step size, target or eps are lanes of one batch, lane after lane; a lane that has made its steps leaves. Outcomes stay on the
+device until one transfer at the end of the batch.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from attacks.parts.capture import capturable
 from attacks.parts.losses import TARGETED, find_loss, likeliest_others
 from attacks.starts import Starts
 from attacks.threat_model import Ball, ThreatModel
-from attacks.victim import check_inputs, checked_logits, image_gradient, usable_in_autograd
+from attacks.victim import check_inputs, check_samples, checked_logits, image_gradient, usable_in_autograd
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One walk of every image.
 
-    restart: which of the random starts, None: the image itself; target: None, or the rank of the class that is aimed at
-    among the other classes, likeliest first.
+    threat_model: of all its iterates.
+    step_size: in the units of eps.
+    restart: the number of the random start; None: the walk starts at the image.
+    target: the rank, likeliest first, of the other class that is aimed at; None: untargeted.
     """
 
     threat_model: ThreatModel
@@ -37,22 +39,28 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class LaneDemand:
-    """The walks an attack is made of, and after how many steps it wants to know: ascending."""
+    """The demand of one attack.
+
+    lanes: the walks that it is made of.
+    checkpoints: the numbers of steps after which it is read off, ascending.
+    """
 
     lanes: tuple[Lane, ...]
     checkpoints: tuple[int, ...]
 
 
 def starting_points(threat_model: ThreatModel, images: Tensor, start: Starts, restarts: int) -> Iterator[Tensor]:
-    """Random points of the ball, clamped to the box: `restarts` float (N, C, H, W), made one at a time."""
+    """The starts of `restarts` restarts, each a float (N, C, H, W), made one at a time."""
     for restart in range(restarts):
         yield starting_point(threat_model, images, start, restart)
 
 
 def starting_point(threat_model: ThreatModel, images: Tensor, start: Starts, restart: int) -> Tensor:
-    """Where restart `restart` starts: uniform in the linf ball; in the l2 ball of uniform direction and radius."""
-    if len(start.samples) != len(images):
-        raise AttackError(f"{len(start.samples)} sample ids were given for {len(images)} images")
+    """The start of restart `restart`: a random point of the ball, clamped to the box, float (N, C, H, W).
+
+    linf: uniform; l2: of uniform direction and radius.
+    """
+    check_samples(start, images)
     draw = start.inside if threat_model.norm == "l2" else start.uniform
     # Multiplied, then added, never fused: identical to the bit on every device.
     noise = draw(images.shape, restart).to(images) * float(threat_model.eps)
@@ -68,7 +76,11 @@ def walk_lanes(
     loss: str = "ce",
     eot: int = 1,
 ) -> SharedResult:
-    """Walk all lanes that are demanded, each once and as far as somebody wants; arguments and errors as `Attack.run`.
+    """Walk all lanes that are demanded, each once and as far as its longest demand; arguments and errors as `Attack.run`.
+
+    demands: by attack.
+    loss: a name in `attacks.parts.losses.LOSSES`.
+    eot: gradients that are averaged at each step.
 
     Safe to call under `torch.no_grad()` and `torch.inference_mode()`. Touches no mode, buffer, `.grad` or global random
     state (a classifier in train mode may do so itself).
@@ -95,7 +107,10 @@ def walk_lanes(
 
 
 def _lengths(demands: Mapping[Attack, LaneDemand], others: int | None) -> dict[Lane, int]:
-    """Every lane with the most steps anybody wants of it, the longest first. Targets beyond the other classes there are go."""
+    """The lanes with the most steps demanded of each, the longest first, without those that aim at a class there is not.
+
+    others: how many other classes there are.
+    """
     lengths: dict[Lane, int] = {}
     for demand in demands.values():
         for lane in _possible(demand.lanes, others):
@@ -109,7 +124,13 @@ def _possible(lanes: Sequence[Lane], others: int | None) -> list[Lane]:
 
 @dataclass(frozen=True, slots=True)
 class _LaneRows:
-    """Lanes·N rows: where they start, and what does not change on the way. step_size: (rows, 1, 1, 1)."""
+    """The rows of all lanes, lane after lane: their starts, and what does not change on the way.
+
+    points: float (rows, C, H, W), the starts.
+    labels, targets: int64 (rows,); no targets: untargeted.
+    ball: around the images.
+    step_size: float (rows, 1, 1, 1).
+    """
 
     points: Tensor
     labels: Tensor
@@ -144,7 +165,7 @@ def _rows(lanes: list[Lane], images: Tensor, labels: Tensor, others: Tensor | No
 
 
 Iterate = Callable[..., tuple[Tensor, ...]]
-"""Points and constants of rows to what is said of the points, and where the next step leads."""
+"""Points and constants of rows → the answers at the points, and the points that the next step leads to."""
 
 
 def _iterate(classifier: nn.Module, largest_label: int, loss: str, eot: int, norm: str) -> Iterate:
@@ -153,10 +174,13 @@ def _iterate(classifier: nn.Module, largest_label: int, loss: str, eot: int, nor
     def iterate(
         move: bool, aimed: bool, points: Tensor, labels: Tensor, targets: Tensor, step_size: Tensor, *ball: Tensor
     ) -> tuple[Tensor, ...]:
-        """predicted, margin, loss, change and whether logits are not finite; if it moves, the next points and the shares of
-        zero and non-finite entries of the gradient. All per row, nothing waits for the device."""
+        """Look at the points and, if `move`, make a step. All per row; nothing waits for the device.
+
+        Returns predicted, margin, loss, change, and if logits are not finite; if it moves also the shares of zero and of
+        non-finite entries of the gradient, and the next points.
+        """
         around = Ball(norm, *ball)
-        # The last forward records a graph too, though nobody differentiates it: a library may choose another kernel
+        # The last forward records a graph too, though it is not differentiated: a library may choose another kernel
         # without one, and iterate 7 of 40 steps would not equal iterate 7 of 7 to the bit.
         point = points.detach().requires_grad_()
         logits = checked_logits(classifier, point, largest_label)
@@ -188,7 +212,11 @@ def _iterate(classifier: nn.Module, largest_label: int, loss: str, eot: int, nor
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """The state of the walk at a checkpoint: of the rows that are still walking."""
+    """The state of the walk at a checkpoint, of the rows that are still walking.
+
+    final, any: outcomes at this iterate, and at the worst so far.
+    points, worst: float (rows, C, H, W), the images at which they were found.
+    """
 
     final: Outcome
     any: Outcome
@@ -198,7 +226,12 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True)
 class _LaneRecord:
-    """What was seen on the way, on the device, per row: at iterates (loss, change, not finite), of gradients (zero, lost)."""
+    """The record of a walk, on the device, per row.
+
+    stops: by number of steps.
+    iterates: per iterate, (loss, change, not finite).
+    gradients: per gradient, the shares of (zero, non-finite) entries.
+    """
 
     stops: dict[int, _Stop]
     iterates: list[tuple[Tensor, ...]]
@@ -237,7 +270,10 @@ def _walk(iterate: Iterate, rows: _LaneRows, lengths: list[int], stops: set[int]
 
 @dataclass(frozen=True, slots=True)
 class _Walks:
-    """All walks of a batch, from which the result of each attack is put together."""
+    """All walks of a batch, from which the result of each attack is put together.
+
+    lanes, lengths: the walks and their numbers of steps, the longest first.
+    """
 
     lanes: list[Lane]
     lengths: list[int]
@@ -294,7 +330,7 @@ def _part(outcome: Outcome, points: Tensor, lane: int, count: int) -> tuple[Outc
 
 
 def _worst_of(parts: list[tuple[Outcome, Tensor]], labels: Tensor) -> tuple[Outcome, Tensor]:
-    """Per image the worst outcome of several walks, and the image of it."""
+    """The worst outcome of several walks per image, and the image at which it was found."""
     outcome, images = parts[0]
     for other, theirs in parts[1:]:
         take = is_worse(outcome, other, labels)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from attacks import square
 from attacks.base import AttackError
-from attacks.square import Square, eta
+from attacks.parts.squares import eta, tiles
+from attacks.square import Square
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
@@ -198,7 +199,7 @@ def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, seed):
 def test_the_l2_tiles_stand_in_the_middle_of_the_image():
     images = torch.full((2, 1, 32, 32), 0.5)
     ball = ThreatModel("0.5", "l2").ball(images)
-    covered = (square._tiles(ball, Starts(0, "k", torch.arange(2)), 0) != images).any(0).any(0)
+    covered = (tiles(ball, Starts(0, "k", torch.arange(2)), 0) != images).any(0).any(0)
     for axis in (0, 1):
         places = covered.any(1 - axis).nonzero().squeeze(1)
         assert (int(places[0]), int(places[-1])) == (1, 30)  # five tiles of six pixels
