@@ -1,55 +1,35 @@
-"""What each protocol shortcut is worth: paired differences of reported accuracies, their total, and what does not add up.
+"""The effect of each protocol shortcut: paired differences of reported accuracies, their sum, and the interaction.
 
-Pure functions of outcomes per sample. Every variant of an audit is measured on the same samples, so one resample of a task's
-samples serves all of them and every difference is paired.
+Pure functions of outcomes per sample. All protocols of an audit have the same samples, so they share the resamples of a task
+and every difference is paired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import pandas as pd
 
+from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
 from reports.numbers.metrics import Array
 from reports.numbers.statistics.bootstrap import resample_counts
-from reports.numbers.statistics.intervals import Interval, interval, interval_kind
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval, interval_kind
 
-CANONICAL = "canonical"
 SUM, INTERACTION = "sum of the single effects", "interaction"
-
-AuditOutcomes = Mapping[int, Sequence[np.ndarray]]
-"""By seed, per task: whether each sample was counted as right, bool (n,); the same samples in every variant."""
-
-
-@dataclass(frozen=True)
-class AuditedRow:
-    """A method under one protocol. switch: `canonical`, or what is turned; parts: the switches whose effects a bundle should be
-    the sum of, empty where there is no such sum.
-
-    reported: as this protocol counts; clean: unchanged images, as this protocol classifies them; same_network: the canonical
-    evaluation of this protocol's network. canonical, thesis, findings, expected: in words.
-    """
-
-    method: str
-    switch: str
-    reported: AuditOutcomes
-    clean: AuditOutcomes
-    same_network: AuditOutcomes
-    bundle: bool = False
-    parts: tuple[str, ...] = ()
-    canonical: str = ""
-    thesis: str = ""
-    findings: str = ""
-    expected: str = ""
+"""Lines that follow a bundle with parts."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference against the canonical row with its paired 95 % interval; accuracies in [0, 1], NaN where there is none.
+    """A row against the canonical one of its method; accuracies in [0, 1], NaN where there is none.
 
-    of_network: how the canonical evaluation of the network itself changed; what is left of the effect was measured, not learned.
+    reported, clean, same_network: accuracies of the row (`AuditedRow`).
+    effect, bounds: the change of `reported`, and its paired 95 % interval; for the canonical row, the interval of its accuracy.
+    of_network, of_network_bounds: the change of `same_network`. The rest of the effect comes from evaluation, not learning.
+    seeds, samples: their numbers.
     """
 
     method: str
@@ -66,17 +46,13 @@ class Effect:
     samples: int
 
 
-Draws = Callable[[int], Array]
-"""Seed to bootstrap draws (resamples,)."""
-
-
-def accuracy(outcomes: Sequence[np.ndarray]) -> float:
-    """Mean over tasks of one seed's accuracy."""
+def seed_accuracy(outcomes: Sequence[np.ndarray]) -> float:
+    """The mean over tasks of one seed's accuracy."""
     return float(np.mean([task.mean() for task in outcomes]))
 
 
-def accuracy_draws(outcomes: Sequence[np.ndarray]) -> Array:
-    """The same under a bootstrap over samples, stratified by task: (resamples,)."""
+def seed_accuracy_draws(outcomes: Sequence[np.ndarray]) -> Array:
+    """`seed_accuracy` under a bootstrap over samples, stratified by task: (resamples,)."""
     total: Array = np.zeros(1)
     for number, task in enumerate(outcomes):
         counts = resample_counts(len(task), number).astype(np.float32)
@@ -85,22 +61,26 @@ def accuracy_draws(outcomes: Sequence[np.ndarray]) -> Array:
 
 
 def mean_accuracy(outcomes: AuditOutcomes) -> float:
-    return float(np.mean([accuracy(tasks) for tasks in outcomes.values()]))
+    """The mean over tasks and seeds."""
+    return float(np.mean([seed_accuracy(tasks) for tasks in outcomes.values()]))
 
 
 def contrast(terms: Sequence[tuple[float, AuditOutcomes]]) -> tuple[float, Interval]:
-    """A weighted sum of accuracies and its interval: one or two seeds, bootstrap over samples; three or more, t over seeds."""
+    """A weighted sum of accuracies and its interval: bootstrap over samples for one or two seeds, t over seeds for more.
+
+    terms: (weight, outcomes).
+    """
     seeds = sorted(set.intersection(*(set(outcomes) for _, outcomes in terms)))
-    values = [sum(weight * accuracy(outcomes[seed]) for weight, outcomes in terms) for seed in seeds]
+    values = [sum(weight * seed_accuracy(outcomes[seed]) for weight, outcomes in terms) for seed in seeds]
 
     def draws() -> list[Array]:
-        return [sum((w * accuracy_draws(outcomes[seed]) for w, outcomes in terms), np.zeros(1)) for seed in seeds]
+        return [sum((w * seed_accuracy_draws(outcomes[seed]) for w, outcomes in terms), np.zeros(1)) for seed in seeds]
 
     return float(np.mean(values)), interval(values, draws)
 
 
 def effects_of(rows: Sequence[AuditedRow]) -> list[Effect]:
-    """Every row against the canonical one of its method; after each bundle with parts, the sum and the interaction."""
+    """Compare every row with the canonical one of its method. The sum and the interaction follow each bundle with parts."""
     found = []
     for method in dict.fromkeys(row.method for row in rows):
         mine = {row.switch: row for row in rows if row.method == method}
@@ -117,7 +97,7 @@ def _effect(row: AuditedRow, canonical: AuditedRow) -> Effect:
     effect, bounds = contrast([(1, row.reported), (-1, canonical.reported)])
     of_network, network_bounds = contrast([(1, row.same_network), (-1, canonical.same_network)])
     if row.switch == CANONICAL:
-        # Its own interval is that of its accuracy.
+        # The interval of its accuracy: it has no change.
         bounds = contrast([(1, row.reported)])[1]
     return Effect(
         row.method, row.switch, row.bundle, mean_accuracy(row.reported), mean_accuracy(row.clean),
@@ -127,7 +107,7 @@ def _effect(row: AuditedRow, canonical: AuditedRow) -> Effect:
 
 
 def _remainder(bundle: AuditedRow, parts: Sequence[AuditedRow], canonical: AuditedRow) -> list[Effect]:
-    nan, none = float("nan"), Interval(float("nan"), float("nan"))
+    """The sum of the effects of a bundle's parts, and the rest of its effect."""
     singles = [(1.0, part.reported) for part in parts]
     count = float(len(parts))
     total, total_bounds = contrast([*singles, (-count, canonical.reported)])
@@ -135,7 +115,7 @@ def _remainder(bundle: AuditedRow, parts: Sequence[AuditedRow], canonical: Audit
     left, left_bounds = contrast([(1.0, bundle.reported), *opposite, (count - 1, canonical.reported)])
     seeds, samples = len(bundle.reported), _samples(bundle)
     return [
-        Effect(bundle.method, name, True, nan, nan, nan, value, bounds, nan, none, seeds, samples)
+        Effect(bundle.method, name, True, nan, nan, nan, value, bounds, nan, NO_INTERVAL, seeds, samples)
         for name, value, bounds in ((SUM, total, total_bounds), (INTERACTION, left, left_bounds))
     ]
 
@@ -145,7 +125,7 @@ def _samples(row: AuditedRow) -> int:
 
 
 def effects_table(rows: Sequence[AuditedRow]) -> pd.DataFrame:
-    """One line per row, accuracies and differences in [0, 1] (`reports.audit.effects.Effect`), with the words of its switch."""
+    """The effects, a line each: accuracies and differences in [0, 1] (`Effect`), and the words of the switch."""
     words = {(row.method, row.switch): row for row in rows}
     records = []
     for effect in effects_of(rows):

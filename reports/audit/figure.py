@@ -1,4 +1,4 @@
-"""The figure of an audit: a bar per switch, and whether attacked images are classified better than clean ones."""
+"""The figure of an audit: a bar per switch, and accuracy on attacked against accuracy on clean images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.audit.effects import CANONICAL, INTERACTION, SUM, Effect
+from reports.audit.audited_row import CANONICAL
+from reports.audit.effects import INTERACTION, SUM, Effect
 from reports.audit.signature import Signature
 from reports.figures.style import FAINT, INK, PAGE, PALETTE
 
@@ -30,8 +31,9 @@ GREY = PALETTE[8]
 def audit_figure(
     effects: Sequence[Effect], found: Sequence[Signature], thesis: Signature, printed: Sequence[Printed], eps: str
 ) -> Figure:
-    """Left: change of the reported accuracy by switch. Right: attacked against clean accuracy, task by task; below it reported
-    accuracies beside what the thesis prints."""
+    """Draw three panels: the change of the reported accuracy by switch on the left; attacked against clean accuracy by task,
+    and below it the reported accuracies beside those that the thesis prints, on the right.
+    """
     lines = [effect for effect in effects if effect.switch != CANONICAL]
     height = max(4.4, 0.2 * len(lines) + 0.3 * len({effect.method for effect in lines}) + 0.9)
     figure = Figure(figsize=(PAGE, height), layout="constrained")
@@ -97,7 +99,7 @@ def _bar(axes: Axes, place: float, effect: Effect, reach: float) -> None:
 
 
 def _ends(effects: Sequence[Effect]) -> tuple[float, float]:
-    """The ends of the axis: room for every interval and the number beside it."""
+    """The ends of the axis, with room for every interval and the number beside it."""
     values = [
         100 * value
         for effect in effects
@@ -131,7 +133,7 @@ def _plane(axes: Axes, found: Sequence[Signature], thesis: Signature) -> None:
 
 
 def _levels(axes: Axes, effects: Sequence[Effect], printed: Sequence[Printed]) -> None:
-    """Accuracies as reported, here and in the thesis: other data, networks and epochs, so for the eye alone."""
+    """Draw the reported accuracies of here and of the thesis: for the eye alone, because data, networks and epochs differ."""
     lines = [
         (f"{effect.method}, {effect.switch.replace('_', ' ')}", effect.reported, RED, "s")
         if effect.bundle
@@ -142,7 +144,7 @@ def _levels(axes: Axes, effects: Sequence[Effect], printed: Sequence[Printed]) -
     lines += [(f"thesis: {each.name}", each.accuracy, INK, "x") for each in printed]
     for place, (name, value, colour, marker) in enumerate(lines):
         axes.plot(100 * value, place, marker, color=colour, markersize=4, zorder=3)
-        # On the side where there is room for the words.
+        # The words stand on the side that has room.
         side, ha = (3, "left") if value < 0.5 else (-3, "right")
         axes.text(100 * value + side, place, f"{name}: {100 * value:.1f}", va="center", ha=ha, fontsize=6.5)
     axes.set_yticks([])

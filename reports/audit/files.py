@@ -1,4 +1,4 @@
-"""What an audit leaves behind: tables, the figure, and a summary in the terminal."""
+"""The files of an audit, tables and a figure, and its summary in the terminal."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from reports.audit.effects import (
-    CANONICAL,
-    INTERACTION,
-    SUM,
-    AuditedRow,
-    AuditOutcomes,
-    Effect,
-    effects_of,
-    effects_table,
-)
+from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
+from reports.audit.effects import INTERACTION, SUM, Effect, effects_of, effects_table
 from reports.audit.figure import Printed, audit_figure
 from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
 from reports.audit.small_tables import Predicted, comparator_table, f1_table, geometry_table, seeds_table
 from reports.figures.style import paper_style, save
-from reports.numbers.published_values import LOGS, REFERENCE, thesis_f1_table
+from reports.numbers.published_values import LOGS_FILE, REFERENCE, thesis_f1_table
 from reports.tables.words import percent, to_csv
 from results.file_names import file_name
 from results.files import whole_file
 
 FOLDER = "audit"
-"""Below the output: `report` replaces its own files and no others."""
+"""The folder below the output. `report` replaces only its own files."""
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """Everything that an audit found. predicted: by `method, protocol` the classes of the first seed, per task. geometry: a
-    record per task of what the thesis' space and box do to its images."""
+    """The outcomes of an audit, from which its files are made.
+
+    board: the name of the preset.
+    eps: that of the attacks, as text.
+    tasks: their names.
+    chance: accuracy of guessing, in [0, 1].
+    black_box: outcomes on images that were made on an undefended network; None if there are none.
+    predicted: by `method, protocol` the predictions of the first seed, per task.
+    geometry: a record per task of the changes that the thesis' space and box make to its images.
+    tables: the small tables to write, of `f1`, `comparator`, `seeds`.
+    """
 
     board: str
     eps: str
@@ -51,7 +52,7 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what the terminal shows of it."""
+    """The written files, and the numbers of them that the terminal shows."""
 
     report: AuditReport
     effects: Sequence[Effect]
@@ -60,10 +61,13 @@ class Written:
 
 
 def write(report: AuditReport, output: Path, reference: Path = REFERENCE) -> Written:
-    """Write `audit/` in `output`: a CSV per table and the figure as .png, .svg and .pdf. Equal outcomes give equal bytes."""
+    """Write `audit/` in `output`: a CSV per table, and the figure as .png, .svg and .pdf. Equal outcomes give equal bytes.
+
+    reference: the folder of published numbers.
+    """
     folder, stem = output / FOLDER, file_name(report.board)
     found = signatures(report.rows, report.tasks)
-    thesis = logged(pd.read_csv(reference / LOGS))
+    thesis = logged(pd.read_csv(reference / LOGS_FILE))
     frames = {
         "audit": effects_table(report.rows),
         "audit_signature": signature_table([*found, thesis]),
@@ -84,9 +88,9 @@ def write(report: AuditReport, output: Path, reference: Path = REFERENCE) -> Wri
 
 
 def printed(reference: Path = REFERENCE) -> list[Printed]:
-    """What the thesis prints as robust accuracy of its two methods, and the mean of its single-task log."""
+    """The robust accuracies that the thesis prints for its two methods, and the mean of its single-task log."""
     methods = pd.read_csv(reference / "cifar100_methods.csv").set_index("method")["accuracy"]
-    logs = pd.read_csv(reference / LOGS)["pgd_train_pgd_eval"]
+    logs = pd.read_csv(reference / LOGS_FILE)["pgd_train_pgd_eval"]
     return [
         Printed("PackNet, 8/255", float(methods["packnet"])),
         Printed("CMAT, 8/255", float(methods["cmat"])),
@@ -112,7 +116,7 @@ def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFram
 
 
 def show(written: Written, console: Console) -> None:
-    """The effects, the signature in words, and where the files are."""
+    """Print the effects, the signature in words, and the paths of the files."""
     samples = written.effects[0].samples if written.effects else 0
     table = Table(
         title=f"{written.report.board}: change of the reported robust accuracy, in points, against the canonical protocol",

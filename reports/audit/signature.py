@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import pandas as pd
 
-from reports.audit.effects import CANONICAL, AuditedRow, contrast
-from reports.numbers.statistics.intervals import Interval, interval_kind
+from reports.audit.audited_row import CANONICAL, AuditedRow
+from reports.audit.effects import contrast
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval_kind
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Attacked and clean accuracy per task, mean over seeds, in [0, 1]; difference: attacked − clean, mean over tasks."""
+    """Accuracies on attacked and on clean images under one protocol, in [0, 1].
+
+    switch: `CANONICAL`, or the bundle that is turned.
+    attacked, clean: per task, mean over seeds.
+    difference, bounds: attacked − clean, mean over tasks, and its 95 % interval.
+    interval: the kind of interval, in words.
+    """
 
     method: str
     switch: str
@@ -27,18 +35,19 @@ class Signature:
 
     @property
     def above(self) -> int:
-        """On how many tasks attacked images are classified better than clean ones."""
+        """The number of tasks on which attacked images are classified better than clean ones."""
         return sum(attacked > clean for attacked, clean in zip(self.attacked, self.clean, strict=True))
 
     @property
     def verdict(self) -> str:
-        """appears: the difference is above 0 with its interval; absent: below, or above on no task; else undecided."""
+        """`appears` if the difference is above 0 with its interval; `absent` if below, or above on no task; else `undecided`."""
         if self.difference > 0 and not self.bounds.low <= 0:
             return "appears"
         return "absent" if self.above == 0 or (self.difference < 0 and not self.bounds.high >= 0) else "undecided"
 
 
 def signature_of(row: AuditedRow, tasks: Sequence[str]) -> Signature:
+    """The signature of a row; tasks: their names."""
     attacked, clean = (
         tuple(float(np.mean([seed[task].mean() for seed in outcomes.values()])) for task in range(len(tasks)))
         for outcomes in (row.reported, row.clean)
@@ -49,17 +58,16 @@ def signature_of(row: AuditedRow, tasks: Sequence[str]) -> Signature:
 
 
 def signatures(rows: Sequence[AuditedRow], tasks: Sequence[str]) -> list[Signature]:
-    """Of every row with all switches off, and of every row with them on."""
+    """The signatures of the rows with all switches off and of the bundles."""
     return [signature_of(row, tasks) for row in rows if row.bundle or row.switch == CANONICAL]
 
 
 def logged(logs: pd.DataFrame) -> Signature:
-    """The thesis' own logs as the same thing; one seed and no outcomes per sample, so no interval over samples."""
+    """The signature of the thesis' own logs. They are of one seed and have no outcomes per sample, so there is no interval."""
     attacked, clean = logs["pgd_train_pgd_eval"], logs["pgd_train_clean_eval"]
-    nan = float("nan")
     return Signature(
         "thesis (its logs)", "all", tuple(logs["superclass"]), tuple(attacked), tuple(clean),
-        float((attacked - clean).mean()), Interval(nan, nan), "none: one number per task",
+        float((attacked - clean).mean()), NO_INTERVAL, "none: one number per task",
     )  # fmt: skip
 
 
@@ -71,7 +79,7 @@ def signature_table(found: Sequence[Signature]) -> pd.DataFrame:
         records += [
             {
                 "method": each.method, "protocol": each.switch, "task": task, "attacked": attacked, "clean": clean,
-                "difference": attacked - clean, "low": float("nan"), "high": float("nan"), "interval": "",
+                "difference": attacked - clean, "low": nan, "high": nan, "interval": "",
                 "attacked_above_clean": int(attacked > clean),
             }
             for task, attacked, clean in lines
@@ -87,7 +95,7 @@ def signature_table(found: Sequence[Signature]) -> pd.DataFrame:
 
 
 def in_words(found: Sequence[Signature]) -> list[str]:
-    """A sentence per protocol: whether attacked images are classified better than clean ones."""
+    """A sentence per protocol that says on how many tasks attacked images are classified better than clean ones."""
     sentences = []
     for each in found:
         tasks = len(each.tasks)

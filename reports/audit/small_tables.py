@@ -1,14 +1,16 @@
-"""The switches that are no change of robust accuracy: F1 of a last batch, a comparator under another protocol, one seed."""
+"""Tables of the switches that change no robust accuracy: F1 of the last batch, a comparator of another protocol, one seed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import pandas as pd
 
-from reports.audit.effects import AuditedRow, AuditOutcomes, accuracy, contrast, mean_accuracy
+from reports.audit.audited_row import AuditedRow, AuditOutcomes
+from reports.audit.effects import contrast, mean_accuracy, seed_accuracy
 from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
 from reports.numbers.statistics.intervals import t_interval
@@ -19,7 +21,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Predicted:
-    """One task under attack. labels, predicted: int (n,), in class order."""
+    """The predictions on one task under attack; labels, predicted: int (n,), in the order of the classes."""
 
     task: str
     labels: np.ndarray
@@ -27,15 +29,15 @@ class Predicted:
 
 
 def last_batch(task: Predicted) -> Predicted:
-    """What is left over when a class-sorted test set is read in batches."""
+    """The last, smaller batch of a test set that is sorted by class."""
     left = len(task.labels) % BATCH or BATCH
     return Predicted(task.task, task.labels[-left:], task.predicted[-left:])
 
 
 def weighted_scores(task: Predicted) -> tuple[float, float, float]:
-    """Precision, recall and F1 as means over the classes, weighted by how often each is a label.
+    """Precision, recall and F1 as means over the classes, each weighted by its share of the labels.
 
-    As scikit-learn's `precision_recall_fscore_support(average="weighted", zero_division=0)`.
+    They equal scikit-learn's `precision_recall_fscore_support(average="weighted", zero_division=0)`.
     """
     scores = np.zeros(3)
     for label in np.unique(task.labels):
@@ -48,7 +50,7 @@ def weighted_scores(task: Predicted) -> tuple[float, float, float]:
 
 
 def f1_table(tasks: Sequence[Predicted]) -> pd.DataFrame:
-    """Per task, on all samples and on the last batch: accuracy, macro and weighted precision, recall and F1; then the mean."""
+    """Accuracy, macro and weighted precision, recall and F1 per task, on all samples and on the last batch; then the means."""
     records = []
     for whole in tasks:
         for part, of in (("all samples", whole), ("last batch", last_batch(whole))):
@@ -71,16 +73,17 @@ def f1_table(tasks: Sequence[Predicted]) -> pd.DataFrame:
 
 
 def above_chance(value: float, chance: float) -> float:
-    """0 at chance, 1 where everything is right (Cohen's kappa for balanced classes)."""
+    """The accuracy on a scale of 0 at chance to 1 if all is right: Cohen's kappa for balanced classes."""
     return (value - chance) / (1 - chance)
 
 
 def comparator_table(
     canonical: AuditedRow, black_box: AuditOutcomes | None, chance: float, thesis: pd.DataFrame, quoted: pd.DataFrame
 ) -> pd.DataFrame:
-    """What stands in one column of the thesis' comparison, each with how it was measured.
+    """The numbers that share one column of the thesis' comparison, each with its attack, its classes and its chance.
 
-    black_box: outcomes of `canonical`'s network on images made on an undefended network. thesis, quoted: the published tables.
+    black_box: outcomes of `canonical`'s network on images made on an undefended network; None if there are none.
+    thesis, quoted: the published tables.
     """
 
     def line(source: str, row: str, value: float, box: str, ways: str, of: float) -> dict[str, object]:
@@ -89,7 +92,6 @@ def comparator_table(
             "above_chance": above_chance(value, of),
         }  # fmt: skip
 
-    nan = float("nan")
     ways = f"{round(1 / chance)}, task given"
     here = line("measured here", canonical.method, mean_accuracy(canonical.reported), "white-box", ways, chance)
     records = [{**here, "difference": nan, "low": nan, "high": nan}]
@@ -109,25 +111,25 @@ def comparator_table(
 
 
 def seeds_table(rows: Sequence[AuditedRow]) -> pd.DataFrame:
-    """Per row, what a single seed hides: spread, t-interval and what the best seed alone would add; n/a below two seeds."""
+    """The spread over seeds per row, its t-interval, and the gain of reporting the best seed alone; NaN below two seeds."""
     records = []
     for row in rows:
-        values = [accuracy(row.reported[seed]) for seed in sorted(row.reported)]
+        values = [seed_accuracy(row.reported[seed]) for seed in sorted(row.reported)]
         several = len(values) > 1
         bounds = t_interval(values)
         records.append(
             {
                 "method": row.method, "switch": row.switch, "seeds": len(values), "mean": float(np.mean(values)),
                 "lowest": min(values), "highest": max(values),
-                "standard_deviation": float(np.std(values, ddof=1)) if several else float("nan"),
+                "standard_deviation": float(np.std(values, ddof=1)) if several else nan,
                 "low": bounds.low, "high": bounds.high,
-                "best_minus_mean": max(values) - float(np.mean(values)) if several else float("nan"),
+                "best_minus_mean": max(values) - float(np.mean(values)) if several else nan,
             }
         )  # fmt: skip
     return pd.DataFrame(records)
 
 
 def geometry_table(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """What the thesis' space and box do to each task's images, and the mean over tasks."""
+    """The changes that the thesis' space and box make to each task's images, and their mean over tasks."""
     frame = pd.DataFrame(records)
     return pd.concat([frame, frame.mean(numeric_only=True).to_frame().T.assign(task="mean")], ignore_index=True)

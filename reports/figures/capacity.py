@@ -19,7 +19,7 @@ from reports.figures.panels import across
 from reports.figures.placing import LONGEST_LABEL, legend_columns
 from reports.figures.structure import structure
 from reports.figures.style import INK, MOST_NAMED_TASKS, PAGE, Looks, shortened, task_colours
-from reports.numbers.capacity import FREE, decisions, layer_names, owners
+from reports.numbers.capacity import NOBODY, decisions, layer_names, owners
 from reports.tables.capacity import has_other_seeds, shown_seed
 
 MOST_PANELS = 4
@@ -103,7 +103,7 @@ def _owner_bars(axes: Axes, row: Row, task: int, colours: Sequence[str], *, firs
     for column, owner in enumerate(counts.columns):
         high = low + shares[:, column]
         look: dict[str, Any] = FREE_LOOK
-        if owner != FREE:
+        if owner != NOBODY:
             look = {"facecolor": colours[int(owner)], "edgecolor": "white", "linewidth": 0.3}
         # One outline for all layers; nothing is drawn in the gaps between the bars.
         axes.stairs(_with_gaps(high), edges, baseline=_with_gaps(low), fill=True, **look)
@@ -124,11 +124,11 @@ def _owner_bars(axes: Axes, row: Row, task: int, colours: Sequence[str], *, firs
 def _counts(frame: pd.DataFrame, task: int) -> pd.DataFrame:
     """Weights by layer (in network order) and owner (tasks, then free) after the task."""
     of_task = frame[frame["task"] == task]
-    owned = sorted((owner for owner in of_task["owner"].unique() if owner != FREE), key=int)
+    owned = sorted((owner for owner in of_task["owner"].unique() if owner != NOBODY), key=int)
     table = of_task.pivot_table(
         index="layer", columns="owner", values="weights", aggfunc="sum", fill_value=0, sort=False
     )
-    return table.reindex(columns=[*owned, FREE], fill_value=0)
+    return table.reindex(columns=[*owned, NOBODY], fill_value=0)
 
 
 def _with_gaps(values: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def _names(board: Board) -> list[str]:
 
 def _columns(board: Board) -> int:
     """How many entries of the legend fit side by side: columns are as wide as their longest entry."""
-    widths = [0.42 + 0.058 * len(name) for name in (*_names(board), FREE)]
+    widths = [0.42 + 0.058 * len(name) for name in (*_names(board), NOBODY)]
     return len(widths) if sum(widths) < LEGEND_WIDTH else int(LEGEND_WIDTH / max(widths))
 
 

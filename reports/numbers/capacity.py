@@ -1,6 +1,6 @@
-"""What methods that share one network's weights decided and left: pure functions from the facts of one run.
+"""Capacity of methods that share one network's weights: decisions, owners and structure, from the facts of one run.
 
-Facts of task t describe the state after t was learned. Where a run recorded none of them, everything here is empty.
+Facts of task t describe the state after t was learned. Everything here is empty for a run that recorded none of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pandas as pd
 
 from results.schema import METHOD
 
-FREE = "free"
+NOBODY = "free"
+"""The owner of free weights, as tables name it."""
 MOMENTS = ("train", "prune", "retrain")
 
 NUMBERS = (
@@ -24,11 +25,11 @@ NUMBERS = (
 DECISIONS = (*NUMBERS, "exhausted")
 OWNERS = ("task", "layer", "owner", "weights")
 _CONVOLUTIONS = {"vgg16_bn": 13, "small_conv": 3}
-"""By backbone how many of its layers, the first ones, are convolutions; the others are linear."""
+"""The number of convolutions by backbone. They are its first layers; the others are linear."""
 
 
 def decisions(facts: pd.DataFrame) -> pd.DataFrame:
-    """One line per learned task, indexed by it, with the columns of `DECISIONS`; NaN and "" where nothing is recorded."""
+    """The decisions, a line per learned task and indexed by it, with the columns of `DECISIONS`; NaN and "" if not recorded."""
     of_methods = _of_methods(facts)
     records = {}
     for task in sorted(of_methods.loc[of_methods["name"] == "free_share", "task"].unique()):
@@ -43,22 +44,25 @@ def decisions(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reached(whole: pd.Series) -> float:
-    """Validation accuracy of what was kept. PackNet records it by stage, and what it selected only if retraining was undone."""
+    """The validation accuracy of the weights that were kept.
+
+    PackNet records it by stage, and `selected_clean` only if it undid the retraining.
+    """
     undone = "selected_clean" in whole
     stages = ("reached_prune",) if undone else ("reached_retrain", "reached_prune", "reached_train")
     return next((float(whole[name]) for name in ("reached", *stages) if name in whole), math.nan)
 
 
 def owners(facts: pd.DataFrame) -> pd.DataFrame:
-    """Who owns how many weights of a layer after a task, with the columns of `OWNERS`; layers in network order.
+    """The number of weights by task, layer and owner, with the columns of `OWNERS`; layers in network order.
 
-    owner: "free", or the task as text.
+    owner: `NOBODY`, or the task as text.
     """
     of_methods = _of_methods(facts)
     rows = of_methods[of_methods["name"].str.startswith("weights_")].drop_duplicates(
         ["task", "name", "text"], keep="last"
     )
-    owner = rows["name"].str.removeprefix("weights_of_task_").replace("weights_free", FREE)
+    owner = rows["name"].str.removeprefix("weights_of_task_").replace("weights_free", NOBODY)
     values = {
         "task": rows["task"].astype(int),
         "layer": rows["text"],
@@ -72,7 +76,13 @@ def owners(facts: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Structure:
-    """The owner map of one layer at one moment, as stored: int (rows, rest), 0 free and k + 1 task k; used: bool, same shape."""
+    """The owner map of one layer at one moment.
+
+    layer: its name.
+    mu: the size of the network, in parameters, as a multiple of its first size.
+    owners: int (rows, rest), 0 for free and k + 1 for task k.
+    used: bool (rows, rest), True for weights that the task picked or owns.
+    """
 
     layer: str
     mu: float
@@ -80,15 +90,16 @@ class Structure:
     used: np.ndarray
 
     def earlier(self, task: int) -> np.ndarray:
-        """Bool (rows, rest): weights that a task before this one owns."""
+        """Bool (rows, rest), True for weights that a task before this one owns."""
         return (self.owners > 0) & (self.owners <= task)
 
     def owned(self, task: int) -> np.ndarray:
+        """Bool (rows, rest), True for weights that this task owns."""
         return self.owners == task + 1
 
 
 def structures(facts: pd.DataFrame) -> dict[tuple[int, str], Structure]:
-    """By (task, moment), in their order; what is not readable as an owner map is left out."""
+    """The owner maps by (task, moment), in their order. Facts that are unreadable as an owner map are left out."""
     of_methods = _of_methods(facts)
     found = {}
     rows = of_methods[of_methods["name"].str.startswith("structure ")]
@@ -115,7 +126,10 @@ def _of_methods(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_names(layers: list[str], backbone: object) -> list[str]:
-    """Short names in network order: `conv 1` ... `fc 2` where the record names a backbone that is known here, else numbers."""
+    """Short names in network order: `conv 1` ... `fc 2` if the backbone is known here, else numbers.
+
+    backbone: the field of the run's identity.
+    """
     name = backbone.get("name") if isinstance(backbone, dict) else None
     convolutions = _CONVOLUTIONS.get(str(name))
     if convolutions is None:

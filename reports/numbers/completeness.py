@@ -1,4 +1,4 @@
-"""Which demanded cells of a run are stored, and how far it has come."""
+"""Completeness of a run: demanded cells that are missing, its progress, and failures that explain them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ Missing = tuple[str, int, int]
 
 
 def learns_all_at_once(evidence: Evidence) -> bool:
-    """Whether the method learns all tasks at once, so that there is nothing to evaluate before the last row.
+    """True if the method learns all tasks at once, so that only the last row can be evaluated.
 
-    Where the record does not say: whether only that row was ever evaluated. A method that learns task after task is
-    evaluated after the first one before it comes to the last, so a filled last row without any earlier one means that
-    there are no earlier ones.
+    If the record does not say, True if only the last row is stored: a method that learns task after task is evaluated after
+    its first task before it comes to the last.
     """
     if evidence.protocol.all_at_once is not None:
         return evidence.protocol.all_at_once
@@ -24,9 +23,9 @@ def learns_all_at_once(evidence: Evidence) -> bool:
 
 
 def missing_cells(evidence: Evidence) -> list[Missing]:
-    """Demanded cells that are not stored or not whole.
+    """The demanded cells that are not stored or not whole.
 
-    A cell is whole when it covers as many test images as the protocol demands, after the last task or before.
+    A cell is whole if it covers as many test images as the protocol demands, after the last task or before.
     """
     outcomes, protocol = evidence.outcomes, evidence.protocol
     rows = [outcomes.last] if learns_all_at_once(evidence) else range(outcomes.tasks)
@@ -44,7 +43,7 @@ def missing_cells(evidence: Evidence) -> list[Missing]:
 
 
 def progress(evidence: Evidence) -> str:
-    """In words, for a run that is not complete: `3 of 5 tasks`, or what is missing after the last one."""
+    """The progress of a run that is not complete, in words: `3 of 5 tasks`, or what is missing after the last one."""
     missing, protocol, tasks = missing_cells(evidence), evidence.protocol, evidence.outcomes.tasks
     in_matrix = {i for attack, i, _ in missing if attack in protocol.matrix}
     if in_matrix and learns_all_at_once(evidence):
@@ -57,9 +56,9 @@ def progress(evidence: Evidence) -> str:
 
 
 def standing_failures(evidence: Evidence) -> list[dict[str, Any]]:
-    """Recorded failures, oldest first, that explain why something demanded here is missing.
+    """The recorded failures, oldest first, that explain a missing cell of this preset.
 
-    A crash of an attack that this preset does not demand, or of a cell that was measured since, says nothing of this row.
+    A failure of an attack that this preset does not demand, or of a cell that was stored since, says nothing about this row.
     """
     missing = set(missing_cells(evidence))
     standing = []
@@ -72,6 +71,7 @@ def standing_failures(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def describe_failure(entry: dict[str, Any]) -> str:
+    """The failure in one line: its check, its task and its message."""
     where = f"{entry['check']}: " if entry.get("check") else ""
     where += f"task {entry['task']}: " if entry.get("task") is not None else ""
     return where + " ".join(str(entry.get("message") or entry.get("kind") or "no message").split())

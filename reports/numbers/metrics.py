@@ -1,13 +1,14 @@
 """Continual-learning metrics as pure functions of accuracy matrices and predictions.
 
-R[i, j] is the accuracy on task j after learning task i (both from 0; formulas below count from 1), NaN where it was
-not measured. All functions of R take (..., T, T), so a bootstrap is one more leading axis, and give NaN ("n/a")
-wherever a cell they need is missing, e.g. the upper rows of a method that learns all tasks at once.
+R[i, j] is the accuracy on task j after learning task i, NaN where it is not stored. Tasks count from 0; the formulas below
+count from 1. All functions of R take (..., T, T), so a bootstrap is one more leading axis. They give NaN ("n/a") if a cell that
+they need is missing, such as the upper rows of a method that learns all tasks at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,16 @@ CLEAN = "clean"
 
 
 def accuracy(correct: np.ndarray) -> float:
-    """Share of right outcomes among the measured ones of a vector of 1, 0 and -1 (not measured); NaN if none is."""
-    measured = correct >= 0
-    return float(correct[measured].mean()) if measured.any() else float("nan")
+    """The share of right outcomes, from a vector of 1, 0 and -1 (not covered); NaN if none is covered."""
+    covered = correct != NOT_MEASURED
+    return float(correct[covered].mean()) if covered.any() else nan
 
 
 def accuracy_matrix(outcomes: Outcomes, attack: str) -> Array:
     """R (T, T) of one attack."""
     R = np.full((outcomes.tasks, outcomes.tasks), np.nan)
-    for (i, j), (right, measured) in outcomes.counts(attack).items():
-        R[i, j] = right / measured if measured else np.nan
+    for (i, j), (right, covered) in outcomes.counts(attack).items():
+        R[i, j] = right / covered if covered else np.nan
     return R
 
 
@@ -50,7 +51,7 @@ def forgetting(R: Array) -> Array:
     T = R.shape[-1]
     if T < 2:
         return np.full(R.shape[:-2], np.nan)
-    # Only l ≥ j counts: what stands above the diagonal (zero-shot) must not be taken for the best.
+    # Only l ≥ j counts: accuracies above the diagonal (zero-shot) must not be taken for the best.
     earlier = np.where(np.tri(T, dtype=bool), R, -np.inf)[..., :-1, :-1]
     return (earlier.max(-2) - R[..., -1, :-1]).mean(-1)
 
@@ -67,7 +68,7 @@ def average_incremental_accuracy(R: Array) -> Array:
 
 
 def gap(R_clean: Array, R_attack: Array) -> Array:
-    """Mean over tasks of R_clean[T, j] − R_attack[T, j]: accuracy lost to the attack after the last task."""
+    """The mean over tasks of R_clean[T, j] − R_attack[T, j]: accuracy lost to the attack after the last task."""
     return (R_clean - R_attack)[..., -1, :].mean(-1)
 
 
@@ -82,10 +83,10 @@ def intransigence_joint(R: Array, R_joint: Array) -> Array:
 
 
 def intransigence_single_task(R: Array, R_single: Array) -> Array:
-    """Mean over k of R*[k] − R[k, k], R*[k] of a network adversarially trained on task k alone.
+    """The mean over k of R*[k] − R[k, k], R*[k] of a network adversarially trained on task k alone.
 
-    R*[k] is the diagonal of the reference's matrix, or its last row where only that was measured: a single-task network
-    does not change after its task.
+    R*[k] is the diagonal of the reference's matrix, or its last row where only that is stored, because a single-task
+    network does not change after its task.
     """
     diagonal = _diagonal(R_single)
     return (np.where(np.isnan(diagonal), R_single[..., -1, :], diagonal) - _diagonal(R)).mean(-1)
@@ -101,11 +102,11 @@ MATRIX_METRICS = {
     "A_diazrodriguez2018": lower_triangle_mean,
     "AIA_rebuffi2017": average_incremental_accuracy,
 }
-"""Metrics of one matrix that need its upper rows, by column name (`ACC_lopezpaz2017` needs only the last)."""
+"""By column name the metrics of one matrix that need its upper rows. `ACC_lopezpaz2017` needs only the last row."""
 
 
 def macro_scores(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
-    """Macro precision, recall and F1 of one task from its labels and predictions (n,), as `macro_scores_by_task`."""
+    """Macro precision, recall and F1 of one task, from its labels and predictions (n,). See `macro_scores_by_task`."""
     precision, recall, f1 = macro_scores_by_task(labels, predicted, np.zeros(len(labels), np.int64), 1)[0]
     return float(precision), float(recall), float(f1)
 
@@ -113,25 +114,25 @@ def macro_scores(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, floa
 def macro_scores_by_task(labels: np.ndarray, predicted: np.ndarray, task: np.ndarray, tasks: int) -> Array:
     """Macro precision, recall and F1 (columns) of every task (rows): (tasks, 3) from vectors (n,) of all samples.
 
-    Over the measured samples (predicted >= 0) of each task as a whole, as scikit-learn's
+    They are over all covered samples (predicted >= 0) of a task, and equal scikit-learn's
     `precision_recall_fscore_support(average="macro", zero_division=0)` with `labels` = the classes that occur as label or
-    prediction. NaN where no sample was measured.
+    prediction. NaN if a task has no covered sample.
     """
-    measured = predicted >= 0
-    task, labels, predicted = (each[measured].astype(np.int64) for each in (task, labels, predicted))
+    covered = predicted >= 0
+    task, labels, predicted = (each[covered].astype(np.int64) for each in (task, labels, predicted))
     classes = 1 + int(max(labels.max(initial=0), predicted.max(initial=0)))
     places = (task * classes + labels) * classes + predicted
     confusion = np.bincount(places, minlength=tasks * classes**2).reshape(tasks, classes, classes)
     hits, support, claimed = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1)
     occurs = (support + claimed) > 0
-    # Where a class was never claimed or never there, its numerator is 0 as well.
+    # A class that was never claimed, or never there, has a numerator of 0 as well.
     scores = hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), 2 * hits / np.maximum(support + claimed, 1)
     with np.errstate(invalid="ignore"):
         return np.stack([score.sum(1) / occurs.sum(1) for score in scores], 1)
 
 
 def task_scores(outcomes: Outcomes, attack: str) -> Array:
-    """Macro precision, recall and F1 (columns) of every task (rows) after the last task: (T, 3); NaN: not measured."""
+    """Macro precision, recall and F1 (columns) of every task (rows) after the last task: (T, 3); NaN: not covered."""
     final = sorted(outcomes.final.get(attack, {}).items())
     if not final:
         return np.full((outcomes.tasks, 3), np.nan)
@@ -141,11 +142,12 @@ def task_scores(outcomes: Outcomes, attack: str) -> Array:
 
 
 def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> Outcomes:
-    """Outcomes with the attack `name` after the last task: right only where right under every one of `attacks`.
+    """Add the attack `name` after the last task: a sample is right if it is right under every one of `attacks`.
 
-    Only samples that every attack covers count. The predicted class and margin are those of the attack with the
-    smallest margin (a wrong one, where a right one ties with it). Attacks that were not measured at all must not be
-    in `attacks`.
+    Only samples that every attack covers count. Predicted class and margin are those of the attack with the smallest
+    margin; if a wrong and a right one tie, those of the wrong one.
+
+    attacks: names with stored outcomes.
     """
     attacks = sorted(attacks)
     correct: dict[OutcomeCell, np.ndarray] = {}
@@ -162,7 +164,7 @@ def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> 
         correct[outcomes.last, j] = np.where(covered, survives, NOT_MEASURED).astype(np.int8)
         margin = np.stack([outcomes.final[attack][j].margin for attack in attacks])
         margin = np.where(np.isnan(margin), -np.inf, margin)
-        # Where one attack succeeds, the class is that of a successful one even if margins tie at zero.
+        # If an attack succeeds, the class is that of a successful one, even if margins tie at zero.
         candidates = np.where(~survives & (stacked == 1), np.inf, margin)
         which = candidates.argmin(0)[None]
         predicted = np.take_along_axis(np.stack([outcomes.final[a][j].predicted for a in attacks]), which, 0)[0]

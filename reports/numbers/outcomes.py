@@ -1,7 +1,7 @@
 """Stored predictions as compact arrays: one vector of outcomes per (attack, after which task, task).
 
-Millions of rows become one int8 per prediction; class and margin are kept for the classifiers after the last task only,
-because F1 and `worst` are read there.
+Millions of rows become one int8 per prediction. Class and margin are kept only for the classifiers after the last task, where
+F1 and `worst` are taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ OutcomeCell = tuple[int, int]
 
 @dataclass(frozen=True)
 class Final:
-    """What a classifier says after the last task: int16 (n,) and float32 (n,); -1 and NaN where not measured."""
+    """The predictions of a classifier after the last task.
+
+    predicted: int16 (n,), -1 for samples that are not covered.
+    margin: float32 (n,), NaN for those.
+    """
 
     predicted: np.ndarray
     margin: np.ndarray
@@ -31,8 +35,10 @@ class Final:
 class Outcomes:
     """All outcomes of one run.
 
-    samples[j], labels[j]: ids and labels (n_j,) of task j's test samples, ascending; correct[attack][i, j]: int8
-    (n_j,), 1 right, 0 wrong, -1 not measured; final[attack][j]: class and margin after the last task.
+    tasks: T, the number of tasks.
+    samples[j], labels[j]: ids and labels (n_j,) of task j's test samples, by ascending id.
+    correct[attack][i, j]: int8 (n_j,), 1 right, 0 wrong, -1 not covered.
+    final[attack][j]: class and margin after the last task.
     """
 
     tasks: int
@@ -54,7 +60,7 @@ class Outcomes:
         return {}
 
     def counts(self, attack: str) -> Mapping[OutcomeCell, tuple[int, int]]:
-        """How many samples of each stored cell of an attack are right, and how many were measured."""
+        """The numbers of right and of covered samples, for each stored cell of an attack."""
         if attack not in self._counted:
             cells = self.correct.get(attack, {})
             self._counted[attack] = {
@@ -68,7 +74,7 @@ class Outcomes:
         return {}
 
     def after_last(self, attack: str) -> np.ndarray:
-        """Outcomes int8 (n,) after the last task over the samples of all tasks, task after task."""
+        """The outcomes int8 (n,) after the last task, over the samples of all tasks, task after task."""
         if attack not in self._flat:
             cells = [self.vector(attack, self.last, j) for j in range(self.tasks)]
             self._flat[attack] = np.concatenate(cells) if cells else np.empty(0, np.int8)
@@ -76,22 +82,27 @@ class Outcomes:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """(task, sample id) of the samples of all tasks, task after task: int64 (n, 2)."""
+        """The samples of all tasks as (task, sample id), task after task: int64 (n, 2)."""
         parts = [np.column_stack([np.full(len(ids), j, np.int64), ids]) for j, ids in enumerate(self.samples)]
         return np.concatenate([np.empty((0, 2), np.int64), *parts])
 
     def vector(self, attack: str, after_task: int, task: int) -> np.ndarray:
-        """Outcomes int8 (n_task,) of one cell, all -1 where it was not measured."""
+        """The outcomes int8 (n_task,) of one cell; all -1 if it is not stored."""
         cell = self.correct.get(attack, {}).get((after_task, task))
         return np.full(len(self.samples[task]), NOT_MEASURED, np.int8) if cell is None else cell
 
+    def covered(self, attack: str) -> int:
+        """The number of samples of all tasks that an attack covers after the last one."""
+        return int(np.count_nonzero(self.after_last(attack) != NOT_MEASURED))
+
     def with_attack(self, name: str, correct: Mapping[OutcomeCell, np.ndarray], final: Mapping[int, Final]) -> Outcomes:
-        """The same outcomes and one more (derived) attack."""
+        """The same outcomes and one more, derived attack."""
         return Outcomes(
             self.tasks, self.samples, self.labels, {**self.correct, name: correct}, {**self.final, name: final}
         )
 
     def only(self, attacks: Iterable[str]) -> Outcomes:
+        """The outcomes of these attacks."""
         wanted = set(attacks)
         return Outcomes(
             self.tasks,
@@ -103,7 +114,7 @@ class Outcomes:
 
 
 def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
-    """Outcomes from a frame with the columns of `results.schema.PREDICTIONS`; rows outside 0..tasks-1 are left out."""
+    """Read a frame with the columns of `results.schema.PREDICTIONS`. Rows of tasks outside 0..tasks-1 are left out."""
     names = predictions["attack"].astype("category")
     attack, after, task = names.cat.codes.to_numpy(), *(predictions[c].to_numpy() for c in ("after_task", "task"))
     inside = (attack >= 0) & (after >= 0) & (after < tasks) & (task >= 0) & (task < tasks)
@@ -137,7 +148,7 @@ def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
 def _test_sets(
     bounds: list[tuple[int, int]], key: np.ndarray, sample: np.ndarray, label: np.ndarray, tasks: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Sample ids of each task, ascending and distinct over all its cells, and their labels."""
+    """The sample ids of each task, ascending and distinct over all its cells, and their labels."""
     ids = [np.empty(0, sample.dtype) for _ in range(tasks)]
     labels = [np.empty(0, label.dtype) for _ in range(tasks)]
     for start, stop in bounds:

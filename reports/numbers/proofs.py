@@ -1,4 +1,4 @@
-"""What a fresh process found when it made every classifier again from nothing but the last state, read from stored facts."""
+"""Proofs that nothing is forgotten: a fresh process made every classifier again from the last state, and stored facts of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ KINDS = ("classifier", "logits", "predictions")
 
 @dataclass(frozen=True)
 class Proof:
-    """The outcome for one task. same: by kind (of `KINDS`) whether everything compared was equal; absent: not compared.
+    """The outcome for one task.
 
-    attacks: how many attacks right after the task was learned were repeated; repeated: how many of them came out the same.
+    same: by kind (of `KINDS`), True if all that was compared was equal; kinds that were not compared are missing.
+    attacks: the number of attacks from right after the task was learned that were run again.
+    repeated: the number of those that gave the same predictions.
     """
 
     same: Mapping[str, bool]
@@ -26,7 +28,7 @@ class Proof:
 
     @property
     def is_whole(self) -> bool:
-        """Bits are compared for every task; logits where the same processor computed them, predictions for a few tasks."""
+        """True if the bits of the classifier were compared. Logits and predictions are compared only for some tasks."""
         return "classifier" in self.same
 
     @property
@@ -43,7 +45,7 @@ class Proof:
 
 
 def proofs(facts: pd.DataFrame) -> dict[int, Proof]:
-    """By task what the proof found; empty where none is stored."""
+    """The proof by task; empty if none is stored."""
     rows = facts[facts["phase"] == UNFORGETTING].drop_duplicates(["task", "name", "text"], keep="last")
     found = {}
     for task, of_task in rows.groupby("task"):

@@ -1,4 +1,4 @@
-"""Published numbers to stand beside measured ones, read from `results/reference/` and checked: references, no targets."""
+"""Published numbers that stand beside ours: read from `results/reference/` and validated. They are references, never targets."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import pandas as pd
 
 from results.files import StoreError
 
-LOGS = "cifar100_single_task_logs.csv"
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-"""Published numbers, to stand beside measured ones."""
+LOGS_FILE = "cifar100_single_task_logs.csv"
+"""Accuracies under the training attack and on clean images, per superclass."""
 HIGH_RESOLUTION = {"cubs": "CUBS", "stanford_cars": "Stanford Cars", "flowers": "Flowers"}
-"""The data sets of the high-resolution tables, by column: as the thesis prints them."""
+"""The names of the data sets as the thesis prints them, by column of the high-resolution tables."""
 
 
 @dataclass(frozen=True)
 class PublishedValues:
-    """What the thesis reports and quotes, accuracies in [0, 1].
+    """The tables that the thesis reports and quotes, accuracies in [0, 1] unless said otherwise.
 
-    pgd_steps: the bar chart, a line per bar (group, method, epsilon, pgd_steps, accuracy); methods: the comparison (method,
-    label, accuracy, attack, source); logs: a line per superclass, a column per log; fine_grained: the high-resolution tables;
-    anp_vs: the table that six rows of the comparison are quoted from, in percent.
+    pgd_steps: the bar chart, a line per bar: group, method, epsilon, pgd_steps, accuracy.
+    methods: the comparison: method, label, accuracy, attack, source.
+    logs: a line per superclass, a column per log.
+    fine_grained: the high-resolution tables.
+    anp_vs: the table from which six rows of the comparison are quoted, in percent.
     """
 
     pgd_steps: pd.DataFrame
@@ -35,7 +37,7 @@ class PublishedValues:
     anp_vs: pd.DataFrame
 
     def quoted_from(self, accuracy: float) -> tuple[str, str] | None:
-        """(row, column) of the ANP-VS paper's table that holds this accuracy; None where no or several cells do."""
+        """The (row, column) of the ANP-VS paper's table that holds this accuracy; None if no cell does, or several."""
         cells = self.anp_vs.melt("model", var_name="column")
         found = cells[(cells["value"] / 100 - accuracy).abs() < 5e-6]
         return (str(found["model"].iloc[0]), str(found["column"].iloc[0])) if len(found) == 1 else None
@@ -56,7 +58,7 @@ def _text(text: str) -> str:
 
 _Kind = tuple[str, Callable[[str], Any]]
 TEXT: _Kind = ("text", _text)
-SHARE: _Kind = ("a number from 0 to 1", lambda text: _number(text, 1.0))
+FRACTION: _Kind = ("a number from 0 to 1", lambda text: _number(text, 1.0))
 PERCENT: _Kind = ("a number from 0 to 100", lambda text: _number(text, 100.0))
 COUNT: _Kind = ("a whole number", int)
 EXACT: _Kind = ("a fraction such as 8/255", Fraction)
@@ -64,7 +66,11 @@ EXACT: _Kind = ("a fraction such as 8/255", Fraction)
 
 @dataclass(frozen=True)
 class _Table:
-    """A file: what its columns hold, and which of them name a line."""
+    """A file of published numbers.
+
+    columns: the kind of value by column.
+    names: the columns that name a line.
+    """
 
     file: str
     columns: dict[str, _Kind]
@@ -75,22 +81,22 @@ _LOGGED = ("goal_file", "pgd_train_pgd_eval", "fgsm_train_fgsm_eval", "fgsm_trai
 _TABLES = {
     "pgd_steps": _Table(
         "cifar100_pgd_steps.csv",
-        {"group": TEXT, "method": TEXT, "epsilon": EXACT, "pgd_steps": COUNT, "accuracy": SHARE},
+        {"group": TEXT, "method": TEXT, "epsilon": EXACT, "pgd_steps": COUNT, "accuracy": FRACTION},
         ("method", "epsilon", "pgd_steps"),
     ),
     "methods": _Table(
         "cifar100_methods.csv",
-        {"method": TEXT, "label": TEXT, "accuracy": SHARE, "attack": TEXT, "source": TEXT},
+        {"method": TEXT, "label": TEXT, "accuracy": FRACTION, "attack": TEXT, "source": TEXT},
         ("method",),
     ),
     "logs": _Table(
-        LOGS, {"superclass": TEXT, **dict.fromkeys((*_LOGGED, "pgd_train_fgsm_eval"), SHARE)}, ("superclass",)
+        LOGS_FILE, {"superclass": TEXT, **dict.fromkeys((*_LOGGED, "pgd_train_fgsm_eval"), FRACTION)}, ("superclass",)
     ),
     "fine_grained": _Table(
         "fine_grained.csv",
         {
             **dict.fromkeys(("method", "train_attack", "eval_attack"), TEXT),
-            **dict.fromkeys((*HIGH_RESOLUTION, "precision", "recall", "f1"), SHARE),
+            **dict.fromkeys((*HIGH_RESOLUTION, "precision", "recall", "f1"), FRACTION),
         },
         ("method", "train_attack", "eval_attack"),
     ),
@@ -103,7 +109,10 @@ _TABLES = {
 
 
 def read_published(folder: Path = REFERENCE) -> PublishedValues:
-    """The published tables, with exactly the columns that are used. Raises StoreError, one line that names file and column."""
+    """Read the published tables, with exactly the columns that are used.
+
+    Raises StoreError, one line that names file and column, if a file is unreadable or a value is of another kind.
+    """
     return PublishedValues(**{name: _read(folder / table.file, table) for name, table in _TABLES.items()})
 
 
@@ -138,11 +147,14 @@ def _values(path: Path, column: str, kind: _Kind, texts: list[str]) -> list[Any]
 
 
 BLACK_BOX_100_WAY = ("standard", "madry_at", "free_at", "pretrained_at", "trades", "anp_vs")
-"""Rows of the thesis' comparison that are quoted from a black-box column over 100 classes."""
+"""Rows of the thesis' comparison that it quotes from a black-box column over 100 classes."""
 
 
 def thesis_f1_table(published: pd.DataFrame) -> pd.DataFrame:
-    """The thesis' F1 beside the mean of its accuracies, and beside 2PR/(P+R) of its own precision and recall."""
+    """The thesis' F1 beside the mean of its accuracies, and beside 2PR/(P+R) of its own precision and recall.
+
+    published: the table of `fine_grained.csv`.
+    """
     precision, recall = published["precision"], published["recall"]
     return pd.DataFrame(
         {
@@ -155,6 +167,3 @@ def thesis_f1_table(published: pd.DataFrame) -> pd.DataFrame:
             "F1_of_its_precision_and_recall": (2 * precision * recall / (precision + recall)).round(4),
         }
     )
-
-
-"""Of the published numbers: accuracies under the training attack and on clean images, per superclass."""

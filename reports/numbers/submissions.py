@@ -1,4 +1,4 @@
-"""Submitted adversarial images in the outcomes of a run: what somebody else's attack broke counts from then on."""
+"""Submitted adversarial images in the outcomes of a run: images that somebody else's attack broke count from then on."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from reports.numbers.outcomes import NOT_MEASURED, Final, Outcomes
 
 
 def submissions(known: Mapping[str, AttackFacts], threats: Collection[Threat]) -> dict[str, AttackFacts]:
-    """The submissions among stored attacks at a norm and eps that is attacked anyway, by name."""
+    """The submissions among the stored attacks, by name, at a norm and eps that the preset attacks too."""
     return {name: attack for name, attack in known.items() if attack.kind == SUBMITTED and attack.threat in threats}
 
 
 def with_unchanged_images(outcomes: Outcomes, names: Iterable[str]) -> Outcomes:
-    """Outcomes in which each of these attacks covers, after the last task, whatever `clean` covers.
+    """Outcomes in which each of these attacks covers, after the last task, all samples that `clean` covers.
 
-    A submission is of one task. Where nobody submitted anything the unchanged image stands, which is in the ball too.
+    A submission is of one task. For an image that nobody submitted the unchanged one counts, which is in the ball too.
     """
     for name in names:
         correct, final = dict(outcomes.correct.get(name, {})), dict(outcomes.final.get(name, {}))
         for task in range(outcomes.tasks):
             mine, clean = (outcomes.vector(attack, outcomes.last, task) for attack in (name, CLEAN))
-            unsaid = mine == NOT_MEASURED
+            not_submitted = mine == NOT_MEASURED
             theirs = outcomes.final.get(CLEAN, {}).get(task)
-            if theirs is None or not unsaid.any():
+            if theirs is None or not not_submitted.any():
                 continue
             own = final.get(task, theirs)
-            correct[outcomes.last, task] = np.where(unsaid, clean, mine)
+            correct[outcomes.last, task] = np.where(not_submitted, clean, mine)
             final[task] = Final(
-                np.where(unsaid, theirs.predicted, own.predicted), np.where(unsaid, theirs.margin, own.margin)
+                np.where(not_submitted, theirs.predicted, own.predicted),
+                np.where(not_submitted, theirs.margin, own.margin),
             )
         outcomes = outcomes.with_attack(name, correct, final)
     return outcomes

@@ -13,7 +13,7 @@ from benchmark.commands.audit.cells import AuditCell, Measurements
 from benchmark.commands.audit.findings import Findings
 from benchmark.commands.audit.learning import is_learned, learn, still_to_learn
 from benchmark.commands.audit.measuring import measure_all
-from benchmark.commands.audit.protocol import CANONICAL, TABLES, chosen
+from benchmark.commands.audit.protocol import TABLES, chosen
 from benchmark.commands.audit.variants import METHODS, Variant, all_jobs, make_variants, undefended
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job
@@ -23,6 +23,7 @@ from benchmark.planning.plan import Planned, seconds_per_pass
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_with_progress
 from benchmark.running.progress import duration
+from reports.audit.audited_row import CANONICAL
 from reports.audit.files import show, write
 
 DEFAULT_METHODS = ("madry_at", "packnet")

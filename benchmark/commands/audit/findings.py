@@ -10,11 +10,11 @@ import numpy as np
 from attacks.threat_model import over_255
 from benchmark.commands.audit.cells import CLEAN, AuditCell, AuditLane, Measurements, lanes_of, turn_of
 from benchmark.commands.audit.geometry import box_effects
-from benchmark.commands.audit.protocol import ALL, CANONICAL, AuditProtocol, singles_in
+from benchmark.commands.audit.protocol import ALL, AuditProtocol, singles_in
 from benchmark.commands.audit.variants import Variant
 from benchmark.planning.jobs import Job
 from benchmark.planning.presets import Preset
-from reports.audit.effects import AuditedRow
+from reports.audit.audited_row import CANONICAL, AuditedRow
 from reports.audit.files import AuditReport
 from reports.audit.small_tables import Predicted
 from scenarios.base import Task

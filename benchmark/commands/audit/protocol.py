@@ -169,7 +169,6 @@ BUNDLES: tuple[Switch, ...] = (
 BY_NAME = {switch.name: switch for switch in (*SWITCHES, *BUNDLES)}
 TABLES = ("f1", "comparator", "seeds")
 """Switches that are no changes of robust accuracy: each gets a table of its own."""
-CANONICAL = "canonical"
 
 
 def singles_in(bundle: Switch) -> list[Switch]:

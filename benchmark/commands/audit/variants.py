@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.audit.protocol import BY_NAME, CANONICAL, GATES, PACKED, AuditProtocol, Switch
+from benchmark.commands.audit.protocol import BY_NAME, GATES, PACKED, AuditProtocol, Switch
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import MethodEntry, Preset
+from reports.audit.audited_row import CANONICAL
 from scenarios.base import Task
 
 PLUGINS = Path(__file__).with_name("plugins")

@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
 from reports.audit.effects import (
-    CANONICAL,
     INTERACTION,
     SUM,
-    AuditedRow,
-    AuditOutcomes,
     contrast,
     effects_of,
     effects_table,

@@ -1,0 +1,42 @@
+"""The outcomes of a method under one protocol of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CANONICAL = "canonical"
+"""The protocol with all switches off."""
+
+AuditOutcomes = Mapping[int, Sequence[np.ndarray]]
+"""By seed, per task: bool (n,), True for samples that count as right. All protocols have the same samples."""
+
+
+@dataclass(frozen=True)
+class AuditedRow:
+    """A method under one protocol.
+
+    switch: `CANONICAL`, or the name of the switch or bundle that is turned.
+    reported: outcomes under attack, counted as this protocol counts.
+    clean: outcomes on unchanged images, as this protocol classifies them.
+    same_network: outcomes under attack of this protocol's network, evaluated canonically.
+    bundle: True if several switches are turned.
+    parts: the switches whose effects a bundle should be the sum of; empty if there is no such sum.
+    canonical, thesis: the two values of the switch, in words.
+    findings: the numbers of the findings of the thesis' audit that it belongs to.
+    expected: the expected effect, in words.
+    """
+
+    method: str
+    switch: str
+    reported: AuditOutcomes
+    clean: AuditOutcomes
+    same_network: AuditOutcomes
+    bundle: bool = False
+    parts: tuple[str, ...] = ()
+    canonical: str = ""
+    thesis: str = ""
+    findings: str = ""
+    expected: str = ""
