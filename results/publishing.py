@@ -20,12 +20,6 @@ from results.parts import read_parts
 from results.records import Run, load
 
 HERE = Path(__file__).parent
-TABLES = {
-    "predictions": schema.PREDICTIONS,
-    "evaluations": schema.EVALUATIONS,
-    "facts": schema.FACTS,
-    "training": schema.TRAINING,
-}
 
 
 def publish(run: Run, folder: Path) -> Path:
@@ -38,7 +32,7 @@ def publish(run: Run, folder: Path) -> Path:
     if (run.directory / "running").exists():
         raise StoreError(f"{run.directory}: the run is still being worked on")
     target = folder / run.directory.name
-    for table, columns in TABLES.items():
+    for table, columns in schema.TABLES.items():
         rows, problems = read_parts(sorted((run.directory / table).glob("*.parquet")), columns)
         if problems:
             raise StoreError(str(problems[0]))

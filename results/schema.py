@@ -97,6 +97,10 @@ TRAINING = pa.schema(
 )
 
 
+TABLES = {"predictions": PREDICTIONS, "evaluations": EVALUATIONS, "facts": FACTS, "training": TRAINING}
+"""The tables that a run stores in parts, each in the folder of its name."""
+
+
 # The phases of facts: every fact of a run belongs to one of them.
 
 METHOD = "method"

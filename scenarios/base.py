@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -216,7 +216,12 @@ class Scenario(ABC):
 
 def fingerprint_of_tasks(tasks: Sequence[Task]) -> str:
     """SHA-256 over the fingerprints of a stream's tasks in order: where it agrees, data and split agree."""
-    return hashlib.sha256("\n".join(task.fingerprint for task in tasks).encode()).hexdigest()
+    return fingerprint_of_stream(task.fingerprint for task in tasks)
+
+
+def fingerprint_of_stream(fingerprints: Iterable[str]) -> str:
+    """The same of the fingerprints alone, one of each task in order."""
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
 def _pixel_hashes(images: NDArray[np.uint8]) -> NDArray[np.bytes_]:

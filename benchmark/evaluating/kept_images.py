@@ -38,16 +38,24 @@ def broken_images(outcomes: AttackOutcomes, attacked: Attacked, task: Task, clas
     return AdversarialImages(attacked.samples, attacked.samples[wrong], kept, in_bytes)
 
 
-def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor, rows: int = 500) -> Tensor:
+def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Margins of images as an evaluation computes them: float32 (N,) on the CPU.
 
-    images: float (N, C, H, W) in [0, 1]; labels: int64 (N,); rows: images that go through at once.
+    images: float (N, C, H, W) in [0, 1]; labels: int64 (N,), on the CPU.
+    """
+    return margins(logits_of(classifier, images), labels) if len(images) else torch.empty(0)
+
+
+def logits_of(classifier: nn.Module, images: Tensor, rows: int = 500) -> Tensor:
+    """Logits of images as an evaluation computes them: float32 (N, classes) on the CPU.
+
+    images: float (N, C, H, W) in [0, 1]; rows: images that go through at once.
     """
     device = next((tensor.device for tensor in classifier.state_dict().values()), torch.device("cpu"))
-    found = [torch.empty(0)]
+    found = [torch.empty(0, 1)] if not len(images) else []
     with torch.no_grad(), repeatable(), full_precision():
-        for some, theirs in zip(images.split(rows), labels.split(rows), strict=True):
-            found.append(margins(classifier(some.to(device)), theirs.to(device)).cpu())
+        for some in images.split(rows) if len(images) else ():
+            found.append(classifier(some.to(device)).float().cpu())
     return torch.cat(found)
 
 

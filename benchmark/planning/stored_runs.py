@@ -34,7 +34,7 @@ def task_checkpoints(checkpoints: Checkpoints) -> list[str]:
     return [name for name in checkpoints.names() if "." not in name]
 
 
-def find(name: str, results: Results, runs: Path) -> Run:
+def find_stored_run(name: str, results: Results, runs: Path) -> Run:
     """The one stored run whose hash or directory begins with `name`, or whose label is `name`; local runs come first.
 
     Raises ConfigError if there is none or more than one, StoreError if its configuration is unreadable.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fractions import Fraction
 from typing import Any
 
@@ -27,3 +29,9 @@ def in_eps(ratio: Fraction | None) -> str:
         return "n/a"
     factor = "" if ratio.numerator == 1 else f"{ratio.numerator}"
     return f"{factor}eps" + ("" if ratio.denominator == 1 else f"/{ratio.denominator}")
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """The first `most` names, and how many more there are: `a, b, c and 7 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

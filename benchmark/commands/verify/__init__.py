@@ -1,1 +1,1 @@
-"""What `verify` looks at: records held against themselves, the data, the presets and the checkpoints. Nothing is written."""
+"""`verify` holds a stored run against itself, its data, its presets and its checkpoints; each finding has its file."""

@@ -1,82 +1,90 @@
-"""`verify`: is what a run holds what it is said to be? In seconds, without running an attack and without writing anything."""
+"""The `verify` command: reads a stored run and says what in it does not hold. It runs no attack and writes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from benchmark.commands.verify.evaluations import check_evaluations
-from benchmark.commands.verify.facts import check_facts
+from benchmark.commands.verify.checkpoints import verify_checkpoints
+from benchmark.commands.verify.classifiers import verify_classifiers
 from benchmark.commands.verify.findings import Finding
-from benchmark.commands.verify.images import check_images
-from benchmark.commands.verify.origins import check_identity, check_tasks, origin_of
-from benchmark.commands.verify.predictions import check_predictions
-from benchmark.commands.verify.records import read_records
-from benchmark.commands.verify.verdicts import check_verdicts
-from benchmark.commands.verify.weights import NONE, check_checkpoints, check_classifiers
+from benchmark.commands.verify.identity import verify_identity
+from benchmark.commands.verify.images import verify_images
+from benchmark.commands.verify.presets import origin_of
+from benchmark.commands.verify.records.evaluations import verify_evaluations
+from benchmark.commands.verify.records.facts import verify_facts
+from benchmark.commands.verify.records.files import read_records
+from benchmark.commands.verify.records.predictions import verify_predictions
+from benchmark.commands.verify.tasks import verify_tasks
+from benchmark.commands.verify.verdicts import verify_verdicts
 from benchmark.planning.options import RunOptions
-from benchmark.planning.stored_runs import find
+from benchmark.planning.stored_runs import find_stored_run
 from results.records import Results, Run, load
 
 
 def verify(name: str, options: RunOptions, console: Console, submission: tuple[Path, str] | None = None) -> int:
-    """Check everything that a run holds and print one line per group of checks, and below it what does not hold.
+    """Verify a stored run and print its findings, each problem on a line of its own.
 
-    name: the beginning of the run's hash, or its label where only one run has it. submission: a file of adversarial images and
-    the task that it is of, to be scored and kept instead. Returns 0, or 1 if something does not hold.
-    Raises ConfigError, StoreError and MethodError.
+    name: the beginning of the run's hash, or its label if only one run has it.
+    submission: a file of adversarial images and the task they are of. They are scored and kept; the run is not verified.
+    Returns 0, or 1 if something does not hold. Raises ConfigError, StoreError and MethodError.
     """
     results = load(options.results, options.published)
-    run = find(name, results, options.results)
+    run = find_stored_run(name, results, options.results)
     if submission is not None:
         from benchmark.commands.verify.submit.scoring import submit
 
         return submit(run, *submission, options, console)
-    groups = check(run, results, options, console)
+    findings = findings_of(run, results, options, console)
     where = "published record" if run.published else str(run.directory)
     console.print(f"{run.label} seed {run.seed} ({where})", highlight=False, markup=False)
-    for group in groups:
-        show(group, console)
-    wrong = sum(len(group.problems) for group in groups)
-    left_out = sum(bool(group.left_out) for group in groups)
-    verdict = "everything that was checked holds" if left_out else "everything holds"
-    found = f"FAIL: {wrong} {'thing does' if wrong == 1 else 'things do'} not hold" if wrong else verdict
-    console.print(found, highlight=False, markup=False, style="red" if wrong else "green")
-    return 1 if wrong else 0
+    for finding in findings:
+        show(finding, console)
+    problems = sum(len(finding.problems) for finding in findings)
+    console.print(_summary(findings), highlight=False, markup=False, style="red" if problems else "green")
+    return 1 if problems else 0
 
 
-def show(group: Finding, console: Console) -> None:
-    """One line for the group, and one for each thing in it that does not hold."""
-    state = [f"{group.checked}: {'does not hold' if group.problems else 'ok'}"] if group.checked else []
-    state += [f"not checked: {group.left_out}"] if group.left_out else []
-    console.print(f"  {group.what}: {'; '.join(state)}", highlight=False, markup=False)
-    for problem in group.problems:
+def _summary(findings: Sequence[Finding]) -> str:
+    problems = sum(len(finding.problems) for finding in findings)
+    if problems:
+        return f"FAIL: {problems} {'thing does' if problems == 1 else 'things do'} not hold"
+    left_out = any(finding.left_out for finding in findings)
+    return "everything that was verified holds" if left_out else "everything holds"
+
+
+def show(finding: Finding, console: Console) -> None:
+    """Print a finding on one line, and each of its problems on one below it."""
+    states = []
+    if finding.verified:
+        states.append(f"{finding.verified}: {'does not hold' if finding.problems else 'ok'}")
+    if finding.left_out:
+        states.append(f"not verified: {finding.left_out}")
+    console.print(f"  {finding.part}: {'; '.join(states)}", highlight=False, markup=False)
+    for problem in finding.problems:
         console.print(f"    - {problem}", highlight=False, markup=False, style="red")
 
 
-def check(run: Run, results: Results, options: RunOptions, console: Console) -> list[Finding]:
-    """All groups of checks of one run."""
+def findings_of(run: Run, results: Results, options: RunOptions, console: Console) -> list[Finding]:
+    """Verify every part of a run. results: all stored runs, `run` among them."""
     records, files = read_records(run)
     origin = origin_of(run, options, console)
-    if origin.machine is not None:
-        torch.set_num_threads(origin.machine.threads)
+    if origin.made is not None:
+        torch.set_num_threads(origin.made.machine.threads)
     turns = sorted({int(turn) for turn in records.evaluations["after_task"]})
-    groups = [
-        check_identity(run, results),
+    return [
+        verify_identity(run, results),
         origin.presets,
-        check_tasks(run, records.tasks, origin.tasks, origin.why),
+        verify_tasks(run, records.tasks, origin.tasks, origin.lacking),
         files,
-        check_evaluations(records),
-        check_predictions(records, origin.tasks),
-        check_facts(records, turns),
-        check_checkpoints(run, origin.job, turns),
+        verify_evaluations(records),
+        verify_predictions(records, origin.tasks),
+        verify_facts(records, turns),
+        verify_checkpoints(run, origin.made, turns),
+        verify_classifiers(records, origin),
+        verify_images(records, origin),
+        *verify_verdicts(run, options.results, options.published),
     ]
-    if origin.job is None or origin.machine is None or origin.tasks is None:
-        here = (run.directory / "checkpoints").is_dir()
-        groups.append(Finding("classifiers", "", (), origin.why if here else NONE))
-    else:
-        groups.append(check_classifiers(records, origin.job, origin.machine, origin.tasks))
-    groups.append(check_images(records, origin.job, origin.machine, origin.tasks, origin.why))
-    return [*groups, *check_verdicts(run, options.results, options.published)]

@@ -1,45 +1,50 @@
-"""What came of a group of checks, in words."""
+"""A finding: what `verify` says of one part of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MOST_NAMED = 3
-"""Cases of one problem that are named; the others are counted."""
+from reports.numbers.wording import first_of
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One group of checks.
+    """What `verify` says of one part of a run: a line on the screen, and a line for each problem.
 
-    what: the group; checked: what was looked at and how much of it, empty if nothing was; problems: one line each, empty if
-    everything holds; left_out: what could not be checked and why, empty if nothing was left out.
+    part: the part's name, such as `identity` or `images`.
+    verified: what was looked at and how much of it, such as `12 parts`; empty if nothing was.
+    problems: what does not hold, one line each; empty if everything holds.
+    left_out: what could not be verified, and why; empty if nothing was left out.
     """
 
-    what: str
-    checked: str
+    part: str
+    verified: str
     problems: tuple[str, ...] = ()
     left_out: str = ""
 
 
 class Problems:
-    """Problems while they are being found: cases of the same kind become one line."""
+    """Collects problems while a part of a run is looked at. Cases of the same problem become one line."""
 
     def __init__(self) -> None:
         self._cases: dict[str, list[str]] = {}
 
+    def __bool__(self) -> bool:
+        """True if there is a problem."""
+        return bool(self._cases)
+
     def add(self, what: str, cases: Iterable[str] = ("",)) -> None:
-        """Note cases of a problem; without an argument it is one that needs no case."""
-        named = list(cases)
-        if named:
-            self._cases.setdefault(what, []).extend(named)
+        """Add cases of a problem. No cases: nothing is added. Without `cases`: the problem needs none to be understood."""
+        found = list(cases)
+        if found:
+            self._cases.setdefault(what, []).extend(found)
+
+    def update(self, others: Problems) -> None:
+        """Add all cases of other problems."""
+        for what, cases in others._cases.items():
+            self.add(what, cases)
 
     def lines(self) -> tuple[str, ...]:
-        return tuple(_line(what, cases) for what, cases in self._cases.items())
-
-
-def _line(what: str, cases: list[str]) -> str:
-    named = ", ".join(case for case in cases[:MOST_NAMED] if case)
-    more = f" and {len(cases) - MOST_NAMED} more" if len(cases) > MOST_NAMED else ""
-    return f"{what}: {named}{more}" if named else what
+        """One line for each problem: its first cases by name, and how many more there are."""
+        return tuple(f"{what}: {first_of(cases)}" if any(cases) else what for what, cases in self._cases.items())

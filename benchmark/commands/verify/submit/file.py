@@ -1,4 +1,4 @@
-"""Reading a file of adversarial images that somebody else made. Nothing in it is trusted."""
+"""Reads a file of adversarial images that somebody else made. Nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from torch import Tensor
 from benchmark.errors import ConfigError
 
 NOTES = ("name", "author", "attack", "classifier")
-"""What a file may say of itself, each as text: in a .npz an array of one string, in a .safetensors its metadata."""
+"""Texts that a file may say of itself: in a .npz each is an array of one string, in a .safetensors they are its metadata."""
 EXPECTED = "expected `images` (N, C, H, W), uint8 or float in [0, 1], and `samples` (N,), whole numbers"
 INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 LONGEST_NOTE = 500
+"""Letters of a text that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmittedFile:
-    """images: float32 (N, C, H, W) in [0, 1]; samples: int64 (N,), distinct; notes: those of `NOTES` that it has."""
+    """What a submitted file holds.
+
+    images: float32 (N, C, H, W) in [0, 1].
+    samples: int64 (N,), distinct; the sample id of each image in the task's test set.
+    notes: the texts of `NOTES` that the file has.
+    sha256: of the file's bytes, in hex.
+    """
 
     images: Tensor
     samples: Tensor
@@ -34,7 +41,7 @@ class SubmittedFile:
 
 
 def read_submission(path: Path) -> SubmittedFile:
-    """Read and check a file as far as that can be done without the data set. Raises ConfigError: one line, with the file."""
+    """Read a file. Raises ConfigError, one line with the file's path, for all that is wrong whatever the data set is."""
     readers = {".npz": _from_npz, ".safetensors": _from_safetensors}
     if path.suffix not in readers:
         raise ConfigError(f"--submit {path}: a .npz or a .safetensors file is read")
@@ -63,6 +70,7 @@ def read_submission(path: Path) -> SubmittedFile:
 
 
 def _from_npz(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors `images` and `samples` of a .npz file, and its notes."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in ("images", "samples") if name in file.files}
         notes = {name: str(file[name].reshape(-1)[0]) for name in NOTES if name in file.files and file[name].size}
@@ -70,12 +78,14 @@ def _from_npz(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
 
 
 def _from_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of a .safetensors file, and its notes."""
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         return found, dict(file.metadata() or {})
 
 
 def _images(images: Tensor, path: Path) -> Tensor:
+    """The images as float32 in [0, 1]. Raises ConfigError for another shape, type or range."""
     where = f"--submit {path}: images"
     if images.dim() != 4 or not len(images):
         raise ConfigError(f"{where} of shape {tuple(images.shape)}; expected (N, C, H, W) with N of 1 or more")
@@ -97,6 +107,7 @@ def _images(images: Tensor, path: Path) -> Tensor:
 
 
 def _samples(samples: Tensor, path: Path) -> Tensor:
+    """The sample ids as int64. Raises ConfigError for another shape or type, or an id that stands twice."""
     where = f"--submit {path}: samples"
     if samples.dtype not in INTEGERS or samples.dim() != 1:
         kind = str(samples.dtype).removeprefix("torch.")

@@ -1,87 +1,84 @@
-"""`verify RUN --submit FILE --task T`: adversarial images of somebody else's attack, scored and kept with the run.
-
-From then on the worst case of the run is taken over them too.
-"""
+"""Scores a file of adversarial images and keeps it with the run. From then on the run's worst case contains it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from attacks.parts.sharing import SharedRun
 from attacks.parts.submitted import Images, Submitted
-from attacks.threat_model import BALL_TOLERANCE, ThreatModel
-from benchmark.commands.verify.origins import origin_of
+from attacks.threat_model import BALL_TOLERANCE
 from benchmark.commands.verify.submit.file import SubmittedFile, read_submission
+from benchmark.commands.verify.submit.target import SubmissionTarget, target_of
 from benchmark.errors import ConfigError
 from benchmark.evaluating.attacking import Attacked, attack_task
-from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.kept_images import broken_images
-from benchmark.learning.restoring import Classifiers
 from benchmark.planning.cells import Work
-from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine, check_writable
+from benchmark.planning.machine import check_writable
 from benchmark.planning.options import RunOptions
-from benchmark.planning.stored_runs import find, task_key
-from benchmark.planning.tasks import find_task
 from benchmark.running.recording import Recorder
 from benchmark.running.verdict_files import stored_verdicts, write_verdicts
 from reports.numbers.wording import counted
-from results.checkpoints import Checkpoints
-from results.files import StoreError
-from results.records import Run, load
+from results.records import Run
 from results.store import RunStore
-from scenarios.base import Task
+from scenarios.base import ImageSet
 from scenarios.parts.augmentation import to_float
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionTarget:
-    """What a submission is made for: the classifier of a task after the last one, and what was measured of it.
-
-    standing: test samples that nothing stored breaks at the ranking's norm and eps.
-    """
-
-    job: Job
-    machine: Machine
-    task: Task
-    turn: int
-    classifier: nn.Module
-    fingerprint: str
-    standing: frozenset[int]
-
-
 def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: Console) -> int:
-    """Score a file of adversarial images and keep what it breaks. Returns 0.
+    """Score a file of adversarial images and keep the images that break the classifier. Returns 0.
 
     Raises ConfigError, StoreError, MethodError: one line; nothing was changed then.
     """
     submitted = read_submission(file)
     target = target_of(run, task_name, options, console)
-    known = _is_known(run, submitted.sha256, target)
+    known = _known_name(run, submitted.sha256, target)
     if known is not None:
         console.print(f"{file} was submitted before, as {known!r}; nothing was changed", highlight=False, markup=False)
         return 0
-    _check_images(submitted, target, file)
-    attack = Submitted(
-        threat_model=target.job.preset.ranking,
+    _require_fitting(submitted, target, file)
+    attack = _attack_of(submitted, target, file)
+    check_writable(options.results)
+    with RunStore(target.made.machine.runs, target.made.job.hash).working():
+        attacked = _record(attack, target)
+    for preset in stored_verdicts(run):
+        write_verdicts(options.results, options.published, preset)
+    _tell(run, target, submitted, attacked, console)
+    return 0
+
+
+def _attack_of(submitted: SubmittedFile, target: SubmissionTarget, file: Path) -> Submitted:
+    """The submission as an attack: it returns the images of the file, and the clean image of every other sample."""
+    return Submitted(
+        threat_model=target.made.job.preset.ranking,
         title=submitted.notes.get("name", file.stem),
         author=submitted.notes.get("author", ""),
         made_with=submitted.notes.get("attack", ""),
         sha256=submitted.sha256,
         images=Images(submitted.samples, submitted.images),
     )
-    check_writable(options.results)
-    with RunStore(target.machine.runs, target.job.hash).working():
-        attacked = _record(attack, target)
-    for preset in stored_verdicts(run):
-        write_verdicts(options.results, options.published, preset)
-    wrong = attacked.samples[attacked.outcomes[attack].any.predicted != attacked.labels]
+
+
+def _record(attack: Submitted, target: SubmissionTarget) -> Attacked:
+    """Classify every test image of the task, submitted where there is one and clean where not; store outcomes and images."""
+    task, preset, machine = target.task, target.made.job.preset, target.made.machine
+    work = Work(target.turn, task.id, SharedRun((attack,)), tuple(task.test.samples.tolist()))
+    attacked = attack_task(target.classifier, task, work.samples, work.run, preset.evaluation, keep_images=True)
+    recorder = Recorder(RunStore(machine.runs, target.made.job.hash), preset, machine.device, machine.threads)
+    kept = broken_images(attacked.outcomes[attack], attacked, task, target.classifier)
+    recorder.keep_images(work, attack, task, target.fingerprint, kept)
+    # Last, because what is recorded counts.
+    recorder.record(work, task, target.fingerprint, attacked)
+    return attacked
+
+
+def _tell(run: Run, target: SubmissionTarget, submitted: SubmittedFile, attacked: Attacked, console: Console) -> None:
+    """Print how many images break the classifier, how many of their samples stood until now, and the attack's name."""
+    ((attack, outcomes),) = attacked.outcomes.items()
+    wrong = attacked.samples[outcomes.any.predicted != attacked.labels]
     broken = set(wrong.tolist()) & set(submitted.samples.tolist())
     newly = broken & target.standing
     total = len(submitted.samples)
@@ -91,116 +88,51 @@ def submit(run: Run, file: Path, task_name: str, options: RunOptions, console: C
         highlight=False,
         markup=False,
     )
-    name = target.job.preset.attack_name(attack)
+    name = target.made.job.preset.attack_name(attack)
     console.print(f"kept as {name!r}: the worst case of this run contains it", highlight=False, markup=False)
-    return 0
 
 
-def open_target(name: str, task: str, options: RunOptions) -> SubmissionTarget:
-    """What there is to attack: the classifier of a task of a stored run. Raises ConfigError, StoreError, MethodError.
-
-    name: of the run, as for `verify`; task: number or name; options: where runs and data are, and whose preset.
-    """
-    run = find(name, load(options.results, options.published), options.results)
-    return target_of(run, task, options, Console(quiet=True))
-
-
-def target_of(run: Run, task_name: str, options: RunOptions, console: Console) -> SubmissionTarget:
-    """The classifier that images are submitted for, from its checkpoint. Raises ConfigError, StoreError, MethodError."""
-    checkpoints = Checkpoints(run.directory / "checkpoints")
-    if run.published or not checkpoints.names():
-        what = "is a published record without checkpoints" if run.published else "holds no checkpoints"
-        preset = next(iter(run.protocols), "PRESET")
-        command = f"run --preset {preset} --methods {run.label} --seeds {run.seed} --force"
-        raise ConfigError(f"{run.label}: {what}, so nothing can be scored; make it here first with `{command}`")
-    origin = origin_of(run, options, console)
-    if origin.job is None or origin.machine is None or origin.tasks is None:
-        said = "; ".join([*origin.presets.problems, origin.presets.left_out]).strip("; ")
-        raise ConfigError(f"{run.label}: {origin.why} ({said})")
-    turn = len(origin.tasks) - 1
-    task = find_task(origin.tasks, task_name)
-    if task_key(turn) not in checkpoints:
-        raise ConfigError(f"{run.label}: no checkpoint after the last task ({task_key(turn)}); run it to its end first")
-    torch.set_num_threads(origin.machine.threads)
-    classifier = Classifiers(origin.machine).of(origin.job, turn, task.id)
-    fingerprint = classifier_fingerprint(classifier)
+def _known_name(run: Run, sha256: str, target: SubmissionTarget) -> str | None:
+    """The name of the same file where it was submitted for this classifier before; None where it was not."""
     rows = run.evaluations
-    rows = rows[(rows["after_task"] == turn) & (rows["task"] == task.id)]
-    if rows.empty:
-        raise ConfigError(
-            f"{run.label}: nothing is measured on task {task.id} after the last task; run it to its end first"
-        )
-    if set(rows["classifier"]) != {fingerprint} or set(rows["task_fingerprint"]) != {task.test_fingerprint}:
-        raise StoreError(
-            f"{run.directory}: the checkpoint is not the classifier that was measured; `verify {run.hash[:8]}` says more"
-        )
-    standing = _standing(run, turn, task, origin.job.preset.ranking)
-    return SubmissionTarget(origin.job, origin.machine, task, turn, classifier, fingerprint, standing)
-
-
-def _standing(run: Run, turn: int, task: Task, model: ThreatModel) -> frozenset[int]:
-    """Samples that are wrong neither on the clean image nor under any stored attack of this norm and eps."""
-    rows = run.evaluations
-    here = (rows["kind"] == "clean") | ((rows["norm"] == model.norm) & (rows["eps"] == str(model.eps)))
-    identifiers = set(rows.loc[here & (rows["after_task"] == turn) & (rows["task"] == task.id), "evaluation_id"])
-    found = run.predictions
-    found = found[(found["after_task"] == turn) & (found["task"] == task.id) & found["evaluation_id"].isin(identifiers)]
-    wrong = set(found.loc[found["predicted"] != found["label"], "sample"].tolist())
-    return frozenset(set(task.test.samples.tolist()) - wrong)
-
-
-def _is_known(run: Run, sha256: str, target: SubmissionTarget) -> str | None:
-    """What the same file goes by where it was submitted for this task's classifier before."""
-    rows = run.evaluations
-    mine = rows[
-        (rows["kind"] == Submitted.KIND) & (rows["task"] == target.task.id) & (rows["after_task"] == target.turn)
-    ]
-    for name, specification in zip(mine["attack"], mine["specification"], strict=True):
+    mine = (rows["kind"] == Submitted.KIND) & (rows["task"] == target.task.id) & (rows["after_task"] == target.turn)
+    for name, specification in rows.loc[mine, ["attack", "specification"]].itertuples(index=False):
         if json.loads(specification).get("sha256") == sha256:
             return str(name)
     return None
 
 
-def _check_images(submitted: SubmittedFile, target: SubmissionTarget, file: Path) -> None:
-    """Raise ConfigError unless the images are of this classifier and of samples of this task, in shape and in the ball."""
-    test, where = target.task.test.to("cpu"), f"--submit {file}"
-    said = submitted.notes.get("classifier", "")
-    if said and said != target.fingerprint:
+def _require_fitting(submitted: SubmittedFile, target: SubmissionTarget, file: Path) -> None:
+    """Raise ConfigError unless the images are of this classifier, of samples of this task, of its shape, and in the ball."""
+    task, test, where = target.task, target.task.test.to("cpu"), f"--submit {file}"
+    classifier = submitted.notes.get("classifier", "")
+    if classifier and classifier != target.fingerprint:
         raise ConfigError(
-            f"{where}: made for the classifier {said[:12]}; that of task {target.task.id} after the last task is "
+            f"{where}: made for the classifier {classifier[:12]}; that of task {task.id} after the last task is "
             f"{target.fingerprint[:12]} (full: {target.fingerprint})"
         )
     unknown = submitted.samples[~torch.isin(submitted.samples, test.samples)]
     if len(unknown):
         raise ConfigError(
-            f"{where}: sample {int(unknown[0])} is not in the test set of task {target.task.id} ({target.task.name}), which has "
+            f"{where}: sample {int(unknown[0])} is not in the test set of task {task.id} ({task.name}), which has "
             f"{int(test.samples.min())}..{int(test.samples.max())}"
         )
     if submitted.images.shape[1:] != test.images.shape[1:]:
         mine, theirs = tuple(submitted.images.shape[1:]), tuple(test.images.shape[1:])
-        raise ConfigError(f"{where}: images of shape {mine}; those of task {target.task.id} are {theirs}")
+        raise ConfigError(f"{where}: images of shape {mine}; those of task {task.id} are {theirs}")
+    _require_in_ball(submitted, target, test, where)
+
+
+def _require_in_ball(submitted: SubmittedFile, target: SubmissionTarget, test: ImageSet, where: str) -> None:
+    """Raise ConfigError unless every image is in the ball of the ranking around its clean image."""
     place = {int(sample): i for i, sample in enumerate(test.samples.tolist())}
     clean = to_float(test.images[[place[int(sample)] for sample in submitted.samples.tolist()]])
-    model = target.job.preset.ranking
+    model = target.made.job.preset.ranking
     change = model.largest_change(submitted.images, clean)
     outside = change > float(model.eps) + BALL_TOLERANCE * max(1.0, float(model.eps))
     if outside.any():
         first = int(outside.nonzero()[0])
         raise ConfigError(
-            f"{where}: {int(outside.sum())} of {len(change)} images are outside the ball of the ranking ({model}); sample "
-            f"{int(submitted.samples[first])} changes by {float(change[first]):.6f}"
+            f"{where}: {int(outside.sum())} of {len(change)} images are outside the ball of the ranking ({model}); "
+            f"sample {int(submitted.samples[first])} changes by {float(change[first]):.6f}"
         )
-
-
-def _record(attack: Submitted, target: SubmissionTarget) -> Attacked:
-    """Score every test image of the task, the unchanged one where none was submitted, and store outcomes and images."""
-    task, preset = target.task, target.job.preset
-    work = Work(target.turn, task.id, SharedRun((attack,)), tuple(task.test.samples.tolist()))
-    attacked = attack_task(target.classifier, task, work.samples, work.run, preset.evaluation, keep_images=True)
-    store = RunStore(target.machine.runs, target.job.hash)
-    recorder = Recorder(store, preset, target.machine.device, target.machine.threads)
-    kept = broken_images(attacked.outcomes[attack], attacked, task, target.classifier)
-    recorder.keep_images(work, attack, task, target.fingerprint, kept)
-    # Last, because what is recorded counts.
-    recorder.record(work, task, target.fingerprint, attacked)
-    return attacked

@@ -117,7 +117,7 @@ EDITS = {
     "the specification": ("evaluations", "pgd-2 ", other_steps, "an evaluation id that is not that of classifier, task and"),
     "no specification": ("evaluations", "pgd-2 ", set_to("specification", "{"), "a specification that cannot be read"),
     "the classifier": ("evaluations", "pgd-2 ", set_to("classifier", "0" * 64), "more than one classifier of one task and turn"),
-    "the test images": ("evaluations", "fgsm", set_to("task_fingerprint", "0" * 64), "measured on other test images"),
+    "the test images": ("evaluations", "fgsm", set_to("task_fingerprint", "0" * 64), "evaluated on other test images"),
     "the number of samples": ("evaluations", "fgsm", set_to("samples", 12), "another number of samples than recorded"),
     "a task that is not there": ("evaluations", "fgsm", set_to("task", 5), "a task or turn that this run does not have"),
     "steps": ("evaluations", "pgd-2 ", set_to("steps", 40), "steps are not what the specification says"),

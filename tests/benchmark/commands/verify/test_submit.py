@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from benchmark.cli import main
-from benchmark.commands.verify.submit.scoring import SubmissionTarget, open_target
+from benchmark.commands.verify.submit import SubmissionTarget, open_target
 from benchmark.planning.options import RunOptions
 from reports.boards.building import build_boards
 from reports.numbers.metrics import CLEAN, WORST
@@ -38,13 +38,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"method": "standard"}, {"method": "madry_at"}]
     assert run_tiny(folder, rows=rows, evaluation=WEAK, recipe={"epochs": 6}) == 0
     return folder
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(original, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def options(folder: Path) -> RunOptions:
@@ -278,7 +271,7 @@ def test_tasks_runs_and_checkpoints_that_are_not_there_are_refused(folder, capsy
     before = hashes(folder)
     code, shown = submit(folder, file, capsys)
     assert code == 2
-    assert "the checkpoint is not the classifier that was measured" in shown
+    assert "the checkpoint is not the classifier that was evaluated" in shown
     last.write_bytes(whole)
     other = next(run for run in load(folder / "runs", None).runs if run.label == "madry_at")
     shutil.rmtree(other.directory / "checkpoints")
