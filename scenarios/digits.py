@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,10 @@ class Digits(Scenario):
         return tasks
 
 
+@cache
 def _read() -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
     """Images uint8 (1797, 1, 8, 8), digits 0..9 and which of them are test images."""
+    # Once per process: scikit-learn parses a text file. Nothing changes the arrays, for tasks are made of copies.
     from sklearn.datasets import load_digits
 
     data = load_digits()
