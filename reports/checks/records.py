@@ -9,7 +9,7 @@ from reports.numbers.completeness import describe_failure, learns_all_at_once, m
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
 from reports.numbers.proofs import KINDS, proofs
-from reports.numbers.wording import counted
+from reports.numbers.wording import counted, first_of
 from results.schema import HARNESS, UNFORGETTING
 
 CHANGE_TOLERANCE = 1e-6
@@ -20,8 +20,6 @@ FILLS_ITS_BALL = ("pgd", "apgd", "fgsm", "noise")
 """Kinds of attacks whose largest change is their eps: they start anywhere in the ball, or step to its surface."""
 RUN_AGAIN = "; run it again with --force"
 """Advice for runs that were recorded before there were proofs."""
-MOST_NAMED = 3
-"""Tasks that a reason names, at most."""
 
 
 @check(
@@ -226,6 +224,4 @@ def unforgetting(evidence: Evidence) -> Judgement:
 
 def _first(tasks: list[int]) -> str:
     """Name the first tasks: `task 2`, `tasks 0, 1, 2 and 5 more`."""
-    shown = ", ".join(str(task) for task in tasks[:MOST_NAMED])
-    more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
-    return f"task{'' if len(tasks) == 1 else 's'} {shown}{more}"
+    return f"task{'' if len(tasks) == 1 else 's'} {first_of([str(task) for task in tasks])}"
