@@ -14,11 +14,8 @@ from tests.docs.pages import BLOCK, PAGES, README, named, read, section, tables
 
 (LAYOUT,) = [page for page in PAGES if page.name == "layout.md"]
 SKELETONS = sorted((REPOSITORY / "benchmark").rglob("*skeleton.py"))
-EXAMPLES = [
-    README,
-    *(page for page in PAGES if page.stem.startswith("adding-") or page.stem == "from-python"),
-    *SKELETONS,
-]
+FOLLOWED = [page for page in PAGES if page.stem.startswith("adding-") or page.stem in ("from-python", "verify")]
+EXAMPLES = [README, *FOLLOWED, *SKELETONS]
 OURS = ("attacks", "benchmark", "methods", "reports", "results", "scenarios")
 
 
