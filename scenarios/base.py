@@ -1,8 +1,7 @@
-"""What a scenario is: a stream of classification tasks whose images live on one device as uint8.
+"""The contract of a scenario: a stream of classification tasks whose images live on one device as uint8.
 
-A scenario file only says where the images come from (`Scenario.raw_tasks`). Everything that decides whether two readers
-of the same data agree is done once, here: canonical order, fraction of the training data, validation split,
-fingerprints.
+A scenario file reads images (`Scenario.raw_tasks`). Canonical order, fraction of the training data, validation split and
+fingerprints are made here, so that two readers of the same data agree. A plug-in imports from here.
 """
 
 from __future__ import annotations
@@ -21,24 +20,45 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+__all__ = [
+    "SPLIT_SEED",
+    "VALIDATION_FRACTION",
+    "DataError",
+    "ImageSet",
+    "LearnTask",
+    "Progress",
+    "RawTask",
+    "Scenario",
+    "ScenarioSettings",
+    "SourceOptions",
+    "Stream",
+    "Task",
+    "canonical_order",
+    "fingerprint_of_stream",
+    "fingerprint_of_tasks",
+    "take_stratified",
+]
+
 SPLIT_SEED = 0
+"""Of the validation split, the same for all methods and run seeds."""
 VALIDATION_FRACTION = Fraction(1, 5)
+"""The share of the training data that is the validation split."""
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(what is being done, done so far, total) while images are decoded."""
+"""Called as progress(doing, done so far, total) while images are decoded; doing: what is done, as words."""
 
 
 class DataError(Exception):
-    """A data set is missing, truncated or wrong; the message is one line that says where and what would be right."""
+    """A data set is missing, truncated or wrong; the message is one line that says where, and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Labelled images of one task.
+    """Labelled images of one task, on one device, sorted by (label, SHA-256 of the pixels).
 
-    images: uint8 (N, C, H, W); labels: int64 (N,) in 0..classes-1; samples: int64 (N,), the position of each image in
-    the canonical order of the part (train or test) it comes from. All on one device, sorted by (label, SHA-256 of the
-    pixels).
+    images: uint8 (N, C, H, W).
+    labels: int64 (N,), 0..classes-1.
+    samples: int64 (N,), the position of each image in the canonical order of the part (train or test) that it comes from.
     """
 
     images: Tensor
@@ -49,9 +69,11 @@ class ImageSet:
         return int(self.images.shape[0])
 
     def to(self, device: torch.device | str) -> ImageSet:
+        """The same images on a device."""
         return ImageSet(self.images.to(device), self.labels.to(device), self.samples.to(device))
 
     def select(self, indices: Tensor) -> ImageSet:
+        """Some of the images: indices int64 (M,) or bool (N,)."""
         return ImageSet(self.images[indices], self.labels[indices], self.samples[indices])
 
     def balanced_order(self) -> Tensor:
@@ -69,7 +91,13 @@ class ImageSet:
 
 @dataclass(frozen=True, slots=True)
 class LearnTask:
-    """What a method is given to learn from: a task without its test images."""
+    """A task as a method is given it: without its test images.
+
+    id: from 0, in the order in which tasks are learned.
+    name: of the task.
+    classes: names, in alphabetical order, which labels index.
+    train, validation: its images.
+    """
 
     id: int
     name: str
@@ -80,8 +108,13 @@ class LearnTask:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the harness knows of a task. `fingerprint` is the SHA-256 over names, images and labels of all three parts;
-    `test_fingerprint` over the test part alone (it names an evaluation, and seeds its starting points)."""
+    """A task as the harness knows it.
+
+    id, name, classes, train, validation: as of `LearnTask`.
+    test: its test images.
+    fingerprint: SHA-256 over names, images and labels of all three parts.
+    test_fingerprint: the same over the test part alone; it names evaluations, and seeds their starting points.
+    """
 
     id: int
     name: str
@@ -94,17 +127,22 @@ class Task:
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing, 0 to 1."""
         return 1 / len(self.classes)
 
     def to_learn(self) -> LearnTask:
+        """The task as a method is given it."""
         return LearnTask(self.id, self.name, self.classes, self.train, self.validation)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a method may know before the first task: names and sizes, never images.
+    """The stream as a method may know it before the first task: names and sizes, never images.
 
-    mean, std: per channel in [0, 1], fixed constants of the scenario (measuring them would look at later tasks).
+    names: of the tasks, in the order in which they are learned.
+    class_counts: of the tasks.
+    image_shape: (C, H, W).
+    mean, std: per channel, in [0, 1]; constants of the scenario, because measuring them would look at later tasks.
     """
 
     names: tuple[str, ...]
@@ -119,7 +157,13 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class RawTask:
-    """One task as read from disk, in any order: uint8 images (N, C, H, W), int64 labels (N,) that index `classes`."""
+    """One task as it was read, its images in any order.
+
+    name: of the task.
+    classes: names, in alphabetical order.
+    train_images, test_images: uint8 (N, C, H, W).
+    train_labels, test_labels: int64 (N,), 0..classes-1.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -130,7 +174,7 @@ class RawTask:
 
 
 class ScenarioSettings(BaseModel):
-    """Settings that every scenario has. `order`: `None` for the scenario's own order, or a permutation seed."""
+    """Settings that every scenario has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -144,22 +188,33 @@ class ScenarioSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """Where a scenario may look for images: not part of what is measured, so not part of its settings."""
+    """The places that a scenario reads its images from. They name no run, so they are no part of its settings.
+
+    data_root: the folder that holds the data set; None: the default places.
+    download: True if a missing data set may be fetched.
+    """
 
     data_root: Path | None = None
     download: bool = False
 
 
 class Scenario(ABC):
-    """A stream of tasks. A subclass sets `version`, `mean`, `std`, `image_shape` and yields its tasks from disk."""
+    """A stream of tasks.
+
+    version: raised on purpose whenever the same settings would give other tasks or images.
+    Settings: its settings, a `ScenarioSettings`.
+
+    A subclass sets `version`, `image_shape`, `mean` and `std`, as class attributes or properties, and defines `task_classes` and
+    `raw_tasks`.
+    """
 
     version: ClassVar[int]
     Settings: ClassVar[type[ScenarioSettings]] = ScenarioSettings
 
     @classmethod
     def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
-        """The settings as JSON that are part of a run's identity: what is learned, not where it lies."""
-        # `skip` came later: runs that were made before it was there keep their identity.
+        """The settings that are part of a run's identity, as JSON: those that say what is learned, not where it lies."""
+        # `skip` came later: runs that were made before keep their identity.
         return settings.model_dump(mode="json", exclude=None if settings.skip else {"skip"})
 
     def __init__(self, settings: ScenarioSettings, source: SourceOptions | None = None) -> None:
@@ -168,15 +223,18 @@ class Scenario(ABC):
 
     @property
     @abstractmethod
-    def image_shape(self) -> tuple[int, int, int]: ...
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
 
     @property
     @abstractmethod
-    def mean(self) -> tuple[float, ...]: ...
+    def mean(self) -> tuple[float, ...]:
+        """The mean of each channel, in [0, 1]; a constant."""
 
     @property
     @abstractmethod
-    def std(self) -> tuple[float, ...]: ...
+    def std(self) -> tuple[float, ...]:
+        """The standard deviation of each channel, in units of [0, 1]; a constant."""
 
     @abstractmethod
     def task_classes(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -184,10 +242,13 @@ class Scenario(ABC):
 
     @abstractmethod
     def raw_tasks(self, names: Sequence[str], progress: Progress | None = None) -> list[RawTask]:
-        """Read the named tasks. Raises DataError where the data is missing, truncated or wrong."""
+        """Read the named tasks, in this order. Raises DataError if the data is missing, truncated or wrong."""
 
     def chosen(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Names and classes of the tasks that the settings choose, in the order in which they are learned."""
+        """Names and classes of the tasks that the settings choose, in the order in which they are learned.
+
+        Raises DataError if the settings ask for more tasks than there are.
+        """
         tasks = self.task_classes()
         if self.settings.order is not None:
             tasks = [tasks[i] for i in np.random.default_rng(self.settings.order).permutation(len(tasks))]
@@ -199,6 +260,7 @@ class Scenario(ABC):
         return tasks[skip : skip + wanted]
 
     def stream(self) -> Stream:
+        """The stream of the chosen tasks; needs no images."""
         chosen = self.chosen()
         return Stream(
             names=tuple(name for name, _ in chosen),
@@ -215,12 +277,12 @@ class Scenario(ABC):
 
 
 def fingerprint_of_tasks(tasks: Sequence[Task]) -> str:
-    """SHA-256 over the fingerprints of a stream's tasks in order: where it agrees, data and split agree."""
+    """SHA-256 over the fingerprints of a stream's tasks in order: if it agrees, data and split agree."""
     return fingerprint_of_stream(task.fingerprint for task in tasks)
 
 
 def fingerprint_of_stream(fingerprints: Iterable[str]) -> str:
-    """The same of the fingerprints alone, one of each task in order."""
+    """As `fingerprint_of_tasks`, from the fingerprints alone, one of each task in order."""
     return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
@@ -233,7 +295,7 @@ def _pixel_hashes(images: NDArray[np.uint8]) -> NDArray[np.bytes_]:
 def _salted_order(hashes: NDArray[np.bytes_], salt: str) -> NDArray[np.int64]:
     """A fixed random order of images that depends on their pixels and `salt` alone, not on file order or task order."""
     prefix = salt.encode()
-    # numpy's S32 drops trailing zero bytes; pad them back so that equal pixels always give equal keys.
+    # numpy's S32 drops trailing zero bytes; they are padded back, so that equal pixels always give equal keys.
     keys = np.array([hashlib.sha256(prefix + bytes(h).ljust(32, b"\0")).digest() for h in hashes], dtype="S32")
     return np.argsort(keys, kind="stable")
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import ClassVar
 
 from scenarios.base import DataError, Progress, RawTask, Scenario, SourceOptions
-from scenarios.parts.cifar100_classes import SUPERCLASSES
-from scenarios.parts.cifar100_readers import READERS, Counts, Reader
+from scenarios.parts.cifar100.classes import SUPERCLASSES
+from scenarios.parts.cifar100.parquet import ParquetReader
+from scenarios.parts.cifar100.pickles import PickleReader
+from scenarios.parts.cifar100.reader import Counts, Reader
+from scenarios.parts.cifar100.tree import TreeReader
 from scenarios.parts.data_location import DEFAULT_ROOT, describe_folder, search_roots
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
+from scenarios.parts.decoding import ticking
 
-# Below each root: what torchvision, CPG and a clone of the Hugging Face repository call the folder.
+READERS: tuple[type[Reader], ...] = (PickleReader, ParquetReader, TreeReader)
+
+# Below each root: the names that torchvision, CPG and a clone of the Hugging Face repository give to the folder.
 _FOLDERS = (
     "",
     "cifar100",
@@ -28,7 +34,7 @@ _FOLDERS = (
 class Cifar100Superclasses(Scenario):
     """20 superclasses in alphabetical order, classes in alphabetical order within each; images uint8 (N, 3, 32, 32).
 
-    Read from whichever layout is found (`cifar100_readers`), each giving the same images, split and fingerprint.
+    Read from the first layout that is found (`READERS`). Each gives the same images, split and fingerprint.
     """
 
     version = 1
@@ -38,7 +44,7 @@ class Cifar100Superclasses(Scenario):
     std = (0.2673, 0.2564, 0.2762)
 
     counts: ClassVar[Counts] = Counts()
-    """What a complete copy has; another value reads a data set of the same classes and another size."""
+    """Images per class of a complete copy; another value reads a data set of the same classes and another size."""
 
     def task_classes(self) -> list[tuple[str, tuple[str, ...]]]:
         return list(SUPERCLASSES.items())
@@ -53,21 +59,13 @@ class Cifar100Superclasses(Scenario):
 
         def decode(lacking: Sequence[str]) -> dict[str, DecodedTask]:
             total = len(lacking) * 5 * (self.counts.train + self.counts.test)
-            done = 0
-
-            def tick(count: int) -> None:
-                nonlocal done
-                done += count
-                if progress is not None:
-                    progress("decoding CIFAR-100", done, total)
-
-            return reader.read(lacking, tick)
+            return reader.read(lacking, ticking(progress, "decoding CIFAR-100", total))
 
         decoded = load_or_decode(keys, decode)
         return [decoded[name].to_raw(name, SUPERCLASSES[name]) for name in names]
 
     def _reader(self) -> Reader:
-        """The first complete copy that is found, or else fetched if allowed. Raises DataError without one."""
+        """A reader of the first complete copy found, or of one that is fetched if allowed. Raises DataError without one."""
         roots = search_roots(self.source)
         reader = _find(roots, self.counts)
         if reader is None and self.source.download:

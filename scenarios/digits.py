@@ -6,22 +6,19 @@ Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998: 1,797 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.base import Progress, RawTask, Scenario, canonical_order, take_stratified
-
-TEST_FRACTION = Fraction(3, 10)
-_TEST_SALT = "digits test"
+from scenarios.base import Progress, RawTask, Scenario
+from scenarios.parts.own_split import with_test_part
 
 
 class Digits(Scenario):
     """Digits 0-1, 2-3, 4-5, 6-7, 8-9; images uint8 (N, 1, 8, 8).
 
-    30 % of each class is test (the data set has no split of its own), of the rest 20 % validation as everywhere.
+    The data set has no split of its own: 30 % of each class is test, and of the rest 20 % is validation as in every scenario.
     """
 
     version = 1
@@ -48,14 +45,10 @@ class Digits(Scenario):
 
 @cache
 def _read() -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
-    """Images uint8 (1797, 1, 8, 8), digits 0..9 and which of them are test images."""
+    """Images uint8 (1797, 1, 8, 8), digits int64 (1797,) 0..9, and the images that are test: bool (1797,)."""
     # Once per process: scikit-learn parses a text file. Nothing changes the arrays, for tasks are made of copies.
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = np.rint(data.images * 255 / 16).astype(np.uint8)[:, None]
-    # The split is a function of the pixels alone: neither scikit-learn's order nor the choice of tasks moves an image.
-    images, digits, hashes = canonical_order(images, data.target.astype(np.int64))
-    is_test = np.zeros(len(digits), dtype=bool)
-    is_test[take_stratified(digits, hashes, TEST_FRACTION, _TEST_SALT)] = True
-    return images, digits, is_test
+    return with_test_part(images, data.target.astype(np.int64), "digits test")

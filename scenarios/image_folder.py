@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from scenarios.base import DataError, Progress, RawTask, Scenario, ScenarioSettings
 from scenarios.parts.data_location import describe_folder, search_roots, visible_entries
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
-from scenarios.parts.decoding import decode_images
+from scenarios.parts.decoding import decode_images, ticking
 
 PARTS = ("train", "test")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
@@ -25,7 +25,7 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class ImageFolderSettings(ScenarioSettings):
-    """Which folders are the tasks, and how their images are brought to one size."""
+    """The folders that are the tasks, and the one size that their images are brought to."""
 
     folders: list[str] = Field(
         min_length=1, description="one folder per task, relative to the data root if not absolute"
@@ -51,8 +51,8 @@ class ImageFolderSettings(ScenarioSettings):
 class ImageFolder(Scenario):
     """One task per folder of `folders`, named by the folder; classes in alphabetical order; images uint8 (N, 3, S, S).
 
-    png, jpg, jpeg and webp files directly inside a class's folder are read as RGB (alpha is dropped and EXIF rotation
-    not applied, as torchvision does), the shorter side is resized to `image_size` and the centre is cut out.
+    The images of a class are the png, jpg, jpeg and webp files directly inside its folder. They are read as RGB (alpha is dropped
+    and EXIF rotation not applied, as torchvision does), the shorter side is resized to `image_size` and the centre is cut out.
     """
 
     version = 1
@@ -61,7 +61,7 @@ class ImageFolder(Scenario):
 
     @classmethod
     def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
-        # Names and pixels are in the fingerprint; where the folders lie makes no other run.
+        # Names and pixels are in the fingerprint, so another place of the folders makes no other run.
         return {key: value for key, value in super().identity_settings(settings).items() if key != "folders"}
 
     @property
@@ -96,13 +96,7 @@ class ImageFolder(Scenario):
 
         def decode(lacking: Sequence[str]) -> dict[str, DecodedTask]:
             total = sum(len(files[name][part]) for name in lacking for part in PARTS)
-            done = 0
-
-            def tick(count: int) -> None:
-                nonlocal done
-                done += count
-                if progress is not None:
-                    progress("decoding images", done, total)
+            tick = ticking(progress, "decoding images", total)
 
             def decode_part(name: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
                 labels, paths = zip(*files[name][part], strict=True)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.base import Progress, RawTask, Scenario, canonical_order, take_stratified
+from scenarios.base import Progress, RawTask, Scenario
+from scenarios.parts.own_split import with_test_part
 
-TEST_FRACTION = Fraction(3, 10)
-_TEST_SALT = "photo patches test"
 _SIDE, _SHRINK = 8, 2
 _GREY = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
 
 
 class PhotoPatches(Scenario):
-    """One task: is a patch of `china.jpg` or of `flower.jpg`? Images uint8 (N, 1, 8, 8), grey, at half the resolution.
+    """One task: patches of `china.jpg` against patches of `flower.jpg`. Images uint8 (N, 1, 8, 8), grey, at half the resolution.
 
-    Patches do not overlap; 30 % of each photograph's are test.
+    Patches do not overlap; 30 % of those of each photograph are test.
     """
 
     version = 1
@@ -37,9 +35,7 @@ class PhotoPatches(Scenario):
 
         patches = [_patches(photograph) for photograph in load_sample_images().images]
         labels = np.repeat(np.arange(len(patches)), [len(part) for part in patches])
-        images, labels, hashes = canonical_order(np.concatenate(patches), labels)
-        is_test = np.zeros(len(labels), dtype=bool)
-        is_test[take_stratified(labels, hashes, TEST_FRACTION, _TEST_SALT)] = True
+        images, labels, is_test = with_test_part(np.concatenate(patches), labels, "photo patches test")
         classes = dict(self.task_classes())
         return [
             RawTask(name, classes[name], images[~is_test], labels[~is_test], images[is_test], labels[is_test])
@@ -48,7 +44,7 @@ class PhotoPatches(Scenario):
 
 
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photograph (height, width, 3) cut into grey patches (N, 1, 8, 8), each pixel the mean of 2x2; equal ones stand once."""
+    """Cut a photograph (height, width, 3) into grey patches (N, 1, 8, 8), each pixel the mean of 2x2; equal ones stand once."""
     side = _SIDE * _SHRINK
     rows, columns = (length // side for length in photograph.shape[:2])
     grey = (photograph[: rows * side, : columns * side] @ _GREY).reshape(rows, _SIDE, _SHRINK, columns, _SIDE, _SHRINK)

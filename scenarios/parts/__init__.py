@@ -1,1 +1,1 @@
-"""What several scenarios are made of: readers of data folders, the decoded cache, augmentation on the device."""
+"""Parts that scenarios are made of: readers of data folders, the decoded cache, augmentation on the device."""

@@ -1,4 +1,4 @@
-"""Pickles of nothing but arrays, lists, dicts, numbers and text, read without running what else they ask for."""
+"""Pickles of arrays, lists, dicts, numbers and text, read without running anything that they name."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def text_of(name: object) -> str:
 
 
 class _ArraysOnlyUnpickler(pickle.Unpickler):
-    """Admits the handful of names that pickled arrays need: looked up in a table, so nothing is ever imported."""
+    """Admits the few names that pickled arrays need. They are looked up in a table, so nothing is ever imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        # numpy 2 moved numpy.core to numpy._core; files name whichever wrote them.
+        # numpy 2 moved numpy.core to numpy._core; a file names the one that wrote it.
         key = (module.replace("numpy._core", "numpy.core"), name)
         if key not in _ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
@@ -46,7 +46,7 @@ class _ArraysOnlyUnpickler(pickle.Unpickler):
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
-    # Python 3 writes bytes at protocol 2 as a call of _codecs.encode(text, "latin1"); other codecs are of no use here.
+    # Python 3 writes bytes at protocol 2 as a call of _codecs.encode(text, "latin1"); no other codec is needed.
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
@@ -54,7 +54,7 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
 
 _SAMPLE = np.zeros(1, np.uint8)
 _ADMITTED: dict[tuple[str, str], Any] = {
-    # numpy keeps both functions private; an array says itself how it is to be rebuilt.
+    # numpy keeps both functions private, but an array's own reduction names them.
     ("numpy.core.multiarray", "_reconstruct"): _SAMPLE.__reduce_ex__(2)[0],
     ("numpy.core.numeric", "_frombuffer"): _SAMPLE.__reduce_ex__(5)[0],
     ("numpy", "ndarray"): np.ndarray,

@@ -15,11 +15,11 @@ VERSION = 1
 """Part of every run's identity: raised whenever the same generator would give other images."""
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""augment(images, generator): uint8 (N, C, H, W) to float32 in [0, 1]; the generator is on the images' device."""
+"""augment(images, generator): uint8 (N, C, H, W) → float32 in [0, 1]; the generator is on the images' device."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) to float32 in [0, 1]: value / 255. For evaluation and, inside augmentation, for training."""
+    """Images uint8 (N, C, H, W) as float32 in [0, 1]: value / 255. For evaluation and, inside augmentation, for training."""
     # The divisor is a tensor on the device because CUDA multiplies by the reciprocal of a Python number, which is off
     # by one ulp for some values: the same image would be another one on another device.
     return images.to(torch.float32) / torch.full((), 255.0, device=images.device)
@@ -52,14 +52,18 @@ _AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "crop_flip": crop_flip,
 
 
 def _offsets(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Where each crop starts in its padded image, (row, column): int64 (2, N) in 0..2*padding."""
+    """The row and column at which each crop starts in its padded image: int64 (2, N) in 0..2*padding."""
     return torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator, device=images.device)
 
 
 def _shifted(images: Tensor, offsets: Tensor, padding: int, flips: Tensor | None = None) -> Tensor:
-    """Each image's crop at its offset, mirrored where `flips` (bool (N,)) says so: same type and shape as `images`.
+    """The crop of each image at its offset, mirrored if it flips: like `images`.
 
-    One gather on bytes: the flip only reverses the column indices.
+    images: uint8 (N, C, H, W).
+    offsets: int64 (2, N), as of `_offsets`.
+    flips: bool (N,); None: no image flips.
+
+    This is one gather on bytes: a flip only reverses the column indices.
     """
     n, channels, height, width = images.shape
     rows = torch.arange(height, device=images.device)

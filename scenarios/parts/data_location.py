@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and how a folder is described when what was sought is not in it."""
+"""The folders in which data sets are searched, and the description of a folder that does not hold them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ROOT_VARIABLE = "CONTINUAL_DATA"
 def search_roots(source: SourceOptions) -> list[Path]:
     """The folders that may hold data sets, most specific first.
 
-    `source.data_root` alone where it is given (what a user names is not second-guessed), else the folder that the
-    environment variable CONTINUAL_DATA names, and `./data`.
+    `source.data_root` alone if it is given: a user who names a folder means no other. Else the folder that the environment
+    variable CONTINUAL_DATA names, and `./data`.
     """
     if source.data_root is not None:
         return [Path(source.data_root).expanduser()]
@@ -24,7 +24,7 @@ def search_roots(source: SourceOptions) -> list[Path]:
 
 
 def visible_entries(folder: Path) -> list[Path]:
-    """What stands in a folder, sorted, without hidden files. Raises DataError if it cannot be listed."""
+    """The entries of a folder, sorted, without hidden ones. Raises DataError if it cannot be listed."""
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
@@ -32,7 +32,7 @@ def visible_entries(folder: Path) -> list[Path]:
 
 
 def describe_folder(folder: Path, most: int = 6) -> str:
-    """What stands in a folder, on one line: `data: holds a, b and 3 more` or `data: does not exist`."""
+    """The content of a folder on one line: `data: holds a, b and 3 more` or `data: does not exist`. most: entries named."""
     try:
         if not folder.exists():
             return f"{folder}: does not exist"

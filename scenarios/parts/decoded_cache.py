@@ -1,8 +1,8 @@
 """Decoded images on disk, so that a data set is decoded once per machine.
 
-One entry is one task: four `.npy` files and a manifest with their SHA-256, in a folder named by what they were decoded
-from. An entry is written under a temporary name and renamed, and verified whenever it is read: a damaged one is made
-again, never trusted. The cache may be deleted at any time; nothing else lives in it.
+One entry is one task: four `.npy` files and a manifest with their SHA-256, in a folder named by their source. An entry is written
+under a temporary name and renamed, and verified whenever it is read: a damaged one is made again, never trusted. The cache may be
+deleted at any time; nothing else lives in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ class CacheWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class DecodedTask:
-    """The images and labels of one task in any order: uint8 (N, C, H, W) and int64 (N,), for train and test."""
+    """The images and labels of one task, in any order.
+
+    train_images, test_images: uint8 (N, C, H, W).
+    train_labels, test_labels: int64 (N,), 0..classes-1.
+    """
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -42,6 +46,7 @@ class DecodedTask:
     test_labels: NDArray[np.int64]
 
     def to_raw(self, name: str, classes: tuple[str, ...]) -> RawTask:
+        """The task under its name, with the names of its classes."""
         return RawTask(name, classes, self.train_images, self.train_labels, self.test_images, self.test_labels)
 
 
@@ -56,7 +61,12 @@ def cache_folder() -> Path:
 
 
 def source_key(reader: str, root: Path, files: Iterable[Path], options: Mapping[str, object]) -> str:
-    """32 hex digits that name what a task is decoded from: reader, absolute path, options, each file's size and mtime.
+    """A name for the source of a decoded task, 32 hex digits: over reader, absolute path, options, each file's size and mtime.
+
+    reader: the kind of reader.
+    root: the folder that file names are relative to.
+    files: all that decide the images.
+    options: all else that decides them, as JSON.
 
     Raises DataError if a file cannot be read.
     """
@@ -74,9 +84,10 @@ def source_key(reader: str, root: Path, files: Iterable[Path], options: Mapping[
 def load_or_decode(
     keys: Mapping[str, str], decode: Callable[[Sequence[str]], Mapping[str, DecodedTask]]
 ) -> dict[str, DecodedTask]:
-    """The tasks named by `keys` (task name to `source_key`), from the cache where it has them.
+    """Decoded tasks by name, from the cache if it has them.
 
-    decode(names): decodes the tasks that the cache lacks, all at once, so a source needs to be read only once.
+    keys: task name → its `source_key`.
+    decode: names of tasks that the cache lacks, all at once → these tasks, so that a source is read only once.
     """
     cache = DecodedCache(cache_folder() / "decoded")
     found = {name: task for name, key in keys.items() if (task := cache.load(key)) is not None}
@@ -90,7 +101,7 @@ def load_or_decode(
 
 
 class DecodedCache:
-    """Entries below one folder. Trouble with the disk costs the cache and one warning, never the run."""
+    """Entries below one folder. Trouble with the disk costs the cache and one warning, never a run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -111,7 +122,7 @@ class DecodedCache:
             return None
 
     def store(self, key: str, task: DecodedTask) -> None:
-        """Write an entry whole, then rename it into place. Where another process was faster, its entry stays."""
+        """Write an entry whole, then rename it into place. If another process was faster, its entry stays."""
         if not self._writable:
             return
         entry, half = self.folder / key, self.folder / f".{key}.{uuid.uuid4().hex}"
@@ -131,7 +142,7 @@ class DecodedCache:
             shutil.rmtree(half, ignore_errors=True)
 
     def _remove(self, entry: Path) -> None:
-        # Renamed first: another process must never meet an entry of which half is deleted.
+        # Renamed first: another process must never meet an entry that is half deleted.
         aside = entry.with_name(f".{entry.name}.damaged-{uuid.uuid4().hex}")
         try:
             entry.rename(aside)

@@ -14,18 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from scenarios.base import DataError
+from scenarios.base import DataError, Progress
+
+Tick = Callable[[int], None]
+"""Called as tick(n) whenever n more images are done."""
 
 # Pillow converts these to RGB without loss of range. Its 16- and 32-bit modes are clipped, not scaled: refused instead.
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-# Named, because Pillow otherwise asks each of its forty formats in turn: half the time of a small image.
+# Named, because Pillow otherwise tries each of its forty formats in turn: half the time of a small image.
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _PER_THREAD_CALL = 64
 
 
 def decode_image(encoded: bytes | Path, where: str) -> Image.Image:
-    """One image as RGB. `where` names it in errors. Raises DataError if it is truncated, damaged or not 8-bit."""
+    """One image as RGB. Raises DataError if it is truncated, damaged or not 8-bit.
+
+    encoded: its bytes, or its file.
+    where: names it in errors.
+    """
     try:
         with Image.open(BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_FORMATS) as image:
             if image.mode not in _EIGHT_BIT_MODES:
@@ -43,12 +50,14 @@ def decode_images(
     where: Callable[[int], str],
     convert: Callable[[Image.Image, str], NDArray[np.uint8]],
     shape: tuple[int, int, int],
-    tick: Callable[[int], None],
+    tick: Tick,
 ) -> NDArray[np.uint8]:
-    """Decode images in the given order: uint8 (N, *shape).
+    """Decode images in the given order: uint8 (N, *shape). Raises DataError for the first bad image.
 
-    where(i): the name of image i in errors. convert(image, name): RGB image to uint8 `shape`; may raise DataError.
-    tick(n): called from this thread whenever n more images are done. Raises DataError for the first bad image.
+    where: i → the name of image i in errors.
+    convert: RGB image and name → uint8 of `shape`; may raise DataError.
+    shape: (C, H, W) of each image.
+    tick: called from this thread.
     """
     out = np.empty((len(encoded), *shape), dtype=np.uint8)
 
@@ -70,3 +79,19 @@ def decode_images(
 
 def _chunks(count: int) -> list[range]:
     return [range(start, min(start + _PER_THREAD_CALL, count)) for start in range(0, count, _PER_THREAD_CALL)]
+
+
+def ticking(progress: Progress | None, doing: str, total: int) -> Tick:
+    """A tick that adds up the images that are done, and passes the sum on.
+
+    progress: called as progress(doing, done so far, total); None: the sum goes nowhere.
+    """
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(doing, done, total)
+
+    return tick

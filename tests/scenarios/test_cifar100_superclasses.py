@@ -17,8 +17,9 @@ import torch
 
 from scenarios import cifar100_superclasses
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
-from scenarios.parts import cifar100_readers, decoded_cache
-from scenarios.parts.cifar100_classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
+from scenarios.parts import decoded_cache
+from scenarios.parts.cifar100 import parquet as parquet_reader
+from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
 from scenarios.parts.decoded_cache import CacheWarning, cache_folder
 from tests.scenarios.tiny_cifar100 import (
     Rows,
@@ -95,7 +96,7 @@ def test_all_layouts_give_the_same_fingerprint_whatever_their_file_order(tmp_pat
 def test_a_task_holds_the_images_of_its_classes(
     tiny_parquet: Path, tiny_parts: Parts, rows_per_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar100_readers, "_ROWS_PER_BATCH", rows_per_batch)
+    monkeypatch.setattr(parquet_reader, "_ROWS_PER_BATCH", rows_per_batch)
     for task in load(tiny_parquet, tasks=6, order=1):
         for label, name in enumerate(task.classes):
             assert SUPERCLASS_OF[name] == task.name

@@ -17,8 +17,8 @@ from PIL import Image
 
 from scenarios.base import Scenario
 from scenarios.cifar100_superclasses import Cifar100Superclasses
-from scenarios.parts.cifar100_classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF
-from scenarios.parts.cifar100_readers import Counts
+from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF
+from scenarios.parts.cifar100.reader import Counts
 
 PARTS = ("train", "test")
 TINY = Counts(train=10, test=2)

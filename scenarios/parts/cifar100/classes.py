@@ -1,4 +1,4 @@
-"""The class names of CIFAR-100 as its `meta` file spells them, and which superclass each belongs to.
+"""The class names of CIFAR-100 as its `meta` file spells them, and the superclass of each.
 
 Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. Both label sets count in alphabetical order.
 """
@@ -35,7 +35,7 @@ FINE_NAMES: tuple[str, ...] = tuple(sorted(name for classes in SUPERCLASSES.valu
 SUPERCLASS_OF: dict[str, str] = {name: coarse for coarse, classes in SUPERCLASSES.items() for name in classes}
 
 COARSE_OF_FINE: NDArray[np.int64] = np.array([COARSE_NAMES.index(SUPERCLASS_OF[name]) for name in FINE_NAMES])
-"""int64 (100,): the coarse label that belongs to each fine label."""
+"""The coarse label of each fine label: int64 (100,)."""
 
 WITHIN_OF_FINE: NDArray[np.int64] = np.array([SUPERCLASSES[SUPERCLASS_OF[name]].index(name) for name in FINE_NAMES])
-"""int64 (100,): the label 0..4 of each fine label within its superclass."""
+"""The label 0..4 of each fine label within its superclass: int64 (100,)."""
