@@ -115,7 +115,7 @@ class Facts(Protocol):
 
 
 class Context(Protocol):
-    """What the harness offers to a method while it learns.
+    """The harness as a method sees it while it learns.
 
     device: of all images, networks and generators.
     recipe: the preset's training recipe.

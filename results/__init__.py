@@ -1,4 +1,4 @@
-"""The store of what was measured, and published numbers to stand beside it. `load` reads everything into pandas frames."""
+"""The store of records, and the published numbers beside them. `load` reads everything into pandas frames."""
 
 from results.parts import Problem
 from results.records import Results, Run, load

@@ -1,7 +1,7 @@
-"""Stored adversarial images: what broke a classifier, so that a number can be checked without running an attack again.
+"""Stored adversarial images: they broke a classifier, and let a number be checked without running the attack again.
 
-One safetensors file per evaluation part beside its predictions: images that still break the classifier in 8 bits as uint8, the
-others as they were, float32.
+There is one safetensors file per evaluation part. It holds images that still break the classifier in 8 bits as uint8, and the
+others as they were, as float32.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ FOLDER = "adversarial"
 class AdversarialImages:
     """The images of one evaluation that are classified wrong.
 
-    attacked: int64 (N,), test-set ids of all that were attacked; samples: int64 (M,), of those that are wrong; images: float32
-    (M, C, H, W) in [0, 1]; in_bytes: bool (M,), which are whole numbers of 255ths and stored as such.
+    attacked: int64 (N,), test-set ids of all samples that were attacked.
+    samples: int64 (M,), test-set ids of the images that are held.
+    images: float32 (M, C, H, W) in [0, 1].
+    in_bytes: bool (M,), True for images that are whole numbers of 255ths, and are stored as such.
     """
 
     attacked: Tensor
@@ -34,7 +36,7 @@ class AdversarialImages:
     in_bytes: Tensor
 
     def among(self, samples: Iterable[int]) -> AdversarialImages:
-        """What is held of these samples."""
+        """The part of it that is of these samples."""
         wanted = torch.tensor(sorted(samples), dtype=torch.int64)
         mine = torch.isin(self.samples, wanted)
         attacked = self.attacked[torch.isin(self.attacked, wanted)]
@@ -42,11 +44,12 @@ class AdversarialImages:
 
 
 def path_of(run: Path, part: str) -> Path:
+    """The file of one part of a run's evaluations."""
     return run / FOLDER / f"{part}.safetensors"
 
 
 def write_images(path: Path, kept: AdversarialImages, notes: Mapping[str, str]) -> None:
-    """Put the images of one part in place. notes: what they are of, as text."""
+    """Put the images of one part in place. notes: stored with them, as text."""
     exact = kept.in_bytes
     tensors = {
         "attacked": kept.attacked,
@@ -77,9 +80,9 @@ def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:
 
 
 def attacked_samples(run: Path) -> dict[tuple[str, int], set[int]]:
-    """By (evaluation id, after which task) the samples whose images a run holds, or would if they had broken.
+    """The samples of a run that were attacked with their images kept, by evaluation id and the task after which it was.
 
-    A file that cannot be read, or is named by no evaluation, holds nothing.
+    A file that is unreadable, or whose name is no evaluation's, counts as empty.
     """
     found: dict[tuple[str, int], set[int]] = {}
     for path in sorted((run / FOLDER).glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""Checkpoints: a JSON manifest over content-addressed safetensors blobs. What did not change between tasks is stored once.
+"""Checkpoints: a JSON manifest over content-addressed safetensors blobs. A tensor that did not change is stored once.
 
 Nothing is ever unpickled. Every blob is named by the SHA-256 of its tensor and verified when it is read.
 """
@@ -22,7 +22,7 @@ _KEY = "tensor"
 
 
 def tensor_hash(tensor: Tensor) -> str:
-    """SHA-256 over dtype, shape and bytes."""
+    """SHA-256 over the tensor's dtype, shape and bytes: 64 hex digits."""
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
     digest.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else b"")
@@ -31,7 +31,12 @@ def tensor_hash(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """tensors: by name; values: JSON; result: JSON that the stage returned."""
+    """One checkpoint.
+
+    tensors: by name.
+    values: by name, JSON.
+    result: what the stage returned, JSON.
+    """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any] = field(default_factory=dict)
@@ -51,13 +56,14 @@ class Checkpoints:
         return self.directory / "blobs" / f"{key}.safetensors"
 
     def names(self) -> list[str]:
+        """The names of all checkpoints, sorted."""
         return sorted(path.stem for path in self.directory.glob("*.json"))
 
     def __contains__(self, name: str) -> bool:
         return self._manifest(name).exists()
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """Store the checkpoint; the manifest is written last, so it is there only if every blob is."""
+        """Store the checkpoint. The manifest is written last, so it is there only if every blob is."""
         blobs = {}
         for tensor_name, tensor in checkpoint.tensors.items():
             key = tensor_hash(tensor)

@@ -1,7 +1,7 @@
-"""What the many small parts of a run say, once more as one file per table: read in a tenth of the time.
+"""Merged tables: the many small parts of a run once more as one file per table, which is read in a tenth of the time.
 
 A run of the whole sweep over twenty tasks has 3,000 parts, and opening them is most of the time that a report takes. The merged
-files are derived: they are made when a run ends or a report is made, count only while the parts are what they were, and may be
+files are derived: they are made when a run ends or a report is made, are used only while the parts have not changed, and may be
 deleted at any time.
 """
 
@@ -20,13 +20,14 @@ from results.files import digest, whole_file
 from results.parts import parts_of, read_parts
 
 FOLDER, KEY = "merged", b"parts"
+"""The folder of merged files in a run, and the metadata in which a merged file names the parts that it was made of."""
 TABLES = {"predictions": schema.PREDICTIONS, "evaluations": schema.EVALUATIONS}
 FEWEST = 16
-"""So few parts are as quick to read as they are."""
+"""Fewer parts than this are as quick to read unmerged."""
 
 
 def read_merged(directory: Path, table: str, parts: Iterable[Path], columns: pa.Schema) -> pa.Table | None:
-    """The table as it was merged; None where it was not, or where its parts are not those of then."""
+    """The merged table; None if there is none, or if the parts have changed since."""
     path = directory / FOLDER / f"{table}.parquet"
     try:
         if not _is_of(path, _key(parts)):
@@ -37,10 +38,10 @@ def read_merged(directory: Path, table: str, parts: Iterable[Path], columns: pa.
 
 
 def merge(directory: Path) -> None:
-    """Merge the tables of the run in `directory` that have many parts, unless that was done since the last of them.
+    """Merge the tables of the run in `directory` that have many parts, if they changed since they were merged.
 
-    A table with a part that cannot be read is not merged. Where nothing can be written (somebody else's directory, a full
-    disk) nothing is: the parts say the same.
+    A table with an unreadable part is not merged. If nothing can be written (somebody else's directory, a full disk), nothing is:
+    the parts say the same.
     """
     for table, columns in TABLES.items():
         parts, path = parts_of(directory, table), directory / FOLDER / f"{table}.parquet"
@@ -55,7 +56,7 @@ def merge(directory: Path) -> None:
 
 
 def _is_of(path: Path, key: bytes) -> bool:
-    """Whether the merged file at `path` is there, can be read, and is of the parts with this key."""
+    """True if the merged file at `path` exists, is readable, and was made of the parts with this key."""
     try:
         return path.exists() and (pq.read_schema(path).metadata or {}).get(KEY) == key
     except (OSError, pa.ArrowException):
@@ -63,6 +64,6 @@ def _is_of(path: Path, key: bytes) -> bool:
 
 
 def _key(parts: Iterable[Path]) -> bytes:
-    """Names, sizes and times of the parts: what changes when one of them does."""
+    """A digest of names, sizes and times of the parts, which changes when one of them does."""
     stats = [(path.name, os.stat(path)) for path in parts]
     return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]).encode()

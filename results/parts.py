@@ -1,4 +1,4 @@
-"""The parts that a table of a run is stored in: which there are, and all of them as one table."""
+"""The parts that a table of a run is stored in, and all of them as one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.files import PARTIAL_SUFFIX
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A stored file that could not be used, and why."""
+    """A stored file that could not be used, and the reason."""
 
     path: Path
     reason: str
@@ -24,13 +24,13 @@ class Problem:
 
 
 def parts_of(directory: Path, table: str) -> list[Path]:
-    """The parts of a table of the run in `directory`, by name; half-written ones are none."""
+    """The parts of a table of the run in `directory`, sorted by name, without half-written ones."""
     paths = sorted((directory / table).glob("*.parquet"))
     return [path for path in paths if not path.name.endswith(PARTIAL_SUFFIX)]
 
 
 def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, list[Problem]]:
-    """All readable parts as one table with exactly `columns`, and the parts that are not readable or have other columns."""
+    """All readable parts as one table with exactly `columns`, and a problem for each part that is unreadable or has others."""
     tables, problems = [], []
     for path in paths:
         try:

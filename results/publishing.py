@@ -1,7 +1,7 @@
 """Publishing runs: `python -m results.publishing PRESET` copies finished runs of a preset into `results/published/`.
 
-A published run is a tracked record: every table as one part, no checkpoints, no files that were set aside. What it says is what
-the run says, row for row.
+A published run is a tracked record: every table as one part, no checkpoints, no files that were set aside. Its rows are those of
+the run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ HERE = Path(__file__).parent
 
 
 def publish(run: Run, folder: Path) -> Path:
-    """Copy a run into `folder` and return where it stands now; an older copy is replaced, part by part.
+    """Copy a run into `folder` and return the copy's directory. An older copy is replaced, part by part.
 
-    Raises StoreError if a part of the run cannot be read, or if the run failed or is still being worked on.
+    Raises StoreError if a part of the run is unreadable, or if the run failed or is still being worked on.
     """
     if run.failures:
         raise StoreError(f"{run.directory}: the run failed ({run.failures[-1].get('message', '')})")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "runs", metavar="DIR")
     parser.add_argument("--published", type=Path, default=HERE / "published", metavar="DIR")
     options = parser.parse_args(arguments)
-    # What only others needed is no row of the preset.
+    # Prerequisites, runs that other rows need, are no rows of the preset.
     runs = [
         run
         for run in load(options.results, None).runs

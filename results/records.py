@@ -1,4 +1,4 @@
-"""Reading stored runs, and nothing else: no torch, no writing. Unreadable files are named, never silently dropped."""
+"""The reading of stored runs, without torch and without writing. Unreadable files are named, never silently dropped."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ DIRECTORY_DIGITS = 16
 
 @dataclass
 class Run:
-    """One stored run. Tables are read when first asked for.
+    """One stored run. Its tables are read when first asked for.
 
-    directory: where it is; published: whether it is a tracked record without checkpoints.
+    directory: of the run.
+    config: the content of its `config.json`.
+    published: True if it is a tracked record without checkpoints.
+    problems: unreadable parts that were met so far.
     """
 
     directory: Path
@@ -43,7 +46,7 @@ class Run:
 
     @property
     def row(self) -> str:
-        """Hash of the identity without the seed: runs of one row differ in nothing else."""
+        """The hash of the identity without the seed: runs of one row differ in nothing else."""
         return self.identity["row"]
 
     @property
@@ -60,7 +63,7 @@ class Run:
 
     @property
     def protocols(self) -> dict[str, dict[str, Any]]:
-        """What was demanded of this run, by preset."""
+        """The demands on this run, by preset."""
         return self.config.get("protocols", {})
 
     def _read(self, table: str, columns: pa.Schema) -> pd.DataFrame:
@@ -74,7 +77,7 @@ class Run:
 
     @property
     def measured_cells(self) -> int:
-        """How many evaluations are stored: of two copies of a run, the one with more says more."""
+        """The number of stored evaluations: of two copies of a run, the one with more says more."""
         return len(self.evaluations)
 
     @cached_property
@@ -83,9 +86,9 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row per (after_task, task, sample, attack), columns of `schema.PREDICTIONS`."""
+        """One row per (after_task, task, sample, attack), with the columns of `schema.PREDICTIONS`."""
         frame = self._read("predictions", schema.PREDICTIONS)
-        # An attack's version was raised and old rows are still there: only the newest counts, also where it is not done yet.
+        # Where an attack's version was raised, old rows are still there: only the newest counts, also in cells not done yet.
         rows = self.evaluations
         newest = rows.groupby("attack")["attack_version"].transform("max")
         old = rows.loc[rows["attack_version"] < newest, "evaluation_id"].unique()
@@ -109,7 +112,7 @@ class Run:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """What went wrong, oldest first; a line cut short by a kill is kept as text."""
+        """The failures, oldest first; a line that a kill cut short is kept as text."""
         path = self.directory / "failures.jsonl"
         if not path.exists():
             return []
@@ -125,18 +128,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """All runs found, local ones first, and the directories that could not be read."""
+    """All stored runs.
+
+    runs: local ones first.
+    unreadable: directories that are no readable run.
+    """
 
     runs: list[Run]
     unreadable: list[Problem]
 
     @property
     def problems(self) -> list[Problem]:
+        """Unreadable directories, and unreadable parts of the runs that were met so far."""
         return self.unreadable + [problem for run in self.runs for problem in run.problems]
 
 
 def _stand_twice(predictions: pd.DataFrame) -> np.ndarray:
-    """Which rows repeat the (after_task, task, sample, attack) of an earlier one, bool (n,)."""
+    """True for each row that repeats the (after_task, task, sample, attack) of an earlier one: bool (n,)."""
     # One number per row: four times as fast as asking pandas about four columns, on tens of millions of rows.
     key = predictions["attack"].cat.codes.to_numpy().astype(np.int64)
     for column in ("after_task", "task", "sample"):
@@ -166,10 +174,12 @@ def read_run(directory: Path, published: bool = False) -> Run:
 
 
 def load(runs: Path | str = "results/runs", published: Path | str | None = "results/published") -> Results:
-    """Every run under `runs`, and every published one that is not also there.
+    """Every run under `runs`, and every published one that is not there too.
 
-    `runs` holds one directory per run; `published` one folder per preset, each with such directories. Missing folders are
-    empty. A run that is in both places is one run: the copy that holds more.
+    runs: a folder with one directory per run.
+    published: a folder with one folder per preset, each with such directories; None: none.
+
+    A missing folder counts as empty. A run that is in both places is one run: the copy that holds more.
     """
     found: dict[str, Run] = {}
     unreadable = []
@@ -201,7 +211,7 @@ def load(runs: Path | str = "results/runs", published: Path | str | None = "resu
 
 
 def demands_path(runs: Path, run_hash: str) -> Path:
-    """Where the demands on a published run are noted, so that tracked records stay as they are."""
+    """The file in which demands on a published run are noted, so that tracked records stay as they are."""
     return runs / ".demands" / f"{run_hash[:DIRECTORY_DIGITS]}.json"
 
 

@@ -59,9 +59,9 @@ EVALUATIONS = pa.schema(
         ("threads", pa.int32()),
         ("batch_size", pa.int32()),
         ("samples", pa.int32()),
-        ("trajectory", pa.string()),  # name of the attack that was run and whose checkpoint this is
+        ("trajectory", pa.string()),  # name of the attack that was run, and of which this is a checkpoint
         ("reused", pa.bool_()),  # copied from an evaluation of the same unchanged classifier
-        ("seconds", pa.float64()),  # of the trajectory, counted at its longest attack only
+        ("seconds", pa.float64()),  # of the trajectory, counted for its longest attack only
         ("gradient_evaluations", pa.int64()),  # image gradients, likewise
         ("forward_passes", pa.int64()),
         ("largest_change", pa.float64()),  # measured, in pixel space
@@ -104,19 +104,19 @@ TABLES = {"predictions": PREDICTIONS, "evaluations": EVALUATIONS, "facts": FACTS
 # The phases of facts: every fact of a run belongs to one of them.
 
 METHOD = "method"
-"""What the method itself records while it learns, such as the capacity that is left."""
+"""Facts that the method itself records while it learns, such as the capacity that is left."""
 
 HARNESS = "harness"
-"""What the benchmark records when a task was learned: fingerprints of its classifier, its validation outcomes."""
+"""Facts that the benchmark records when a task was learned: its classifier's fingerprint and validation outcomes."""
 
 COSTS = "cost"
-"""What the run cost. A run without this part is not finished."""
+"""The costs of the run. A run without this part is not finished."""
 
 PROBES = "probes"
-"""What a few forward passes on each classifier gave."""
+"""Facts from a few forward passes on each classifier."""
 
 UNFORGETTING = "unforgetting"
-"""What the proof found that nothing is forgotten. A method claims under this same name that it forgets nothing."""
+"""Facts from the proof that nothing is forgotten. A method's claim that it forgets nothing has the same name."""
 
 
 SAFE_MARGIN = 1e-3

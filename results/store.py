@@ -1,4 +1,4 @@
-"""Writing one run: everything is a whole file put in place by a rename, so a kill at any moment harms nothing."""
+"""The writing of one run: every file is written whole and renamed into place, so a kill at any moment harms nothing."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from results.parts import Problem, read_parts
 from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
 HEARTBEAT_SECONDS = 5.0
+"""Between two beats."""
 STALE_SECONDS = 60.0
 """A heartbeat older than this belongs to a process that is gone."""
 
-_PARTS = {
-    "predictions": schema.PREDICTIONS,
-    "evaluations": schema.EVALUATIONS,
-    "facts": schema.FACTS,
-    "training": schema.TRAINING,
-}
-
 
 def now() -> str:
+    """The time, UTC, as text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class RunStore:
-    """The directory of one run under `root`, named by its identity."""
+    """The directory of one run under `root`, named by its identity.
+
+    directory: of the run.
+    hash: of its identity.
+    """
 
     def __init__(self, root: Path, run_hash: str) -> None:
         self.directory = root / run_hash[:DIRECTORY_DIGITS]
@@ -50,23 +49,25 @@ class RunStore:
     # -- configuration ------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
+        """True if the run has been created."""
         return (self.directory / "config.json").exists()
 
     def read(self) -> Run:
+        """The stored run. Raises StoreError if it is missing, unreadable or another one."""
         run = read_run(self.directory)
         if run.hash != self.hash:
             raise StoreError(f"{self.directory}: holds run {run.hash}, not {self.hash}")
         return run
 
     def write_config(self, identity: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Create the run, or keep the stored one: identity and provenance are what they were when it was trained."""
+        """Create the run. One that is stored keeps the identity and provenance that it was trained under."""
         if self.exists():
             self.read()
             return
         write_json(self.directory / "config.json", {"identity": identity, "provenance": provenance, "protocols": {}})
 
     def demand(self, preset: str, protocol: Mapping[str, Any]) -> None:
-        """Note what a preset demands of this run, and the label it goes by there (`protocol["label"]`)."""
+        """Note the demands of a preset on this run, and the run's label there (`protocol["label"]`)."""
         config = read_json(self.directory / "config.json")
         config["protocols"][preset] = {**protocol, "demanded_at": now()}
         write_json(self.directory / "config.json", config)
@@ -87,20 +88,21 @@ class RunStore:
             self._write(path, rows, schema.TASKS)
 
     def write_part(self, table: str, name: str, rows: Iterable[Mapping[str, Any]] | pa.Table) -> None:
-        """Put part `name` of `table` (predictions, evaluations, facts or training) in place."""
-        self._write(self.directory / table / f"{name}.parquet", rows, _PARTS[table])
+        """Put part `name` of a table of `schema.TABLES` in place."""
+        self._write(self.directory / table / f"{name}.parquet", rows, schema.TABLES[table])
 
     def has_part(self, table: str, name: str) -> bool:
+        """True if part `name` of `table` is stored."""
         return (self.directory / table / f"{name}.parquet").exists()
 
     def drop_part(self, table: str, name: str) -> None:
-        """Delete a part that says something of weights which are no more."""
+        """Delete a part, because it is about weights that no longer exist."""
         (self.directory / table / f"{name}.parquet").unlink(missing_ok=True)
 
     def set_broken_aside(self) -> list[Problem]:
-        """Move parts that cannot be read to `set-aside/`, so that what they held is measured again; return what was moved."""
+        """Move unreadable parts to `set-aside/`, so that their content is made again; return what was moved."""
         moved = []
-        for table, columns in _PARTS.items():
+        for table, columns in schema.TABLES.items():
             for path in sorted((self.directory / table).glob("*.parquet")):
                 for problem in read_parts([path], columns)[1]:
                     moved.append(Problem(self._aside(path), problem.reason))
@@ -114,12 +116,13 @@ class RunStore:
         return path.rename(target)
 
     def set_checkpoint_aside(self, name: str, reason: str) -> Problem:
+        """Move a checkpoint's manifest to `set-aside/`."""
         return Problem(self._aside(self.directory / "checkpoints" / f"{name}.json"), reason)
 
     def set_stale_aside(self, turn: int, classifiers: Mapping[str, str]) -> list[Problem]:
-        """Set aside what was measured after task `turn` on other classifiers (task → fingerprint) than these.
+        """Set aside the evaluations after task `turn` of other classifiers than these (task → fingerprint).
 
-        A task that is learned again, because its checkpoint could not be read, may end in other weights on another machine.
+        A task that is learned again, because its checkpoint is unreadable, may end in other weights on another machine.
         """
         moved = []
         for path in sorted((self.directory / "evaluations").glob(f"*.{turn:03d}.*.parquet")):
@@ -141,7 +144,7 @@ class RunStore:
             file.write(json.dumps({"time": now(), **entry}, ensure_ascii=False) + "\n")
 
     def clear_failures(self) -> None:
-        """A run that was finished after a failure has not failed: keep the old lines, but out of the way."""
+        """Set the old failures aside, because a run that was finished after a failure has not failed."""
         path = self.directory / "failures.jsonl"
         if path.exists():
             self._aside(path)
@@ -150,8 +153,8 @@ class RunStore:
     def working(self) -> Iterator[None]:
         """Hold the run while working on it, and keep its heartbeat file `running`.
 
-        A file lock decides between processes of one machine: it goes with its process, however that ends. Between machines
-        on a shared file system a fresh heartbeat does. Raises StoreError if somebody else holds the run.
+        Between processes of one machine a file lock decides, which ends with its process, however that ends. Between machines
+        on a shared file system a fresh heartbeat decides. Raises StoreError if another process holds the run.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "running"
@@ -174,7 +177,7 @@ class RunStore:
             thread.start()
             try:
                 yield
-                # Whoever wrote parts leaves them as they are read quickest.
+                # The parts that were written are left in the form in which they are read quickest.
                 merge(self.directory)
             finally:
                 stop.set()
@@ -205,14 +208,14 @@ class RunStore:
 
 
 def demand_of_published(runs: Path, run_hash: str, preset: str, protocol: Mapping[str, Any]) -> None:
-    """Note what a preset demands of a published run, in a file beside the local ones that `records.load` reads."""
+    """Note the demands of a preset on a published run, in a file among the local runs that `records.load` reads."""
     path = demands_path(runs, run_hash)
     protocols = read_json(path) if path.exists() else {}
     write_json(path, {**protocols, preset: {**protocol, "demanded_at": now()}})
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """Who wrote the heartbeat file; empty if there is none."""
+    """The process that wrote the heartbeat file, as `pid`, `host` and `since`; empty if there is none."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The version of the published leaderboard: `python -m results.version` says what `results/published/VERSION` stands for.
+"""The version of the published leaderboard; `python -m results.version` prints it, with the digest of the records.
 
-VERSION holds the number, CHANGES.md a section for each with the digest of its records, newest first. By the digest, records that
-changed without a new version are told apart.
+`results/published/VERSION` holds the number. CHANGES.md has a section for each version with the digest of its records, newest
+first. The digest shows if records changed without a new version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SECTION = re.compile(r"^## (?P<version>\S+).*?^records: `(?P<digest>[0-9a-f]{64
 
 
 def leaderboard_version(published: Path | str = PUBLISHED) -> str | None:
-    """`1.0`; `1.0+changed` where the records are not those of that version; None where no version is kept."""
+    """The version: `1.0`; `1.0+changed` if the records are not those of that version; None if no version is kept."""
     path = Path(published) / "VERSION"
     if not path.is_file():
         return None
@@ -28,9 +28,9 @@ def leaderboard_version(published: Path | str = PUBLISHED) -> str | None:
 
 
 def released(published: Path | str = PUBLISHED) -> dict[str, str]:
-    """The digest of the records of every version, newest first, as CHANGES.md has them.
+    """Version → digest of its records, newest first, as CHANGES.md has them.
 
-    Raises StoreError where two sections have the same version.
+    Raises StoreError if two sections have the same version.
     """
     path = Path(published) / "CHANGES.md"
     sections = list(_SECTION.finditer(path.read_text(encoding="utf-8"))) if path.is_file() else []
@@ -41,7 +41,7 @@ def released(published: Path | str = PUBLISHED) -> dict[str, str]:
 
 
 def records_digest(published: Path | str = PUBLISHED) -> str:
-    """SHA-256 over name and content of every file of the records, in order; 64 hex digits."""
+    """SHA-256 over name and content of every file of the records, in order: 64 hex digits."""
     root = Path(published)
     total = hashlib.sha256()
     for path in sorted(path for path in root.glob("*/**/*") if path.is_file() and not path.name.startswith(".")):

@@ -1,4 +1,4 @@
-"""What continual strategies share: an objective that every training minimises, and a training of one network on one task."""
+"""The base of continual strategies: an objective that every training minimises, and a training of one network on one task."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class SecondOptimizer:
 
 @dataclass
 class Fit:
-    """What is trained, and the callables in which methods differ.
+    """One training, and the callables in which methods differ.
 
     network: its train or eval mode is switched, and its state is kept at the selected epoch.
     parameters: what the recipe's optimiser moves.

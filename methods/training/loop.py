@@ -91,7 +91,7 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What an epoch showed: its mean loss, its accuracy on the images it trained on, and its first batch."""
+    """The outcome of an epoch: its mean loss, its accuracy on the images that it trained on, and its first batch."""
 
     loss: float
     accuracy: float

@@ -1,4 +1,4 @@
-"""Training objectives: what a training step minimises."""
+"""Training objectives: the losses that training steps minimise."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CollapseWatch:
 
 
 class Objective(ABC):
-    """What a training step minimises: a training algorithm, whatever network and strategy it is given to.
+    """A training algorithm: it says what a training step minimises, for any network and strategy.
 
     One instance belongs to one training. Most algorithms need nothing but `loss`.
 

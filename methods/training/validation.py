@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a classifier gets right on validation images.
+    """The validation images that a classifier gets right.
 
     clean_correct: bool (N,), of the images as they are.
     robust_correct: bool (N,), under the validation attack: right at every iterate.
