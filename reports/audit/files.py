@@ -14,12 +14,12 @@ from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
 from reports.audit.effects import INTERACTION, SUM, Effect, effects_of, effects_table
 from reports.audit.figure import Printed, audit_figure
 from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
-from reports.audit.small_tables import Predicted, comparator_table, f1_table, geometry_table, seeds_table
+from reports.audit.small_tables import SMALL_TABLES, Predicted, comparator_table, f1_table, geometry_table, seeds_table
 from reports.figures.style import paper_style, save
 from reports.numbers.published_values import LOGS_FILE, REFERENCE, thesis_f1_table
-from reports.tables.words import percent, to_csv
+from reports.tables.words import percent, points, to_csv
 from results.file_names import file_name
-from results.files import whole_file
+from results.files import write_text
 
 FOLDER = "audit"
 """The folder below the output. `report` replaces only its own files."""
@@ -47,7 +47,7 @@ class AuditReport:
     black_box: AuditOutcomes | None
     predicted: Mapping[str, Sequence[Predicted]]
     geometry: Sequence[Mapping[str, object]] = ()
-    tables: Sequence[str] = ("f1", "comparator", "seeds")
+    tables: Sequence[str] = SMALL_TABLES
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def write(report: AuditReport, output: Path, reference: Path = REFERENCE) -> Wri
     paths = []
     for name, frame in frames.items():
         paths.append(folder / "tables" / f"{stem}__{name}.csv")
-        with whole_file(paths[-1]) as temporary:
-            temporary.write_text(to_csv(frame), encoding="utf-8", newline="\n")
+        write_text(paths[-1], to_csv(frame))
     effects = effects_of(report.rows)
     with paper_style():
         paths += save(
@@ -128,14 +127,14 @@ def show(written: Written, console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for effect in written.effects:
         first = effect.switch == CANONICAL
-        bounds = f"[{_points(effect.bounds.low)}, {_points(effect.bounds.high)}]"
+        bounds = f"[{points(effect.bounds.low)}, {points(effect.bounds.high)}]"
         if first:
             bounds = f"{percent(effect.bounds.low)} to {percent(effect.bounds.high)}"
         table.add_row(
             effect.method if first else "",
             effect.switch,
             "" if effect.switch in (SUM, INTERACTION) else percent(effect.reported),
-            "" if first else _points(effect.effect),
+            "" if first else points(effect.effect),
             bounds,
             "" if effect.clean != effect.clean else percent(effect.clean),
             "" if effect.same_network != effect.same_network else percent(effect.same_network),
@@ -150,7 +149,3 @@ def show(written: Written, console: Console) -> None:
     for path in written.paths:
         if path.suffix in (".csv", ".png"):
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-0.0", "+0.0") if value == value else "n/a"

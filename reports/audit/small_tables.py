@@ -15,6 +15,8 @@ from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
 from reports.numbers.statistics.intervals import t_interval
 
+SMALL_TABLES = ("f1", "comparator", "seeds")
+"""Their names on the command line."""
 BATCH = 32
 """The thesis' batch size."""
 

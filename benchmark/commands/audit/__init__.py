@@ -1,1 +1,1 @@
-"""The audit: what each protocol shortcut of the thesis is worth. The command line imports it, and nothing else does."""
+"""`audit`: the worth of each protocol shortcut of the thesis. The command line imports this package, and nothing else does."""

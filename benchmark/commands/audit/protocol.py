@@ -1,4 +1,4 @@
-"""The thesis' protocol as named fields beside the canonical one: each switch turned alone, and the two bundles of them.
+"""The thesis' protocol as named fields beside the canonical one: the switches, each of which turns one field, and the bundles.
 
 Everything that departs from the benchmark's own protocol stands in this package.
 """
@@ -12,18 +12,24 @@ from typing import Any, Literal
 from benchmark.errors import ConfigError, nearest
 from methods.settings import Strict
 from methods.training.recipe import StepSize
+from reports.audit.small_tables import SMALL_TABLES
 
 Space = Literal["pixels", "normalised"]
 
 
 class TrainingProtocol(Strict):
-    """The fields that a network is trained by.
+    """The fields that decide how a network is trained.
 
-    eps_space: what eps and step size are measured in: pixels in [0, 1], or the network's normalised input. clamp_box: where
-    adversarial images are clamped to, after the projection onto the ball: valid pixels, or [0, 1] in normalised space.
-    eps: in units of the preset's. step_size: in the units of eps, a multiple of this protocol's own eps or a number.
-    eval_attack: what epochs are validated by as well: any iterate and the clean image, or the final iterate alone.
-    attack_bn_in_training: mode of the network during the training attack. normalisation: the stream's constants, or each task's.
+    eps_space: the units of eps and step size, pixels in [0, 1] or the network's normalised input.
+    clamp_box_training, clamp_box_evaluation: the range that adversarial images are clamped to after the projection onto the ball,
+        valid pixels or [0, 1] in normalised space.
+    eps: a multiple of the preset's.
+    step_size: a multiple of this protocol's own eps, or a number, in the units of eps.
+    random_start: False to start from the image itself.
+    eval_attack: the attack of the evaluation, which also validates epochs: the suite counts any iterate and the clean image, the
+        training attack its final iterate alone.
+    attack_bn_in_training: the mode of the network during the training attack.
+    normalisation: the stream's constants, or each task's own.
     """
 
     eps_space: Space = "pixels"
@@ -38,11 +44,14 @@ class TrainingProtocol(Strict):
 
 
 class AuditProtocol(TrainingProtocol):
-    """A whole protocol; the defaults are the canonical one.
+    """A whole protocol. The defaults are the canonical one.
 
-    eval_loss: the losses of the suite. eval_bn: mode of the network while attacked images are classified; train mode on
-    batches of one class. selection_split: by what epochs are chosen. eval_time: when a task's classifier is taken.
-    sequence, gate: how PackNet and CMAT go from task to task.
+    eval_loss: the losses of the suite.
+    eval_bn: the mode of the network while attacked images are classified; train mode on batches of one class.
+    selection_split: the images that epochs are chosen by.
+    eval_time: the end of the sequence, or right after each task.
+    sequence: PackNet and CMAT go on from the task before, or start every task from random weights.
+    gate: the accuracy that a task must reach in them.
     """
 
     eval_loss: Literal["ce and dlr", "ce"] = "ce and dlr"
@@ -53,18 +62,26 @@ class AuditProtocol(TrainingProtocol):
     gate: Literal["validation", "train accuracy"] = "validation"
 
     def training(self) -> TrainingProtocol:
+        """The fields that decide how a network is trained."""
         return TrainingProtocol(**{name: getattr(self, name) for name in TrainingProtocol.model_fields})
 
     def turned(self, changes: Mapping[str, Any]) -> AuditProtocol:
+        """This protocol with other values of some fields."""
         return AuditProtocol.model_validate({**self.model_dump(), **changes})
 
 
 @dataclass(frozen=True)
 class Switch:
-    """One field (or, a bundle, several) at the thesis' value.
+    """A field of the protocol at the thesis' value; a bundle is several fields.
 
-    trains: whether a network is trained anew for it. methods: on whose rows it is turned. findings: numbers of the thesis' audit.
-    canonical, thesis: both values, in words, on CIFAR-100. expected: what it should do to the reported number, and why.
+    name: as on the command line.
+    changes: the fields and their values.
+    trains: True if a network is trained anew for it.
+    findings: the numbers that the audit of the thesis' code gives what it found, such as A1.
+    canonical, thesis: the two values in words, on CIFAR-100.
+    expected: the effect that is expected on the reported number, and the reason.
+    methods: the rows on which the switch is turned.
+    bundle: True if several fields are turned.
     """
 
     name: str
@@ -167,14 +184,12 @@ BUNDLES: tuple[Switch, ...] = (
 )  # fmt: skip
 
 BY_NAME = {switch.name: switch for switch in (*SWITCHES, *BUNDLES)}
-TABLES = ("f1", "comparator", "seeds")
-"""Switches that are no changes of robust accuracy: each gets a table of its own."""
 
 
 def singles_in(bundle: Switch) -> list[Switch]:
-    """The switches whose effects a bundle should be the sum of: those turned alone to the value that the bundle has.
+    """The switches whose effects a bundle should be the sum of: each turns one field to the value that the bundle has.
 
-    Empty where the bundle has a field at another value than its switch: there is no sum then.
+    Empty if the bundle has a field at another value than its switch: then there is no such sum.
     """
     found = []
     for switch in SWITCHES:
@@ -186,11 +201,11 @@ def singles_in(bundle: Switch) -> list[Switch]:
 
 
 def chosen(names: list[str] | None, methods: list[str]) -> list[Switch]:
-    """The switches and bundles that `--switches` names, those of the methods; all of them if None. Raises ConfigError."""
+    """The switches and bundles of the methods that `--switches` names; None: all of them. Raises ConfigError."""
     mine = [switch for switch in BY_NAME.values() if set(switch.methods) & set(methods)]
     if names is None:
         return mine
-    valid = {switch.name for switch in mine} | set(TABLES)
+    valid = {switch.name for switch in mine} | set(SMALL_TABLES)
     for name in names:
         if name not in valid:
             raise ConfigError(f"--switches {name}: no switch of {', '.join(methods)}{nearest(name, valid)}")

@@ -1,4 +1,4 @@
-"""The runs of an audit: for a row of the preset and a protocol, the job that trains it; equal trainings are one job."""
+"""The runs of an audit: the job that trains each row of the preset under each protocol. Equal trainings are one job."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from reports.audit.audited_row import CANONICAL
 from scenarios.base import Task
 
 PLUGINS = Path(__file__).with_name("plugins")
-METHODS = ("madry_at", *PACKED)
-"""The rows on which switches are turned: adversarial training for the attack's, packed methods for `gate` and `sequence`."""
+AUDITED = ("madry_at", *PACKED)
+"""The rows on which switches are turned: adversarial training for those of attack and evaluation, packed methods for `gate` and
+`sequence`."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row under a protocol. name: `canonical`, a switch or a bundle; jobs: by seed the run whose classifiers are measured."""
+    """A row under a protocol.
+
+    method: the row.
+    name: `canonical`, or the name of a switch or bundle.
+    jobs: by seed the run whose classifiers are attacked.
+    """
 
     method: str
     name: str
@@ -31,18 +37,19 @@ class Variant:
 
     @property
     def switch(self) -> Switch | None:
+        """The switch or bundle that is turned; None for the canonical protocol."""
         return None if self.name == CANONICAL else BY_NAME[self.name]
 
 
 def make_variants(
     preset: Preset, methods: Sequence[str], switches: Sequence[Switch], tasks: list[Task], machine: Machine
 ) -> list[Variant]:
-    """Every row and protocol, the canonical ones first. Raises ConfigError for a row that no switch is turned on."""
+    """Every row under every protocol, the canonical one first. Raises ConfigError for a method that no switch is turned on."""
     factory = _Factory(preset, tasks, machine)
     variants = []
     for method in methods:
-        if method not in METHODS:
-            raise ConfigError(f"--methods {method}: no switch is turned on it{nearest(method, METHODS)}")
+        if method not in AUDITED:
+            raise ConfigError(f"--methods {method}: no switch is turned on it{nearest(method, AUDITED)}")
         entry = entry_of(preset, method)
         canonical = AuditProtocol(step_size=factory.recipe_step(entry))
         protocols = {CANONICAL: canonical}
@@ -53,24 +60,25 @@ def make_variants(
 
 
 def entry_of(preset: Preset, method: str) -> MethodEntry:
-    """The preset's row of this label; where it has none, the method with its defaults."""
+    """The preset's row of this label; if there is none, the method with its defaults."""
     rows = [*preset.file.methods, *preset.file.optional]
     found = [entry for entry in rows if (entry.label or entry.method) == method]
     return found[0] if found else MethodEntry(method=method)
 
 
 class _Factory:
-    """Makes jobs, each scenario loaded once."""
+    """Makes jobs. Each scenario is loaded once."""
 
     def __init__(self, preset: Preset, tasks: list[Task], machine: Machine) -> None:
         self.preset, self.tasks, self.machine = preset, tasks, machine
         self._on_test: list[Task] | None = None
 
     def recipe_step(self, entry: MethodEntry) -> str:
+        """The step size of the row's training attack."""
         return self._audit_preset([entry]).rows[0].recipe.attack.step_size
 
     def _audit_preset(self, entries: Sequence[MethodEntry], scenario: dict[str, Any] | None = None) -> Preset:
-        """The preset with these rows: nothing is measured through it but the matrix that a preset must name."""
+        """The preset with these rows. It is only learned by; its matrix is there because a preset must have one."""
         rows = [entry.model_dump() for entry in entries]
         evaluation = {**self.preset.file.evaluation.model_dump(), "final": []}
         changes: dict[str, Any] = {"methods": rows, "optional": [], "evaluation": evaluation}
@@ -82,7 +90,7 @@ class _Factory:
     def jobs(
         self, method: str, entry: MethodEntry, name: str, protocol: AuditProtocol, canonical: AuditProtocol
     ) -> dict[int, Job]:
-        """By seed. Runs that are needed first are inside, `Job.needs`."""
+        """The jobs of a row under a protocol, by seed. The runs they need first are in `Job.needs`."""
         row = self._row(method, entry, name, protocol, canonical)
         source = self.machine.source
         if protocol.selection_split == canonical.selection_split:
@@ -100,6 +108,7 @@ class _Factory:
     def _row(
         self, method: str, entry: MethodEntry, name: str, protocol: AuditProtocol, canonical: AuditProtocol
     ) -> MethodEntry:
+        """The row as the protocol trains it: the plug-in file and the settings it needs for that."""
         settings, file = dict(entry.settings), entry.method
         if method in PACKED:
             if protocol.sequence != canonical.sequence:
@@ -115,11 +124,12 @@ class _Factory:
 
 
 def _trains(name: str) -> bool:
+    """True if a network is trained anew for this protocol."""
     return name != CANONICAL and BY_NAME[name].trains
 
 
 def all_jobs(variants: Sequence[Variant]) -> list[Job]:
-    """Every run once, each after those it needs."""
+    """Every run once, each after the runs it needs."""
     jobs: dict[str, Job] = {}
 
     def add(job: Job) -> None:
@@ -134,7 +144,7 @@ def all_jobs(variants: Sequence[Variant]) -> list[Job]:
 
 
 def undefended(preset: Preset, tasks: list[Task], machine: Machine) -> dict[int, Job]:
-    """By seed the preset's own `standard`: what black-box images are made on."""
+    """The preset's own `standard`, by seed: black-box images are made on it."""
     return _Factory(preset, tasks, machine).jobs(
         "standard", entry_of(preset, "standard"), CANONICAL, AuditProtocol(), AuditProtocol()
     )

@@ -1,8 +1,8 @@
-"""Adversarial training under an audited protocol. Audits only: the protocol may be one that measures wrongly."""
+"""Adversarial training under an audited protocol. Audits only: the protocol may be a wrong one."""
 
 from __future__ import annotations
 
-from benchmark.commands.audit.training import AuditedNetwork
+from benchmark.commands.audit.learning.audited_network import AuditedNetwork
 
 
 class AuditedAT(AuditedNetwork):

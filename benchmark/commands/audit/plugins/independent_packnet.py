@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.commands.audit.independent import Independent
+from benchmark.commands.audit.learning.independent import Independent
 from methods.packnet import PackNet
 
 

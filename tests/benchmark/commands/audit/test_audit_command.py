@@ -1,4 +1,4 @@
-"""The audit from end to end on the tiny preset: what it measures, what it reuses, and that a restart repeats nothing."""
+"""The audit from end to end on the tiny preset: its tables, what it uses again, and that a restart repeats nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_switch_gets_a_line_with_an_interval(audited: tuple[Path, str]) ->
     assert ((found["low"] <= found["effect"]) & (found["effect"] <= found["high"]))[1:].all()
 
 
-def test_what_needs_no_training_is_measured_on_the_canonical_network(audited: tuple[Path, str]) -> None:
+def test_what_needs_no_training_is_attacked_on_the_canonical_network(audited: tuple[Path, str]) -> None:
     folder, _ = audited
     found = table(folder).set_index("switch")
     canonical = found.loc["canonical"]
@@ -94,7 +94,7 @@ def test_small_tables_stand_beside_the_effects(audited: tuple[Path, str]) -> Non
     assert list(table(folder, "audit_seeds")["seeds"]) == [1] * 6
 
 
-def test_the_same_command_again_measures_nothing_and_writes_the_same(audited: tuple[Path, str]) -> None:
+def test_the_same_command_again_attacks_nothing_and_writes_the_same(audited: tuple[Path, str]) -> None:
     folder, _ = audited
     stored, written = stamps(folder / "audit"), (folder / "out/audit/tables/tiny__audit.csv").read_bytes()
     code, text = run_audit(folder, SWITCHES)
@@ -105,7 +105,7 @@ def test_the_same_command_again_measures_nothing_and_writes_the_same(audited: tu
     assert (folder / "out/audit/tables/tiny__audit.csv").read_bytes() == written
 
 
-def test_a_measurement_that_is_broken_is_made_again_and_says_the_same(audited: tuple[Path, str]) -> None:
+def test_an_outcome_that_is_broken_is_made_again_and_says_the_same(audited: tuple[Path, str]) -> None:
     folder, _ = audited
     path = sorted((folder / "audit" / "outcomes").glob("*.json"))[0]
     whole = json.loads(path.read_text())

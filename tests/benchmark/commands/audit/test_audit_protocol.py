@@ -13,12 +13,12 @@ from benchmark.commands.audit.protocol import (
     ALL_PACKED,
     BY_NAME,
     SWITCHES,
-    TABLES,
     AuditProtocol,
     chosen,
     singles_in,
 )
 from benchmark.errors import ConfigError
+from reports.audit.small_tables import SMALL_TABLES
 from tests.conftest import REPOSITORY
 
 FIELDS_OF_THE_THESIS = {
@@ -29,7 +29,7 @@ FIELDS_OF_THE_THESIS = {
 
 def test_every_shortcut_of_the_thesis_is_a_switch_or_a_table() -> None:
     assert {switch.name for switch in SWITCHES} == FIELDS_OF_THE_THESIS
-    assert set(TABLES) == {"f1", "comparator", "seeds"}
+    assert set(SMALL_TABLES) == {"f1", "comparator", "seeds"}
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)

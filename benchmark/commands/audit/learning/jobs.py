@@ -1,4 +1,4 @@
-"""Training what an audit needs: with the machinery of every run, so that a killed audit goes on from its last finished stage."""
+"""The runs of an audit are learned like any run, so that a killed audit goes on from its last finished stage."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scenarios.base import Task
 
 
 def is_learned(job: Job, machine: Machine, tasks: int) -> bool:
-    """Whether the checkpoints that an audit measures are there: one per task, or the last of a method that does not forget."""
+    """True if the checkpoints that an audit attacks are there: one per task, or the last of a method that does not forget."""
     names = set(task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints")))
-    turns = [tasks - 1] if "unforgetting" in job.new_method().claimed() else range(tasks)
+    turns = [tasks - 1] if job.claims_unforgetting else range(tasks)
     return all(task_key(turn) in names for turn in turns)
 
 
 def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> list[Planned]:
-    """The jobs that lack a task, and nothing to be measured in them; what only others need stands there where one lacks it."""
+    """The jobs that lack a task, without anything to attack, each after the runs that it needs and that lack one too."""
     planned = plan(jobs, machine, tasks)
     return [
         replace(item, job=replace(item.job, of_preset=False, learn_only=True), work=(), evaluation_passes=0.0)
@@ -36,9 +36,9 @@ def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> 
 
 
 def learn(todo: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
-    """Train; returns what failed, one line each."""
+    """Learn the runs; return the failures, one line each."""
     if all(item.job.elsewhere for item in todo):
-        # Worker processes load the preset's own tasks before they are given anything, so there must be a run of those.
+        # Worker processes load the preset's own tasks before they are given anything, so one run must be of those.
         machine = replace(machine, workers=1)
     with Display(todo, machine.workers, console) as display:
         outcomes = run_jobs([item.job for item in todo], machine, tasks, display)

@@ -1,4 +1,4 @@
-"""What the thesis' space and box do to a task's images, before any network is there (A1, A2)."""
+"""The changes that the thesis' space and box make to a task's images, before there is any network (A1, A2)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any
 
 import torch
 
-from benchmark.commands.audit.attack import Geometry
-from benchmark.commands.audit.training import measured_normalisation
+from benchmark.commands.audit.learning.audited_network import measured_normalisation
+from benchmark.commands.audit.pgd import Geometry
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
 
 @dataclass(frozen=True)
 class BoxEffect:
-    """Of one task's test images, normalised by its training images; shares of all entries, in [0, 1].
+    """The effect of the box [0, 1] of normalised space on one task's test images, normalised by its training images.
 
-    eps_255: what eps in normalised space is in pixels, in units of 1/255, mean over channels. raised, cut: entries that the box
-    [0, 1] of normalised space moves up to the mean or down to mean + std; inside: neither. beyond_eps: entries that the box
-    alone moves further than eps in pixels; shift_255: how far it moves them on average, in units of 1/255. movable: entries
-    where an attack with eps in normalised space can do anything after the clamp.
+    eps_255: eps of normalised space in pixels, in units of 1/255, mean over channels.
+    raised: share of all entries that the box moves up to the mean, in [0, 1], as all shares here.
+    cut: share that it moves down to mean + std.
+    inside: share that it leaves as they are.
+    beyond_eps: share that it moves further than eps in pixels.
+    shift_255: mean distance that it moves an entry, in units of 1/255.
+    movable: share that an attack with eps in normalised space can still change after the clamp.
     """
 
     task: str
@@ -36,6 +39,7 @@ class BoxEffect:
 
 
 def box_effect(task: Task, eps: Fraction) -> BoxEffect:
+    """Clamp a task's test images to the box and compare. eps: in the units of either space."""
     images = to_float(task.test.images)
     mean, std = measured_normalisation(task.to_learn())
     shift = images.clamp(mean, mean + std) - images
@@ -57,5 +61,5 @@ def box_effect(task: Task, eps: Fraction) -> BoxEffect:
 
 
 def box_effects(tasks: Sequence[Task], eps: Fraction) -> list[dict[str, Any]]:
-    """A record per task."""
+    """The effects on every task, a record each."""
     return [vars(box_effect(task, eps)) for task in tasks]

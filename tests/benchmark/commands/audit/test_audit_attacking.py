@@ -1,4 +1,4 @@
-"""Reading a classifier under a lane: what is measured is what the protocol says, and the classifier stays as it was."""
+"""The attacks of an audit are those that the protocol says, and the classifier stays as it was."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.commands.audit.attack import Geometry
-from benchmark.commands.audit.cells import CLEAN, SUITE_STEPS, AuditLane, lanes_of, turn_of
-from benchmark.commands.audit.geometry import box_effect
-from benchmark.commands.audit.measuring import chosen_images, read
+from benchmark.commands.audit.attacking.cells import SUITE_STEPS, AuditAttack, attacks_of, turn_of
+from benchmark.commands.audit.attacking.predicting import chosen_images, predictions_under
+from benchmark.commands.audit.box_effects import box_effect
+from benchmark.commands.audit.pgd import Geometry
 from benchmark.commands.audit.protocol import AuditProtocol
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
+from reports.numbers.metrics import CLEAN
 from scenarios.base import SourceOptions, Task
 from scenarios.digits import Digits
 
@@ -42,29 +43,29 @@ def classifier(seed: int = 0) -> TaskNetwork:
     return found.materialise()
 
 
-def lane(protocol: AuditProtocol, **changes: object) -> AuditLane:
-    [found] = lanes_of(protocol.turned({"eval_attack": "training attack", **changes}), 10, EPS, 2)
+def attack(protocol: AuditProtocol, **changes: object) -> AuditAttack:
+    [found] = attacks_of(protocol.turned({"eval_attack": "training attack", **changes}), 10, EPS, 2)
     return found
 
 
-def right(found: AuditLane, network: nn.Module, task: Task, source: nn.Module | None = None) -> float:
-    predicted = read(found, network, task.test, 0, task.test_fingerprint, 500, source)
+def right(found: AuditAttack, network: nn.Module, task: Task, source: nn.Module | None = None) -> float:
+    predicted = predictions_under(found, network, task.test, 0, task.test_fingerprint, 500, source)
     return float((predicted == task.test.labels.numpy()).mean())
 
 
 def test_the_suite_is_six_attacks_around_the_protocols_own_step_size() -> None:
-    lanes = lanes_of(CANONICAL, 10, EPS, 5)
-    assert [found.loss for found in lanes] == ["ce"] * 3 + ["dlr"] * 3
-    assert {(found.steps, found.reads) for found in lanes} == {(SUITE_STEPS, "any")}
-    assert [found.geometry.step_size / EPS for found in lanes[:3]] == [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)]
-    assert {found.loss for found in lanes_of(CANONICAL, 10, EPS, 2)} == {"ce", "margin"}
-    assert len(lanes_of(CANONICAL.turned({"eval_loss": "ce"}), 10, EPS, 5)) == 3
-    thesis = lanes_of(CANONICAL.turned({"step_size": "1.5"}), 10, EPS, 5)
+    suite = attacks_of(CANONICAL, 10, EPS, 5)
+    assert [found.loss for found in suite] == ["ce"] * 3 + ["dlr"] * 3
+    assert {(found.steps, found.reads) for found in suite} == {(SUITE_STEPS, "any")}
+    assert [found.geometry.step_size / EPS for found in suite[:3]] == [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2)]
+    assert {found.loss for found in attacks_of(CANONICAL, 10, EPS, 2)} == {"ce", "margin"}
+    assert len(attacks_of(CANONICAL.turned({"eval_loss": "ce"}), 10, EPS, 5)) == 3
+    thesis = attacks_of(CANONICAL.turned({"step_size": "1.5"}), 10, EPS, 5)
     assert [found.geometry.step_size for found in thesis[:3]] == [Fraction(3, 4), Fraction(3, 2), Fraction(3)]
 
 
 def test_a_step_is_in_units_of_the_protocols_own_eps() -> None:
-    geometry = lane(CANONICAL, eps="eps/4").geometry
+    geometry = attack(CANONICAL, eps="eps/4").geometry
     assert (geometry.eps, geometry.step_size) == (EPS / 4, EPS / 16)
 
 
@@ -76,21 +77,21 @@ def test_a_tasks_classifier_is_taken_at_the_end_or_right_after_it() -> None:
 
 def test_a_quarter_of_eps_breaks_less(task: Task) -> None:
     network = classifier()
-    clean = right(AuditLane(CLEAN), network, task)
-    weak, strong = (right(lane(CANONICAL, **changes), network, task) for changes in ({"eps": "eps/4"}, {}))
+    clean = right(AuditAttack(CLEAN), network, task)
+    weak, strong = (right(attack(CANONICAL, **changes), network, task) for changes in ({"eps": "eps/4"}, {}))
     assert strong < weak <= clean
 
 
 def test_eps_in_normalised_space_breaks_less(task: Task) -> None:
     network = classifier()
-    assert right(lane(CANONICAL, eps_space="normalised"), network, task) > right(lane(CANONICAL), network, task)
+    assert right(attack(CANONICAL, eps_space="normalised"), network, task) > right(attack(CANONICAL), network, task)
 
 
 @pytest.mark.parametrize("loss", [CLEAN, "ce"])
 def test_train_mode_leaves_the_classifier_as_it_was(loss: str, task: Task) -> None:
     network = classifier()
     before = classifier_fingerprint(network)
-    found = AuditLane(CLEAN, bn_mode="train") if loss == CLEAN else lane(CANONICAL, eval_bn="train")
+    found = AuditAttack(CLEAN, bn_mode="train") if loss == CLEAN else attack(CANONICAL, eval_bn="train")
     right(found, network, task)
     assert classifier_fingerprint(network) == before
     assert not any(module.training for module in network.modules())
@@ -111,7 +112,7 @@ def test_train_mode_sees_batches_of_one_class(task: Task) -> None:
             return torch.stack([images.mean((1, 2, 3)), self.bias.expand(len(images))], 1)
 
     network = Seen()
-    read(AuditLane(CLEAN, bn_mode="train"), network, task.test, 0, "", 500)
+    predictions_under(AuditAttack(CLEAN, bn_mode="train"), network, task.test, 0, "", 500)
     counts = np.bincount(task.test.labels.numpy())
     assert sum(network.batches) == counts.sum()
     assert max(network.batches) <= 32
@@ -121,9 +122,9 @@ def test_train_mode_sees_batches_of_one_class(task: Task) -> None:
 
 def test_images_of_another_network_break_less_than_ones_own(task: Task) -> None:
     network, other = classifier(0), classifier(1)
-    own = right(lane(CANONICAL), network, task)
-    assert right(lane(CANONICAL), network, task, source=other) > own
-    assert right(lane(CANONICAL), network, task, source=network) == own
+    own = right(attack(CANONICAL), network, task)
+    assert right(attack(CANONICAL), network, task, source=other) > own
+    assert right(attack(CANONICAL), network, task, source=network) == own
 
 
 def test_a_part_of_the_test_images_has_the_classes_in_turn_and_stays_sorted(task: Task) -> None:

@@ -12,9 +12,14 @@ from torch import Tensor
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from benchmark.commands.audit.attack import Geometry, walk
+from benchmark.commands.audit.learning.audited_network import (
+    AuditedTraining,
+    measured_normalisation,
+    normalisation_of,
+    validate_under,
+)
+from benchmark.commands.audit.pgd import Geometry, walk
 from benchmark.commands.audit.protocol import AuditProtocol, TrainingProtocol
-from benchmark.commands.audit.training import AuditedTraining, measured_normalisation, normalisation_of, validate
 from benchmark.evaluating import validation
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.training import AdversarialTraining, Batch, Fit, InnerAttack, Objective, train
@@ -116,7 +121,7 @@ def test_the_box_of_normalised_space_holds_every_image_wherever_the_ball_is(task
 def test_canonical_validation_is_that_of_the_harness(task: LearnTask) -> None:
     network = trained(AdversarialTraining(), task, recipe())
     theirs = validation.validate(network, task, recipe(), EPS)
-    ours = validate(network, task, recipe(), EPS, TrainingProtocol())
+    ours = validate_under(TrainingProtocol(), network, task, recipe(), EPS)
     assert torch.equal(ours.clean_correct, theirs.clean_correct)
     assert torch.equal(ours.robust_correct, theirs.robust_correct)
 
@@ -142,7 +147,7 @@ def test_validation_by_the_training_attack_takes_its_final_iterate_alone(task: L
     # One step, so large that it overshoots what the start had found.
     short = recipe(selection={"steps": 1})
     protocols = [THESIS_BOX.model_copy(update={"eval_attack": attack}) for attack in ("suite", "training attack")]
-    suite, last = (validate(network, task, short, EPS, protocol) for protocol in protocols)
+    suite, last = (validate_under(protocol, network, task, short, EPS) for protocol in protocols)
     assert bool((suite.robust_correct <= suite.clean_correct).all())
     labels = task.validation.labels
     noise = Starts(validation.SEED, f"validation {task.name}", task.validation.samples).uniform((len(labels), 1, 8, 8))
@@ -162,7 +167,7 @@ def test_a_task_is_normalised_by_its_training_images(task: LearnTask) -> None:
 
 def test_validation_leaves_the_network_in_its_mode(task: LearnTask) -> None:
     network = network_().train()
-    validate(network, task, recipe(), EPS, TrainingProtocol())
+    validate_under(TrainingProtocol(), network, task, recipe(), EPS)
     assert network.training
 
 

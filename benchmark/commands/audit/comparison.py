@@ -1,4 +1,4 @@
-"""From variants to cells, and from stored outcomes to the rows that reports are made of."""
+"""The comparison of an audit: the cells that its variants need, and the report that is made of their outcomes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.threat_model import over_255
-from benchmark.commands.audit.cells import CLEAN, AuditCell, AuditLane, Measurements, lanes_of, turn_of
-from benchmark.commands.audit.geometry import box_effects
+from benchmark.commands.audit.attacking.cell_store import CellStore
+from benchmark.commands.audit.attacking.cells import AuditAttack, AuditCell, attacks_of, clean_attack, turn_of
+from benchmark.commands.audit.box_effects import box_effects
 from benchmark.commands.audit.protocol import ALL, AuditProtocol, singles_in
 from benchmark.commands.audit.variants import Variant
 from benchmark.planning.jobs import Job
@@ -23,8 +24,12 @@ BLACK_BOX_STEPS = 40
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The variants of an audit and what is measured of them. undefended: by seed the run that black-box images are made on."""
+class AuditComparison:
+    """The variants of an audit, which are compared with the canonical one of their row.
+
+    tasks: the data of the preset.
+    undefended: by seed the run that black-box images are made on; empty if there are none.
+    """
 
     preset: Preset
     tasks: Sequence[Task]
@@ -32,23 +37,21 @@ class Findings:
     undefended: Mapping[int, Job]
 
     def cells(self) -> list[AuditCell]:
-        """Everything that is measured, each once; known before anything is learned."""
+        """All cells, each once. They are known before anything is learned."""
         found: dict[str, AuditCell] = {}
         for variant in self.variants:
             for seed in variant.jobs:
                 for task in self.tasks:
-                    groups = [self._reported(variant, seed, task), self._same_network(variant, seed, task)]
-                    for cell in [*groups[0], *groups[1], self._clean(variant, seed, task)]:
+                    attacked = [*self._reported(variant, seed, task), *self._same_network(variant, seed, task)]
+                    for cell in [*attacked, self._clean(variant, seed, task)]:
                         found.setdefault(cell.key, cell)
         found |= {cell.key: cell for cells in self._black_box().values() for cell in cells}
         return list(found.values())
 
-    def report(self, measurements: Measurements, tables: Sequence[str]) -> AuditReport:
-        """Raises StoreError where something was not measured."""
-        rows = [self._row(variant, measurements) for variant in self.variants]
-        black_box = {
-            seed: [measurements.reading(cell).correct for cell in cells] for seed, cells in self._black_box().items()
-        }
+    def report(self, store: CellStore, tables: Sequence[str]) -> AuditReport:
+        """The report of stored outcomes. tables: the small tables in it. Raises StoreError if an outcome is not stored."""
+        rows = [self._row(variant, store) for variant in self.variants]
+        black_box = {seed: [store.outcome(cell).correct for cell in cells] for seed, cells in self._black_box().items()}
         return AuditReport(
             board=self.preset.name,
             eps=over_255(self.preset.eps),
@@ -57,7 +60,7 @@ class Findings:
             chance=float(np.mean([task.chance for task in self.tasks])),
             black_box=black_box or None,
             predicted={
-                f"{variant.method}, {variant.name}": self._predicted(variant, measurements)
+                f"{variant.method}, {variant.name}": self._predicted(variant, store)
                 for variant in self.variants
                 if variant.name in (CANONICAL, ALL)
             },
@@ -65,58 +68,58 @@ class Findings:
             tables=tuple(tables),
         )
 
-    # -- what a number is read from -----------------------------------------------------------------------------------------
+    # -- the cells that a number is read from ------------------------------------------------------------------------------
 
-    def _cell(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task, lane: AuditLane) -> AuditCell:
-        return AuditCell(variant.jobs[seed], turn_of(protocol, task.id, len(self.tasks)), task.id, lane)
+    def _cell(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task, attack: AuditAttack) -> AuditCell:
+        """An attack on the classifier that the protocol takes of a task."""
+        return AuditCell(variant.jobs[seed], turn_of(protocol, task.id, len(self.tasks)), task.id, attack)
 
     def _counted(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task) -> list[AuditCell]:
-        """The cells of which every one must be right: under the suite the clean image is one of them."""
-        steps = self._recipe_steps(variant.jobs[seed])
-        lanes = lanes_of(protocol, steps, self.preset.eps, len(task.classes))
+        """The cells in which a sample must be right to count. With the suite the clean image is one of them."""
+        steps = variant.jobs[seed].recipe.attack.steps
+        attacks = attacks_of(protocol, steps, self.preset.eps, len(task.classes))
         if protocol.eval_attack == "suite":
-            lanes = [AuditLane(CLEAN, bn_mode=protocol.eval_bn), *lanes]
-        return [self._cell(variant, protocol, seed, task, lane) for lane in lanes]
-
-    @staticmethod
-    def _recipe_steps(job: Job) -> int:
-        return job.recipe.attack.steps
+            attacks = [clean_attack(protocol), *attacks]
+        return [self._cell(variant, protocol, seed, task, attack) for attack in attacks]
 
     def _reported(self, variant: Variant, seed: int, task: Task) -> list[AuditCell]:
+        """The cells of the accuracy that the variant's own protocol reports."""
         return self._counted(variant, variant.protocol, seed, task)
 
     def _same_network(self, variant: Variant, seed: int, task: Task) -> list[AuditCell]:
+        """The cells of the canonical evaluation of the variant's network."""
         canonical = next(
             other.protocol for other in self.variants if (other.method, other.name) == (variant.method, CANONICAL)
         )
-        # Independent networks are each there until the end.
+        # Each of the independent networks is there until the end.
         protocol = canonical.turned({"sequence": variant.protocol.sequence})
         return self._counted(variant, protocol, seed, task)
 
     def _clean(self, variant: Variant, seed: int, task: Task) -> AuditCell:
-        return self._cell(variant, variant.protocol, seed, task, AuditLane(CLEAN, bn_mode=variant.protocol.eval_bn))
+        """The cell of the unchanged images."""
+        return self._cell(variant, variant.protocol, seed, task, clean_attack(variant.protocol))
 
     def _black_box(self) -> dict[int, list[AuditCell]]:
-        """Per seed and task: images made on the undefended network, shown to the canonical one."""
+        """By seed the cells of each task: images made on the undefended network are shown to the canonical one."""
         found: dict[int, list[AuditCell]] = {}
         for variant in self.variants:
             if (variant.method, variant.name) != ("madry_at", CANONICAL):
                 continue
             for seed, source in self.undefended.items():
-                [lane, *_] = lanes_of(
-                    variant.protocol.turned({"eval_attack": "training attack"}), BLACK_BOX_STEPS, self.preset.eps, 2
-                )
-                lane = AuditLane("ce", "final", BLACK_BOX_STEPS, lane.geometry, source=source)
-                found[seed] = [self._cell(variant, variant.protocol, seed, task, lane) for task in self.tasks]
+                alone = variant.protocol.turned({"eval_attack": "training attack"})
+                (white_box,) = attacks_of(alone, BLACK_BOX_STEPS, self.preset.eps, 2)
+                attack = AuditAttack("ce", "final", BLACK_BOX_STEPS, white_box.geometry, source=source)
+                found[seed] = [self._cell(variant, variant.protocol, seed, task, attack) for task in self.tasks]
         return found
 
     # -- rows -----------------------------------------------------------------------------------------------------------------
 
-    def _row(self, variant: Variant, measurements: Measurements) -> AuditedRow:
+    def _row(self, variant: Variant, store: CellStore) -> AuditedRow:
         def outcomes(cells: Callable[[Variant, int, Task], Iterable[AuditCell]]) -> dict[int, list[np.ndarray]]:
+            """By seed and task: bool (n,), True for samples that are right in all of the cells."""
             return {
                 seed: [
-                    np.logical_and.reduce([measurements.reading(cell).correct for cell in cells(variant, seed, task)])
+                    np.logical_and.reduce([store.outcome(cell).correct for cell in cells(variant, seed, task)])
                     for task in self.tasks
                 ]
                 for seed in variant.jobs
@@ -137,15 +140,15 @@ class Findings:
             expected=switch.expected if switch else "",
         )
 
-    def _predicted(self, variant: Variant, measurements: Measurements) -> list[Predicted]:
-        """Of the first seed: per task the class that counts, a wrong one where any attack found one."""
+    def _predicted(self, variant: Variant, store: CellStore) -> list[Predicted]:
+        """The predictions of the first seed, per task: a wrong class for every sample on which some attack found one."""
         seed = min(variant.jobs)
         found = []
         for task in self.tasks:
-            readings = [measurements.reading(cell) for cell in self._reported(variant, seed, task)]
-            predicted = readings[0].predicted.copy()
-            for reading in readings[1:]:
-                still = predicted == reading.labels
-                predicted[still] = reading.predicted[still]
-            found.append(Predicted(task.name, readings[0].labels, predicted))
+            outcomes = [store.outcome(cell) for cell in self._reported(variant, seed, task)]
+            predicted = outcomes[0].predicted.copy()
+            for outcome in outcomes[1:]:
+                still = predicted == outcome.labels
+                predicted[still] = outcome.predicted[still]
+            found.append(Predicted(task.name, outcomes[0].labels, predicted))
         return found

@@ -1,4 +1,4 @@
-"""Adversarial training as an audited protocol has it: `madry_at`, with the attack's space, box, eps, step and mode as settings.
+"""Adversarial training under an audited protocol: `madry_at` with the attack's space, box, eps, step and mode as settings.
 
 With every field canonical it trains the same network as `madry_at`, to the bit.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attacks.parts.ascent import ascend
 from attacks.starts import Starts
-from benchmark.commands.audit.attack import Geometry, walk
+from benchmark.commands.audit.pgd import Geometry, walk
 from benchmark.commands.audit.protocol import TrainingProtocol
 from benchmark.evaluating import validation
 from methods.backbones import TaskNetwork, batch_norm_state
@@ -27,11 +27,11 @@ from scenarios.parts.augmentation import to_float
 
 
 class AuditedSettings(OneNetworkSettings, TrainingProtocol):
-    """Settings of `madry_at`, and the fields of the protocol that it is trained by."""
+    """The settings of `madry_at`, and the fields of the protocol that trains it."""
 
 
 class AuditedTraining(Objective):
-    """min CE(x + d), d = argmax CE where the protocol lets d be."""
+    """min CE(x + d), d = argmax CE in the ball and the box of the protocol."""
 
     def __init__(self, protocol: TrainingProtocol) -> None:
         self.protocol = protocol
@@ -77,7 +77,7 @@ class AuditedNetwork(OneNetwork):
         fit = Fit(
             network=network,
             parameters=list(network.parameters()),
-            validate=lambda: validate(network, task, context.recipe, context.exact_eps, self.settings),
+            validate=lambda: validate_under(self.settings, network, task, context.recipe, context.exact_eps),
             objective=self.objective(self.settings),
         )
         context.train(fit, [task])
@@ -85,6 +85,7 @@ class AuditedNetwork(OneNetwork):
             self.batch_norms[task.id] = batch_norm_state(self.network.backbone)
 
     def _network(self, task: int) -> TaskNetwork:
+        """The network of a task, with the task's own normalisation if the protocol says so."""
         network = self.network.for_task(task)
         if task in self.normalisations:
             network.mean, network.std = self.normalisations[task]
@@ -112,26 +113,26 @@ class AuditedNetwork(OneNetwork):
 
 
 def normalisation_of(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation that a task's network normalises by: (1, C, 1, 1) each."""
+    """The mean and the standard deviation that a task's network normalises by: (1, C, 1, 1) each."""
     assert isinstance(network, TaskNetwork)
     return network.mean, network.std
 
 
 def measured_normalisation(task: LearnTask) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over a task's training images: (1, C, 1, 1) each, in [0, 1]."""
+    """The mean and the standard deviation of each channel over a task's training images: (1, C, 1, 1) each, in [0, 1]."""
     # In double precision: sums over a million pixels.
     images = to_float(task.train.images).double()
     mean, std = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True, correction=0)
     return mean.float(), std.float()
 
 
-def validate(
-    network: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction, protocol: TrainingProtocol
+def validate_under(
+    protocol: TrainingProtocol, network: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction
 ) -> Validation:
-    """What the network gets right on what it is given as validation images, under the protocol's own attack.
+    """Validate a network under the protocol's own attack.
 
-    Starts and batches are those of `benchmark.evaluating.validation.validate`, which a canonical protocol agrees with. Under
-    the thesis' evaluation robust means right at the final iterate, whatever the clean image is taken for.
+    Starts and batches are those of `benchmark.evaluating.validation.validate`; a canonical protocol gives the same result. With
+    the training attack alone, robust means right at its final iterate, whether the clean image is right or not.
     """
     geometry = Geometry.of(protocol, eps, protocol.clamp_box_evaluation)
     if protocol.step_size == recipe.attack.step_size:

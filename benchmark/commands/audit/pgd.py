@@ -1,7 +1,7 @@
 """PGD of every audited protocol: canonical and thesis differ in the bounds and the step size, and in nothing else.
 
-An attack in normalised space is one in pixels whose eps and step size are each channel's standard deviation times what they
-say, and the box [0, 1] of normalised space is [mean, mean + std] in pixels.
+It runs in pixels. There eps and the step size of normalised space are multiplied by each channel's standard deviation, and the
+box [0, 1] of normalised space is [mean, mean + std].
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where adversarial images may lie and how far a step goes. eps, step_size: in the units of `space`."""
+    """The ball and the box of adversarial images, and the size of a step.
+
+    space: the units of eps and step_size, pixels in [0, 1] or the network's normalised input.
+    box: the range that images are clamped to, [0, 1] in pixels or in normalised space.
+    random_start: False to start from the image itself.
+    """
 
     space: Space
     box: Space
@@ -35,18 +40,19 @@ class Geometry:
 
     @staticmethod
     def of(protocol: TrainingProtocol, preset_eps: Fraction, box: Space) -> Geometry:
+        """The geometry of a protocol. preset_eps: in pixels, in [0, 1]. box: that of training or that of evaluation."""
         eps = parse_fraction(protocol.eps, preset_eps)
         return Geometry(protocol.eps_space, box, eps, parse_fraction(protocol.step_size, eps), protocol.random_start)
 
     def scaled(self, value: Fraction, std: Tensor) -> float | Tensor:
-        """A length of `space` in pixels: a number, or (1, C, 1, 1)."""
+        """A length of `space` in pixels: a number, or one per channel (1, C, 1, 1)."""
         return float(value) if self.space == "pixels" else float(value) * std
 
     def bounds(self, images: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        """Smallest and largest values of each pixel, ball first and box last: (N, C, H, W) each.
+        """The smallest and the largest value of each pixel: (N, C, H, W) each. mean, std: the network's, (1, C, 1, 1).
 
-        Where ball and box do not meet, which a box in normalised space makes the rule, both are the nearest value of the box,
-        however far from the ball: the published attack clamps last. mean, std: the network's, (1, C, 1, 1).
+        The ball comes first and the box last, as in the published attack. With a box in normalised space they often do not meet;
+        then both bounds are the value of the box that is nearest to the ball, however far from it.
         """
         eps = self.scaled(self.eps, std)
         if self.box == "pixels":
@@ -54,7 +60,7 @@ class Geometry:
         return (images - eps).clamp_(mean, mean + std), (images + eps).clamp_(mean, mean + std)
 
     def start(self, images: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """The point an attack starts from; noise: (N, C, H, W) in [-1, 1)."""
+        """The point that an attack starts from: (N, C, H, W). noise: (N, C, H, W) in [-1, 1)."""
         lower, upper = self.bounds(images, mean, std)
         if not self.random_start:
             return images.clamp(lower, upper)
@@ -69,7 +75,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walk met: the outcome at its last iterate and the worst of all iterates, and the images of both."""
+    """The outcomes of a walk: at its last iterate (`final`) and the worst of all iterates (`any`), and the images of both."""
 
     final: Outcome
     any: Outcome
@@ -88,7 +94,11 @@ def walk(
     steps: int,
     loss: str = "ce",
 ) -> Walk:
-    """`steps` steps of PGD on a loss of `attacks.parts.losses`; iterates count from 0, the start. normalisation: mean and std."""
+    """Take `steps` steps of PGD; iterates count from 0, the start.
+
+    logits: the network. images: float (N, C, H, W) in [0, 1]. labels: int64 (N,). noise: (N, C, H, W) in [-1, 1), for the start.
+    normalisation: mean and standard deviation of the network, (1, C, 1, 1) each. loss: one of `attacks.parts.losses`.
+    """
     mean, std = normalisation
     lower, upper = geometry.bounds(images, mean, std)
     size, climb = geometry.scaled(geometry.step_size, std), find_loss(loss)

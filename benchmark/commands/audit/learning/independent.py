@@ -1,4 +1,4 @@
-"""Independent networks: what a packed method becomes where every task starts from random weights (A12, A13)."""
+"""Independent networks: a packed method in which every task starts from random weights (A12, A13)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from scenarios.base import LearnTask
 
 
 class Independent(PackedMethod):
-    """Mixed into a packed method: after each task its weights are given up, as they are where the published gate is missed.
+    """Mixed into a packed method: after each task its weights are given up, as they are if the published gate is missed.
 
-    A task's classifier is that of the checkpoint right after the task.
+    The classifier of a task is that of the checkpoint right after it.
     """
 
     def claimed(self) -> frozenset[str]:

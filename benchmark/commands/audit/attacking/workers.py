@@ -1,0 +1,109 @@
+"""Runs the attacks of an audit on worker processes. Each outcome is stored as soon as it is there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmark.commands.audit.attacking.cell_store import CellOutcome, CellStore
+from benchmark.commands.audit.attacking.cells import AuditCell
+from benchmark.commands.audit.attacking.predicting import chosen_images, predictions_under
+from benchmark.evaluating.determinism import full_precision, repeatable
+from benchmark.learning.restoring import Classifiers
+from benchmark.planning.jobs import Job
+from benchmark.planning.machine import Machine
+from benchmark.planning.presets import Preset
+from benchmark.planning.tasks import load_tasks
+from benchmark.processes import end_with_parent
+
+CellsOfOne = list[AuditCell]
+"""Cells of the same classifier."""
+
+
+def by_classifier(cells: Sequence[AuditCell]) -> list[CellsOfOne]:
+    """The cells of each classifier together, those with the most steps first: no worker is left alone with them at the end."""
+    groups: dict[tuple[str, int, int], CellsOfOne] = {}
+    for cell in cells:
+        groups.setdefault((cell.job.hash, cell.turn, cell.task), []).append(cell)
+    return sorted(groups.values(), key=lambda group: -sum(cell.attack.steps + 1 for cell in group))
+
+
+def attack_cells(
+    cells: Sequence[AuditCell], store: CellStore, preset: Preset, machine: Machine, done: Callable[[int], None]
+) -> None:
+    """Run the attack of every cell and store its outcome, on the machine's workers.
+
+    done: called with the number of cells of each classifier that is finished.
+    """
+    groups = by_classifier(cells)
+    if machine.workers == 1 or len(groups) < 2:
+        torch.set_num_threads(machine.threads)
+        attacker = Attacker(store, preset.evaluation.batch_size)
+        for group in groups:
+            attacker.attack(group)
+            done(len(group))
+        return
+    context = multiprocessing.get_context("spawn")
+    where = (store.folder, store.samples, store.homes)
+    with ProcessPoolExecutor(min(machine.workers, len(groups)), context, _start, (preset, machine, *where)) as pool:
+        futures = {pool.submit(_attack, group): len(group) for group in groups}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done(futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # Files are whole or not there: nobody needs to wait for what is being made.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+class Attacker:
+    """One worker: it restores classifiers, attacks them and stores the outcomes. batch: images at once."""
+
+    def __init__(self, store: CellStore, batch: int) -> None:
+        self.store, self.batch = store, batch
+        self._classifiers: dict[Path, Classifiers] = {}
+
+    def attack(self, cells: CellsOfOne) -> None:
+        """Run the attacks of all cells of one classifier."""
+        first = cells[0]
+        task = self.store.tasks[first.task]
+        test = chosen_images(task.test, self.store.samples)
+        classifier = self._classifier(first.job, first.turn, task.id)
+        with repeatable(), full_precision():
+            for cell in cells:
+                source = None if cell.attack.source is None else self._classifier(cell.attack.source, None, task.id)
+                seed, key = self.store.seed, task.test_fingerprint
+                predicted = predictions_under(cell.attack, classifier, test, seed, key, self.batch, source)
+                self.store.store(cell, CellOutcome(test.samples.cpu().numpy(), test.labels.cpu().numpy(), predicted))
+
+    def _classifier(self, job: Job, turn: int | None, task: int) -> nn.Module:
+        """The classifier of a task after a turn; None: after the last. A run's method is restored once for each turn."""
+        home = self.store.homes[job.hash]
+        return self._classifiers.setdefault(home.runs, Classifiers(home)).of(job, turn, task)
+
+
+_attacker: Attacker | None = None
+
+
+def _start(preset: Preset, machine: Machine, folder: Path, samples: int, homes: Mapping[str, Machine]) -> None:
+    """Make this process a worker."""
+    global _attacker
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+    torch.set_num_threads(machine.threads)
+    store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, homes)
+    _attacker = Attacker(store, preset.evaluation.batch_size)
+
+
+def _attack(cells: CellsOfOne) -> None:
+    assert _attacker is not None
+    _attacker.attack(cells)
