@@ -76,7 +76,7 @@ class Run:
         return rows.to_pandas()
 
     @property
-    def measured_cells(self) -> int:
+    def stored_evaluations(self) -> int:
         """The number of stored evaluations: of two copies of a run, the one with more says more."""
         return len(self.evaluations)
 
@@ -197,7 +197,7 @@ def load(runs: Path | str = "results/runs", published: Path | str | None = "resu
             found[run.hash] = run
             continue
         # Two copies: the one that holds more, with what was demanded of either.
-        keep = max((known, run), key=lambda each: each.measured_cells)
+        keep = max((known, run), key=lambda each: each.stored_evaluations)
         keep.config["protocols"] = {**run.protocols, **known.protocols}
         found[run.hash] = keep
     for run in found.values():

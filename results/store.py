@@ -132,7 +132,7 @@ class RunStore:
             images = self.directory / "adversarial" / f"{path.stem}.safetensors"
             for part in (images, self.directory / "predictions" / path.name, path):
                 if part.exists():
-                    moved.append(Problem(self._aside(part), "measured on a classifier that was learned again"))
+                    moved.append(Problem(self._aside(part), "of a classifier that was learned again"))
         return moved
 
     # -- failures and the heartbeat -------------------------------------------------------------------------------------

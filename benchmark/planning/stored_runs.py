@@ -21,7 +21,7 @@ def find_run(run_hash: str, machine: Machine) -> Run | None:
             run = read_run(directory, published=directory != local)
             if run.hash == run_hash:
                 found.append(run)
-    return max(found, key=lambda run: run.measured_cells, default=None)
+    return max(found, key=lambda run: run.stored_evaluations, default=None)
 
 
 def task_key(turn: int) -> str:
