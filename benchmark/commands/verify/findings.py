@@ -1,4 +1,4 @@
-"""A finding: what `verify` says of one part of a run."""
+"""Findings of `verify`: one for each part of a run, with the problems in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.numbers.wording import first_of
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `verify` says of one part of a run: a line on the screen, and a line for each problem.
+    """The outcome of verifying one part of a run: a line on the screen, and a line for each problem.
 
     part: the part's name, such as `identity` or `images`.
     verified: what was looked at and how much of it, such as `12 parts`; empty if nothing was.

@@ -44,7 +44,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run is from, as far as that is known here.
+    """The origin of a run, as far as it is known here.
 
     made: the run as the first preset that makes it does; None if no preset here makes it.
     tasks: the data of the run; also found without a preset, from the identity alone; None if it is not here.
@@ -137,7 +137,7 @@ class _Search:
             self.problems.add(f"preset {name} demands something else", [", ".join(changed)])
 
     def origin(self) -> Origin:
-        """What was found in all presets that were looked at."""
+        """The origin, after all presets were looked at."""
         if not self.run.protocols:
             self.left_out.append("no preset demanded it")
         count = f"{counted(len(self.made), 'preset')} made it again" if self.made or self.problems else ""

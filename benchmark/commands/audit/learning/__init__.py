@@ -1,1 +1,1 @@
-"""What an audit learns: networks trained under an audited protocol, and the runs that train them."""
+"""Learning in an audit: networks trained under an audited protocol, and the runs that train them."""

@@ -26,7 +26,7 @@ LONGEST_NOTE = 500
 
 @dataclass(frozen=True, slots=True)
 class SubmittedFile:
-    """What a submitted file holds.
+    """The content of a submitted file.
 
     images: float32 (N, C, H, W) in [0, 1].
     samples: int64 (N,), distinct; the sample id of each image in the task's test set.
