@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from benchmark.api import list_scenarios as list_scenarios
     from benchmark.api import run_preset as run_preset
     from benchmark.errors import ConfigError as ConfigError
+    from methods.base import MethodError as MethodError
     from reports.frames import Tables as Tables
     from reports.write import write_report as write_report
     from results import load as load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConfigError": "benchmark.errors",
     "DataError": "scenarios.base",
+    "MethodError": "methods.base",
     "Tables": "reports.frames",
     "evaluate_module": "benchmark.api",
     "list_attacks": "benchmark.api",

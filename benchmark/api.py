@@ -1,7 +1,7 @@
 """The benchmark from Python: functions that return frames and typed values, without a console (docs/from-python.md).
 
 They do what the commands of the same purpose do. Mistakes are exceptions whose message is one clear line: `ConfigError` for
-presets, options and classifiers, `DataError` for missing images.
+presets, options and classifiers, `DataError` for missing images, `MethodError` for settings of a method that do not fit.
 """
 
 from __future__ import annotations
