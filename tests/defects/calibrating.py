@@ -1,4 +1,4 @@
-"""Running the catalogue through the harness as anybody's methods and attacks, and reading what the board says of it."""
+"""Runs the catalogue through the harness like anybody's methods and attacks, and reads the verdicts from the boards."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ from reports.checks.verdicts import FAIL, WARN, Verdict
 from reports.numbers.metrics import WORST, accuracy
 from results import load
 from results.files import digest
-from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED, Planted
+from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED, PlantedDefect
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is run. preset, overrides: as of `run`; honest: labels of its rows; threads: workers side by side."""
+    """The runs of a calibration.
+
+    preset, overrides, data_root, workers: as for `run`.
+    planted: the defects.
+    results: the folder of the runs.
+    honest: labels of the preset's rows that are run beside them.
+    """
 
     preset: str
-    planted: Sequence[Planted]
+    planted: Sequence[PlantedDefect]
     seeds: Sequence[int]
     results: Path
     overrides: Sequence[str] = ()
@@ -44,14 +50,14 @@ class Calibration:
         extra = f"-{digest({'set': sorted(self.overrides)})[:6]}" if self.overrides else ""
         return f"calibration-{Path(self.preset).stem}{extra}"
 
-    def board_of(self, planted: Planted) -> str:
+    def board_of(self, planted: PlantedDefect) -> str:
         """The board that a defect is on: a broken attack has its own, where everybody is attacked by it."""
         return f"{self.name}-{_slug(planted.label)}" if planted.attack else self.name
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the checks say of one row and seed. reported: its mean accuracy of `worst` after the last task, NaN without one."""
+    """The verdicts on one row and seed. reported: its mean accuracy of `worst` after the last task, NaN without one."""
 
     label: str
     seed: int
@@ -66,17 +72,17 @@ class Found:
 
     @property
     def is_off(self) -> bool:
-        """Whether this seed alone takes the row off the ranking."""
+        """True if this seed alone takes the row off the ranking."""
         return bool(self.failing())
 
 
 def execute(calibration: Calibration, console: Console) -> None:
-    """Run what is not stored yet. What fails is recorded in its run, as it should be. Raises ConfigError."""
+    """Run what is not stored yet. Failures are recorded in their runs, as they should be. Raises ConfigError."""
     base = load_preset(calibration.preset, calibration.overrides)
     methods = [planted for planted in calibration.planted if not planted.attack]
     rows = [*_honest(base, calibration.honest), *(_row(planted) for planted in methods)]
     _run(calibration, calibration.name, {**_raw(base), "methods": rows}, console)
-    # Last: what is recorded of attacks that fail is cleared where the same run is complete under another preset.
+    # Last: recorded failures of attacks are cleared once the same run is complete under another preset.
     for planted in calibration.planted:
         if planted.attack:
             raw = {**_raw(base), "methods": _honest(base, [CARRIER])}
@@ -85,7 +91,7 @@ def execute(calibration: Calibration, console: Console) -> None:
 
 
 def read(calibration: Calibration) -> dict[str, list[Found]]:
-    """What the checks say, by the label of an honest row or of a planted defect; seeds in order, those that are stored."""
+    """The verdicts by the label of an honest row or of a planted defect; of every stored seed, in order."""
     results = load(calibration.results, None)
     boards = dict.fromkeys([calibration.name, *(calibration.board_of(planted) for planted in calibration.planted)])
     rows = {board: _by_label(judged(results, board)) for board in boards}
@@ -100,7 +106,7 @@ def read(calibration: Calibration) -> dict[str, list[Found]]:
 
 
 def _by_label(seeds: Sequence[Seed]) -> dict[str, list[Seed]]:
-    """Of several identities under one label those demanded last: the others were superseded when a plug-in's file changed."""
+    """The seeds of each label. Of several identities the one demanded last: it superseded the others when a file changed."""
     newest: dict[str, str] = {}
     for seed in sorted(seeds, key=lambda seed: seed.evidence.protocol.demanded_at):
         newest[seed.evidence.label] = seed.run.row
@@ -131,11 +137,11 @@ def _honest(base: Preset, labels: Sequence[str]) -> list[dict[str, Any]]:
     return [entries[label].model_dump(mode="json") for label in labels]
 
 
-def _row(planted: Planted) -> dict[str, Any]:
+def _row(planted: PlantedDefect) -> dict[str, Any]:
     return {"method": str(planted.path), "label": planted.label, "settings": dict(planted.settings)}
 
 
-def _with_attack(evaluation: Mapping[str, Any], planted: Planted) -> dict[str, Any]:
+def _with_attack(evaluation: Mapping[str, Any], planted: PlantedDefect) -> dict[str, Any]:
     """The evaluation with the broken attack for every PGD."""
 
     def broken(entry: Mapping[str, Any]) -> dict[str, Any]:

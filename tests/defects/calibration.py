@@ -1,4 +1,4 @@
-"""How often the checks find what is planted, by its strength, and how often they fire on honest rows: two tables, measured.
+"""Tables of how often the checks find planted defects, by strength, and how often they fire on honest rows.
 
 python -m tests.defects.calibration [--preset digits] [--seeds 0 1 2] [--data-root DIR] [--results DIR] [--set key=value ...]
                                     [--only WORD ...] [--honest LABEL ...] [--workers N] [--output FILE.md]
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "calibration"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run and tell. Exit codes: 0 told, 2 the command is wrong."""
+    """Run the calibration and print its tables. Exit codes: 0 done, 2 the command is wrong."""
     options = _parser().parse_args(arguments)
     only = [word.lower() for word in options.only]
     planted = [each for each in CATALOGUE if not only or any(word in each.label.lower() for word in only)]

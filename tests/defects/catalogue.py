@@ -18,16 +18,19 @@ HONEST = ("single_task_at", "madry_at", "packnet", "joint_at")
 UNDEFENDED = ("standard", "single_task_standard")
 """Honest too, but without a defense."""
 CARRIER = "single_task_at"
-"""Whose networks carry the defects, and are attacked by the broken attacks."""
+"""The row whose networks carry the defects and are attacked by the broken attacks."""
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedDefect:
     """A defect at one strength.
 
-    meant: checks of which at least one must find it; none: it does no harm, and no check may. plugin: the file that holds it.
-    settings: of the method or, where `attack` is true, fields of the attack that stands for every PGD of the evaluation.
-    full: whether it is the full strength, which must never be missed.
+    defect, strength: in words; together they are the label.
+    meant: checks of which at least one must find it; none if it does no harm, and then no check may find it.
+    plugin: the file that holds it.
+    settings: those of the method, or the fields of the attack.
+    full: True for the full strength, which must never be missed.
+    attack: True for an attack, which takes the place of every PGD of the evaluation.
     """
 
     defect: str
@@ -58,10 +61,10 @@ def _series(
     strengths: Mapping[str, Mapping[str, Any]],
     *,
     attack: bool = False,
-) -> list[Planted]:
+) -> list[PlantedDefect]:
     """One defect in several strengths, the first of them full."""
     return [
-        Planted(defect, strength, meant, plugin, settings, full=index == 0, attack=attack)
+        PlantedDefect(defect, strength, meant, plugin, settings, full=index == 0, attack=attack)
         for index, (strength, settings) in enumerate(strengths.items())
     ]
 
@@ -74,7 +77,7 @@ def _strengths(form: str, *values: float, **settings: Any) -> dict[str, dict[str
 MASKED = ("unbounded", "gradients_carry_signal")
 """A gradient that hides what is there shows in itself, or in an attack without bounds that finds nothing."""
 
-CATALOGUE: list[Planted] = [
+CATALOGUE: list[PlantedDefect] = [
     *_series(
         "logits scaled", ("unbounded", "rescaled_logits"), "scaled_logits", _strengths("x{:g}", 1000, 100, 30, 10)
     ),
@@ -211,9 +214,9 @@ CATALOGUE: list[Planted] = [
         {"always": {}, "for one image in 100": {"every": 100}},
         attack=True,
     ),
-    Planted("log-softmax output", "whole", (), "probabilities", {"of": "log"}),
-    Planted(
+    PlantedDefect("log-softmax output", "whole", (), "probabilities", {"of": "log"}),
+    PlantedDefect(
         "gradient made smaller", "90 % of the signal stopped", (), "cut_gradient", {"strength": 0.9, "of": "signal"}
     ),
-    Planted("logits made smaller", "x0.1", (), "scaled_logits", {"strength": 0.1}),
+    PlantedDefect("logits made smaller", "x0.1", (), "scaled_logits", {"strength": 0.1}),
 ]

@@ -1,4 +1,4 @@
-"""Every run of the catalogue that the tests look at, made once."""
+"""The runs of the catalogue at full strength. Tests that need them stand in one file, so that one process makes them once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.defects.small import small_calibration
 
 @pytest.fixture(scope="session")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
-    """Executed."""
+    """The calibration of the small stream, run."""
     made = small_calibration(tmp_path_factory.mktemp("defects"))
     execute(made, Console(quiet=True))
     return made

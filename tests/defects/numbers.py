@@ -52,7 +52,7 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "validation_reproduced": ("points apart", rf"harness {_NUMBER}, logged {_NUMBER}$", _points_apart),
     "unforgetting": ("classifiers made again", rf"^{_NUMBER} of", _first),
 }
-"""By the name of a check: what its number is, where it stands in the evidence, and how it is read."""
+"""By the name of a check: the meaning of its number, its place in the evidence, and the function that reads it."""
 
 
 def number(verdict: Verdict) -> float | None:
@@ -65,7 +65,7 @@ def number(verdict: Verdict) -> float | None:
 
 
 def quantity(check: str) -> str:
-    """What the number of a check is."""
+    """The meaning of a check's number, such as its unit; empty for an unknown check."""
     return QUANTITIES[check][0] if check in QUANTITIES else ""
 
 

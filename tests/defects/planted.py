@@ -1,6 +1,6 @@
-"""What all planted defects share: the honest networks of a finished run, handed out with one thing wrong.
+"""The base of all planted defects: the honest networks of a finished run are handed out with one thing wrong.
 
-Nothing is trained: a defect costs its evaluation alone, and what is found is found beside the same networks without it.
+Nothing is trained: a defect costs its evaluation alone, and it is found beside the same networks without it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
 
 HONEST = RunSpec("single_task_at", weights=True)
-"""Whose networks they are: adversarially trained, one per task."""
+"""The run whose networks they are: adversarially trained, one per task."""
 
 
 class PlantedSettings(MethodSettings):
@@ -33,10 +33,10 @@ class PlantedSettings(MethodSettings):
 
 
 class Planted(NetworkPerTask):
-    """Base of the planted defects; a subclass says what it does to a network that it hands out.
+    """Base of the planted defects; a subclass changes the network that it hands out.
 
-    logs: which network's validation accuracy it logs when it selects. The one that it hands out: an author whose network carries
-    the defect sees that number. The honest one: the defect lies between what was trained and what is handed out.
+    logs: the network whose validation accuracy it logs when it selects. `handed out`: an author whose network carries the defect
+    sees that number. `honest`: the defect lies between the network that was trained and the one that is handed out.
     """
 
     # The files of the plug-ins are part of a run's identity by themselves; this one is by its version.
@@ -72,7 +72,7 @@ class Planted(NetworkPerTask):
         self.log(context, validation.clean, validation.robust)
 
     def log(self, context: Context, clean: float, robust: float) -> None:
-        """Record what the method says it reached on the validation images."""
+        """Record the accuracy that the method says it reached on the validation images."""
         context.facts.record("selected_clean", clean)
         context.facts.record("selected_robust", robust)
 
@@ -81,7 +81,7 @@ class Planted(NetworkPerTask):
         return self.alter(self.networks[task].materialise(), task).eval().requires_grad_(False)
 
     def alter(self, network: TaskNetwork, task: int) -> nn.Module:
-        """What is handed out instead of the task's honest network, which is the caller's own copy."""
+        """The module that is handed out instead of the task's honest network, which is the caller's own copy."""
         return network
 
 

@@ -1,4 +1,4 @@
-"""What the calibration found, as Markdown tables. Pure functions."""
+"""The results of the calibration as Markdown tables. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
+from reports.numbers.wording import first_of
 from tests.defects.calibrating import Found
-from tests.defects.catalogue import CARRIER, Planted
+from tests.defects.catalogue import CARRIER, PlantedDefect
 from tests.defects.numbers import number, quantity, spread
 
 Table = list[dict[str, str]]
 
 
-def detection_table(planted: Sequence[Planted], found: Mapping[str, Sequence[Found]]) -> Table:
-    """A row per defect and strength: in how many seeds the check meant for it failed (or warned), and its number; in how many
-    the row is off the ranking; ACC of `worst` that the row reports, and how many points that is above the same networks without
-    the defect; and which other checks failed, or warned though they do not for the honest networks."""
+def detection_table(planted: Sequence[PlantedDefect], found: Mapping[str, Sequence[Found]]) -> Table:
+    """A row per defect and strength.
+
+    It says in how many seeds the check meant for it failed (or warned), with the check's number; in how many the row is off the
+    ranking; the ACC of `worst` that the row reports, and its points above the same networks without the defect; and the other
+    checks that failed, or that warned though they do not for the honest networks.
+    """
     usual = {check for each in found.get(CARRIER, ()) for check in each.warning()}
     honest = {each.seed: each.reported for each in found.get(CARRIER, ())}
     rows = []
@@ -41,8 +45,7 @@ def detection_table(planted: Sequence[Planted], found: Mapping[str, Sequence[Fou
 
 
 def alarm_table(labels: Iterable[str], found: Mapping[str, Sequence[Found]]) -> Table:
-    """A row per check: how often it passed, warned, failed and was not run over the rows and seeds, its number there, and who
-    it warned of or failed."""
+    """A row per check: how often it passed, warned, failed and was not run over rows and seeds, its number, its alarms."""
     seeds = [each for label in labels for each in found[label]]
     checks = list(dict.fromkeys(verdict.check for each in seeds for verdict in each.verdicts))
     rows = []
@@ -56,13 +59,13 @@ def alarm_table(labels: Iterable[str], found: Mapping[str, Sequence[Found]]) -> 
                 **{status: str(count[status]) for status in (PASS, WARN, FAIL, NOT_RUN)},
                 "number": _numbers([verdict for _, verdict in own]),
                 "threshold": own[0][1].threshold,
-                "alarms (row and seed)": _shortened(alarms),
+                "alarms (row and seed)": first_of(alarms, most=6),
             }
         )
     return rows
 
 
-def gap_table(labels: Iterable[str], planted: Sequence[Planted], found: Mapping[str, Sequence[Found]]) -> Table:
+def gap_table(labels: Iterable[str], planted: Sequence[PlantedDefect], found: Mapping[str, Sequence[Found]]) -> Table:
     """A row per check that a defect is meant for: its number over the honest rows, and over the defects, strength by strength."""
     honest = [verdict for label in labels for each in found[label] for verdict in each.verdicts]
     rows = []
@@ -94,13 +97,13 @@ def to_markdown(rows: Table) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _found_by(planted: Planted, seeds: Sequence[Found]) -> str:
+def _found_by(planted: PlantedDefect, seeds: Sequence[Found]) -> str:
     failed = sum(bool(set(seed.failing()) & set(planted.meant)) for seed in seeds)
     warned = sum(bool(set(seed.warning()) & set(planted.meant)) for seed in seeds if not _fails(planted, seed))
     return _of(failed, seeds) + (f" (and {warned} warned of)" if warned else "")
 
 
-def _fails(planted: Planted, seed: Found) -> bool:
+def _fails(planted: PlantedDefect, seed: Found) -> bool:
     return bool(set(seed.failing()) & set(planted.meant))
 
 
@@ -111,7 +114,7 @@ def _numbers(verdicts: Sequence[Verdict]) -> str:
     return "; ".join(f"{values} {quantity(check)}" for check, values in spreads.items() if values)
 
 
-def _others(planted: Planted, seeds: Sequence[Found], usual: set[str]) -> str:
+def _others(planted: PlantedDefect, seeds: Sequence[Found], usual: set[str]) -> str:
     failed = Counter(check for seed in seeds for check in seed.failing() if check not in planted.meant)
     warned = Counter(check for seed in seeds for check in seed.warning() if check not in {*planted.meant, *usual})
     return ", ".join(
@@ -127,8 +130,3 @@ def _points(values: Sequence[float], form: str = ".1f") -> str:
     """The mean of fractions in percent; n/a where one is missing."""
     mean = sum(values) / len(values) if values else math.nan
     return "n/a" if math.isnan(mean) else format(100 * mean, form)
-
-
-def _shortened(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.checks.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
-from tests.defects.calibrating import Calibration, Found
+from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
+from tests.defects.calibrating import Found
 from tests.defects.calibration import main
-from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, Planted
-from tests.defects.numbers import QUANTITIES, number
+from tests.defects.catalogue import CARRIER, CATALOGUE, PlantedDefect
 from tests.defects.tables import alarm_table, detection_table, gap_table, to_markdown
 
 
@@ -26,8 +25,8 @@ def seeds_of(label: str, *statuses: dict[str, str]) -> list[Found]:
     ]
 
 
-DEFECT = Planted("noise", "a lot", ("repeatable",), "noisy")
-OTHER = Planted("noise", "a little", ("repeatable", "unbounded"), "noisy")
+DEFECT = PlantedDefect("noise", "a lot", ("repeatable",), "noisy")
+OTHER = PlantedDefect("noise", "a little", ("repeatable", "unbounded"), "noisy")
 
 
 def test_a_defect_counts_as_found_where_a_check_meant_for_it_fails_and_as_warned_of_where_one_only_warns() -> None:
@@ -68,25 +67,6 @@ def test_both_sides_of_a_threshold_stand_side_by_side() -> None:
 
 def test_a_table_is_markdown() -> None:
     assert to_markdown([{"a": "1", "b": "x | y"}]) == "| a | b |\n| --- | --- |\n| 1 | x \\| y |"
-
-
-def test_every_check_has_a_number_and_it_is_read_from_what_the_check_really_says(found: dict[str, list[Found]]) -> None:
-    assert set(QUANTITIES) == {check.name for check in CHECKS}
-    told = [each for label in HONEST for row in found[label] for each in row.verdicts if each.evidence]
-    unread = {each.check: each.evidence for each in told if number(each) is None}
-    # A contract that was kept has no refusals to count, only evaluations.
-    assert set(unread) <= {"eval_mode", "head_sliced", "outputs_are_logits"}
-    assert len({each.check for each in told}) > 20
-
-
-def test_the_command_tells_of_what_is_stored(
-    calibration: Calibration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "tables.md"
-    arguments = ["--preset", calibration.preset, "--seeds", "0", "--results", str(calibration.results), "--read-only"]
-    assert main([*arguments, "--only", "logits scaled, x1000", "--output", str(output)]) == 0
-    assert output.read_text() == capsys.readouterr().out
-    assert "| logits scaled | x1000 | unbounded or rescaled_logits | 1 of 1 |" in output.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is handed out normalises the images twice, or not at all; what was validated did it once."""
+"""A classifier that normalises the images twice, or not at all; the validated network did it once."""
 
 from typing import Literal
 
