@@ -196,7 +196,10 @@ def _state(classifier: nn.Module) -> tuple[object, ...]:
     """Everything that attacks must leave as it was: the classifier, its gradients, and the global random states."""
     gradients = {name: p.grad is not None and tensor_hash(p.grad) for name, p in classifier.named_parameters()}
     on_gpu = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
-    random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, repr(np.random.get_state()), random.getstate())
+    # As bytes: to print the 624 words of numpy's state took longer than to hash a small classifier.
+    name, words, *counters = np.random.get_state(legacy=True)
+    of_numpy = (name, np.asarray(words).tobytes(), *counters)
+    random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, of_numpy, random.getstate())
     return classifier_fingerprint(classifier), gradients, random_states
 
 
