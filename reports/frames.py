@@ -1,7 +1,7 @@
 """The report's tables in Python: `frames.Tables(load())` has them as pandas frames, with the numbers of its CSV files.
 
-Accuracies are fractions, NaN where a number is not available. Every frame begins with the preset whose board it is of, so that
-boards stand in one frame; the leaderboard has it in the place that its CSV has it in.
+Accuracies are fractions, NaN for missing numbers. A frame holds all boards: its first column is the preset. In the leaderboard
+that column stands where the CSV has it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from results import Results, Run
 
 
 class Tables:
-    """The tables of everything stored. They are built when first asked for, from one reading of the records."""
+    """The tables of all stored runs. They are built when first asked for, from one reading of the records."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
 
     @cached_property
     def boards(self) -> list[Board]:
-        """One per preset; `board.rows` are its rows, with their measures and verdicts."""
+        """One board per preset; `board.rows` are its rows, with their measures and verdicts."""
         return build_boards(self.results)
 
     @cached_property
     def leaderboard(self) -> pd.DataFrame:
-        """`leaderboard.csv`: a line per row; rank is Int64, missing below the line."""
+        """`leaderboard.csv`: a line per row. rank is Int64, and missing below the line."""
         table = wide_table(self.boards)
         return table.assign(rank=pd.to_numeric(table["rank"], errors="coerce").astype("Int64"))
 
     @cached_property
     def attacks(self) -> list[str]:
-        """Names of everything that there are outcomes of: what `matrices` and `tasks` take."""
-        return sorted(set().union(*map(_attacks, self.boards)))
+        """The names of all stored outcomes, which `matrices` and `tasks` take."""
+        return sorted(set().union(*(board.outcomes for board in self.boards)))
 
     def matrices(self, attack: str = CLEAN) -> pd.DataFrame:
         """`tables/*__matrix__*.csv`: R in long form, a line per row, seed, after_task and task."""
@@ -65,9 +65,9 @@ class Tables:
         return _together(self.boards, tables.sweep_table)
 
     def predictions(self, label: str, preset: str | None = None) -> pd.DataFrame:
-        """What the runs labelled so predicted, image by image: `results.schema.PREDICTIONS` behind row and seed.
+        """The predictions of the runs with this label, image by image: `results.schema.PREDICTIONS` behind row and seed.
 
-        preset: only runs that it demanded. Raises ValueError where there is no such run.
+        preset: only runs that it demanded; None for all. Raises ValueError if there is no such run.
         """
         found = [run for run in self.results.runs if run.label == label and (preset is None or preset in run.protocols)]
         if not found:
@@ -79,7 +79,7 @@ class Tables:
         if attack not in self.attacks:
             raise ValueError(f"no stored attack is named {attack!r}; there are: {', '.join(self.attacks) or 'none'}")
         return _together(
-            [board for board in self.boards if attack in _attacks(board)], lambda board: table(board, attack)
+            [board for board in self.boards if attack in board.outcomes], lambda board: table(board, attack)
         )
 
 
@@ -87,10 +87,6 @@ def _together(boards: Sequence[Board], table: Callable[[Board], pd.DataFrame]) -
     filled = [frame.assign(preset=board.preset) for board in boards if len(frame := table(board))]
     merged = pd.concat(filled or [pd.DataFrame(columns=["preset"])], ignore_index=True)
     return merged[["preset", *merged.columns.drop("preset")]]
-
-
-def _attacks(board: Board) -> set[str]:
-    return {name for row in board.rows for seed in row.seeds for name in seed.evidence.outcomes.correct}
 
 
 def _named(run: Run) -> pd.DataFrame:

@@ -18,7 +18,7 @@ _COLOURS = {"pass": "green", "warn": "yellow", "not_run": "dim", "incomplete": "
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print every board, what is below the line and why, stored files with problems, and where the page is."""
+    """Print every board, the rows below the line with their reasons, stored files with problems, and the path of the page."""
     console = console or Console()
     if not report.boards:
         console.print(EMPTY)
@@ -49,14 +49,14 @@ def _note(row: Row) -> Text:
     note = Text("  ")
     note.append(label_of(row), "bold").append("  ")
     note.append(row.verdict, _COLOURS.get(row.verdict, "red"))
-    # The reason of a failure begins with the word; say it once.
+    # The reason of a failure begins with the verdict; say it once.
     return note.append(
         row.reason.removeprefix(row.verdict) if row.reason.startswith(row.verdict) else f": {row.reason}"
     )
 
 
 def _table(board: Board, narrow: bool) -> Table:
-    """Narrow terminals get intervals where they decide: on the ranking's number and on forgetting."""
+    """The ranked rows. Narrow terminals get only the intervals of the ranking's number and of forgetting."""
     robust = board.robust_matrix
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     table.add_column("#", justify="right", no_wrap=True)
@@ -66,7 +66,7 @@ def _table(board: Board, narrow: bool) -> Table:
     table.add_column("verdict", no_wrap=True)
     names = ["worst", "clean", *([short_name(robust, board)] if robust else []), "F clean"]
     names += [f"F {short_name(robust, board)}"] if robust else []
-    # What costs least to leave out: costs and the number of seeds stand in the files and on the page.
+    # Costs and the number of seeds are left out first: they are in the files and on the page.
     for name in names if narrow else [*names, "train s", "MB"]:
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     tied = _tied(board)

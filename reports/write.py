@@ -1,10 +1,12 @@
-"""From stored results to everything a reader gets: CSV, Markdown, LaTeX, figures, tables and the page."""
+"""From stored results to a report: CSV, Markdown, LaTeX, figures, tables, entries and the page."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,19 +27,24 @@ from reports.numbers.published_values import read_published
 from reports.page.page import render_checks, render_page
 from reports.tables.details import board_tables, names_table
 from reports.tables.entries import entry_names, row_entry, to_json
-from reports.tables.latex import latex
+from reports.tables.latex import leaderboard_latex
 from reports.tables.leaderboard import wide_table
-from reports.tables.markdown import markdown
+from reports.tables.markdown import leaderboard_markdown
 from reports.tables.words import to_csv
 from results import Problem, Results
-from results.files import whole_file
+from results.files import write_text
 
 EMPTY = "No results yet: no stored run is a row of any preset."
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written and from what. `page` is the HTML file; `problems`: stored files that could not be used."""
+    """A written report.
+
+    output: its folder.
+    table: the leaderboard with every number.
+    problems: stored files that could not be used.
+    """
 
     output: Path
     boards: list[Board]
@@ -46,61 +53,69 @@ class Report:
 
     @property
     def page(self) -> Path:
+        """The page of the leaderboard."""
         return self.output / "index.html"
 
 
 def write_report(results: Results, output: Path | str) -> Report:
     """Write leaderboard.csv/.md/.tex, exhibits.md/.tex, index.html, checks.html, tables/, rows/ and figures/ into `output`.
 
-    An older report there goes. Equal records give equal bytes, but for the line of the page that says when it was made.
+    Files of an older report there are removed. Equal records give equal bytes, but for the time on the page.
     """
     output = Path(output)
     boards = build_boards(results)
-    table = wide_table(boards)
     exhibits = exhibits_of(boards, read_published())
+    report = Report(output, boards, wide_table(boards), results.problems)
     figures = _figures(exhibits, output / "figures")
-    _write(output / "leaderboard.csv", to_csv(table))
-    _write(output / "leaderboard.md", markdown(boards, EMPTY))
-    _write(output / "leaderboard.tex", latex(boards, EMPTY))
-    _write(output / "exhibits.md", exhibits_page(exhibits, in_report(figures), EMPTY))
-    _write(output / "exhibits.tex", exhibits_latex(exhibits, EMPTY))
-    written = set()
+    write_text(output / "leaderboard.csv", to_csv(report.table))
+    write_text(output / "leaderboard.md", leaderboard_markdown(boards, EMPTY))
+    write_text(output / "leaderboard.tex", leaderboard_latex(boards, EMPTY))
+    write_text(output / "exhibits.md", exhibits_page(exhibits, in_report(figures), EMPTY))
+    write_text(output / "exhibits.tex", exhibits_latex(exhibits, EMPTY))
+    _write_tables(exhibits, output / "tables")
+    entries = _write_entries(boards, output / "rows")
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    write_text(report.page, render_page(boards, entries, figures, report.problems, made, EMPTY))
+    write_text(output / "checks.html", render_checks(boards))
+    return report
+
+
+def _write_tables(exhibits: list[Exhibits], folder: Path) -> None:
+    boards = [each.board for each in exhibits]
     tables = [*(table for board in boards for table in board_tables(board)), *exhibit_files(exhibits)]
     tables += [("all__names", names_table(boards))] if boards else []
-    for stem, frame in tables:
-        path = output / "tables" / f"{stem}.csv"
-        _write(path, to_csv(frame))
-        written.add(path)
-    for path in (output / "tables").glob("*__*.csv"):
-        if path not in written:
-            path.unlink()
+    paths = {folder / f"{stem}.csv": frame for stem, frame in tables}
+    for path, frame in paths.items():
+        write_text(path, to_csv(frame))
+    _remove_others(folder, "*__*.csv", paths)
+
+
+def _write_entries(boards: list[Board], folder: Path) -> dict[str, dict[str, Any]]:
+    """Write the entry of every row. Returns them by name, for the page."""
     entries = {
         name: row_entry(board, row)
         for board in boards
         for name, row in zip(entry_names(board), board.rows, strict=True)
     }
-    for name, entry in entries.items():
-        _write(output / "rows" / f"{name}.json", to_json(entry))
-    for path in (output / "rows").glob("*__*.json"):
-        if path.stem not in entries:
+    paths = {folder / f"{name}.json": entry for name, entry in entries.items()}
+    for path, entry in paths.items():
+        write_text(path, to_json(entry))
+    _remove_others(folder, "*__*.json", paths)
+    return entries
+
+
+def _remove_others(folder: Path, pattern: str, written: Collection[Path]) -> None:
+    """Remove the files of an older report."""
+    for path in folder.glob(pattern):
+        if path not in written:
             path.unlink()
-    report = Report(output, boards, table, results.problems)
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    _write(report.page, render_page(boards, entries, figures, report.problems, made, EMPTY))
-    _write(output / "checks.html", render_checks(boards))
-    return report
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnPage]]:
-    """Draw and save the figures of every board that has ranked rows; return them by preset, for the page."""
+    """Draw and save the figures of every board that has ranked rows. Returns them by preset, for the page."""
     appearance = looks(row.label for each in exhibits for row in each.board.rows)
     found: dict[str, list[FigureOnPage]] = {}
-    written = set()
+    written: set[Path] = set()
     with paper_style():
         for each in exhibits:
             board = each.board
@@ -108,7 +123,7 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 continue
             drawn = {
                 "accuracy": (
-                    "Accuracy after the last task by attack, 95 % intervals; a gap: not measured",
+                    "Accuracy after the last task by attack, 95 % intervals; a gap: not attacked",
                     accuracy_bars(board, appearance),
                 ),
                 **({"sweep": sweep} if (sweep := sweep_figure(board, appearance)) else {}),
@@ -125,7 +140,5 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 written |= set(paths)
                 svg = next(path for path in paths if path.suffix == ".svg").read_text(encoding="utf-8")
                 found.setdefault(board.preset, []).append(FigureOnPage(title, for_page(svg), paths[0].stem))
-    for path in folder.glob("*__*.*"):
-        if path not in written:
-            path.unlink()
+    _remove_others(folder, "*__*.*", written)
     return found

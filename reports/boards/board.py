@@ -1,10 +1,11 @@
-"""What a board is: its rows, each with its runs, verdicts and measures."""
+"""A board: the rows of one preset, each with its runs, their verdicts and its measures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from math import nan
 
 from reports.checks.verdicts import FAIL, NOT_RUN, ORDER, PASS, WARN, Verdict
 from reports.numbers.attack_facts import AttackFacts
@@ -19,18 +20,20 @@ from results import Run
 CONTROL = "single_task_standard"
 """The method whose runs are the undefended control."""
 
-
 FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL = "failed", "incomplete", "superseded", "other protocol"
-
-
-NAN = float("nan")
+"""Verdicts of rows below the line, beside `fail`."""
+SET_ASIDE = (SUPERSEDED, OTHER_PROTOCOL)
+"""Verdicts of rows whose numbers do not belong to the board."""
 
 
 @dataclass
 class Measures:
-    """values and intervals by column name (`ACC_lopezpaz2017 worst`); `interval`: what kind of interval they are.
+    """The numbers of a row.
 
-    matrices: R by attack, mean over seeds; seeds: how many complete runs they are over.
+    values, intervals: by column name, such as `ACC_lopezpaz2017 worst`.
+    matrices: R (T, T) by attack, mean over seeds.
+    interval: the kind of interval, in words.
+    seeds: the number of complete runs that they are over.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -40,7 +43,7 @@ class Measures:
     seeds: int = 0
 
     def value(self, column: str) -> float:
-        return self.values.get(column, NAN)
+        return self.values.get(column, nan)
 
     def bounds(self, column: str) -> Interval:
         return self.intervals.get(column, NO_INTERVAL)
@@ -48,7 +51,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Seed:
-    """One run of a row: its evidence and the verdicts on it."""
+    """One run of a row, and the verdicts on it."""
 
     evidence: Evidence
     verdicts: list[Verdict]
@@ -64,7 +67,14 @@ class Seed:
 
 @dataclass
 class Row:
-    """Runs that differ in their seed alone. `verdict`: pass, warn, not_run, or why it stands below the line."""
+    """Runs that differ in their seed alone.
+
+    identity: the hash of their common identity.
+    published: True if a run of it is a tracked record.
+    verdict: `pass`, `warn` or `not_run`; below the line `fail`, or one of `FAILED` ... `OTHER_PROTOCOL`.
+    reason: of a verdict that is not `pass`.
+    rank: None below the line.
+    """
 
     label: str
     method: str
@@ -78,11 +88,21 @@ class Row:
 
     @property
     def checks(self) -> dict[str, int]:
-        """How many checks passed, warned, failed and were not run; of several seeds the worst counts."""
+        """The numbers of checks that passed, warned, failed and were not run; of several seeds the worst counts."""
         worst: dict[str, str] = {}
         for verdict in (verdict for seed in self.seeds for verdict in seed.verdicts):
             worst[verdict.check] = max(verdict.status, worst.get(verdict.check, NOT_RUN), key=ORDER.index)
         return {status: list(worst.values()).count(status) for status in (PASS, WARN, FAIL, NOT_RUN)}
+
+    @property
+    def short_identity(self) -> str:
+        """The identity as tables and reasons show it, 8 hex digits."""
+        return self.identity[:8]
+
+    @property
+    def used_seeds(self) -> list[Seed]:
+        """The runs that the row's numbers are over: the complete ones, or all if none is complete."""
+        return [seed for seed in self.seeds if seed.is_complete] or self.seeds
 
     @property
     def is_ranked(self) -> bool:
@@ -94,19 +114,28 @@ class Row:
 
     @property
     def protocol(self) -> Protocol:
+        """The latest protocol of the runs."""
         return max((seed.evidence.protocol for seed in self.seeds), key=lambda protocol: protocol.demanded_at)
 
     @property
     def acc(self) -> float:
-        """What the ranking is by: ACC of `worst`; NaN where there is none."""
+        """The number that rows are ranked by: ACC of `worst`; NaN where there is none."""
         return self.measures.value(f"ACC_lopezpaz2017 {WORST}")
 
 
 @dataclass
 class Board:
-    """All rows of one preset: the ranked ones by rank, then the others by label.
+    """All rows of one preset.
 
     stem: the beginning of the names of its files, short and unlike that of any other board of the report.
+    eps: that of the ranking, in units of the pixel range [0, 1].
+    tasks: T, the number of tasks.
+    matrix, final: names of the attacks after every task and after the last one.
+    attacks: every stored attack of some row, by name.
+    chance: accuracy of guessing, mean over tasks.
+    task_names: by task; empty if not recorded.
+    rows: the ranked ones by rank, then the others by accuracy and label.
+    comparisons: of all pairs of ranked rows.
     """
 
     preset: str
@@ -131,12 +160,20 @@ class Board:
 
     @property
     def robust_matrix(self) -> str | None:
+        """The attack under which robust forgetting is taken: the first of the matrix that is not `clean`."""
         return next((attack for attack in self.matrix if attack != CLEAN), None)
 
     @property
+    def outcomes(self) -> list[str]:
+        """The names of all stored outcomes: attacks, their any-iterate outcomes, and every `worst`."""
+        return sorted({name for row in self.rows for seed in row.seeds for name in seed.evidence.outcomes.correct})
+
+    @property
     def demanded(self) -> list[str]:
+        """The attacks that are demanded of every row."""
         return list(dict.fromkeys([*self.matrix, *self.final]))
 
-
-def matrix_attacks(board: Board) -> list[str]:
-    return [attack for attack in (CLEAN, board.robust_matrix) if attack]
+    @property
+    def shown_matrices(self) -> list[str]:
+        """The attacks whose matrices are shown: `clean` and the robust one."""
+        return [attack for attack in (CLEAN, self.robust_matrix) if attack]

@@ -1,21 +1,22 @@
-"""From stored runs to boards: one per preset, ranked rows above a line, everything else below it with its reason."""
+"""From stored runs to boards: one per preset, ranked rows above the line, all others below it with their reason."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import nan
 
 import pandas as pd
 
-from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SUPERSEDED, Board, Row, Seed
+from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SET_ASIDE, SUPERSEDED, Board, Row, Seed
 from reports.boards.measures import measures_of
 from reports.checks.verdicts import FAIL, WARN, Check, judge, overall
 from reports.numbers.attack_facts import AttackFacts, attack_facts
 from reports.numbers.completeness import describe_failure, missing_cells, progress, standing_failures
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import WORST, add_worst
-from reports.numbers.outcomes import Outcomes, outcomes_of
+from reports.numbers.outcomes import NOT_MEASURED, Outcomes, outcomes_of
 from reports.numbers.protocol import Protocol
 from reports.numbers.statistics.comparisons import Comparison, WorstOutcomes, compare_all, ranks
 from reports.numbers.submissions import submissions, with_unchanged_images
@@ -24,7 +25,7 @@ from results.file_names import file_names
 
 
 def judged(results: Results, preset: str) -> list[Seed]:
-    """The rows' runs of one preset with the verdicts on them; runs of other presets are not read."""
+    """Judge the runs that are rows of one preset. Runs of other presets are not read."""
     wanted = [run for run in results.runs if preset in run.protocols]
     protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
     read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
@@ -32,7 +33,10 @@ def judged(results: Results, preset: str) -> list[Seed]:
 
 
 def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
-    """One board per preset that any run is a row of, by name. Tables of a run are read once and let go."""
+    """Build one board per preset that any run is a row of, in the order of their names.
+
+    checks: None for all. Tables of a run are read once and let go.
+    """
     gathered: dict[str, list[Evidence]] = defaultdict(list)
     for run in sorted(results.runs, key=lambda run: (run.label, run.row, run.seed, run.hash)):
         protocols = {name: Protocol(stored) for name, stored in run.protocols.items()}
@@ -43,7 +47,7 @@ def build_boards(results: Results, checks: Sequence[Check] | None = None) -> lis
 
 
 def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
-    """The run's evidence under each protocol; `worst` is derived from the attacks that the protocol demands."""
+    """Read the run's evidence under each protocol. `worst` is derived from the attacks that the protocol demands."""
     if not protocols:
         return {}
     tasks, evaluations, facts = run.tasks, run.evaluations, run.facts
@@ -63,15 +67,15 @@ def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
         outcomes = with_unchanged_images(outcomes, submitted)
         evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded, extra)
         found[preset] = replace(evidence, outcomes=_with_worst(evidence))
-    # Outcomes hold the same in a fraction of the memory.
+    # Outcomes hold the same as predictions, in a fraction of the memory.
     run.__dict__.pop("predictions", None)
     return found
 
 
 def _with_worst(evidence: Evidence) -> Outcomes:
-    """Outcomes with `worst`, at the ranking's norm and eps and at every other one that has attacks.
+    """Add `worst` to the outcomes, at the ranking's norm and eps and at every other one that has attacks.
 
-    Without it where a demanded attack is missing after the last task: that would be another number.
+    If a demanded attack is missing after the last task it is not added, because it would be another number.
     """
     outcomes = evidence.outcomes
     if any(i == outcomes.last for _, i, _ in missing_cells(evidence)):
@@ -82,6 +86,7 @@ def _with_worst(evidence: Evidence) -> Outcomes:
 
 
 def _board(preset: str, stem: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
+    """Judge and rank the rows of one preset."""
     grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
     for evidence in with_controls(evidences):
         grouped[evidence.label, evidence.run.row].append(Seed(evidence.without_checks(), judge(evidence, checks)))
@@ -89,10 +94,10 @@ def _board(preset: str, stem: str, evidences: list[Evidence], checks: Sequence[C
     _set_superseded_aside(rows)
     _set_other_protocols_aside(rows)
     _warn_of_unequal_attacks(rows)
-    references = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL)]
+    references = [row for row in rows if row.verdict not in SET_ASIDE]
     for row in rows:
         row.measures = measures_of(
-            row.seeds, _reference("joint_at", references), _reference("single_task_at", references)
+            row.used_seeds, _reference("joint_at", references), _reference("single_task_at", references)
         )
     comparisons = _rank(rows)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
@@ -100,9 +105,9 @@ def _board(preset: str, stem: str, evidences: list[Evidence], checks: Sequence[C
 
 
 def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
-    """Each run's evidence with that of the undefended network per task of its seed and threat, where one was run.
+    """Give each run's evidence its control: the undefended network per task of the same seed and threat, if one was run.
 
-    One at a time: what checks read of an evidence (its traces) is large, and goes with it.
+    They come one at a time, because the traces that checks read of an evidence are large and go with it.
     """
     controls: dict[tuple[int, str, int], Evidence] = {}
     for evidence in sorted(evidences, key=lambda each: each.protocol.demanded_at):
@@ -115,11 +120,12 @@ def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
 
 
 def _comparable(evidence: Evidence) -> tuple[int, str, int]:
+    """The key that a run shares with its control: seed, threat, number of tasks."""
     return evidence.run.seed, str(evidence.ranking), evidence.outcomes.tasks
 
 
 def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
-    """A row with the verdict of its worst seed: failed, else incomplete, else a failed check, else warn or pass."""
+    """Make a row with the verdict of its worst seed: failed, else incomplete, else a failed check, else warn or pass."""
     row = Row(label, seeds[0].run.method, identity, any(seed.run.published for seed in seeds), seeds, "")
 
     def name(seed: Seed) -> str:
@@ -149,7 +155,7 @@ def _demanded_at(row: Row) -> tuple[str, str]:
 
 
 def _set_superseded_aside(rows: list[Row]) -> None:
-    """Of several identities under one label, the one demanded last is current."""
+    """Set aside the rows of a label that was demanded again under another identity: the one demanded last is current."""
     current: dict[str, Row] = {}
     for row in rows:
         if row.label not in current or _demanded_at(row) > _demanded_at(current[row.label]):
@@ -158,11 +164,11 @@ def _set_superseded_aside(rows: list[Row]) -> None:
         if row is not current[row.label]:
             newer = current[row.label]
             row.verdict = SUPERSEDED
-            row.reason = f"superseded: {newer.label} was demanded again with other settings ({newer.identity[:8]})"
+            row.reason = f"superseded: {newer.label} was demanded again with other settings ({newer.short_identity})"
 
 
 def _set_other_protocols_aside(rows: list[Row]) -> None:
-    """Another eps or other data give other numbers: the protocol of most rows is the board's, else the latest."""
+    """Set aside the rows of another eps or other data. The protocol of most rows is the board's; of equally many, the latest."""
     candidates = [row for row in rows if row.verdict != SUPERSEDED]
     if not candidates:
         return
@@ -179,14 +185,15 @@ def _set_other_protocols_aside(rows: list[Row]) -> None:
 
 
 def _threat(row: Row) -> tuple[str, int, str]:
+    """The eps, the number of tasks and the fingerprint of the data."""
     scenario = row.seeds[0].run.identity.get("scenario") or {}
     fingerprint = str(scenario.get("fingerprint", "")) if isinstance(scenario, dict) else str(scenario)
     return str(row.protocol.eps), row.seeds[0].evidence.outcomes.tasks, fingerprint
 
 
 def _warn_of_unequal_attacks(rows: list[Row]) -> None:
-    """`worst` over fewer attacks is an easier number: a row that lacks attacks of the others says so."""
-    candidates = [row for row in rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL, FAILED, INCOMPLETE)]
+    """Warn of rows that lack attacks of others: `worst` over fewer attacks is an easier number."""
+    candidates = [row for row in rows if row.verdict not in (*SET_ASIDE, FAILED, INCOMPLETE)]
     sets = {id(row): {a.name for seed in row.seeds for a in seed.evidence.at_ranking_eps()} for row in candidates}
     everything = set().union(*sets.values()) if sets else set()
     for row in candidates:
@@ -197,7 +204,7 @@ def _warn_of_unequal_attacks(rows: list[Row]) -> None:
 
 
 def _reference(method: str, rows: list[Row]) -> dict[int, Evidence]:
-    """The runs by seed of the row of `method`: of several, the one labelled as the method, else the first by label."""
+    """The runs of the row of `method`, by seed. Of several rows the one labelled as the method, else the first by label."""
     found = [row for row in rows if row.method == method and row.verdict not in (FAILED, INCOMPLETE)]
     if not found:
         return {}
@@ -206,31 +213,32 @@ def _reference(method: str, rows: list[Row]) -> dict[int, Evidence]:
 
 
 def _rank(rows: list[Row]) -> list[Comparison]:
-    """Rank the rows without a failed check that have a `worst`; return the comparisons between them."""
-    off = (FAIL, FAILED, INCOMPLETE, SUPERSEDED, OTHER_PROTOCOL)
-    entitled = [row for row in rows if row.verdict not in off]
-    for row in entitled:
+    """Rank the rows that have a `worst` and no failed check. Returns the comparisons between them."""
+    unranked = (FAIL, FAILED, INCOMPLETE, *SET_ASIDE)
+    ranked = [row for row in rows if row.verdict not in unranked]
+    for row in ranked:
         if row.acc != row.acc:
             row.verdict, row.reason = INCOMPLETE, "incomplete: no sample of some task is covered by every attack"
-    entitled = sorted((row for row in entitled if row.verdict not in off), key=lambda row: (-row.acc, row.label))
-    comparisons = compare_all([_scored(row) for row in entitled])
-    by_label = ranks([row.label for row in entitled], comparisons)
-    for row in entitled:
+    ranked = sorted((row for row in ranked if row.verdict not in unranked), key=lambda row: (-row.acc, row.label))
+    comparisons = compare_all([_under_worst(row) for row in ranked])
+    by_label = ranks([row.label for row in ranked], comparisons)
+    for row in ranked:
         row.rank = by_label[row.label]
     return comparisons
 
 
-def _scored(row: Row) -> WorstOutcomes:
+def _under_worst(row: Row) -> WorstOutcomes:
     samples, correct = {}, {}
     for seed in row.seeds:
         outcomes = seed.evidence.outcomes
         cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
-        samples[seed.run.seed] = [outcomes.samples[j][cell >= 0] for j, cell in enumerate(cells)]
-        correct[seed.run.seed] = [cell[cell >= 0] == 1 for cell in cells]
+        samples[seed.run.seed] = [outcomes.samples[j][cell != NOT_MEASURED] for j, cell in enumerate(cells)]
+        correct[seed.run.seed] = [cell[cell != NOT_MEASURED] == 1 for cell in cells]
     return WorstOutcomes(row.label, samples, correct)
 
 
 def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
+    """Gather what the board says of all its rows: the first ranked row stands for them."""
     usual = next((row for row in rows if row.is_ranked), rows[0])
     protocols = [row.protocol for row in rows if row.is_ranked] or [usual.protocol]
     attacks: dict[str, AttackFacts] = {}
@@ -238,7 +246,7 @@ def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Compari
         for seed in row.seeds:
             attacks |= seed.evidence.attacks
     tasks = usual.seeds[0].evidence.tasks
-    chance = float(tasks["chance"].mean()) if len(tasks) else float("nan")
+    chance = float(tasks["chance"].mean()) if len(tasks) else nan
     return Board(
         preset,
         stem,

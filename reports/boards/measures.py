@@ -1,14 +1,14 @@
-"""The numbers of one row: every metric under its column name, with intervals where uncertainty matters."""
+"""The numbers of a row: every metric under its column name, and intervals for those with a noise worth knowing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from math import nan
 
 import numpy as np
 
-from reports.boards.board import NAN, Measures
+from reports.boards.board import Measures, Seed
 from reports.numbers import metrics
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
@@ -16,9 +16,6 @@ from reports.numbers.statistics.bootstrap import bootstrap_matrices
 from reports.numbers.statistics.intervals import interval, interval_kind
 from results import schema
 from results.schema import ANY
-
-if TYPE_CHECKING:
-    from reports.boards.board import Seed
 
 COST_COLUMNS = (
     "parameters",
@@ -31,21 +28,20 @@ COST_COLUMNS = (
 
 
 def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mapping[int, Evidence]) -> Measures:
-    """All metrics of a row, the mean over its complete runs (over whatever is stored, if none is complete).
+    """All metrics of a row, means over the given runs.
 
-    joint, single: by seed, the runs that intransigence is measured against.
+    joint, single: by seed, the references of intransigence.
     """
-    used = [seed for seed in seeds if seed.is_complete] or list(seeds)
-    evidences = [seed.evidence for seed in used]
+    evidences = [seed.evidence for seed in seeds]
     attacks = sorted(set().union(*(evidence.outcomes.correct for evidence in evidences)))
     R = {a: [accuracy_matrix(evidence.outcomes, a) for evidence in evidences] for a in attacks}
-    result = Measures(seeds=len(used), interval=interval_kind(len(used)))
+    result = Measures(seeds=len(seeds), interval=interval_kind(len(seeds)))
     result.matrices = {attack: np.mean(matrices, 0) for attack, matrices in R.items()}
     matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
     draw = _drawer(evidences, set(attacks) - matrix)
 
     def add(column: str, of: Callable[..., Array], *names: str, with_interval: bool = True) -> None:
-        """The metric `of` the matrices of `names`, its mean over seeds and its interval."""
+        """Add the metric `of` the matrices of `names`: its mean over seeds, and its interval."""
         values = [float(of(*(R[name][k] for name in names))) for k in range(len(evidences))]
         result.values[column] = float(np.mean(values))
         if with_interval:
@@ -64,14 +60,14 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
                 add(f"excess_F {attack}", metrics.excess_forgetting, CLEAN, attack)
         _add_scores(result, evidences, attack)
         _add_references(result, evidences, attack, R[attack], joint, single)
-    result.values[f"samples {WORST}"] = float(min(_covered(evidence) for evidence in evidences))
+    result.values[f"samples {WORST}"] = float(min(evidence.outcomes.covered(WORST) for evidence in evidences))
     for cost in COST_COLUMNS:
         result.values[cost] = _cost(evidences, cost)
     return result
 
 
 def _drawer(evidences: Sequence[Evidence], last_row: Collection[str]) -> Callable[[int], dict[str, Array]]:
-    """Bootstrap matrices of the k-th run, made when first asked for; of the attacks of `last_row` that row alone."""
+    """The bootstrap matrices of the k-th run, made when first asked for; of the attacks in `last_row` only that row."""
 
     @cache
     def draw(k: int) -> dict[str, Array]:
@@ -95,14 +91,14 @@ def _add_references(
     joint: Mapping[int, Evidence],
     single: Mapping[int, Evidence],
 ) -> None:
-    """Intransigence against references of the same seeds; n/a unless every seed has its reference."""
+    """Add intransigence against references of the same seeds; NaN unless every seed has its reference."""
     for column, of, references in (
         ("I_joint", metrics.intransigence_joint, joint),
         ("I_single_task", metrics.intransigence_single_task, single),
     ):
         found = [references.get(evidence.run.seed) for evidence in evidences]
         values = [
-            NAN
+            nan
             if reference is None or reference.outcomes.tasks != len(mine)
             else float(of(mine, accuracy_matrix(reference.outcomes, attack)))
             for reference, mine in zip(found, R, strict=True)
@@ -110,16 +106,11 @@ def _add_references(
         result.values[f"{column} {attack}"] = float(np.mean(values))
 
 
-def _covered(evidence: Evidence) -> int:
-    outcomes = evidence.outcomes
-    return sum(int((outcomes.vector(WORST, outcomes.last, j) >= 0).sum()) for j in range(outcomes.tasks))
-
-
 def _cost(evidences: Sequence[Evidence], name: str) -> float:
-    """Mean over seeds of a cost of the whole run; NaN where a run did not record it."""
+    """The mean over seeds of a cost of the whole run; NaN if a run did not record it."""
     values = []
     for evidence in evidences:
         facts = evidence.facts
         found = facts.loc[(facts["task"] == -1) & (facts["phase"] == schema.COSTS) & (facts["name"] == name), "value"]
-        values.append(float(found.iloc[-1]) if len(found) else NAN)
+        values.append(float(found.iloc[-1]) if len(found) else nan)
     return float(np.mean(values))

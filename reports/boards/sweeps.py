@@ -1,4 +1,4 @@
-"""Which attacks form which curve of a sweep, and the accuracies along it. Pure functions of a board."""
+"""Sweeps of an attack's settings: the attacks that form a curve, and the accuracies along it. Pure functions of a board."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from reports.numbers.metrics import CLEAN, WORST, Array
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
 from reports.numbers.statistics.bootstrap import resampled_accuracies
 from reports.numbers.statistics.intervals import Interval, interval
-from reports.numbers.wording import over_255
+from reports.numbers.wording import in_eps, over_255
 
 STEPS, STEP_SIZE, EPS = "steps", "step_size", "eps"
+"""The fields of a specification that curves are over."""
 FEWEST_POINTS = 2
 
 
@@ -27,8 +28,9 @@ FEWEST_POINTS = 2
 class Curve:
     """Attacks that differ in one field and in nothing else.
 
-    field: steps, step_size or eps; attacks: by the value of the field, ascending: whole numbers, multiples of eps, or eps
-    itself; at eps sweeps the step size is the same multiple of each eps.
+    field: STEPS, STEP_SIZE or EPS.
+    attacks: by the value of the field, ascending: whole numbers, multiples of eps, or eps itself. Over eps the step size is
+        the same multiple of each eps.
     """
 
     field: str
@@ -40,7 +42,7 @@ class Curve:
 
     @property
     def fixed(self) -> str:
-        """What all attacks of the curve have in common, in words: `linf 8/255, step size eps/4`."""
+        """The settings that all attacks of the curve share, in words: `linf 8/255, step size eps/4`."""
         one = next(iter(self.attacks.values()))
         at_eps = one.norm if self.field == EPS else f"{one.norm} {over_255(one.eps)}"
         words = [at_eps]
@@ -53,7 +55,7 @@ class Curve:
 
 
 def curves(attacks: Iterable[AttackFacts], ranking: Threat) -> list[Curve]:
-    """The curves to show, at most one over each of steps, step size and eps, in this order.
+    """The curves to show: at most one over steps, one over step size and one over eps, in this order.
 
     ranking: the norm of every curve, and the eps of those over steps and step size.
     """
@@ -64,10 +66,10 @@ def curves(attacks: Iterable[AttackFacts], ranking: Threat) -> list[Curve]:
 
 
 def curve(attacks: Iterable[AttackFacts], field: str) -> Curve | None:
-    """The attacks that differ in `field` alone: of several such groups one of PGD, with the most members.
+    """The attacks that differ in `field` alone, or None if no two do.
 
-    Among equal ones: plain before others (fewest restarts, cross-entropy, fewest other fields), then the most steps, then
-    the middle step size. None where no two attacks differ in the field alone.
+    Of several such groups PGD comes first, then the one with the most members, then the plainest (fewest restarts,
+    cross-entropy, fewest other fields), then the most steps, then the middle step size.
     """
     groups: dict[tuple[Any, ...], dict[Fraction, AttackFacts]] = defaultdict(dict)
     for attack in attacks:
@@ -91,22 +93,15 @@ def curve(attacks: Iterable[AttackFacts], field: str) -> Curve | None:
 
 
 def _value(attack: AttackFacts, field: str) -> Fraction | None:
-    """Where an attack stands on the axis of a field; None for attacks without it."""
+    """The value of an attack on the axis of a field; None for attacks without it."""
     if field == STEPS:
         return Fraction(attack.steps) if attack.steps else None
     return attack.eps if field == EPS else attack.step_in_eps
 
 
 def _unusual(attack: AttackFacts) -> list[tuple[str, str]]:
+    """The other fields of the specification, without the usual random start."""
     return [(name, value) for name, value in attack.rest if (name, value) != ("random_start", "true")]
-
-
-def in_eps(ratio: Fraction | None) -> str:
-    """A multiple of eps in words: `eps/4`, `3eps/2`."""
-    if ratio is None:
-        return "n/a"
-    factor = "" if ratio.numerator == 1 else f"{ratio.numerator}"
-    return f"{factor}eps" + ("" if ratio.denominator == 1 else f"/{ratio.denominator}")
 
 
 def ranking_of(board: Board) -> Threat:
@@ -115,18 +110,18 @@ def ranking_of(board: Board) -> Threat:
 
 
 def strongest(attack: AttackFacts, stored: Collection[str]) -> str:
-    """The attack's any-iterate outcome where it is stored, else the only one there is."""
+    """The name of the attack's any-iterate outcome if it is among the stored ones, else of its only one."""
     return attack.any if attack.any in stored else attack.name
 
 
 def compared(row: Row, names: Sequence[str]) -> dict[str, tuple[float, Interval]]:
-    """ACC and its interval by name, of those of `names` that every seed of the row has after the last task.
+    """ACC and its interval by name, for those of `names` that every seed of the row has after the last task.
 
-    Over the samples that all of them cover: attacks of one curve may have been run on different numbers of samples, and a
-    curve must not rise or fall because other samples come in. Where all cover the same, this is the row's ACC.
+    They are over the samples that all of them cover: attacks of one curve may have been run on different numbers of samples,
+    and a curve must not rise or fall because other samples come in. If all cover the same, this is the row's ACC.
     """
     outcomes = [seed.evidence.outcomes for seed in row.seeds]
-    found = [name for name in dict.fromkeys(names) if all(_is_measured(each, name) for each in outcomes)]
+    found = [name for name in dict.fromkeys(names) if all(_is_covered(each, name) for each in outcomes)]
     if not found or not outcomes:
         return {}
     cells = [[_common(each, found, task) for task in range(each.tasks)] for each in outcomes]
@@ -147,23 +142,23 @@ def _accuracies(correct: np.ndarray) -> Array:
     return correct.mean(1) if correct.shape[1] else np.full(len(correct), np.nan)
 
 
-def _is_measured(outcomes: Outcomes, name: str) -> bool:
+def _is_covered(outcomes: Outcomes, name: str) -> bool:
     cells = [outcomes.vector(name, outcomes.last, j) for j in range(outcomes.tasks)]
     return bool(cells) and all((cell != NOT_MEASURED).any() for cell in cells)
 
 
 def _common(outcomes: Outcomes, names: Sequence[str], task: int) -> np.ndarray:
-    """Outcomes int8 (names, n) after the last task, on the samples of one task that all cover."""
+    """The outcomes int8 (names, n) after the last task, on the samples of one task that all names cover."""
     stacked = np.stack([outcomes.vector(name, outcomes.last, task) for name in names])
     return stacked[:, (stacked != NOT_MEASURED).all(0)]
 
 
 def worsts(board: Board) -> dict[str, Threat]:
-    """Norm and eps of every `worst` that some row has: first the ranking's, then the others by norm and eps."""
+    """The norm and eps of every `worst` that some row has: first the ranking's, then the others by norm and eps."""
     stored = {name for row in board.rows for name in row.measures.matrices}
     ranking = ranking_of(board)
     others = {attack.threat for attack in board.attacks.values() if attack.kind != CLEAN and attack.eps} - {ranking}
-    # linf first: it is what most presets are about.
+    # linf comes first: most presets are about it.
     ordered = sorted(others, key=lambda threat: (threat[0] != "linf", threat[0], threat[1] or 0))
     named = {WORST: ranking, **{worst_at(*threat): threat for threat in ordered}}
     return {name: threat for name, threat in named.items() if name in stored}

@@ -225,14 +225,13 @@ if __name__ == "__main__":
     from reports.figures.style import paper_style
     from reports.numbers.published_values import read_published
     from results import load
-    from results.files import whole_file
+    from results.files import write_text
 
     root = Path(__file__).parents[2]
     made = exhibits_of(build_boards(load(root / "results" / "published" / "cifar100-cpu", None)), read_published())
     path = root / "docs" / "exhibits.md"
     text = with_exhibits(path.read_text(encoding="utf-8"), made, in_docs)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, text)
     with paper_style():
         for each in made:
             figure = steps_figure(each)

@@ -67,7 +67,7 @@ def scores_table(exhibits: Exhibits) -> pd.DataFrame:
         for attack in shown_attacks(exhibits, row):
             scores, samples = scores_of(row, attack), _samples(row, attack)
             for task, name in enumerate([*exhibits.tasks, MEAN]):
-                place = {"label": row.label, "row": row.identity[:8], "seeds": len(scores), "attack": attack}
+                place = {"label": row.label, "row": row.short_identity, "seeds": len(scores), "attack": attack}
                 record: dict[str, object] = {**place, "task": name, "samples": samples[task]}
                 for k, score in enumerate(SCORES):
                     mean, bounds = _over_seeds(scores[:, task, k])

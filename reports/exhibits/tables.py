@@ -15,7 +15,7 @@ from reports.exhibits.exhibits import NAN, Exhibits, trained_eps
 from reports.numbers.metrics import WORST
 from reports.numbers.published_values import BLACK_BOX_100_WAY
 from reports.numbers.wording import counted, fraction, in_eps, over_255
-from reports.tables.words import NOT_AVAILABLE, label_of, percent, percent_with_interval
+from reports.tables.words import NOT_AVAILABLE, label_of, percent, percent_with_interval, points
 
 LONGEST_PGD = 40
 """The attack of the thesis' comparison: trained with PGD-10, attacked with PGD-40."""
@@ -26,11 +26,6 @@ _BESIDES = {
 """What else is known of the two rows that the thesis measured itself."""
 
 
-def points(value: float) -> str:
-    """A difference of two accuracies in percentage points, with its sign."""
-    return NOT_AVAILABLE if value != value else f"{100 * value:+.1f}".replace("-0.0", "+0.0")
-
-
 # -- 1: accuracy by eps and PGD steps ---------------------------------------------------------------------------------
 
 
@@ -39,7 +34,7 @@ def steps_table(exhibits: Exhibits) -> pd.DataFrame:
     records = []
     for group in exhibits.groups:
         row, trained = group.row, trained_eps(group.row)
-        place = {"label": row.label if row else "", "method": group.method, "row": row.identity[:8] if row else ""}
+        place = {"label": row.label if row else "", "method": group.method, "row": row.short_identity if row else ""}
         place |= {"trained_eps": str(trained or ""), "eps": str(group.eps), "published_as": group.printed}
         samples = exhibits.samples(row) if row and group.is_measured else 0
         for bar in group.bars:
@@ -116,7 +111,7 @@ def methods_table(exhibits: Exhibits) -> pd.DataFrame:
         record = {"method": line["method"], "published_as": line["label"], "published": published}
         record |= {"published_attack": line["attack"], "source": line["source"]}
         record["quoted_from"] = ", ".join(exhibits.published.quoted_from(line["accuracy"]) or ()).replace("_", "-")
-        record |= {"label": row.label if row else "", "row": row.identity[:8] if row else ""}
+        record |= {"label": row.label if row else "", "row": row.short_identity if row else ""}
         record |= {"seeds": len(row.seeds) if row else 0, "verdict": row.verdict if row else "not run"}
         measures = row.measures if row is not None and row.is_ranked else Measures()
         for name, attack in _compared(exhibits.board).items():

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from reports.boards.board import Board, Row, matrix_attacks
+from reports.boards.board import Board, Row
 from reports.boards.sweeps import ranking_of
 from reports.figures.panels import across, chance_line, highest
 from reports.figures.placing import LONGEST_LABEL, legend_columns
@@ -113,7 +113,7 @@ def _broken(name: str) -> str:
 
 def matrices_caption(board: Board) -> str:
     """What the heat maps are of; grey is told where there is any."""
-    stored = [row.measures.matrices.get(attack) for row in board.ranked for attack in matrix_attacks(board)]
+    stored = [row.measures.matrices.get(attack) for row in board.ranked for attack in board.shown_matrices]
     grey = any(R is None or _unmeasured(R).any() for R in stored)
     return "Accuracy on each task after each task, mean over seeds" + ("; grey: not measured" if grey else "")
 
@@ -123,7 +123,7 @@ def accuracy_matrices(board: Board) -> Figure:
 
     Everything is placed by hand, in inches, so that all maps have one size whatever their labels are.
     """
-    rows, attacks = board.ranked, matrix_attacks(board)
+    rows, attacks = board.ranked, board.shown_matrices
     pairs = 1 if len(rows) == 1 else 2 if len(rows) <= MOST_IN_TWO_COLUMNS else 3
     lines = math.ceil(len(rows) / pairs)
     width = COLUMN if pairs == 1 else PAGE

@@ -1,5 +1,6 @@
-"""What each check asks, for readers: the text of `docs/checks.md` and of the report's page of checks, from the checks
-themselves.
+"""The checks in words: the generated part of `docs/checks.md`, and rows by checks for the report's page of checks.
+
+`python -m reports.page.check_guide` makes the part of `docs/checks.md` anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pandas as pd
 from reports.boards.board import Board, Row
 from reports.checks.check import COST_CLASSES, NOT_RUN, ORDER, Check
 from reports.checks.verdicts import CHECKS
+from reports.tables.markdown import replaced_between
 
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", NOT_RUN: "·"}
 BEGIN, END = (
@@ -19,9 +21,9 @@ BEGIN, END = (
 )
 
 
-def markdown(checks: Sequence[Check] = CHECKS) -> str:
-    """Every check in two sentences and a line on what it was tested on, as Markdown, with a table of contents by cost."""
-    parts = [BEGIN]
+def guide(checks: Sequence[Check] = CHECKS) -> str:
+    """Every check as Markdown: its question, its argument and a list of facts, after a table of contents by cost."""
+    parts = []
     for cost, words in COST_CLASSES.items():
         names = ", ".join(f"[`{check.name}`](#{check.name})" for check in checks if check.cost == cost)
         parts.append(f"**{cost}** ({words}): {names}.")
@@ -35,20 +37,16 @@ def markdown(checks: Sequence[Check] = CHECKS) -> str:
             f"- Cost: {check.cost}." + (f" Source: {check.source}." if check.source else ""),
         ]
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, END])
+    return "\n\n".join(parts)
 
 
 def with_guide(page: str) -> str:
-    """A page with what stands between the two marks made anew. Raises ValueError where the marks are missing."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no place for the guide: expected {BEGIN} and {END}")
-    return before + markdown() + after
+    """The page with the guide between its two marks made anew. Raises ValueError if it lacks a mark."""
+    return replaced_between(page, BEGIN, END, guide(), "the guide")
 
 
 def status_of(row: Row, check: str) -> tuple[str, str]:
-    """(status, reason) of a check on a row: those of the seed that fares worst."""
+    """The (status, reason) of a check on a row, in the seed that fares worst."""
     found = [verdict for seed in row.seeds for verdict in seed.verdicts if verdict.check == check]
     if not found:
         return NOT_RUN, "not among the checks"
@@ -57,20 +55,21 @@ def status_of(row: Row, check: str) -> tuple[str, str]:
 
 
 def check_matrix(board: Board, checks: Sequence[Check] = CHECKS) -> pd.DataFrame:
-    """Rows by checks, each cell a sign; rows above the line first. Index: the check's name, columns: labels with their rank."""
+    """A sign per check and row. Index: names of the checks; columns: labels with their rank, rows above the line first."""
     columns = {}
     for row in board.rows:
         place = "–" if row.rank is None else str(row.rank)
-        columns[f"{place} {row.label} {row.identity[:8]}"] = [SIGNS[status_of(row, check.name)[0]] for check in checks]
+        columns[f"{place} {row.label} {row.short_identity}"] = [
+            SIGNS[status_of(row, check.name)[0]] for check in checks
+        ]
     return pd.DataFrame(columns, index=[check.name for check in checks])
 
 
 if __name__ == "__main__":
     from pathlib import Path
 
-    from results.files import whole_file
+    from results.files import write_text
 
     path = Path(__file__).parents[2] / "docs" / "checks.md"
     made = with_guide(path.read_text(encoding="utf-8"))
-    with whole_file(path) as temporary:
-        temporary.write_text(made, encoding="utf-8")
+    write_text(path, made)

@@ -1,9 +1,10 @@
-"""The report page: one self-contained HTML file."""
+"""The pages of a report as HTML: the leaderboard, one self-contained file, and the checks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from results import Problem
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_DECIMAL_TASKS = 8
-"""Up to so many tasks the cells of a matrix have room for a decimal."""
+"""Tasks up to which the cells of a matrix have room for a decimal."""
 
 
-def _environment() -> Environment:
+def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -36,14 +37,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"zip": zip, "most_decimal_tasks": MOST_DECIMAL_TASKS}
-    environment.filters |= {"percent": in_percent, "pairs": _pairs, "cell": _cell, "amount": _amount}
+    environment.filters |= {"percent": in_percent, "pairs": _pairs, "cell": _matrix_cell, "amount": _amount}
     return environment
 
 
 def render_checks(boards: Sequence[Board]) -> str:
-    """The page of checks as HTML: every row by every check, what was found, and what each check asks."""
+    """The page of checks: every row by every check, the reasons, and the checks in words."""
     return (
-        _environment()
+        _templates()
         .get_template("checks.html")
         .render(
             boards=boards,
@@ -64,10 +65,17 @@ def render_page(
     made: str,
     empty: str,
 ) -> str:
-    """The page as HTML. Everything from stored records is escaped; figures are inlined. entries: by name."""
+    """The page of the leaderboard. All text from stored records is escaped; figures are inlined.
+
+    entries: the rows' JSON entries by name.
+    figures: by preset.
+    problems: stored files that could not be used.
+    made: the time of the report, as text.
+    empty: the text if there is no board.
+    """
     shown = [page_board(board, entries) for board in boards]
     return (
-        _environment()
+        _templates()
         .get_template("index.html")
         .render(
             boards=shown,
@@ -93,13 +101,13 @@ def render_page(
 
 
 def _script_data(value: object) -> Markup:
-    """JSON that may stand in a <script>: no text in it can end the element or begin a comment."""
+    """JSON for a <script> element: no text in it can end the element or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _pairs(values: object, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted name, text): {"a": {"b": 1}} → [("a.b", "1")]."""
+    """Flatten nested settings to (dotted name, text): {"a": {"b": 1}} → [("a.b", "1")]."""
     if not isinstance(values, Mapping):
         return []
     found: list[tuple[str, str]] = []
@@ -111,10 +119,10 @@ def _pairs(values: object, prefix: str = "") -> list[tuple[str, str]]:
     return found
 
 
-def _cell(value: float | None, tasks: int) -> str:
-    """An accuracy in a matrix, in percent; whole ones where there are many."""
+def _matrix_cell(value: float | None, tasks: int) -> str:
+    """An accuracy in a matrix, in percent, without decimals if there are many tasks."""
     return in_percent(value) if tasks <= MOST_DECIMAL_TASKS or value is None else f"{100 * value:.0f}"
 
 
 def _amount(value: float | None) -> str:
-    return amount(float("nan") if value is None else value)
+    return amount(nan if value is None else value)

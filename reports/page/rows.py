@@ -1,4 +1,4 @@
-"""What the leaderboard of the page shows: its columns and rows, and accuracies under every attack for the page's script."""
+"""The leaderboard of the page: columns, rows, and accuracies under every attack for the page's script."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ NO_RANK = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """key: the same on all boards, so that one order can be asked of all; first: the order that a reader asks for first."""
+    """A column of the page's leaderboard.
+
+    key: the same on all boards, so that a reader can sort all of them at once.
+    first: the order at the first click.
+    """
 
     key: str
     title: str
@@ -33,7 +37,12 @@ class Column:
 
 @dataclass(frozen=True)
 class PageCell:
-    """text and what stands smaller beside it; value: what the column is sorted by, empty where there is nothing."""
+    """A cell of the page's leaderboard.
+
+    text: its words.
+    value: the text that the column is sorted by; empty cells come last.
+    beside: smaller words behind the text.
+    """
 
     text: str
     value: str
@@ -42,7 +51,13 @@ class PageCell:
 
 @dataclass(frozen=True)
 class PageRow:
-    """A row of a board: its cells by the key of their column, and the entry with everything else."""
+    """A row of the page's leaderboard.
+
+    name: of its entry.
+    entry: the JSON of `rows/`, with everything else about the row.
+    cells: by the key of their column.
+    bar: where the interval bar lies, in percent of its length; None without an accuracy.
+    """
 
     row: Row
     name: str
@@ -55,7 +70,7 @@ class PageRow:
 
 @dataclass(frozen=True)
 class PageBoard:
-    """top: where the scale of the interval bars ends, in percent."""
+    """A board as the page shows it; top: the end of the scale of the interval bars, in percent."""
 
     board: Board
     columns: Sequence[Column]
@@ -68,12 +83,12 @@ class PageBoard:
 
     @property
     def tie_note(self) -> str:
-        """What sharing a rank means on this board; empty without ties."""
+        """The meaning of shared ranks on this board; empty without ties."""
         if not any(row.is_tied for row in self.rows):
             return ""
         ranks = {row.label: row.rank for row in self.board.ranked}
         told_apart = any(pair.better and ranks[pair.first] == ranks[pair.second] for pair in self.board.comparisons)
-        # Being told apart is not transitive: equally many rows may be better than two that differ from each other.
+        # Two rows that can be told apart may share a rank, if equally many others are better than either.
         return (
             "equally many rows are significantly better; the details say which rows can be told apart"
             if told_apart
@@ -82,7 +97,7 @@ class PageBoard:
 
 
 def page_board(board: Board, entries: Mapping[str, Mapping[str, Any]]) -> PageBoard:
-    """The board as the page shows it; entries: by name."""
+    """Prepare a board for the page; entries: by name."""
     columns = _columns(board)
     ranks = [row.rank for row in board.ranked]
     top = _top(board)
@@ -132,7 +147,7 @@ def _cell(board: Board, row: Row, key: str, is_tied: bool) -> PageCell:
 
 
 def _verdict(row: Row) -> PageCell:
-    """Sorted from pass to fail, then by how many checks passed; rows that are set aside come last."""
+    """The verdict, sorted from pass to fail and then by the number of passed checks; rows that are set aside come last."""
     checks = row.checks
     severity = {status: place for place, status in enumerate(ORDER[1:])}.get(row.verdict, len(ORDER))
     passed = f"{checks['pass']}/{sum(checks.values())}"
@@ -144,14 +159,14 @@ def _sortable(value: float) -> str:
 
 
 def _top(board: Board) -> int:
-    """The smallest multiple of ten percent that all intervals of ACC of worst fit under."""
+    """The smallest multiple of ten percent above all intervals of ACC of `worst`."""
     column = f"ACC_lopezpaz2017 {WORST}"
     found = [v for row in board.rows for v in (row.acc, row.measures.bounds(column).high) if math.isfinite(v)]
     return min(100, 10 * math.ceil(10 * max(found, default=1.0) - 1e-9)) or 10
 
 
 def _bar(board: Board, row: Row, top: int) -> Mapping[str, str] | None:
-    """Where interval, value and chance lie on the scale of the bars, in percent of its length."""
+    """The places of interval, value and chance on the scale of the bars, in percent of its length."""
     bounds = row.measures.bounds(f"ACC_lopezpaz2017 {WORST}")
     if not math.isfinite(row.acc):
         return None
@@ -167,10 +182,10 @@ def _bar(board: Board, row: Row, top: int) -> Mapping[str, str] | None:
 
 
 def attack_groups(boards: Sequence[PageBoard]) -> dict[str, list[str]]:
-    """Every attack that a row of any board has, any-iterate included, by norm and eps; each board's own order."""
+    """The stored attacks of all boards by norm and eps, any-iterate included, in each board's order."""
     groups: dict[str, dict[str, None]] = defaultdict(dict)
     for each in boards:
-        for name in _attacks(each.board):
+        for name in _attack_columns(each.board):
             attack = each.board.attacks.get(name.removesuffix(ANY))
             threat = worsts(each.board).get(name)
             norm, eps = (attack.norm, attack.eps) if attack else threat or ("", None)
@@ -179,16 +194,16 @@ def attack_groups(boards: Sequence[PageBoard]) -> dict[str, list[str]]:
 
 
 def accuracies(board: PageBoard) -> dict[str, Any]:
-    """What the page's script shows of a board: `names`, short, and `cells`, (value, low, high) in percent per row, by attack."""
-    attacks = _attacks(board.board)
+    """The data of a board for the page's script, by attack: short `names`, and `cells`, (value, low, high) in percent per row."""
+    attacks = _attack_columns(board.board)
     return {
         "names": {attack: short_name(attack, board.board) for attack in attacks},
         "cells": {attack: [_rounded(row.row, attack) for row in board.rows] for attack in attacks},
     }
 
 
-def _attacks(board: Board) -> list[str]:
-    """Outcomes that some row has a matrix of, `worst` and `clean` first; images submitted for one row alone are no column."""
+def _attack_columns(board: Board) -> list[str]:
+    """The outcomes that some row has, `worst` and `clean` first. Images that were submitted for one row make no column."""
     stored = {name for row in board.rows for name in row.measures.matrices}
     named = [
         name for attack in board.attacks.values() if attack.kind != SUBMITTED for name in (attack.name, attack.any)
@@ -204,5 +219,5 @@ def _rounded(row: Row, attack: str) -> list[float] | None:
 
 
 def in_percent(value: float | None) -> str:
-    """As `percent`, of a value of an entry, where null is what is not known."""
+    """`percent` of a value of an entry, in which null stands for NaN."""
     return NOT_AVAILABLE if value is None else percent(value)

@@ -1,45 +1,46 @@
-"""Tables of a board about capacity: what every task decided, what is left for the next, and who owns what."""
+"""Tables of a board about capacity: decisions of every task, capacity that is left, and owners of weights."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from math import nan
 from typing import Any
 
 import pandas as pd
 
-from reports.boards.board import OTHER_PROTOCOL, SUPERSEDED, Board, Row, Seed
+from reports.boards.board import SET_ASIDE, Board, Row, Seed
 from reports.numbers.capacity import DECISIONS, OWNERS, decisions, owners
 from reports.numbers.proofs import Proof, proofs
 from reports.tables.words import label_of, percent
 
 NOTHING = "–"
+"""A cell without a value, in tables for reading."""
 
 
 def shown_seed(row: Row) -> Seed | None:
-    """The first seed with recorded capacity: what page and figures show of a row."""
+    """The first seed with recorded capacity. Page and figures show only this one of a row."""
     return next((seed for seed in row.seeds if len(decisions(seed.evidence.facts))), None)
 
 
 def has_other_seeds(rows: list[Row]) -> bool:
-    """Whether some of these rows have more seeds than the one that is shown."""
+    """True if some of these rows have more seeds than the shown one."""
     return any(len(row.seeds) > 1 and shown_seed(row) is not None for row in rows)
 
 
 def shown_rows(board: Board) -> list[Row]:
     """The rows of the table for reading: all that are not set aside, unfinished ones too."""
-    return [row for row in board.rows if row.verdict not in (SUPERSEDED, OTHER_PROTOCOL)]
+    return [row for row in board.rows if row.verdict not in SET_ASIDE]
 
 
 def capacity_table(board: Board) -> pd.DataFrame:
-    """Every row, seed and task: what was decided, what is left, and whether a fresh process found the task unchanged."""
+    """Decisions, capacity that is left, and the proof of every task, by row and seed, with numbers as stored."""
     records = []
     for row in board.rows:
         for seed in row.seeds:
-            place = {"label": row.label, "row": row.identity[:8], "seed": seed.run.seed}
-            for task, name, proof, values in _tasks(seed):
+            place = {"label": row.label, "row": row.short_identity, "seed": seed.run.seed}
+            for task, name, proof, values in _decided_tasks(seed):
                 found = proof or Proof({})
-                same = {f"same_{kind}": found.same.get(kind, math.nan) for kind in ("classifier", "logits")}
+                same = {f"same_{kind}": found.same.get(kind, nan) for kind in ("classifier", "logits")}
                 attacks = {"attacks_repeated": found.attacks, "attacks_same": found.repeated} if proof else {}
                 records.append({**place, "task": task, "name": name, **values, **same, **attacks})
     first = ("label", "row", "seed", "task", "name")
@@ -49,9 +50,9 @@ def capacity_table(board: Board) -> pd.DataFrame:
 
 
 def owners_table(board: Board) -> pd.DataFrame:
-    """Every row, seed, task, layer and owner: how many of the layer's weights it owns after that task."""
+    """The number of a layer's weights that an owner has after a task, by row, seed, task, layer and owner."""
     frames = [
-        owners(seed.evidence.facts).assign(label=row.label, row=row.identity[:8], seed=seed.run.seed)
+        owners(seed.evidence.facts).assign(label=row.label, row=row.short_identity, seed=seed.run.seed)
         for row in board.rows
         for seed in row.seeds
     ]
@@ -61,11 +62,11 @@ def owners_table(board: Board) -> pd.DataFrame:
 
 
 def decisions_table(board: Board) -> pd.DataFrame:
-    """For reading: one seed of each row, as text; accuracies and shares in percent."""
+    """`capacity_table` for reading: one seed of each row, as text; accuracies and shares in percent."""
     records = []
     for row in shown_rows(board):
         seed = shown_seed(row)
-        for task, name, proof, values in [] if seed is None else _tasks(seed):
+        for task, name, proof, values in [] if seed is None else _decided_tasks(seed):
             records.append(
                 {
                     "label": label_of(row),
@@ -85,19 +86,19 @@ def decisions_table(board: Board) -> pd.DataFrame:
 
 
 def decisions_caption(board: Board) -> str:
-    """What the table for reading is of, and of which seeds."""
+    """The words over the table for reading."""
     text = (
-        "Right after each task was learned. Goal ± tolerance, and what was reached: validation accuracy in percent, under attack "
-        "where the method trains under one. Ratio: share of the capacity open to it that the task handed back. mu: size of the "
-        "network, in parameters. Owned, free: of all shared weights; picked: of earlier tasks' weights. Never changed since: "
-        "what a fresh process found that had nothing but the last state."
+        "Right after each task was learned. Goal ± tolerance, reached: validation accuracy in percent, under attack if the "
+        "method trains under one. Ratio: share of the capacity open to it that the task handed back. mu: size of the network, in "
+        "parameters, as a multiple of the start. Owned, free: of all shared weights; picked: of earlier tasks' weights. Never "
+        "changed since: the finding of a fresh process that had nothing but the last state."
     )
     others = has_other_seeds(shown_rows(board))
-    return text + (" Of rows with several seeds the first; all are in tables/." if others else "")
+    return text + (" Rows with several seeds: the first; all are in tables/." if others else "")
 
 
-def _tasks(seed: Seed) -> Iterator[tuple[int, str, Proof | None, dict[str, Any]]]:
-    """Task, its name, what the proof found, and the values of `decisions`, for every task with recorded capacity."""
+def _decided_tasks(seed: Seed) -> Iterator[tuple[int, str, Proof | None, dict[str, Any]]]:
+    """Yield the task, its name, its proof and the values of `decisions`, for every task with recorded capacity."""
     evidence = seed.evidence
     names = dict(zip(evidence.tasks["task"].tolist(), evidence.tasks["name"].tolist(), strict=True))
     proven = proofs(evidence.facts)

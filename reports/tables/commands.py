@@ -23,15 +23,16 @@ _SET_ASIDE = (
     "--strict",
     "--dry-run",
 )
-"""Options that say which rows to make, where and how; the others (--set, --pretrain, --checks, --data-root) stay."""
+"""Options of a recorded command that say for which rows, where and how it ran. The others stay: --set, --pretrain, --checks,
+--data-root."""
 _OVERRIDES = re.compile(r" (?=[^ =]+=)")
-"""Between the parts of a preset's name: overrides are a part of it, `digits recipe.epochs=5`."""
+"""The space before each override in a preset's name, `digits recipe.epochs=5`."""
 
 
 def commands_of(preset: str, row: Row) -> list[str]:
-    """One command that trains and attacks the row's seeds under the preset; several where seeds were demanded differently.
+    """The command that trains and attacks the row's seeds under the preset; several if seeds were demanded differently.
 
-    Overrides that were given with --set are in it. Places are recorded as `DIR`, for a reader to fill in.
+    It has the overrides that were given with --set. Paths are recorded as `DIR`, for a reader to fill in.
     """
     seeds: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for seed in row.seeds:
@@ -43,7 +44,7 @@ def commands_of(preset: str, row: Row) -> list[str]:
 
 
 def _words(run: Run, preset: str, row: Row) -> list[str]:
-    """The options after `run`, but for the seeds; from the preset's name alone where no command of it is recorded."""
+    """The options after `run`, without the seeds; from the preset's name alone if no command of it is recorded."""
     name, *overrides = _OVERRIDES.split(preset)
     recorded = (run.protocols[preset].get("command"), run.config.get("provenance", {}).get("command"))
     found = (_options(str(command), name) for command in recorded if command)
@@ -54,18 +55,18 @@ def _words(run: Run, preset: str, row: Row) -> list[str]:
         if not any(other.startswith(option) for other in _SET_ASIDE):
             words += [option, *values]
     methods = options.get("--methods", [])
-    # A method from a file goes by its file; its name alone would not be found.
+    # A method from a file is named by its file, because its name alone would not be found.
     named = next((method for method in methods if method.endswith(f"{row.method}.py")), row.label)
     speaks_of_rows = "--pretrain" in options or any(value.startswith("methods.") for value in options.get("--set", []))
-    # Optional rows are there when they are named, and an override of a row that is not there is an error.
+    # Optional rows must be named, and an override of a row that is not named is an error.
     others = [method for method in methods if method not in (named, row.method)] if speaks_of_rows else []
     return [*words, "--methods", named, *others]
 
 
 def _options(command: str, preset: str) -> dict[str, list[str]] | None:
-    """The options of a recorded `run` with their values; None for another command or one of another preset.
+    """The options of a recorded `run` with their values; None for another command or another preset.
 
-    The program without a command runs its default preset, so there are no options.
+    Without a command the program runs its default preset, and there are no options.
     """
     try:
         words = shlex.split(command)

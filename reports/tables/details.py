@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from reports.boards.board import Board, Row
 from reports.boards.sweeps import worsts
 from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import WORST, accuracy_matrix, task_scores
-from reports.numbers.outcomes import Outcomes
+from reports.numbers.outcomes import NOT_MEASURED
 from reports.numbers.statistics.intervals import wilson
 from reports.tables.capacity import capacity_table, owners_table
 from reports.tables.entries import entry_names
@@ -22,7 +23,7 @@ from results.file_names import file_names
 
 
 def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(file stem, table) of everything about one board."""
+    """Yield (file stem, table) for every table of one board."""
     for attack, name in attack_files(board).items():
         yield f"{board.stem}__matrix__{name}", matrix_table(board, attack)
         yield f"{board.stem}__tasks__{name}", task_table(board, attack)
@@ -41,13 +42,12 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def attack_files(board: Board) -> dict[str, str]:
-    """By the name of every stored outcome, such as `pgd-10 linf 8/255 any`, the part of file names that stands for it."""
-    outcomes = {name for row in board.rows for seed in row.seeds for name in seed.evidence.outcomes.correct}
-    return file_names(sorted(outcomes))
+    """The part of file names that stands for a stored outcome, by its name: `pgd-10_linf_8-255_any`."""
+    return file_names(board.outcomes)
 
 
 def names_table(boards: Sequence[Board]) -> pd.DataFrame:
-    """The whole names behind the names of files. kind: preset, attack or row; in_files: its part of the names of files."""
+    """The whole names behind the names of files: kind (preset, attack or row), its part of names of files, and its name."""
     records = []
     for board in boards:
         records.append((board.preset, "preset", board.stem, board.preset))
@@ -58,20 +58,20 @@ def names_table(boards: Sequence[Board]) -> pd.DataFrame:
 
 
 def matrix_table(board: Board, attack: str) -> pd.DataFrame:
-    """R in long form: one line per row, seed and cell that was measured."""
+    """R in long form, a line per row, seed and stored cell."""
     records = []
     for row in board.rows:
         for seed in row.seeds:
             outcomes = seed.evidence.outcomes
             for (i, j), correct in sorted(outcomes.correct.get(attack, {}).items()):
-                measured = correct[correct >= 0]
-                records.append((row.label, row.identity[:8], seed.run.seed, i, j, measured.mean(), len(measured)))
+                covered = correct[correct != NOT_MEASURED]
+                records.append((row.label, row.short_identity, seed.run.seed, i, j, covered.mean(), len(covered)))
     columns = ["label", "row", "seed", "after_task", "task", "accuracy", "samples"]
     return pd.DataFrame(records, columns=columns)
 
 
 def task_table(board: Board, attack: str) -> pd.DataFrame:
-    """Per task after the last one: accuracy, its Wilson interval, macro precision, recall and F1; then their mean."""
+    """Accuracy, its Wilson interval, macro precision, recall and F1 per task after the last one, and then their means."""
     records: list[tuple[object, ...]] = []
     for row in board.rows:
         for seed in row.seeds:
@@ -80,22 +80,20 @@ def task_table(board: Board, attack: str) -> pd.DataFrame:
             scores = task_scores(outcomes, attack)
             for j, task_score in enumerate(scores):
                 correct = outcomes.vector(attack, outcomes.last, j)
-                correct = correct[correct >= 0]
+                correct = correct[correct != NOT_MEASURED]
                 interval = wilson(int(correct.sum()), len(correct))
-                accuracy = correct.mean() if len(correct) else float("nan")
-                place = (row.label, row.identity[:8], seed.run.seed, j, names.get(j, ""))
+                accuracy = correct.mean() if len(correct) else nan
+                place = (row.label, row.short_identity, seed.run.seed, j, names.get(j, ""))
                 records.append((*place, len(correct), accuracy, interval.low, interval.high, *task_score))
             last = accuracy_matrix(outcomes, attack)[-1]
-            mean = (row.label, row.identity[:8], seed.run.seed, "mean", "")
-            measured = sum(int((outcomes.vector(attack, outcomes.last, j) >= 0).sum()) for j in range(outcomes.tasks))
-            nan = float("nan")
-            records.append((*mean, measured, last.mean(), nan, nan, *np.mean(scores, 0)))
+            mean = (row.label, row.short_identity, seed.run.seed, "mean", "")
+            records.append((*mean, outcomes.covered(attack), last.mean(), nan, nan, *np.mean(scores, 0)))
     columns = ["label", "row", "seed", "task", "name", "samples", "accuracy", "wilson_low", "wilson_high"]
     return pd.DataFrame(records, columns=[*columns, "macro_precision", "macro_recall", "macro_F1"])
 
 
 def comparison_table(board: Board) -> pd.DataFrame:
-    """All pairs of ranked rows: difference in ACC of worst, its interval, the test and Holm's correction."""
+    """All pairs of ranked rows: the difference in ACC of `worst`, its interval, the test and Holm's correction."""
     fields = ("first", "second", "difference", "low", "high", "p", "p_holm", "better", "test", "seeds", "samples")
     records = [[getattr(c, name) for name in (*fields, "bootstrap_low", "bootstrap_high")] for c in board.comparisons]
     table = pd.DataFrame(records, columns=[*fields, "bootstrap_low", "bootstrap_high"]).rename(
@@ -106,11 +104,11 @@ def comparison_table(board: Board) -> pd.DataFrame:
 
 
 def verdict_table(board: Board) -> pd.DataFrame:
-    """Every check on every run. samples: some that show what was found, as task:sample."""
+    """Every verdict on every run. samples: some that show it, as task:sample."""
     records = [
         (
             row.label,
-            row.identity[:8],
+            row.short_identity,
             seed.run.seed,
             v.check,
             v.status,
@@ -144,28 +142,23 @@ def verdict_table(board: Board) -> pd.DataFrame:
 def sweep_table(board: Board) -> pd.DataFrame:
     """ACC of every row under every attack after the last task, mean over seeds, beside the attack's specification.
 
-    Numbers to plot stand beside exact ones: eps_255 is eps in units of 1/255, step_in_eps the step size in units of eps.
-    specification: every other field, as JSON. final and any: final-iterate and any-iterate accuracy; attacks that end with
-    the worst they met have the first alone. samples: over how many of all tasks together, in the seed that has the fewest;
-    attacks on different samples differ by that too.
+    eps_255, step_in_eps: eps in units of 1/255, and the step size in units of eps, as numbers to plot beside the exact ones.
+    specification: every other field, as JSON.
+    final, any: final-iterate and any-iterate accuracy; attacks that end with the worst iterate have only the first.
+    samples: their number over all tasks, in the seed that has the fewest. Attacks on different samples differ by that too.
     """
     worst = {name: AttackFacts(name, WORST, *threat, 0, None, 0, "") for name, threat in worsts(board).items()}
     records = []
     for row in board.rows:
-        used = [seed for seed in row.seeds if seed.is_complete] or row.seeds
         for attack in (*board.attacks.values(), *worst.values()):
             if attack.name in row.measures.matrices:
                 final, any_ = _with_bounds(row, attack.name), _with_bounds(row, attack.any)
-                samples = min(_covered(seed.evidence.outcomes, attack.name) for seed in used)
-                place = (row.label, row.identity[:8], len(used), attack.name)
+                samples = min(seed.evidence.outcomes.covered(attack.name) for seed in row.used_seeds)
+                place = (row.label, row.short_identity, len(row.used_seeds), attack.name)
                 records.append((*place, *_specified(attack), *final, *any_, samples))
     columns = ["label", "row", "seeds", "attack", "kind", "norm", "eps", "eps_255", "steps", "step_size", "step_in_eps"]
     columns += ["restarts", "loss", "specification", "final", "final_low", "final_high", "any", "any_low", "any_high"]
     return pd.DataFrame(records, columns=[*columns, "samples"])
-
-
-def _covered(outcomes: Outcomes, attack: str) -> int:
-    return sum(int((outcomes.vector(attack, outcomes.last, j) >= 0).sum()) for j in range(outcomes.tasks))
 
 
 def _with_bounds(row: Row, attack: str) -> tuple[float, float, float]:
@@ -175,10 +168,10 @@ def _with_bounds(row: Row, attack: str) -> tuple[float, float, float]:
 
 
 def _specified(attack: AttackFacts) -> tuple[object, ...]:
-    """The columns kind to specification of `sweep_table`; empty where an attack has no such field."""
+    """The columns `kind` to `specification` of `sweep_table`; empty if an attack has no such field."""
 
     def number(value: Fraction | None) -> float:
-        return float("nan") if value is None else float(value)
+        return nan if value is None else float(value)
 
     def text(value: Fraction | None) -> str:
         return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""One entry per row: everything a reader may want of it, as JSON; a superset of RobustBench's model_info (Croce et al. 2021)."""
+"""The entry of a row: all that a reader may want of it, as JSON; a superset of RobustBench's model_info (Croce et al. 2021)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from math import nan
 from typing import Any
 
 import numpy as np
 
-from reports.boards.board import Board, Row, Seed, matrix_attacks
+from reports.boards.board import Board, Row, Seed
 from reports.boards.measures import COST_COLUMNS
 from reports.checks.check import FAIL, NOT_RUN, ORDER
 from reports.checks.verdicts import CHECKS
-from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import WORST, task_scores
-from reports.numbers.outcomes import Outcomes
+from reports.numbers.outcomes import NOT_MEASURED, Outcomes
 from reports.numbers.statistics.intervals import wilson
 from reports.numbers.wording import over_255
 from reports.tables.commands import commands_of
 from results.file_names import file_name
 
 SCHEMA = 1
-"""Raised when a field changes its meaning."""
+"""Version of the entry. It rises when a field changes its meaning."""
 NOT_RECORDED = (
     "link",
     "authors",
@@ -34,22 +34,22 @@ NOT_RECORDED = (
     "corruptions_acc",
     "corruptions_mce",
 )
-"""Fields of RobustBench's model_info that no record of ours holds: null, so that whoever knows them can fill them in."""
+"""Fields of RobustBench's model_info that no record holds. They are null, for readers who know them to fill in."""
 
 
 def entry_names(board: Board) -> list[str]:
-    """The name of every row's entry, aligned with `board.rows`: preset and label, and the identity where two would be equal."""
+    """The names of the entries, aligned with `board.rows`: preset and label, and the identity if two would be equal."""
     stems = [f"{board.stem}__{file_name(row.label)}" for row in board.rows]
     # Some file systems do not tell upper from lower case.
     alike = [stem.casefold() for stem in stems]
     return [
-        f"{stem}__{row.identity[:8]}" if alike.count(stem.casefold()) > 1 else stem
+        f"{stem}__{row.short_identity}" if alike.count(stem.casefold()) > 1 else stem
         for stem, row in zip(stems, board.rows, strict=True)
     ]
 
 
 def row_entry(board: Board, row: Row) -> dict[str, Any]:
-    """Everything about one row, ready for `json.dumps`: fractions in full precision, null where something is not known."""
+    """The entry of one row, ready for `json.dumps`: fractions in full precision, null for missing values."""
     identity = row.seeds[0].run.identity
     entry = {
         "schema": SCHEMA,
@@ -72,7 +72,7 @@ def row_entry(board: Board, row: Row) -> dict[str, Any]:
         "comparisons": _comparisons(board, row),
         "checks": _checks(row),
         "matrices": {
-            attack: row.measures.matrices[attack] for attack in matrix_attacks(board) if attack in row.measures.matrices
+            attack: row.measures.matrices[attack] for attack in board.shown_matrices if attack in row.measures.matrices
         },
         "tasks": _tasks(board, row),
         "protocol": _protocol(row),
@@ -88,17 +88,12 @@ def row_entry(board: Board, row: Row) -> dict[str, Any]:
 
 
 def to_json(entry: Mapping[str, Any]) -> str:
-    """The entry as deterministic text."""
+    """Write an entry as deterministic text."""
     return json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def used_seeds(row: Row) -> list[Seed]:
-    """The runs that a row's numbers are over: the complete ones, or whatever is stored if none is."""
-    return [seed for seed in row.seeds if seed.is_complete] or row.seeds
-
-
 def _plain(value: Any) -> Any:
-    """Values that JSON has: NaN becomes null, an exact fraction its text."""
+    """Turn values into ones that JSON has: NaN becomes null, an exact fraction its text."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, Mapping):
@@ -114,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _model_info(row: Row) -> dict[str, Any]:
-    """Fields and formats of RobustBench: accuracies in percent, as text with two decimals."""
+    """The fields of RobustBench in its formats: accuracies in percent, as text with two decimals."""
     first = row.seeds[0]
     backbone = first.run.identity.get("backbone") or {}
     width = backbone.get("width")
@@ -150,7 +145,7 @@ def _scenario(row: Row) -> str | None:
 
 
 def _metrics(row: Row) -> dict[str, dict[str, float]]:
-    """Every metric under its column name; low and high are null where it has no interval. Costs have a place of their own."""
+    """The metrics by column name, without costs; low and high are NaN for a metric without interval."""
     found = {}
     for column, value in row.measures.values.items():
         if column not in COST_COLUMNS:
@@ -160,9 +155,9 @@ def _metrics(row: Row) -> dict[str, dict[str, float]]:
 
 
 def _comparisons(board: Board, row: Row) -> list[dict[str, Any]]:
-    """The row against every other ranked one: its ACC of worst minus the other's.
+    """The row against every other ranked one: its ACC of `worst` minus the other's.
 
-    is_better: null where they cannot be told apart.
+    is_better: None if they cannot be told apart.
     """
     found = []
     for pair in board.comparisons if row.is_ranked else []:
@@ -182,13 +177,13 @@ def _comparisons(board: Board, row: Row) -> list[dict[str, Any]]:
 
 
 def _tasks(board: Board, row: Row) -> list[dict[str, Any]]:
-    """Per task after the last one: accuracy and macro scores, mean over seeds, clean, under the attack of the matrix and `worst`.
+    """Accuracy and macro scores per task after the last one, means over seeds, under `clean`, the matrix' attack and `worst`.
 
-    low and high are Wilson's interval of the mean accuracy at the number of images of one seed: test-set noise only.
+    low, high: Wilson's interval of the mean accuracy at the number of images of one seed, so of test-set noise only.
     """
-    evidences = [seed.evidence for seed in used_seeds(row)]
+    evidences = [seed.evidence for seed in row.used_seeds]
     tasks = evidences[0].tasks.set_index("task")
-    attacks = [*matrix_attacks(board), WORST]
+    attacks = [*board.shown_matrices, WORST]
     scores = {attack: np.mean([task_scores(each.outcomes, attack) for each in evidences], 0) for attack in attacks}
     found = []
     for j in range(evidences[0].outcomes.tasks):
@@ -210,18 +205,18 @@ def _tasks(board: Board, row: Row) -> list[dict[str, Any]]:
 
 
 def _accuracy(outcomes: Sequence[Outcomes], attack: str, task: int) -> tuple[float, int]:
-    """Mean over seeds of the accuracy after the last task, and on how many samples (of the seed that has the fewest)."""
+    """The mean over seeds of the accuracy after the last task, and its number of samples, in the seed that has the fewest."""
     cells = [each.vector(attack, each.last, task) for each in outcomes]
-    measured = [cell[cell >= 0] for cell in cells]
-    samples = min(len(cell) for cell in measured)
-    return (float(np.mean([cell.mean() for cell in measured])) if samples else float("nan")), samples
+    covered = [cell[cell != NOT_MEASURED] for cell in cells]
+    samples = min(len(cell) for cell in covered)
+    return (float(np.mean([cell.mean() for cell in covered])) if samples else nan), samples
 
 
-# -- how it was measured ----------------------------------------------------------------------------------------------
+# -- how it was attacked ----------------------------------------------------------------------------------------------
 
 
 def _checks(row: Row) -> list[dict[str, Any]]:
-    """Every check as the seed that fares worst has it, in the order of the checks; by_seed: the status of each."""
+    """Every check in the seed that fares worst, in the order of the checks; by_seed: its status in each."""
     found: list[dict[str, Any]] = []
     for check in CHECKS:
         verdicts = [(seed.run.seed, v) for seed in row.seeds for v in seed.verdicts if v.check == check.name]
@@ -257,32 +252,31 @@ def _protocol(row: Row) -> dict[str, Any]:
 
 
 def _attacks(row: Row) -> list[dict[str, Any]]:
-    """Every attack that was run, as specified. asked: samples per task after the last one, null for all; samples: in all."""
+    """The attacks that were run. asked: samples per task after the last one, None for all; samples: all covered ones."""
     evidence = row.seeds[0].evidence
-    outcomes = [seed.evidence.outcomes for seed in used_seeds(row)]
-
-    def covered(attack: AttackFacts) -> int:
-        return min(sum(_accuracy([each], attack.name, task)[1] for task in range(each.tasks)) for each in outcomes)
+    outcomes = [seed.evidence.outcomes for seed in row.used_seeds]
 
     return [
         {
             "name": attack.name, "kind": attack.kind, "norm": attack.norm, "eps": over_255(attack.eps), "steps": attack.steps,
             "step_size": over_255(attack.step_size) or None, "restarts": attack.restarts, "loss": attack.loss or None,
             "other": {name: json.loads(value) for name, value in attack.rest},
-            "asked": row.protocol.samples(attack.name, final=True), "samples": covered(attack),
+            "asked": row.protocol.samples(attack.name, final=True),
+            "samples": min(each.covered(attack.name) for each in outcomes),
         }
         for attack in evidence.attacks.values()
     ]  # fmt: skip
 
 
 def _environment(seed: Seed) -> dict[str, Any]:
+    """The provenance of a run, without its command."""
     recorded = dict(seed.run.config.get("provenance") or {})
     recorded.pop("command", None)
     return {"seed": seed.run.seed, **recorded}
 
 
 def _identity(row: Row) -> dict[str, Any]:
-    """What the numbers are of: hashes of the row, of each run, of data and split, and the versions of the parts."""
+    """The identity of the numbers: hashes of the row, of each run, of data and split, and the versions of the parts."""
     identity = row.seeds[0].run.identity
     scenario = identity.get("scenario")
     return {

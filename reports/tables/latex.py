@@ -1,4 +1,4 @@
-"""The leaderboard as LaTeX: booktabs tables for the `input` of a paper."""
+"""The leaderboard as LaTeX: booktabs tables that a paper can `input`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from reports.tables.markdown import WORDS
 
 NEEDS = r"\usepackage{booktabs,graphicx}"
 _SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
-"""Only what is wider than the line is made as wide as the line."""
+"""Shrinks a table that is wider than the line, and no other."""
 
 
-def latex(boards: list[Board], empty: str) -> str:
-    """All boards as floating booktabs tables, for pdflatex; `empty` is said where there is none.
+def leaderboard_latex(boards: list[Board], empty: str) -> str:
+    """All boards as floating booktabs tables, for pdflatex with `NEEDS`.
 
-    Needs `NEEDS`. `table*` spans both columns of a paper that has two, and is a `table` in others.
+    empty: the text if there is no board. `table*` spans both columns of a paper that has two, and is a `table` in others.
     """
-    parts = [f"% needs {NEEDS}; what is wider than the line is shrunk to it: small margins or a landscape page help"]
+    parts = [f"% needs {NEEDS}; tables wider than the line are shrunk to it: small margins or a landscape page help"]
     if not boards:
         parts.append(f"% {_comment(empty)}")
     for board in boards:
@@ -48,11 +48,11 @@ _TEX = {
     "λ": r"$\lambda$", "σ": r"$\sigma$", "–": "--", "—": "---", "…": r"\ldots{}",
 }  # fmt: skip
 _LETTERS = re.compile(r"[ -~À-ÖØ-öø-ÿ]")
-"""What pdflatex sets in any font encoding. Of the rest, what `_TEX` lacks would stop it."""
+"""Characters that pdflatex sets in any font encoding. It would stop at others, unless `_TEX` has them."""
 
 
 def latex_text(text: str) -> str:
-    """Text in which nothing is markup; a character that pdflatex does not know is told by its number: U+4E2D."""
+    """The text with all markup escaped. A character that pdflatex does not know becomes its number: U+4E2D."""
     return "".join(_character(character) for character in " ".join(text.split()))
 
 
@@ -68,6 +68,7 @@ def _comment(text: str) -> str:
 
 
 def latex_table(frame: pd.DataFrame, text: str, label: str) -> str:
+    """A floating booktabs table; text: its caption, escaped; label: for `ref`."""
     escaped = frame.map(lambda cell: re.sub(r"(?<![\w.-])-(?=\d)", "$-$", latex_text(cell)))
     escaped.columns = pd.Index([latex_text(str(column)) for column in frame.columns])
     layout = "".join("l" if column in WORDS else "r" for column in frame.columns)

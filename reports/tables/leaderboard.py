@@ -1,4 +1,4 @@
-"""The leaderboard as tables: a wide one with every number (CSV), and a compact one to read."""
+"""The leaderboard as tables: a wide one with every number, and compact ones to read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from reports.boards.sweeps import ranking_of, worsts
 from reports.boards.version import version_of
 from reports.numbers.attack_facts import TRANSFER
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST
+from reports.numbers.wording import over_255
 from reports.tables.words import (
     NOT_AVAILABLE,
     amount,
@@ -23,15 +24,15 @@ from reports.tables.words import (
 )
 from results.schema import ANY
 
-MOST_ATTACKS = 24
-"""Columns of a table for reading."""
-FIRST = ("rank", "label", "method", "seeds", "verdict")
-CHECKS = ("checks_pass", "checks_warn", "checks_fail", "checks_not_run")
-LAST = ("interval", "seed_values", "published", "extra_data", "row", *CHECKS, "reason", "leaderboard")
+MOST_READABLE = 24
+"""Attacks that a table for reading has columns for, at most."""
+FIRST_COLUMNS = ("rank", "label", "method", "seeds", "verdict")
+CHECK_COUNTS = ("checks_pass", "checks_warn", "checks_fail", "checks_not_run")
+LAST_COLUMNS = ("interval", "seed_values", "published", "extra_data", "row", *CHECK_COUNTS, "reason", "leaderboard")
 
 
 def columns(board: Board) -> list[str]:
-    """Numeric columns of a board, in order. Each carries the name of its formula and of the attack."""
+    """The numeric columns of a board, in order. Each has the name of its formula and of its attack."""
     matrix = [name for name in _with_any(board, board.matrix) if name != WORST]
     others = [name for name in _with_any(board, _attacks(board)) if name != CLEAN]
     other_worsts = [name for name in worsts(board) if name != WORST]
@@ -55,20 +56,20 @@ def _with_interval(column: str) -> list[str]:
 
 
 def _attacks(board: Board) -> list[str]:
-    """The attacks of a board: those that are demanded of every row, then transfers, which some rows have."""
+    """The attacks that are demanded of every row, then the transfers, which only some rows have."""
     return [*board.demanded, *(name for name, attack in board.attacks.items() if attack.kind == TRANSFER)]
 
 
 def _with_any(board: Board, attacks: Sequence[str]) -> list[str]:
-    """The attacks, each followed by its any-iterate outcome where a row has it."""
+    """The attacks, each followed by its any-iterate outcome if a row has it."""
     stored = {name for row in board.rows for name in row.measures.matrices}
     return [name for attack in attacks for name in (attack, attack + ANY) if name == attack or name in stored]
 
 
 def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
-    """Every row of every board with every number, as fractions; NaN where a number is not available.
+    """Every row of every board with every number, as fractions; NaN for missing numbers.
 
-    leaderboard: the version that a published row is from; None for others.
+    Column `leaderboard`: the version that a published row is from; None for others.
     """
     numeric = list(dict.fromkeys(column for board in boards for column in columns(board)))
     version = version_of(boards)
@@ -77,7 +78,7 @@ def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
         for board in boards
         for row in board.rows
     ]
-    return pd.DataFrame(records, columns=[*FIRST, "preset", *numeric, *LAST])
+    return pd.DataFrame(records, columns=[*FIRST_COLUMNS, "preset", *numeric, *LAST_COLUMNS])
 
 
 def _record(board: Board, row: Row, numeric: Sequence[str]) -> dict[str, object]:
@@ -149,15 +150,15 @@ def below_table(board: Board) -> pd.DataFrame:
 def accuracy_table(board: Board) -> pd.DataFrame:
     """ACC of ranked rows in percent, as text, under every attack that was run.
 
-    Of more than `MOST_ATTACKS` only what can be read: at the ranking's norm and eps, then any-iterate alone where it is
-    recorded. `worst` stands for the other norms and eps.
+    If these are more than `MOST_READABLE`, only those at the ranking's norm and eps are there, and `worst` for the others; if
+    they are still too many, any-iterate outcomes replace the final ones.
     """
     stored = {name for row in board.ranked for name in row.measures.matrices}
     attacks = [a for a in (CLEAN, *_with_any(board, _attacks(board))) if a in stored]
-    if len(attacks) > MOST_ATTACKS:
+    if len(attacks) > MOST_READABLE:
         here = {name for a in board.attacks.values() if a.threat == ranking_of(board) for name in (a.name, a.any)}
         attacks = [a for a in attacks if a in here or a == CLEAN]
-    if len(attacks) > MOST_ATTACKS:
+    if len(attacks) > MOST_READABLE:
         attacks = [a for a in attacks if a + ANY not in stored]
     others = [name for name in worsts(board) if name != WORST]
     return pd.DataFrame(
@@ -175,20 +176,13 @@ def accuracy_table(board: Board) -> pd.DataFrame:
 
 
 def caption(board: Board) -> str:
-    """One sentence that says what the table is of."""
+    """The words under the table: data, intervals and rank."""
     kinds = sorted({row.measures.interval for row in board.ranked})
     samples = sorted({int(row.measures.value(f"samples {WORST}")) for row in board.ranked})
-    counted = f" over {' or '.join(f'{n:,}' for n in samples)} test images" if samples else ""
+    over = f" over {' or '.join(f'{n:,}' for n in samples)} test images" if samples else ""
     return (
-        f"Percent after {board.tasks} tasks, worst at eps {_eps(board)}{counted}; intervals: 95 %"
+        f"Percent after {board.tasks} tasks, worst at eps {over_255(board.eps) or NOT_AVAILABLE}{over}; intervals: 95 %"
         + (f" ({'; '.join(kinds)})" if kinds else "")
         + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
-        + "F: forgetting, lower is better. Verdict: checks passed, of all; what did not pass or warn was not run."
+        + "F: forgetting, lower is better. Verdict: checks passed, of all; the others warned or were not run."
     )
-
-
-def _eps(board: Board) -> str:
-    if board.eps is None:
-        return NOT_AVAILABLE
-    scaled = board.eps * 255
-    return f"{scaled.numerator}/255" if scaled.denominator == 1 else str(board.eps)

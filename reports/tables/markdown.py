@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown: one section per preset, tables as GitHub renders them."""
+"""The leaderboard as Markdown: a section per preset, tables as GitHub renders them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WORDS = (
     "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
     "published as", "protocols differ in",
 )  # fmt: skip
-"""Columns of words: aligned to the left, and escaped."""
+"""Columns of words. They are aligned to the left, and escaped."""
 
 
-def markdown(boards: list[Board], empty: str) -> str:
-    """All boards as GitHub tables; `empty` is said where there is none."""
+def leaderboard_markdown(boards: list[Board], empty: str) -> str:
+    """All boards as GitHub tables; empty: the text if there is no board."""
     parts = ["# Leaderboard"]
     if not boards:
         parts.append(empty)
@@ -44,12 +44,25 @@ def markdown(boards: list[Board], empty: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def replaced_between(page: str, begin: str, end: str, middle: str, name: str) -> str:
+    """The page with `middle` between the two marks.
+
+    name: of that part. Raises ValueError if the page lacks a mark.
+    """
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"no place for {name}: expected {begin} and {end}")
+    return f"{before}{begin}\n\n{middle}\n\n{end}{after}"
+
+
 def markdown_text(text: str) -> str:
-    """Text in which nothing is markup; a pipe would end a cell of a table even in code."""
+    """The text with all markup escaped. A pipe is, because it would end a cell of a table even in code."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
+    """The frame as a GitHub table."""
     # Numbers hold no markup; their brackets are easier to read as they are.
     escaped = frame.apply(lambda column: column.map(markdown_text) if column.name in WORDS else column)
     escaped.columns = pd.Index([markdown_text(str(column)) for column in frame.columns])

@@ -1,4 +1,4 @@
-"""How fast methods learn: robust validation accuracy over the seconds of training, and what they were trained by."""
+"""Training: robust validation accuracy over the seconds that it took, and recipes that rows have for themselves."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ POINTS = 200
 
 
 def progress_of(run: Run) -> dict[int, pd.DataFrame]:
-    """Per task (-1: all at once) the validated epochs: `seconds` of training so far, all stages and their
-    validation included, and `best`, the best robust validation accuracy so far."""
+    """The validated epochs by task, or by -1 for all tasks at once.
+
+    Columns: `seconds` of training so far, with all stages and their validation; `best`, the best robust validation accuracy
+    so far, in [0, 1].
+    """
     log = run.training
     found = {}
     for turn in sorted(log["task"].unique()):
-        # Stages were stored in the order in which they ran.
+        # Stages are stored in the order in which they ran.
         rows = log[log["task"] == turn]
         frame = pd.DataFrame({"seconds": rows["seconds"].cumsum(), "best": rows["robust_validation"].cummax()})
         found[int(turn)] = frame.dropna().reset_index(drop=True)
@@ -28,10 +31,10 @@ def progress_of(run: Run) -> dict[int, pd.DataFrame]:
 
 
 def training_curve(row: Row) -> pd.DataFrame:
-    """`seconds` of training per task and `robust_validation`, the best so far, mean over the tasks and seeds of a row.
+    """The curve of a row, mean over its tasks and seeds; empty without a log.
 
-    It begins where every task has been validated once, and is empty for rows without a log. A run that learned all tasks at once
-    counts its seconds per task.
+    Columns: `seconds` of training per task, `robust_validation`, the best accuracy so far. It begins where every task has been
+    validated once. A run that learned all tasks at once counts its seconds per task.
     """
     curves = []
     for seed in row.seeds:
@@ -47,7 +50,7 @@ def training_curve(row: Row) -> pd.DataFrame:
 
 
 def training_table(board: Board) -> pd.DataFrame:
-    """The curves of all ranked rows in long form; a line wherever a curve rises, and its end."""
+    """The curves of all ranked rows in long form: a line wherever a curve rises, and one at its end."""
     parts = []
     for row in board.ranked:
         curve = training_curve(row)
@@ -60,8 +63,10 @@ def training_table(board: Board) -> pd.DataFrame:
 
 
 def recipes_table(board: Board) -> pd.DataFrame:
-    """Rows that were trained by another recipe than the board's, or have their settings from somewhere: what differs, and the
-    source. Text, empty where every row follows the preset."""
+    """The rows that differ from the board's recipe or have a source of their own: the differences and the source, as text.
+
+    Empty if every row follows the preset.
+    """
     records = []
     for row in board.rows:
         protocol = row.protocol

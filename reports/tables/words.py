@@ -1,4 +1,4 @@
-"""How numbers, rows and attacks are written in tables and on the page."""
+"""Words of tables and of the page: numbers, rows and attacks as text."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from results.schema import ANY
 
 NOT_AVAILABLE = "n/a"
 
-
 MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
-"""Needs that everybody who reads a row must know of."""
+"""Marks behind the label, by need: every reader of the row must know of these needs."""
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Deterministic text: numbers in full precision, `n/a` where there is none."""
+    """Write a frame as deterministic text: numbers in full precision, `n/a` for NaN."""
     return frame.to_csv(index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
 
 
 def percent(value: float) -> str:
-    """A fraction in percent with one decimal; -0.0 is 0.0."""
+    """A fraction in percent with one decimal, `n/a` for NaN; -0.0 is 0.0."""
     return NOT_AVAILABLE if value != value else f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0")
 
 
@@ -35,8 +34,13 @@ def percent_with_interval(row: Row, column: str) -> str:
     return f"{percent(value)} [{percent(bounds.low)}, {percent(bounds.high)}]"
 
 
+def points(value: float) -> str:
+    """A difference of two accuracies in percentage points, with its sign; `n/a` for NaN."""
+    return NOT_AVAILABLE if value != value else f"{100 * value:+.1f}".replace("-0.0", "+0.0")
+
+
 def amount(value: float) -> str:
-    """A cost for people: three significant digits, thousands in words of the metric system."""
+    """A cost with three significant digits, large ones in k, M or G; `n/a` for NaN."""
     if value != value:
         return NOT_AVAILABLE
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
@@ -46,9 +50,9 @@ def amount(value: float) -> str:
 
 
 def short_name(attack: str, board: Board) -> str:
-    """The attack's name without what the whole board shares: `pgd-10 linf 51/255 a=12.75/255` → `pgd-10`.
+    """The attack's name without the settings that the whole board shares: `pgd-10 linf 51/255 a=12.75/255` → `pgd-10`.
 
-    Where the board has several step sizes for this kind of attack at its norm and eps, they are told in eps:
+    If the board has several step sizes for this kind of attack at its norm and eps, the name has them in eps:
     `pgd-10 a=eps/4`. Attacks at another norm or eps keep their names.
     """
     base = attack.removesuffix(ANY)
@@ -60,27 +64,27 @@ def short_name(attack: str, board: Board) -> str:
     if len({other.step_size for other in alike}) > 1:
         extras = [f"a={in_eps(facts.step_in_eps)}", *extras]
     elif sum(_without_step_size(other) == [first, *extras] for other in alike) > 1:
-        # A transfer's step size is that of the attack it was made with: it is told as it stands in the name.
+        # The step size of a transfer is that of the attack it was made with, so it stays as it is in the name.
         extras = base.rpartition(f" {facts.norm} ")[2].split(" ")[1:]
     return " ".join([first, *extras]) + (ANY if attack.endswith(ANY) else "")
 
 
 def _without_step_size(attack: AttackFacts) -> list[str]:
-    """The words of an attack's name without norm, eps and step size: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
+    """The words of the attack's name without norm, eps and step size: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
     kind, _, rest = attack.name.rpartition(f" {attack.norm} ")
     return [kind, *(word for word in rest.split(" ")[1:] if not word.startswith("a="))]
 
 
 def label_of(row: Row) -> str:
-    """The label, with what everybody must know of the row; a dagger: it was published and not run here."""
+    """The label with the marks of the row; a dagger means that it was published and not run here."""
     marks = [mark for need, mark in MARKS.items() if need in row.protocol.needs]
     attacks = [attack for seed in row.seeds for attack in seed.evidence.attacks.values()]
-    # Its worst case is over images that nobody submitted for the others.
+    # Its `worst` is over images that nobody submitted for the others.
     marks += ["submitted images"] if any(attack.kind == SUBMITTED for attack in attacks) else []
     known = f"{row.label} ({', '.join(marks)})" if marks else row.label
     return f"{known} †" if row.published else known
 
 
 def verdict_of(row: Row) -> str:
-    """The verdict, and how many of the checks that there are passed: `pass 25/30`."""
+    """The verdict, and the number of checks that passed of all: `pass 25/30`."""
     return f"{row.verdict} {row.checks['pass']}/{sum(row.checks.values())}"

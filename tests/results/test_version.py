@@ -11,7 +11,7 @@ import yaml
 from reports.boards.building import build_boards
 from reports.boards.version import published_note, version_of
 from reports.tables.leaderboard import wide_table
-from reports.tables.markdown import markdown
+from reports.tables.markdown import leaderboard_markdown
 from results import load
 from results.files import StoreError
 from results.version import PUBLISHED, leaderboard_version, records_digest, released
@@ -68,7 +68,7 @@ def test_reports_show_the_version_beside_published_rows_alone(published: Path, t
         "mine": "n/a",
         "packnet": "2.1",
     }
-    assert "not run here (leaderboard 2.1)." in markdown(boards, "")
+    assert "not run here (leaderboard 2.1)." in leaderboard_markdown(boards, "")
     own = build_boards(load(tmp_path / "runs", None))
     assert version_of(own) is None
     assert published_note(own) == ""

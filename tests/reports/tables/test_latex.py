@@ -12,7 +12,7 @@ import pytest
 
 from reports.boards.board import Board, Row
 from reports.boards.building import build_boards
-from reports.tables.latex import NEEDS, latex
+from reports.tables.latex import NEEDS, leaderboard_latex
 from results import load
 from tests.reports.synthetic_runs import FakeRun, write_run
 
@@ -48,7 +48,7 @@ def published(row: Row) -> Row:
 @needs_pdflatex
 def test_pdflatex_takes_it_and_it_fits_the_page(board: Board, tmp_path: Path) -> None:
     board = replace(board, rows=[published(row) for row in board.rows])
-    (tmp_path / "leaderboard.tex").write_text(latex([board], EMPTY), encoding="utf-8")
+    (tmp_path / "leaderboard.tex").write_text(leaderboard_latex([board], EMPTY), encoding="utf-8")
     (tmp_path / "paper.tex").write_text(DOCUMENT, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
@@ -60,7 +60,7 @@ def test_pdflatex_takes_it_and_it_fits_the_page(board: Board, tmp_path: Path) ->
 
 
 def test_what_pdflatex_cannot_set_is_told_by_its_number(board: Board) -> None:
-    text = latex([board], EMPTY)
+    text = leaderboard_latex([board], EMPTY)
     assert "U+4E2D" in text
     code = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     assert not re.search(r"[^\x00-\xff]", code)
@@ -68,5 +68,5 @@ def test_what_pdflatex_cannot_set_is_told_by_its_number(board: Board) -> None:
 
 def test_no_board_and_no_ranked_row_are_comments(board: Board) -> None:
     unranked = replace(board, rows=board.below)
-    for text in (latex([], EMPTY), latex([unranked], EMPTY)):
+    for text in (leaderboard_latex([], EMPTY), leaderboard_latex([unranked], EMPTY)):
         assert all(line.startswith("%") for line in text.splitlines() if line)
