@@ -1,5 +1,5 @@
-"""What all tests share: one thread (small networks, and the same bits everywhere), and proofs of not forgetting without the
-seconds that a fresh process takes to start; `test_unforgetting.py` starts them.
+"""Settings of all tests: one thread (small networks, and the same bits everywhere), and proofs of not forgetting in this process,
+because a fresh one takes seconds to start; `test_unforgetting_proof.py` starts them.
 """
 
 from __future__ import annotations

@@ -51,14 +51,21 @@ def write_preset(folder: Path, name: str = "tiny", **changes: Any) -> Path:
     return path
 
 
-def run_tiny(folder: Path, methods: Sequence[str] | None = None, *, results: str = "runs", **changes: Any) -> int:
-    """Run the tiny preset, changed, in this process; results go to `folder/results`. rows: instead of the preset's."""
+def run_tiny(
+    folder: Path, methods: Sequence[str] | None = None, *, results: str = "runs", workers: int = 1, **changes: Any
+) -> int:
+    """Run the tiny preset and return the exit code.
+
+    results: name of the folder of runs inside `folder`.
+    workers: 1 runs everything in this process.
+    changes: top-level keys of the preset; `rows` instead of its methods; `options` of `RunOptions`.
+    """
     options = changes.pop("options", {})
     rows = changes.pop("rows", None) or rows_for(methods or ())
     preset = write_preset(folder, methods=rows, **changes)
     return run(
         RunOptions(
-            str(preset), methods=methods, results=folder / results, published=folder / "published", workers=1, **options
+            str(preset), methods, results=folder / results, published=folder / "published", workers=workers, **options
         ),
         Console(quiet=True),
     )
@@ -77,6 +84,6 @@ def begun(folder: Path, row: dict[str, Any], **changes: Any) -> tuple[Method, Ru
 
 
 def learn(method: Method, context: RunContext, task: Task, tasks: int) -> None:
-    """Learn a task as the harness does, without measuring anything."""
+    """Learn a task as the harness does, without attacking anything."""
     context.begin_turn(task.id, tasks, task.name)
     method.learn(task.to_learn(), context)

@@ -13,7 +13,7 @@ from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
 from benchmark.contract.method_requirements import METHOD_REQUIREMENTS
 from benchmark.contract.scenario_requirements import SCENARIO_REQUIREMENTS
 from benchmark.contract.targets import find_target
-from tests.benchmark import broken_attacks, broken_methods, broken_scenarios
+from tests.benchmark import broken_attacks, broken_classifiers, broken_methods, broken_scenarios
 from tests.benchmark.plugin_methods import NEEDS_GOALS, write
 
 
@@ -65,22 +65,22 @@ def test_a_broken_scenario_is_told_what_is_wrong_and_what_to_change(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("source", "checks"),
+    ("source", "requirements"),
     [
-        (broken_methods.METHOD, len(METHOD_REQUIREMENTS) - 1),
+        (broken_classifiers.METHOD, len(METHOD_REQUIREMENTS) - 1),
         (NEEDS_GOALS, len(METHOD_REQUIREMENTS) - 1),
         (broken_attacks.SOUND, len(ATTACK_REQUIREMENTS)),
         (broken_scenarios.SOUND, len(SCENARIO_REQUIREMENTS)),
     ],
     ids=["method", "method that requires another", "attack", "scenario"],
 )
-def test_a_sound_file_passes_every_check(
-    source: str, checks: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_sound_file_keeps_every_requirement(
+    source: str, requirements: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, lines, _ = check(capsys, write(tmp_path, source))
     assert code == 0
-    assert [line[:5] for line in lines[1:-1]] == ["ok   "] * checks
-    assert lines[-1] == f"{checks} requirements, {checks} hold, 0 failed"
+    assert [line[:5] for line in lines[1:-1]] == ["ok   "] * requirements
+    assert lines[-1] == f"{requirements} requirements, {requirements} hold, 0 failed"
 
 
 @pytest.mark.parametrize("name", ["packnet", "pgd", "digits"])
@@ -125,7 +125,7 @@ def test_settings_are_given_as_in_run(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_nothing_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, broken_methods.METHOD)
+    path = write(tmp_path, broken_classifiers.METHOD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -143,9 +143,9 @@ def test_nothing_is_left_behind(
         ("x = 1\n", ["one class that extends one of Method, Attack, Scenario", "found none"]),
         ("import nothing_of_this_name\n", ["cannot be imported", "nothing_of_this_name"]),
         ("from methods.base import Method\nclass Mine(Method):\n    version = 1\n", ["Mine lacks", "load_state"]),
-        (broken_methods.METHOD + "class Other(Mine):\n    version = 1\n", ["2 (Mine, Other)"]),
-        (broken_methods.METHOD + broken_scenarios.SOUND.replace("Mine", "Other"), ["found method and scenario"]),
-        (broken_methods.METHOD.replace("version = 1", "version = None"), ["lacks version"]),
+        (broken_classifiers.METHOD + "class Other(Mine):\n    version = 1\n", ["2 (Mine, Other)"]),
+        (broken_classifiers.METHOD + broken_scenarios.SOUND.replace("Mine", "Other"), ["found method and scenario"]),
+        (broken_classifiers.METHOD.replace("version = 1", "version = None"), ["lacks version"]),
     ],
 )
 def test_a_file_that_is_no_plugin_is_one_line_and_exit_code_2(
@@ -182,7 +182,7 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, error = check(capsys, write(tmp_path, broken_methods.METHOD, "standard"))
+    code, _, error = check(capsys, write(tmp_path, broken_classifiers.METHOD, "standard"))
     assert code == 2
     assert "exists already" in error
 

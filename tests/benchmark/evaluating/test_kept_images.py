@@ -115,7 +115,9 @@ def test_what_does_not_hold_is_named(kept, tmp_path):
     def unnamed(tensors, notes):
         del notes["eps"]
 
-    assert any("more than eps" in text for text in verify_images(spoil(path, tmp_path / "a", far), classifier, task).problems)
+    assert any(
+        "more than eps" in text for text in verify_images(spoil(path, tmp_path / "a", far), classifier, task).problems
+    )
     problems = verify_images(spoil(path, tmp_path / "b", harmless), classifier, task).problems
     assert any("are classified right" in text for text in problems)
     problems = verify_images(spoil(path, tmp_path / "c", other), classifier, task).problems
@@ -196,7 +198,7 @@ def test_images_can_be_had_of_a_run_that_is_there_without_training_and_are_made_
 
 
 def parts_of(run, attack: str) -> list[int]:
-    """How many samples stand in each part of an attack on task 0 after the last task."""
+    """The number of samples in each part of an attack on task 0 after the last task."""
     table = run.evaluations
     rows = table[(table["attack"] == attack) & (table["task"] == 0) & (table["after_task"] == 1)]
     return sorted(rows["samples"])

@@ -41,7 +41,7 @@ def proof(folder: Path, method: str) -> dict[tuple[int, str], float]:
 
 
 def different(folder: Path, method: str = "packnet") -> set[tuple[int, str]]:
-    """What the proof found to be other than it was."""
+    """The facts of the proof that say `not the same`."""
     found = proof(folder, method)
     assert {task for task, _ in found} >= {0, 1}
     return {what for what, same in found.items() if not same}

@@ -1,4 +1,4 @@
-"""The extra attacks of checks: what is asked for, that it costs little and changes no number, and who has to make it."""
+"""Extra attacks: they are few, cost little, change no number, and are run only where classifiers are stored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def passes(demands, tasks):
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-full"])
-def test_the_final_checks_cost_at_most_a_fifth_of_the_evaluation(name, tasks):
+def test_extra_attacks_cost_at_most_a_fifth_of_the_evaluation(name, tasks):
     preset = load_preset(name)
     demands = extra_demands(preset, tasks)
     assert len({demand.samples for demand in demands}) == 1
@@ -48,7 +48,7 @@ def test_the_final_checks_cost_at_most_a_fifth_of_the_evaluation(name, tasks):
 
 
 @pytest.mark.parametrize("name", available())
-def test_checks_ask_for_nothing_twice_and_for_a_black_box_only_where_there_is_none(name, tasks):
+def test_no_attack_is_demanded_twice_and_a_black_box_only_where_there_is_none(name, tasks):
     kinds = {}
     for checks in ("none", "final", "deep"):
         preset = load_preset(name, checks=checks)
@@ -67,7 +67,7 @@ def predictions(run, names):
     return frame.sort_values(["attack", "after_task", "task", "sample"], ignore_index=True)
 
 
-def test_checks_change_no_number_and_are_made_later_from_the_checkpoints(tmp_path: Path):
+def test_extra_attacks_change_no_number_and_are_run_later_from_the_checkpoints(tmp_path: Path):
     methods = ["madry_at"]
     assert run_tiny(tmp_path, methods, results="without") == 0
     assert run_tiny(tmp_path, methods, results="with", options={"checks": "final"}) == 0
@@ -86,7 +86,7 @@ def test_checks_change_no_number_and_are_made_later_from_the_checkpoints(tmp_pat
     assert (before["unbounded"], before["repeatable"]) == ("not_run", "pass")
 
 
-def test_a_published_record_is_complete_without_what_only_checks_look_at(tmp_path: Path):
+def test_a_published_record_is_complete_without_extra_attacks(tmp_path: Path):
     assert run_tiny(tmp_path, ["madry_at"], results="first") == 0
     (run,) = load(tmp_path / "first", None).runs
     publishing.publish(run, tmp_path / "published" / "tiny")
@@ -94,7 +94,7 @@ def test_a_published_record_is_complete_without_what_only_checks_look_at(tmp_pat
     assert load(tmp_path / "runs", None).runs == []
 
 
-def test_a_run_whose_checkpoints_are_gone_is_not_learned_again_for_its_checks(tmp_path: Path):
+def test_a_run_whose_checkpoints_are_gone_is_not_learned_again_for_extra_attacks(tmp_path: Path):
     assert run_tiny(tmp_path, ["madry_at"]) == 0
     (run,) = load(tmp_path / "runs", None).runs
     for path in (run.directory / "checkpoints").glob("*.json"):
@@ -116,7 +116,7 @@ def test_verdicts_of_another_preset_stay_and_equal_ones_are_not_written_again(tm
     assert path.stat().st_mtime_ns == written
 
 
-def test_an_unknown_class_of_checks_is_one_line(tmp_path: Path):
+def test_an_unknown_word_for_extra_attacks_is_one_line(tmp_path: Path):
     from benchmark.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"evaluation\.checks"):

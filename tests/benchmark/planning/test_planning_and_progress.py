@@ -1,4 +1,4 @@
-"""What is said before and while jobs run is true: cells, passes, shares of work, and silence where nobody looks."""
+"""Plans and progress are true: cells, passes and shares of work; and nothing is drawn without a terminal."""
 
 from __future__ import annotations
 

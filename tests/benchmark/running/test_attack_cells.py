@@ -1,24 +1,14 @@
-"""Attacks inside a run: which are run together, which fail alone, what the record says of their settings."""
+"""Attacks inside a run: those that run together share their cost, each fails alone, and warnings are recorded."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-import torch
 
-from attacks.base import Attack, AttackResult, Trace, outcome_of
-from attacks.parts.sharing import SharedRun
-from attacks.threat_model import ThreatModel, ThreatModelError
-from benchmark.contract.attack_trial import SmoothConv
 from benchmark.errors import ConfigError
-from benchmark.evaluating.attacking import AttackOutcomes, attack_images
 from results import Run, load
-from scenarios.base import ImageSet
 from tests.tiny import TINY, run_tiny
 
 
@@ -77,40 +67,3 @@ def test_a_strange_step_size_stands_in_the_record(tmp_path: Path) -> None:
     assert warned["pgd-2 linf 51/255 a=0/255"] == ["step size 0: the attack stays where it starts"]
     assert "above 2 eps" in warned["pgd-2 linf 51/255 a=153/255"][0]
     assert warned["pgd-2 linf 51/255 a=12.75/255"] is None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Further(Attack):
-    """Moves every pixel by `by`, and says that it moved none."""
-
-    version: ClassVar[int] = 1
-    by: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return f"further {self.threat_model}"
-
-    def run(self, classifier, images, labels, start, checkpoints=None) -> AttackResult:
-        moved = images + self.by
-        outcome = outcome_of(classifier(moved), labels)
-        outcomes = {self.steps: outcome}
-        return AttackResult(outcomes, outcomes, moved, moved, Trace(largest_change=[0.0]), 0, len(images))
-
-
-def of_further(by: float, image: float) -> AttackOutcomes:
-    images = torch.full((3, 1, 8, 8), round(255 * image), dtype=torch.uint8)
-    test = ImageSet(images, torch.tensor([0, 1, 1]), torch.arange(3))
-    attack = Further(threat_model=ThreatModel(Fraction(1, 5)), by=by)
-    run = SharedRun((attack,))
-    return attack_images(SmoothConv(2).eval(), test, run, seed=0, key="k", batch_size=2).outcomes[attack]
-
-
-def test_the_change_of_images_is_measured_and_not_taken_from_what_the_attack_says() -> None:
-    assert of_further(0.3, 0.4).largest_change == pytest.approx(0.3)
-    assert of_further(0.0, 0.4).largest_change == 0
-
-
-@pytest.mark.parametrize("by", [0.3, -0.3])
-def test_images_outside_the_box_are_a_failure(by: float) -> None:
-    with pytest.raises(ThreatModelError, match=r"outside \[0, 1\]"):
-        of_further(by, 0.5 + 3 * by / 2)
