@@ -13,8 +13,8 @@ import pandas as pd
 from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.exhibits.exhibits import Exhibits, exhibits_of
-from reports.exhibits.figures import exhibit_figures
 from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report
+from reports.exhibits.steps_figure import exhibit_figures
 from reports.figures.accuracy import accuracy_bars, accuracy_matrices, matrices_caption
 from reports.figures.capacity import capacity_figures
 from reports.figures.cost import cost_figure

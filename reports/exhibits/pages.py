@@ -1,4 +1,7 @@
-"""The thesis' exhibits as a page of the report, as LaTeX, and as the part of `docs/exhibits.md` that is made."""
+"""The thesis' exhibits as a page of the report, as LaTeX, and as the generated part of `docs/exhibits.md`.
+
+`python -m reports.exhibits.pages` makes that part and its figures anew.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,20 @@ import pandas as pd
 
 from reports.boards.board import Row
 from reports.exhibits.exhibits import Exhibits
-from reports.exhibits.figures import NAMES, STEPS
-from reports.exhibits.scores import (
-    fine_grained_caption,
-    fine_grained_for_reading,
-    fine_grained_table,
-    logs_table,
-    scores_caption,
-    scores_table,
-    scores_table_for_reading,
-)
-from reports.exhibits.tables import (
-    methods_caption,
-    methods_table,
-    methods_table_for_reading,
-    steps_caption,
-    steps_table,
-    steps_table_for_reading,
-)
+from reports.exhibits.high_resolution import fine_grained_caption, fine_grained_for_reading, fine_grained_table
+from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
+from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
+from reports.exhibits.steps_figure import STEPS_FIGURE, THESIS_NAMES
+from reports.exhibits.steps_table import steps_caption, steps_table, steps_table_for_reading
 from reports.figures.style import FigureOnPage
 from reports.tables.latex import NEEDS, latex_table, latex_text
-from reports.tables.markdown import markdown_table, markdown_text
+from reports.tables.markdown import markdown_table, markdown_text, replaced_between
 from results.file_names import file_name
 
 STRUCTURE = "structure"
-"""The name of the picture of CMAT's structure among those of a board."""
+"""The name of the figure of CMAT's structure among those of a board."""
 Picture = Callable[[Exhibits, str], str | None]
-"""Where the picture of that name lies, as the page links it; None where there is none."""
+"""From an exhibit and the name of a figure to its path, as the page links it; None if there is no such figure."""
 TITLES = (
     "1. Accuracy by eps and PGD steps",
     "2. Comparison with different methods",
@@ -49,14 +39,15 @@ BEGIN, END = (
     "<!-- end of what is made -->",
 )
 INTRODUCTION = (
-    "What the thesis shows, made from the records of this report, each number beside the published one. Published values are "
-    "references, never targets: they were measured under other protocols, and no difference to them is an effect of a method. "
+    "The tables and figures of the thesis, made from the records of this report, each number beside the published one. Published "
+    "values are references, never targets: they were taken under other protocols, and no difference to them is an effect of a "
+    "method. "
     "Percent with one decimal unless said otherwise; numbers in full precision are in tables/."
 )
 
 
 def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(file stem, table) of every exhibit of every board, numbers as fractions."""
+    """Yield (file stem, table) for every exhibit of every board, with numbers as fractions."""
     for each in exhibits:
         frames = {"pgd_steps": steps_table(each), "methods": methods_table(each), "f1": scores_table(each)}
         for name, frame in frames.items():
@@ -70,7 +61,7 @@ def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFr
 
 
 def exhibits_page(exhibits: Sequence[Exhibits], picture: Picture, empty: str) -> str:
-    """The page `exhibits.md` of a report; `empty` is said where there is no board."""
+    """The page `exhibits.md` of a report; empty: the text if there is no board."""
     parts = ["# The thesis' exhibits", INTRODUCTION if exhibits else empty]
     for each in exhibits:
         parts += [f"## {markdown_text(each.board.preset)}", *_sections(each, picture, _in_order(each))]
@@ -79,14 +70,14 @@ def exhibits_page(exhibits: Sequence[Exhibits], picture: Picture, empty: str) ->
 
 def _in_order(exhibits: Exhibits) -> list[Row]:
     """The ranked rows: those of the thesis' methods first."""
-    return sorted(exhibits.board.ranked, key=lambda row: row.method not in NAMES)
+    return sorted(exhibits.board.ranked, key=lambda row: row.method not in THESIS_NAMES)
 
 
 def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iterator[str]:
-    """The exhibits of one board. rows: whose scores are shown task by task."""
+    """The exhibits of one board; rows: those whose scores are shown task by task."""
     yield f"### {TITLES[0]}"
     if exhibits.groups:
-        yield from _pictured(exhibits, picture, STEPS, TITLES[0])
+        yield from _pictured(exhibits, picture, STEPS_FIGURE, TITLES[0])
         yield markdown_text(steps_caption(exhibits))
         yield markdown_table(steps_table_for_reading(exhibits))
     else:
@@ -121,7 +112,7 @@ def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
     yield f"{heading}{TITLES[4]}"
     yield markdown_text(fine_grained_caption(table))
     for method in table["method"].unique():
-        yield f"**{NAMES.get(method, method)}**"
+        yield f"**{THESIS_NAMES.get(method, method)}**"
         yield markdown_table(fine_grained_for_reading(table, method))
 
 
@@ -129,7 +120,7 @@ def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
 
 
 def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
-    """The tables of the page as floating booktabs tables; what differs between protocols stands in notes of the caption."""
+    """The tables of the page as floating booktabs tables. Captions have notes on the differences between protocols."""
     parts = [f"% needs {NEEDS}"]
     parts += [] if exhibits else [f"% {empty}"]
     for each in exhibits:
@@ -151,12 +142,12 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
             add(scores, f"{_title(2)}: {row.label}", caption, f"scores-{file_name(row.label)}")
         if len(logs := logs_table(each)):
             add(logs, "The thesis' logs by training attack and test attack", "", "logs")
-        # LaTeX holds back only so many floats.
+        # LaTeX can hold back only a few floats.
         parts.append(r"\clearpage")
     if exhibits:
         table = fine_grained_table(exhibits)
         for method in table["method"].unique():
-            text = latex_text(f"{TITLES[4]}: {NAMES.get(method, method)}. {fine_grained_caption(table)}")
+            text = latex_text(f"{TITLES[4]}: {THESIS_NAMES.get(method, method)}. {fine_grained_caption(table)}")
             parts.append(
                 latex_table(fine_grained_for_reading(table, method), text, f"tab:exhibit-fine-grained-{method}")
             )
@@ -168,7 +159,10 @@ def _title(number: int) -> str:
 
 
 def _with_notes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Sources and what differs between protocols as letters, and what these stand for: such columns are wider than any page."""
+    """Replace sources and differences between protocols by letters, because these columns are wider than any page.
+
+    Returns the table and the notes that explain the letters.
+    """
     columns = ["source", "protocols differ in"]
     if not set(columns) <= set(frame.columns):
         return frame, ""
@@ -179,7 +173,7 @@ def _with_notes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Headings of a narrow table: `clean accuracy` → `clean A`, and so on."""
+    """Shorten the headings for a narrow table: `clean accuracy` → `clean A`, and so on."""
     letters = {" accuracy": " A", " precision": " P", " recall": " R"}
     headings = frame.columns.to_series().replace({f"{word}$": letter for word, letter in letters.items()}, regex=True)
     return frame.set_axis(headings, axis="columns")
@@ -189,19 +183,16 @@ def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> str:
-    """A page with what stands between the two marks made anew. Raises ValueError where the marks are missing."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no place for the exhibits: expected {BEGIN} and {END}")
-    parts = [BEGIN]
+    """The page with the exhibits between its two marks made anew. Raises ValueError if it lacks a mark."""
+    parts: list[str] = []
     for each in exhibits:
-        parts += _sections(each, picture, [row for row in _in_order(each) if row.method in NAMES])
-    return before + "\n\n".join([*parts, *_fine_grained(exhibits, "### "), END]) + after
+        parts += _sections(each, picture, [row for row in _in_order(each) if row.method in THESIS_NAMES])
+    middle = "\n\n".join([*parts, *_fine_grained(exhibits, "### ")])
+    return replaced_between(page, BEGIN, END, middle, "the exhibits")
 
 
 def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
-    """Where a report keeps its pictures, from what was drawn by preset."""
+    """The paths of figures in a report; figures: those that were drawn, by preset."""
 
     def path(exhibits: Exhibits, name: str) -> str | None:
         stems = {figure.stem for figure in figures.get(exhibits.board.preset, ())}
@@ -212,8 +203,8 @@ def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
 
 
 def in_docs(exhibits: Exhibits, name: str) -> str:
-    """Where docs/ keeps the picture of that name."""
-    if name == STEPS:
+    """The path of a figure in docs/."""
+    if name == STEPS_FIGURE:
         return f"images/exhibit-{exhibits.board.preset}-pgd-steps.png"
     return f"images/{exhibits.board.preset}-{name}.png"
 
@@ -221,7 +212,7 @@ def in_docs(exhibits: Exhibits, name: str) -> str:
 if __name__ == "__main__":
     from reports.boards.building import build_boards
     from reports.exhibits.exhibits import exhibits_of
-    from reports.exhibits.figures import steps_figure
+    from reports.exhibits.steps_figure import steps_figure
     from reports.figures.style import paper_style
     from reports.numbers.published_values import read_published
     from results import load
@@ -236,4 +227,4 @@ if __name__ == "__main__":
         for each in made:
             figure = steps_figure(each)
             if figure is not None:
-                figure.savefig(root / "docs" / in_docs(each, STEPS), metadata={"Software": None})
+                figure.savefig(root / "docs" / in_docs(each, STEPS_FIGURE), metadata={"Software": None})

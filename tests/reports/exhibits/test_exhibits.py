@@ -16,24 +16,11 @@ from sklearn.metrics import precision_recall_fscore_support
 from reports.boards.building import build_boards
 from reports.exhibits import pages as exhibit_pages
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
-from reports.exhibits.figures import STEPS, steps_figure
-from reports.exhibits.scores import (
-    fine_grained_caption,
-    fine_grained_for_reading,
-    fine_grained_table,
-    logs_table,
-    scores_caption,
-    scores_table,
-    scores_table_for_reading,
-)
-from reports.exhibits.tables import (
-    methods_caption,
-    methods_table,
-    methods_table_for_reading,
-    steps_caption,
-    steps_table,
-    steps_table_for_reading,
-)
+from reports.exhibits.high_resolution import fine_grained_caption, fine_grained_for_reading, fine_grained_table
+from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
+from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
+from reports.exhibits.steps_figure import STEPS_FIGURE, steps_figure
+from reports.exhibits.steps_table import steps_caption, steps_table, steps_table_for_reading
 from reports.numbers.published_values import REFERENCE, read_published
 from reports.numbers.statistics.intervals import t_interval
 from reports.write import write_report
@@ -368,10 +355,10 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
     }
     assert made <= names
     for suffix in ("png", "svg", "pdf"):
-        assert (report.output / "figures" / f"cifar100__{STEPS}.{suffix}").is_file()
+        assert (report.output / "figures" / f"cifar100__{STEPS_FIGURE}.{suffix}").is_file()
     page = (report.output / "exhibits.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\((figures/[^)]*)\)", page)
-    assert links == [f"figures/cifar100__{STEPS}.png", "figures/cifar100__structure.png"]
+    assert links == [f"figures/cifar100__{STEPS_FIGURE}.png", "figures/cifar100__structure.png"]
     assert all((report.output / link).is_file() for link in links)
     assert "4. Structure of CMAT" in page
     assert 'href="exhibits.md"' in report.page.read_text(encoding="utf-8")

@@ -13,39 +13,43 @@ from matplotlib.patches import Patch
 
 from reports.boards.board import Row
 from reports.exhibits.exhibits import Bar, BarGroup, Exhibits, trained_eps
-from reports.exhibits.tables import steps_caption
+from reports.exhibits.steps_table import steps_caption
 from reports.figures.style import FAINT, INK, PAGE, PALETTE, shortened
 from reports.numbers.wording import over_255
 from reports.tables.words import percent
 
-NAMES = {"cmat": "CMAT", "packnet": "PackNet"}
-"""What the thesis calls its methods."""
-STEPS = "exhibit_pgd_steps"
+THESIS_NAMES = {"cmat": "CMAT", "packnet": "PackNet"}
+"""The thesis' names for its methods."""
+STEPS_FIGURE = "exhibit_pgd_steps"
 """The name of the bar chart among the figures of a board."""
 BETWEEN = 0.9
 """Room between groups, in widths of a bar."""
 FEWEST_SLOTS = 16.0
-"""A line with fewer bars leaves room at its right, so that no bar is a block."""
-HATCH = "/////"
-LETTER = 0.69
-"""Mean width of the figures and signs of a value, in units of its font size."""
+"""Widths of a bar on a line. A line with fewer bars leaves room at its right, so that no bar is a block."""
+PUBLISHED_HATCH = "/////"
+DIGIT = 0.69
+"""Mean width of the digits and signs of a value, in units of its font size."""
 
 
 def exhibit_figures(exhibits: Exhibits) -> dict[str, tuple[str, Figure]]:
-    """By name the caption and the figure, for a board of which there is one."""
+    """The caption and the figure by name; empty for a board that has none."""
     figure = steps_figure(exhibits)
-    return {} if figure is None else {STEPS: (f"The thesis' bar chart. {steps_caption(exhibits)}".rstrip("."), figure)}
+    return (
+        {}
+        if figure is None
+        else {STEPS_FIGURE: (f"The thesis' bar chart. {steps_caption(exhibits)}".rstrip("."), figure)}
+    )
 
 
 def steps_figure(exhibits: Exhibits) -> Figure | None:
-    """A line of bars per row of ours, three bars per eps, published ones hollow beside them; None where we have no bar."""
+    """Draw a line of bars per row, three bars per eps, published ones hollow beside them; None if no bar is ours."""
     if not exhibits.groups:
         return None
     lines = [list(found) for _, found in groupby(exhibits.groups, key=lambda group: (group.method, id(group.row)))]
     slots = max(FEWEST_SLOTS, *(_width(line) for line in lines))
     figure = Figure(figsize=(PAGE, 0.45 + 1.75 * len(lines)), layout="constrained")
     panels = figure.subplots(len(lines), 1, sharey=True, squeeze=False)[:, 0]
-    size = min(6.5, 72 * (PAGE - 0.6) / slots / (5 * LETTER))
+    size = min(6.5, 72 * (PAGE - 0.6) / slots / (5 * DIGIT))
     for axes, line in zip(panels, lines, strict=True):
         _line(axes, line, exhibits, slots, size)
     top = max(_highest(bar) for group in exhibits.groups for bar in group.bars)
@@ -58,19 +62,18 @@ def steps_figure(exhibits: Exhibits) -> Figure | None:
 
 
 def _width(line: Sequence[BarGroup]) -> float:
-    """In widths of a bar."""
+    """The width of a line, in widths of a bar."""
     return sum(len(_bars(group)) for group in line) + BETWEEN * (len(line) + 1)
 
 
 def _bars(group: BarGroup) -> list[tuple[Bar, bool]]:
-    """From left to right, and whether it is the published value: ours, then what was published of the same steps."""
-    found = [
+    """The bars from left to right, each with True for the published value: ours, then the published one of the same steps."""
+    return [
         (bar, published)
         for bar in group.bars
         for published in ((False, True) if group.printed else (False,))
-        if group.is_measured or published
+        if group.has_ours or published
     ]
-    return found
 
 
 def _highest(bar: Bar) -> float:
@@ -106,7 +109,7 @@ def _bar(axes: Axes, x: float, bar: Bar, colour: str, size: float, *, published:
         return
     top = value
     if published:
-        axes.bar(x, value, 0.84, facecolor="none", edgecolor=colour, hatch=HATCH, linewidth=0.8)
+        axes.bar(x, value, 0.84, facecolor="none", edgecolor=colour, hatch=PUBLISHED_HATCH, linewidth=0.8)
     else:
         axes.bar(x, value, 0.92, color=colour, linewidth=0)
         low, high = 100 * bar.bounds.low, 100 * bar.bounds.high
@@ -119,7 +122,7 @@ def _bar(axes: Axes, x: float, bar: Bar, colour: str, size: float, *, published:
 
 
 def _tick(group: BarGroup) -> str:
-    words = [f"{NAMES.get(group.method, group.method)} ε={over_255(group.eps)}"]
+    words = [f"{THESIS_NAMES.get(group.method, group.method)} ε={over_255(group.eps)}"]
     if group.is_misprinted:
         words.append(f"(in print: {group.printed.partition('eps=')[2]})")
     return " ".join(words)
@@ -127,7 +130,7 @@ def _tick(group: BarGroup) -> str:
 
 def _title(row: Row | None, method: str) -> str:
     if row is None:
-        return f"{NAMES.get(method, method)}: no ranked row here, published values alone"
+        return f"{THESIS_NAMES.get(method, method)}: no ranked row here, published values alone"
     trained = trained_eps(row)
     at = f", trained at ε={over_255(trained)}" if trained is not None else ""
     return f"{shortened(row.label, 60)}{at}"
@@ -142,7 +145,7 @@ def _legend(exhibits: Exhibits) -> list[Patch | Line2D]:
             Patch(
                 facecolor="none",
                 edgecolor=INK,
-                hatch=HATCH,
+                hatch=PUBLISHED_HATCH,
                 linewidth=0.8,
                 label="published (trained at the ε of the attack)",
             )

@@ -1,4 +1,4 @@
-"""The thesis' bar chart and its comparison of methods as tables: ours, what was published, and how far apart they are.
+"""The thesis' comparison of methods as tables: ours, the published values, the differences, and how the protocols differ.
 
 Numbers for files are fractions; tables for reading are text in percent.
 """
@@ -6,108 +6,36 @@ Numbers for files are fractions; tables for reading are text in percent.
 from __future__ import annotations
 
 import re
+from math import nan
 
 import pandas as pd
 
 from reports.boards.board import Board, Measures
 from reports.boards.sweeps import strongest
-from reports.exhibits.exhibits import NAN, Exhibits, trained_eps
+from reports.exhibits.exhibits import Exhibits
 from reports.numbers.metrics import WORST
 from reports.numbers.published_values import BLACK_BOX_100_WAY
-from reports.numbers.wording import counted, fraction, in_eps, over_255
+from reports.numbers.wording import counted, fraction, over_255
 from reports.tables.words import NOT_AVAILABLE, label_of, percent, percent_with_interval, points
 
 LONGEST_PGD = 40
-"""The attack of the thesis' comparison: trained with PGD-10, attacked with PGD-40."""
-_BESIDES = {
+"""Steps of the attack in the thesis' comparison: trained with PGD-10, attacked with PGD-40."""
+_FURTHER = {
     "packnet": "the released sequential script trains without an attack",
     "cmat": "the released script cannot run as published",
 }
-"""What else is known of the two rows that the thesis measured itself."""
-
-
-# -- 1: accuracy by eps and PGD steps ---------------------------------------------------------------------------------
-
-
-def steps_table(exhibits: Exhibits) -> pd.DataFrame:
-    """A line per bar: ours with its interval, what was published, and the difference; NaN where there is none."""
-    records = []
-    for group in exhibits.groups:
-        row, trained = group.row, trained_eps(group.row)
-        place = {"label": row.label if row else "", "method": group.method, "row": row.short_identity if row else ""}
-        place |= {"trained_eps": str(trained or ""), "eps": str(group.eps), "published_as": group.printed}
-        samples = exhibits.samples(row) if row and group.is_measured else 0
-        for bar in group.bars:
-            values = (
-                bar.accuracy,
-                bar.bounds.low,
-                bar.bounds.high,
-                samples,
-                bar.published,
-                bar.accuracy - bar.published,
-            )
-            names = ("accuracy", "low", "high", "samples", "published", "difference")
-            records.append({**place, "steps": bar.steps, **dict(zip(names, values, strict=True))})
-    return pd.DataFrame(records)
-
-
-def steps_table_for_reading(exhibits: Exhibits) -> pd.DataFrame:
-    """A line per group of bars: ours in percent with intervals, each beside what was published."""
-    records = []
-    for group in exhibits.groups:
-        record = {"label": label_of(group.row) if group.row else group.method}
-        record |= {"trained at": over_255(trained_eps(group.row)) or NOT_AVAILABLE, "eps": over_255(group.eps)}
-        for bar in group.bars:
-            inside = (
-                f" [{percent(bar.bounds.low)}, {percent(bar.bounds.high)}]" if bar.bounds.low == bar.bounds.low else ""
-            )
-            record[f"PGD({bar.steps})"] = percent(bar.accuracy) + inside
-            if exhibits.is_of_thesis_data:
-                record[f"PGD({bar.steps}) published"] = percent(bar.published)
-        records.append(record)
-    return pd.DataFrame(records)
-
-
-def steps_caption(exhibits: Exhibits) -> str:
-    """What the bars are of, and what of them cannot be compared."""
-    rows = {id(group.row): group.row for group in exhibits.groups if group.row is not None and group.is_measured}
-    attack = next(iter(next(iter(exhibits.swept.values())).values()))
-    over = " or ".join(f"{n:,}" for n in sorted({exhibits.samples(row) for row in rows.values()}))
-    kinds = "; ".join(sorted({row.measures.interval for row in rows.values()}))
-    size = "" if attack.step_in_eps is None else f" with steps of {in_eps(attack.step_in_eps)}"
-    trained = sorted({eps for eps in map(trained_eps, rows.values()) if eps is not None})
-    text = (
-        f"Accuracy in percent after {counted(exhibits.board.tasks, 'task')} under {attack.kind}{size}, any-iterate, eps in "
-        f"pixels, over the {over} test images that all attacks of a row cover; 95 % intervals ({kinds}); chance "
-        f"{percent(exhibits.board.chance)}."
-    )
-    if trained:
-        at = " and ".join(over_255(eps) for eps in trained)
-        text += f" Our networks were trained at eps {at} and are attacked at every eps."
-    if not exhibits.is_of_thesis_data:
-        return f"{text} The thesis has no such data, so nothing is published to stand beside it."
-    text += (
-        " Published: as in the thesis, whose networks were trained at the eps they are attacked with, on "
-        f"{len(exhibits.published.logs)} tasks, with eps and clamp on normalised images; not comparable, shown side by side."
-    )
-    misprinted = [
-        f"'{group.printed}' is a typo for eps={group.eps}" for group in exhibits.groups if group.is_misprinted
-    ]
-    return " ".join([text, *(f"In print {words}." for words in misprinted)])
-
-
-# -- 2: comparison of methods -----------------------------------------------------------------------------------------
+"""Further differences of the two rows that are the thesis' own, by method."""
 
 
 def methods_table(exhibits: Exhibits) -> pd.DataFrame:
     """A line per row of the thesis' comparison: published value and source, ours, the difference, and how protocols differ.
 
-    Ours is NaN where no ranked row stands for the method. PGD-40: any-iterate, where it was run.
+    Ours is NaN if no ranked row stands for the method, or the attack was not run. PGD-40 is any-iterate.
     """
     records = []
     for line in exhibits.published.methods.to_dict("records"):
         row = exhibits.row_of(line["method"])
-        published = line["accuracy"] if exhibits.is_of_thesis_data else NAN
+        published = line["accuracy"] if exhibits.is_of_thesis_data else nan
         record = {"method": line["method"], "published_as": line["label"], "published": published}
         record |= {"published_attack": line["attack"], "source": line["source"]}
         record["quoted_from"] = ", ".join(exhibits.published.quoted_from(line["accuracy"]) or ()).replace("_", "-")
@@ -123,7 +51,7 @@ def methods_table(exhibits: Exhibits) -> pd.DataFrame:
 
 
 def methods_table_for_reading(exhibits: Exhibits) -> pd.DataFrame:
-    """The comparison as text in percent; without the published columns where the data are not those of the thesis."""
+    """The comparison as text in percent, without the published columns if the data are not those of the thesis."""
     records = []
     for line in methods_table(exhibits).to_dict("records"):
         row = exhibits.row_of(line["method"])
@@ -142,7 +70,7 @@ def methods_table_for_reading(exhibits: Exhibits) -> pd.DataFrame:
 
 
 def methods_caption(exhibits: Exhibits) -> str:
-    """What ours is measured by, and that no difference of the table compares like with like."""
+    """The words over the comparison."""
     board = exhibits.board
     rows = [
         row for row in map(exhibits.row_of, exhibits.published.methods["method"]) if row is not None and row.is_ranked
@@ -163,9 +91,9 @@ def methods_caption(exhibits: Exhibits) -> str:
 
 
 def _compared(board: Board) -> dict[str, str]:
-    """The outcomes of the comparison: worst, and the matrix' attack with as many steps as the thesis', any-iterate.
+    """The outcomes of the comparison by title: `worst`, and the matrix' attack with as many steps as the thesis', any-iterate.
 
-    "" for an attack that was not run.
+    Empty text for an attack that was not run.
     """
     usual = board.attacks.get(board.robust_matrix or "")
     stored = {name for row in board.rows for name in row.measures.matrices}
@@ -175,7 +103,7 @@ def _compared(board: Board) -> dict[str, str]:
 
 
 def _protocols(exhibits: Exhibits, method: str, accuracy: float, attack: str) -> str:
-    """In what a published value was measured otherwise than ours, in words."""
+    """The differences between the protocol of a published value and ours, in words."""
     board = exhibits.board
     if not exhibits.is_of_thesis_data:
         return "other data: nothing published stands beside it"
@@ -199,7 +127,7 @@ def _protocols(exhibits: Exhibits, method: str, accuracy: float, attack: str) ->
             "steps of 1.5 instead of a part of eps",
             "decisions on test instead of validation images",
             "one seed without an interval, and no released run at 8/255 behind it",
-            *([_BESIDES[method]] if method in _BESIDES else []),
+            *([_FURTHER[method]] if method in _FURTHER else []),
         ]
         there = len(exhibits.published.logs)
         words += [f"{there} tasks instead of {board.tasks}"] if there != board.tasks else []
