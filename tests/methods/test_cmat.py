@@ -322,7 +322,7 @@ def test_a_goal_run_without_outcomes_image_by_image_says_what_to_do(
         frame.astype({"text": "string"}).to_parquet(path)
     assert run_tiny(tmp_path, ["cmat"]) == 1
     (failed,) = [run for run in load(tmp_path / "runs", None).runs if run.method == "cmat"]
-    assert "right on the validation images of task 0, so there is no goal" in failed.failures[-1]["message"]
+    assert "holds no validation outcomes of task 0, so there is no goal" in failed.failures[-1]["message"]
     assert "run `run --methods single_task_at --force` first" in failed.failures[-1]["message"]
 
 
