@@ -123,7 +123,7 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 continue
             drawn = {
                 "accuracy": (
-                    "Accuracy after the last task by attack, 95 % intervals; a gap: not attacked",
+                    "Accuracy after the last task by attack, 95 % intervals; a gap: not measured",
                     accuracy_bars(board, appearance),
                 ),
                 **({"sweep": sweep} if (sweep := sweep_figure(board, appearance)) else {}),

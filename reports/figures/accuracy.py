@@ -22,22 +22,24 @@ from reports.numbers.attack_facts import COMPOSITIONS, TRANSFER
 from reports.numbers.metrics import CLEAN, WORST, Array
 from reports.tables.words import short_name
 
-MOST_ATTACKS = 8
+MOST_BARS = 8
+"""Attacks of the bar chart, at most."""
 _PLACES = {"noise": 0, "fgsm": 1, "pgd": 2, "apgd": 3, "square": 5, TRANSFER: 6, **dict.fromkeys(COMPOSITIONS, 7)}
-"""Places of the kinds of attack from left to right; others stand between."""
+"""Places of the kinds of attack from left to right. Other kinds stand at 4."""
 MOST_ANNOTATED_TASKS, MOST_IN_TWO_COLUMNS = 6, 6
+"""Tasks up to which the cells of a heat map hold numbers, and rows up to which two columns are enough."""
 BOLD_LETTER = 0.078
 """Inches of a letter over a pair of heat maps."""
 LABEL_WIDTH, LONGEST_LINE = 13, 21
-"""Letters on a line of a tick label: where it is broken, and where a single word is cut."""
+"""Letters on a line of a tick label after which it is broken, and after which a single word is cut."""
 
 
 def shown_attacks(board: Board) -> list[str]:
-    """Attacks of the bar chart, at the ranking's norm and eps, at most eight, from weak to strong.
+    """The attacks of the bar chart, at the ranking's norm and eps, at most `MOST_BARS`, from weak to strong.
 
-    Clean, noise, FGSM, the attacks of the matrix, the longest PGD at the matrix' step size, the strongest transfer,
-    AutoAttack and its relatives, worst. Other kinds where there is room: APGD and Square first, which AutoAttack has inside.
-    The rest of a sweep is in the figure of sweeps.
+    These are `clean`, noise, FGSM, the attacks of the matrix, the longest PGD at the matrix' step size, the strongest transfer,
+    AutoAttack and its relatives, and `worst`; if there is room, other kinds, first APGD and Square, which AutoAttack has
+    inside. The rest of a sweep is in the figure of sweeps.
     """
     stored = set().union(*(row.measures.matrices for row in board.ranked))
     here = [a for a in board.attacks.values() if a.threat == ranking_of(board) and a.name in stored]
@@ -48,18 +50,18 @@ def shown_attacks(board: Board) -> list[str]:
     composed = [a.name for a in here if a.kind in COMPOSITIONS]
     alone = {a.kind: a.name for a in sorted(here, key=lambda a: (-a.steps, a.restarts, a.name), reverse=True)}
     inside = [] if composed else [alone[kind] for kind in ("apgd", "square") if kind in alone]
-    # What is left out last comes first.
+    # The first ones are the last to be left out.
     wanted = [CLEAN, WORST, *(a.name for a in matrix), *composed, *(a.name for a in longer[:1]), *transfers[:1]]
     wanted += [*inside, *(alone[kind] for kind in ("fgsm", "noise") if kind in alone)]
     shown_kinds = {a.kind for a in here if a.name in wanted} | {TRANSFER}
     wanted += [name for kind, name in sorted(alone.items()) if kind not in shown_kinds]
-    kept = set([name for name in dict.fromkeys(wanted) if name in stored][:MOST_ATTACKS])
+    kept = set([name for name in dict.fromkeys(wanted) if name in stored][:MOST_BARS])
     ordered = sorted((a for a in here if a.name in kept), key=lambda a: (_PLACES.get(a.kind, 4), a.steps, a.name))
     return [name for name in (CLEAN, *(a.name for a in ordered), WORST) if name in kept]
 
 
 def _by_strength(attacks: Sequence[str], board: Board) -> list[str]:
-    """By mean accuracy, ascending, over the rows that have all of them: a row has no transfer from itself."""
+    """Sort attacks by mean accuracy, ascending, over the rows that have all of them: a row has no transfer from itself."""
     table = [[row.measures.value(f"ACC_lopezpaz2017 {attack}") for attack in attacks] for row in board.ranked]
     whole = [values for values in table if all(map(math.isfinite, values))]
     means = np.mean(whole, 0) if whole else [0.0] * len(attacks)
@@ -67,7 +69,7 @@ def _by_strength(attacks: Sequence[str], board: Board) -> list[str]:
 
 
 def accuracy_bars(board: Board, looks: Looks) -> Figure:
-    """Grouped bars: ACC after the last task by attack and method, 95 % intervals, a line at chance."""
+    """Draw grouped bars: ACC after the last task by attack and method, 95 % intervals, a line at chance."""
     rows, attacks = board.ranked, shown_attacks(board)
     labels = [shortened(row.label, LONGEST_LABEL) for row in rows]
     columns = legend_columns([*labels, "chance"])
@@ -105,23 +107,23 @@ def accuracy_bars(board: Board, looks: Looks) -> Figure:
 
 
 def _broken(name: str) -> str:
-    """A tick label on narrow lines: `pgd-10 a=51/255` → `pgd-10\\na=51/255`, `transfer from\\nsingle_task_at\\npgd-40`."""
+    """Break a tick label into lines: `pgd-10 a=51/255` → `pgd-10\\na=51/255`, `transfer from\\nsingle_task_at\\npgd-40`."""
     words = name.replace(f"{TRANSFER} from=", f"{TRANSFER} from ", 1)
     lines = textwrap.wrap(words, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(shortened(line, LONGEST_LINE) for line in lines)
 
 
 def matrices_caption(board: Board) -> str:
-    """What the heat maps are of; grey is told where there is any."""
+    """The caption of the heat maps. It explains grey cells if there are any."""
     stored = [row.measures.matrices.get(attack) for row in board.ranked for attack in board.shown_matrices]
-    grey = any(R is None or _unmeasured(R).any() for R in stored)
+    grey = any(R is None or _missing(R).any() for R in stored)
     return "Accuracy on each task after each task, mean over seeds" + ("; grey: not measured" if grey else "")
 
 
 def accuracy_matrices(board: Board) -> Figure:
-    """R as heat maps: a pair (clean, robust) per method; rows: after which task, columns: on which task.
+    """Draw R as heat maps, a pair (clean, robust) per method. Rows: after the task; columns: on the task.
 
-    Everything is placed by hand, in inches, so that all maps have one size whatever their labels are.
+    All places are in inches, so that maps have one size whatever their labels are.
     """
     rows, attacks = board.ranked, board.shown_matrices
     pairs = 1 if len(rows) == 1 else 2 if len(rows) <= MOST_IN_TWO_COLUMNS else 3
@@ -156,7 +158,7 @@ def accuracy_matrices(board: Board) -> Figure:
 
 def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowest: bool) -> AxesImage:
     R: Array = row.measures.matrices.get(attack, np.full((board.tasks, board.tasks), np.nan))
-    shown = np.where(_unmeasured(R), -1, 100 * R)
+    shown = np.where(_missing(R), -1, 100 * R)
     colours = mpl.colormaps[SEQUENTIAL].with_extremes(under=to_rgba(FAINT, 0.2))
     image = axes.imshow(shown, cmap=colours, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
     axes.set_title(short_name(attack, board), fontsize=7, pad=3, loc="left", color=INK)
@@ -180,6 +182,6 @@ def _heat_map(axes: Axes, row: Row, attack: str, board: Board, first: bool, lowe
     return image
 
 
-def _unmeasured(R: Array) -> Array:
-    """Where a task was learned already and there is still no accuracy, bool (T, T)."""
+def _missing(R: Array) -> Array:
+    """Bool (T, T), True where a task was learned already and has no accuracy."""
     return np.isnan(R) & np.tri(len(R), dtype=bool)

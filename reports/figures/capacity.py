@@ -1,4 +1,4 @@
-"""Figures of methods that share one network's weights: who owns how much of every layer, and what is left for the next task."""
+"""Figures of methods that share one network's weights: the owners of every layer, and the capacity that is left."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from reports.boards.board import Board, Row
 from reports.figures.panels import across
 from reports.figures.placing import LONGEST_LABEL, legend_columns
-from reports.figures.structure import structure
+from reports.figures.structure import structure_figure
 from reports.figures.style import INK, MOST_NAMED_TASKS, PAGE, Looks, shortened, task_colours
 from reports.numbers.capacity import NOBODY, decisions, layer_names, owners
 from reports.tables.capacity import has_other_seeds, shown_seed
 
 MOST_PANELS = 4
 MOST_LAYERS, MOST_LEVEL_NAMES = 16, 6
-"""So many layers get a bar; so many bars in a panel leave room for names that are not turned."""
-LEGEND_LINE, LEGEND_WIDTH, LONGEST_NAME = 0.16, 6.6, 24
+"""Layers that get a bar, and bars of a panel up to which their names need not be turned."""
+LEGEND_LINE, OWNERS_LEGEND_WIDTH, LONGEST_NAME = 0.16, 6.6, 24
+"""Inches of a line and of the whole legend; letters of a name."""
 FREE_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": "#b4bac2", "hatch": "//////", "linewidth": 0}
 
 
 def capacity_figures(board: Board, looks: Looks) -> dict[str, tuple[str, Figure]]:
-    """By name the caption and the figure; only what the ranked rows of the board recorded anything for."""
+    """The captions and figures by name, of the ranked rows with recorded capacity; empty if there are none."""
     rows = [row for row in board.ranked if shown_seed(row) is not None]
     if not rows:
         return {}
@@ -42,28 +43,32 @@ def capacity_figures(board: Board, looks: Looks) -> dict[str, tuple[str, Figure]
             f"Who owns the weights of each layer, right after a task was learned{some}{seeds}",
             owners_figure(rows, board),
         ),
-        "structure": structure(board),
+        "structure": structure_figure(board),
         "growth": (
             f"Weights that nobody owns yet, and parameters as a multiple (mu) of the start, right after each task{seeds}",
-            growth(rows, looks),
+            growth_figure(rows, looks),
         ),
     }
     return {name: drawn for name, drawn in found.items() if drawn is not None}
 
 
-# -- who owns what ----------------------------------------------------------------------------------------------------
+# -- owners ----------------------------------------------------------------------------------------------------
 
 
 def owners_figure(rows: Sequence[Row], board: Board) -> Figure:
-    """Stacked bars, a line of panels per row and a panel per task: every layer's weights by owner, in percent of the layer.
+    """Draw stacked bars, a line of panels per row and a panel per task: every layer's weights by owner, in percent.
 
-    Everything is placed by hand, in inches, so that all panels have one size whatever their labels are.
+    All places are in inches, so that panels have one size whatever their labels are.
     """
     tasks = shown(board.tasks, MOST_PANELS)
     colours = task_colours(board.tasks)
     left, right, between, above, high, top = 0.5, 0.06, 0.14, 0.44, 1.05, 0.05
     below = 0.5 if _most_layers(rows) > MOST_LEVEL_NAMES else 0.3
-    legend = 0.34 if board.tasks > MOST_NAMED_TASKS else LEGEND_LINE * math.ceil((board.tasks + 1) / _columns(board))
+    legend = (
+        0.34
+        if board.tasks > MOST_NAMED_TASKS
+        else LEGEND_LINE * math.ceil((board.tasks + 1) / _owners_legend_columns(board))
+    )
     wide = (PAGE - left - right - (len(tasks) - 1) * between) / len(tasks)
     height = top + legend + len(rows) * (above + high) + below
     figure = Figure(figsize=(PAGE, height))
@@ -83,7 +88,7 @@ def _most_layers(rows: Sequence[Row]) -> int:
 
 
 def shown(count: int, most: int) -> list[int]:
-    """At most `most` of 0..count-1: the first, the last and some evenly between."""
+    """At most `most` of the numbers 0..count-1: the first, the last and some evenly between."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
@@ -122,7 +127,7 @@ def _owner_bars(axes: Axes, row: Row, task: int, colours: Sequence[str], *, firs
 
 
 def _counts(frame: pd.DataFrame, task: int) -> pd.DataFrame:
-    """Weights by layer (in network order) and owner (tasks, then free) after the task."""
+    """The numbers of weights after the task, by layer in network order and by owner: tasks, then `NOBODY`."""
     of_task = frame[frame["task"] == task]
     owned = sorted((owner for owner in of_task["owner"].unique() if owner != NOBODY), key=int)
     table = of_task.pivot_table(
@@ -132,26 +137,27 @@ def _counts(frame: pd.DataFrame, task: int) -> pd.DataFrame:
 
 
 def _with_gaps(values: np.ndarray) -> np.ndarray:
+    """The values with a NaN between neighbours."""
     return np.stack([values, np.full(len(values), np.nan)], 1).ravel()[:-1]
 
 
-def _names(board: Board) -> list[str]:
+def _task_names(board: Board) -> list[str]:
     names = [*board.task_names, *[""] * board.tasks][: board.tasks]
     return [shortened(f"task {task} {name}".strip(), LONGEST_NAME) for task, name in enumerate(names)]
 
 
-def _columns(board: Board) -> int:
-    """How many entries of the legend fit side by side: columns are as wide as their longest entry."""
-    widths = [0.42 + 0.058 * len(name) for name in (*_names(board), NOBODY)]
-    return len(widths) if sum(widths) < LEGEND_WIDTH else int(LEGEND_WIDTH / max(widths))
+def _owners_legend_columns(board: Board) -> int:
+    """The number of entries of the legend that fit side by side: columns are as wide as their longest entry."""
+    widths = [0.42 + 0.058 * len(name) for name in (*_task_names(board), NOBODY)]
+    return len(widths) if sum(widths) < OWNERS_LEGEND_WIDTH else int(OWNERS_LEGEND_WIDTH / max(widths))
 
 
 def _owner_legend(figure: Figure, board: Board, colours: Sequence[str], left: float, top: float) -> None:
     width, height = figure.get_size_inches()
     handles, columns = [Patch(**FREE_LOOK, label="free")], 1
     if board.tasks <= MOST_NAMED_TASKS:
-        handles = [Patch(color=colours[k], label=name) for k, name in enumerate(_names(board))] + handles
-        columns = _columns(board)
+        handles = [Patch(color=colours[k], label=name) for k, name in enumerate(_task_names(board))] + handles
+        columns = _owners_legend_columns(board)
     else:
         _colour_scale(
             figure.add_axes(((left + 1.5) / width, 1 - (top + 0.12) / height, 2.6 / width, 0.1 / height)), colours
@@ -174,11 +180,11 @@ def _colour_scale(axes: Axes, colours: Sequence[str]) -> None:
         spine.set_visible(False)
 
 
-# -- what is left -----------------------------------------------------------------------------------------------------
+# -- capacity that is left -----------------------------------------------------------------------------------------------------
 
 
-def growth(rows: Sequence[Row], looks: Looks) -> Figure:
-    """Two panels over tasks, a line per row: the share of weights that is free, and the width multiplier mu."""
+def growth_figure(rows: Sequence[Row], looks: Looks) -> Figure:
+    """Draw two panels over tasks, a line per row: the share of free weights, and the width multiplier mu."""
     names = [shortened(row.label, LONGEST_LABEL) for row in rows]
     columns = legend_columns(names)
     figure = Figure(figsize=(PAGE, 1.95 + 0.15 * math.ceil(len(rows) / columns)), layout="constrained")

@@ -1,4 +1,4 @@
-"""What robustness costs: accuracy under the worst case against stored megabytes and against seconds of training."""
+"""The cost of robustness: accuracy under the worst case against stored megabytes and against seconds of training."""
 
 from __future__ import annotations
 
@@ -21,25 +21,34 @@ from reports.numbers.metrics import WORST, Array
 from reports.tables.words import amount
 
 STORED, SECONDS = "stored_mb", "seconds"
-TITLES = {STORED: "stored after the last task (MB)", SECONDS: "seconds of training, prerequisites included"}
+AXIS_TITLES = {STORED: "stored after the last task (MB)", SECONDS: "seconds of training, prerequisites included"}
 LEFT, RIGHT, BETWEEN, ABOVE, HIGH = 0.46, 0.08, 0.2, 0.1, 2.5
+"""Inches around and between the panels, and the height of one."""
 LOG_FROM = 5
-"""The largest over the smallest cost from which on the axis is logarithmic."""
+"""The axis is logarithmic if the largest cost is so many times the smallest."""
 FONT, LONGEST_NAME, NOTE_LINE, NOTE_LETTERS = 6.5, 24, 0.13, 62
+"""Points and letters of a name; inches and letters of a line of the note."""
 APART, MARK = 1.6, 2.4
 """Points between neighbours that cost the same, and half the size of a mark."""
 LINE = 0.8
-"""Half of the points that a line takes from what is written."""
+"""Points on either side of a line that words keep away from."""
 FAR = 4.0
-"""A name that stands further than so many points from its mark is led to by a line."""
+"""Points from its mark beyond which a name gets a line that leads to it."""
+CAPTION = (
+    "Accuracy after the last task under the worst of all attacks against the megabytes that a deployment must store and against "
+    "seconds of training (with those of the runs that a method needs first, as if they were run for it alone), 95 % intervals; "
+    "grey: the Pareto front of the estimates; points at one place are moved apart sideways"
+)
 FRONT: dict[str, Any] = {"color": FAINT, "linewidth": 0.9, "drawstyle": "steps-post"}
 
 
 def cost_table(board: Board) -> pd.DataFrame:
-    """Per ranked row label, accuracy (ACC of worst), low and high of its interval, stored_mb, seconds, knows_prerequisites.
+    """A line per ranked row; NaN if a cost was not recorded.
 
-    seconds: of training and, where they were recorded, of the runs that it needs first, as if they were run for it alone.
-    NaN where a cost was not recorded.
+    accuracy, low, high: ACC of `worst` and its interval, in [0, 1].
+    stored_mb: megabytes that a deployment must keep.
+    seconds: of training and, if they were recorded, of the runs that it needs first, as if they were run for it alone.
+    knows_prerequisites: True if those were recorded.
     """
     records = []
     for row in board.ranked:
@@ -53,7 +62,7 @@ def cost_table(board: Board) -> pd.DataFrame:
 
 
 def pareto_front(costs: Sequence[float] | Array, accuracies: Sequence[float] | Array) -> list[int]:
-    """Which points no other one beats (none costs less and is as accurate, or costs as much and is better), by cost."""
+    """The points, by cost, that no other one beats: none costs less and is as accurate, none costs as much and is better."""
     best = -math.inf
     found: list[int] = []
     order = sorted(range(len(costs)), key=lambda k: (costs[k], -accuracies[k]))
@@ -66,12 +75,12 @@ def pareto_front(costs: Sequence[float] | Array, accuracies: Sequence[float] | A
 
 
 def cost_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
-    """The caption and the figure, a panel per cost that two ranked rows have; None where there is none."""
+    """Draw a panel per cost that two ranked rows have: caption and figure; None if there is no such cost."""
     table = cost_table(board)
     costs = [cost for cost in (STORED, SECONDS) if table[cost].notna().sum() > 1]
     if not costs:
         return None
-    notes = {cost: textwrap.wrap(_note(table, cost), NOTE_LETTERS, break_on_hyphens=False) for cost in costs}
+    notes = {cost: textwrap.wrap(_note_under(table, cost), NOTE_LETTERS, break_on_hyphens=False) for cost in costs}
     below = 0.4 + NOTE_LINE * max(map(len, notes.values()))
     wide = (PAGE - LEFT - RIGHT - BETWEEN) / 2
     width, height = LEFT + len(costs) * (wide + BETWEEN) - BETWEEN + RIGHT, ABOVE + HIGH + below
@@ -90,19 +99,11 @@ def cost_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
         _names(axes, found[cost], at[cost], front, board, 72 * np.array([wide, HIGH]))
         figure.text(x / width, 0.04 / height, "\n".join(notes[cost]), fontsize=6, va="bottom", linespacing=1.3)
     panels[0].set_ylabel("accuracy, worst of all attacks (%)")
-    return _caption(), figure
+    return CAPTION, figure
 
 
-def _caption() -> str:
-    return (
-        "Accuracy after the last task under the worst of all attacks against what a deployment must store and against seconds of "
-        "training (those of the runs that a method needs first included, as if they were run for it alone), 95 % intervals; "
-        "grey: the Pareto front of the estimates; points at one place are moved apart sideways"
-    )
-
-
-def _note(table: pd.DataFrame, cost: str) -> str:
-    """Which rows are left out of a panel, and whose prerequisites are unknown."""
+def _note_under(table: pd.DataFrame, cost: str) -> str:
+    """The rows that are left out of a panel, and those whose prerequisites are unknown."""
     lacking = table[table[cost].isna()]["label"].tolist()
     words = [f"Not recorded, left out: {', '.join(lacking)}."] if lacking else []
     alone = table[table[cost].notna() & ~table["knows_prerequisites"]]["label"].tolist() if cost == SECONDS else []
@@ -111,7 +112,7 @@ def _note(table: pd.DataFrame, cost: str) -> str:
 
 
 def _axis(axes: Axes, found: pd.DataFrame, cost: str, width: float) -> Array:
-    """Scale one axis of costs; return where the points stand on it, moved apart, as parts (n,) of its width in points."""
+    """Scale one axis of costs. Returns the places of the points on it, moved apart, as parts (n,) of its width in points."""
     costs = found[cost].to_numpy()
     logarithmic = costs.min() > 0 and costs.max() / costs.min() >= LOG_FROM
     low, high = (costs.min() / 1.25, costs.max() * 1.25) if logarithmic else (0.0, 1.12 * costs.max() or 1.0)
@@ -124,13 +125,13 @@ def _axis(axes: Axes, found: pd.DataFrame, cost: str, width: float) -> Array:
     else:
         axes.set_xlim(low, high)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
-    axes.set_xlabel(TITLES[cost])
+    axes.set_xlabel(AXIS_TITLES[cost])
     parts = (costs - low) / (high - low)
     return spread(width * parts, APART) / width
 
 
 def _points(axes: Axes, found: pd.DataFrame, cost: str, at: Array, looks: Looks) -> list[int]:
-    """Marks, intervals and the front; which points are on it."""
+    """Draw marks, intervals and the front. Returns the points on the front."""
     accuracies = 100 * found["accuracy"].to_numpy()
     front = pareto_front(found[cost].to_numpy(), accuracies)
     x = axes.transAxes.transform(np.column_stack([at, at]))
@@ -144,7 +145,10 @@ def _points(axes: Axes, found: pd.DataFrame, cost: str, at: Array, looks: Looks)
 
 
 def _names(axes: Axes, found: pd.DataFrame, at: Array, front: Sequence[int], board: Board, size: Array) -> None:
-    """Names beside their points, with a thin line to those that found no room close by. size: of the panel, (2,) points."""
+    """Write the names beside their points, with a thin line to those that found no room close by.
+
+    size: of the panel, (2,) points.
+    """
     names = [shortened(label, LONGEST_NAME) for label in found["label"]]
     point = size[1] * 100 / axes.get_ylim()[1]
     x, y, low, high = at * size[0], *(point * found[column].to_numpy() for column in ("accuracy", "low", "high"))

@@ -1,4 +1,4 @@
-"""What the panels of several figures have in common: a grid, the line at chance, the top of an axis in percent."""
+"""Parts that the panels of several figures share: a grid, the line at chance, the top of an axis in percent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CHANCE: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 0
 
 
 def chance_line(axes: Axes, board: Board, **look: Any) -> None:
-    """A dashed line where guessing stands, if that is known."""
+    """Draw a dashed line at the accuracy of guessing, if that is known."""
     if math.isfinite(board.chance):
         axes.axhline(100 * board.chance, **{**CHANCE, "zorder": 1, **look})
 
 
 def chance_column(axes: Axes, board: Board) -> None:
-    """The same where accuracy goes across the panel, with its name above."""
+    """Draw that line, with its name above, in a panel whose accuracies go across."""
     if math.isfinite(board.chance):
         axes.axvline(100 * board.chance, **CHANCE, zorder=1)
         place = axes.get_xaxis_transform()
@@ -28,12 +28,12 @@ def chance_column(axes: Axes, board: Board) -> None:
 
 
 def across(axes: Axes) -> None:
-    """Faint lines across a panel, behind everything else."""
+    """Draw faint lines across a panel, behind everything else."""
     axes.yaxis.grid(True, color=FAINT, alpha=0.3, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
 def highest(*panels: Axes) -> float:
-    """The next ten percent above everything that is drawn."""
+    """The next multiple of ten percent above all that is drawn."""
     top = max(axes.dataLim.y1 for axes in panels)
     return min(100.0, 10 * math.ceil((top + 2) / 10))

@@ -1,4 +1,4 @@
-"""Where words stand in a figure: columns of a legend, labels at the ends of lines, labels beside points. Plain geometry."""
+"""Places of words in a figure: columns of a legend, labels at the ends of lines, labels beside points. Plain geometry."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from reports.numbers.metrics import Array
 LONGEST_LABEL, MOST_COLUMNS, LEGEND_WIDTH = 32, 5, 6.9
 """Letters of an entry, columns and inches of a legend."""
 LETTER = 0.62
-"""Width of a letter over the size of its font: wider than most names come out, so that what is found to fit does fit."""
+"""Width of a letter in units of the size of its font. It is wider than most are, so that words fit where they should."""
 _ANGLES = np.deg2rad([0, 180, 30, -30, 150, -150, 15, -15, 165, -165, 60, -60, 120, -120, 90, -90])
-"""Beside a point rather than over it: what stands over it is mostly its interval."""
+"""Directions in which a label is tried: beside its point rather than over it, where its interval is."""
 _DISTANCES = (4.0, 7.0, 11.0, 16.0, 22.0, 29.0, 37.0, 46.0, 56.0, 68.0, 80.0)
 """Points from an anchor at which a label is tried."""
 _NEARER_TO_ANOTHER, _THROUGH_ANOTHER, _NEAR = 25.0, 60.0, 4.5
-"""Points of distance that it costs a label to stand nearer to another anchor, or to be led to past one as near as that."""
+"""The cost, in points of distance, of a label that stands nearer to another anchor, and of one whose line passes another
+anchor at less than the third number of points."""
 _ROUNDS = 4
 _HIT = 1e3
-"""What a square point of overlap costs, in points of distance: anything is better."""
+"""The cost of a square point of overlap, in points of distance. Any distance is better."""
 
 
 def legend_columns(labels: Sequence[str]) -> int:
-    """How many columns of a legend, filled one after another as matplotlib does, fit side by side."""
+    """The number of columns of a legend that fit side by side, if it is filled column by column, as matplotlib does."""
     for columns in range(min(MOST_COLUMNS, len(labels)), 1, -1):
         widest = [max(map(len, column)) for column in np.array_split(np.array(labels, object), columns)]
         if sum(0.46 + 0.058 * letters for letters in widest) <= LEGEND_WIDTH:
@@ -33,10 +34,10 @@ def legend_columns(labels: Sequence[str]) -> int:
 
 
 def spread(places: Sequence[float] | Array, gap: float, low: float = -np.inf, high: float = np.inf) -> Array:
-    """Places moved as little as possible (least squares) until neighbours are `gap` apart, in their order, within low..high.
+    """Move places as little as possible (least squares) until neighbours are `gap` apart, in their order, within low..high.
 
-    Pools neighbours that are too close, as isotonic regression does. Where they do not fit between low and high they start
-    at low and stand closer.
+    Neighbours that are too close are pooled, as in isotonic regression. If they do not fit between low and high, they start at
+    low and stand closer.
     """
     places = np.asarray(places, float)
     if len(places) == 0:
@@ -59,14 +60,18 @@ def spread(places: Sequence[float] | Array, gap: float, low: float = -np.inf, hi
 
 
 def beside(anchors: Array, sizes: Array, obstacles: Array, bounds: tuple[float, float, float, float]) -> Array:
-    """Lower left corners (n, 2) of labels near their anchors that overlap neither each other nor the obstacles, if possible.
+    """The lower left corners (n, 2) of labels near their anchors that overlap neither each other nor obstacles, if possible.
 
-    anchors: (n, 2) and sizes: (n, 2), width and height, in points; obstacles: (m, 4) and bounds: x0, y0, x1, y1. Each label in
-    turn takes the nearest of some places around its anchor that is free of the others, several times over.
+    anchors: (n, 2), in points.
+    sizes: (n, 2), width and height.
+    obstacles: (m, 4), x0, y0, x1, y1.
+    bounds: x0, y0, x1, y1.
+
+    Each label in turn takes the nearest of some places around its anchor that is free of the others, several times over.
     """
     candidates = [_around(k, anchors, size, bounds) for k, size in enumerate(sizes)]
     boxes = np.full((len(anchors), 4), np.nan)
-    # Who has the most neighbours has the least choice.
+    # A label with many neighbours has little choice, so it comes first.
     crowd = np.linalg.norm(anchors[:, None] - anchors[None], axis=-1)
     order = np.argsort(np.sort(crowd, 1)[:, : min(4, len(anchors))].sum(1), kind="stable")
     for _ in range(_ROUNDS):
@@ -78,10 +83,10 @@ def beside(anchors: Array, sizes: Array, obstacles: Array, bounds: tuple[float, 
 
 
 def _around(k: int, anchors: Array, size: Array, bounds: tuple[float, float, float, float]) -> tuple[Array, Array]:
-    """Boxes (m, 4) to try for the k-th label, and what each costs: its distance, what is out of bounds, whose it seems to be."""
+    """The boxes (m, 4) to try for the k-th label, and their costs (m,): distance, parts out of bounds, other anchors near by."""
     anchor, others = anchors[k], np.delete(anchors, k, 0)
     directions = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
-    # The side of the label that faces the anchor is what stands at the distance.
+    # The distance is that of the label's side that faces the anchor.
     corner = np.where(directions > 0.2, 0, np.where(directions < -0.2, -1, -0.5)) * size
     low = (anchor + np.array(_DISTANCES)[:, None, None] * directions + corner).reshape(-1, 2)
     boxes = np.concatenate([low, low + size], 1)
@@ -100,7 +105,7 @@ def _around(k: int, anchors: Array, size: Array, bounds: tuple[float, float, flo
 
 
 def _past(start: Array, ends: Array, points: Array) -> Array:
-    """How near (m,) the straight lines from start (2,) to ends (m, 2) come to any of the points (k, 2)."""
+    """The smallest distance (m,) of the straight lines from start (2,) to ends (m, 2) from any of the points (k, 2)."""
     along = ends - start
     length = np.maximum((along**2).sum(1), 1e-12)[:, None]
     part = np.clip(((points[None] - start) * along[:, None]).sum(-1) / length, 0, 1)
@@ -108,7 +113,7 @@ def _past(start: Array, ends: Array, points: Array) -> Array:
 
 
 def _overlap(boxes: Array, others: Array) -> Array:
-    """Area (k,) that each box shares with the others, in all."""
+    """The area (k,) that each box shares with all others."""
     width = np.minimum(boxes[:, None, 2], others[None, :, 2]) - np.maximum(boxes[:, None, 0], others[None, :, 0])
     height = np.minimum(boxes[:, None, 3], others[None, :, 3]) - np.maximum(boxes[:, None, 1], others[None, :, 1])
     return (np.clip(width, 0, None) * np.clip(height, 0, None)).sum(1)

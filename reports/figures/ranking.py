@@ -1,4 +1,4 @@
-"""What the ranking can tell apart: ACC of worst by row, and bars that join rows which are not significantly different."""
+"""The ranking: ACC of `worst` by row, and bars that join rows which are not significantly different."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from reports.numbers.metrics import WORST
 from reports.numbers.statistics.comparisons import Comparison
 
 LINE, ABOVE, BELOW, RIGHT = 0.165, 0.26, 0.38, 0.06
+"""Inches of a line, and around the panel."""
 FONT, LONGEST_NAME, RANKS = 7.0, 30, 0.3
 """Points and letters of a name; inches for the ranks."""
 COLUMN_OF_BARS, MOST_FOR_BARS, HEADING = 0.14, 2.6, 0.9
@@ -22,18 +23,18 @@ COLUMN_OF_BARS, MOST_FOR_BARS, HEADING = 0.14, 2.6, 0.9
 REACH = 0.32
 """The part of a line that a bar covers on either side of a row."""
 CAPTION = (
-    "Ranks, and accuracy after the last task under the worst of all attacks with its 95 % interval. Right: of rows that one "
-    "bar joins no two can be told apart (p of 0.05 or more after Holm's correction over all pairs); dotted, a bar passes "
-    "by a row that is not of its group; rows that no bar joins are significantly different"
+    "Ranks, and accuracy after the last task under the worst of all attacks with its 95 % interval. Right: no two rows that one "
+    "bar joins can be told apart (p of 0.05 or more after Holm's correction over all pairs); a bar is dotted where it passes by "
+    "a row that is not of its group; rows that no bar joins are significantly different"
 )
 
 
 def tie_groups(labels: Sequence[str], comparisons: Iterable[Comparison]) -> list[list[str]]:
     """Groups of two or more rows of which no two are significantly different, in the order of labels.
 
-    Each is maximal (nobody can be added), and together they hold every pair that is not significantly different, none without
-    need: the letters of Piepho 2004, drawn as bars. Not being different is not transitive, so groups overlap, and rows
-    of a group need not be neighbours. A pair that has nothing in common to be compared on is not told apart.
+    Every group is maximal: no row can be added. Together they hold every pair that is not significantly different, and no
+    group can be left out: the letters of Piepho 2004, drawn as bars. Not being different is not transitive, so groups overlap,
+    and rows of a group need not be neighbours. Two rows without common samples cannot be told apart.
     """
     apart = {frozenset((c.first, c.second)) for c in comparisons if c.better is not None}
     place = {label: k for k, label in enumerate(labels)}
@@ -50,7 +51,7 @@ def tie_groups(labels: Sequence[str], comparisons: Iterable[Comparison]) -> list
 def _maximal(
     clique: set[str], candidates: set[str], done: set[str], alike: dict[str, set[str]]
 ) -> Iterator[Collection[str]]:
-    """Maximal cliques that hold `clique`: Bron & Kerbosch 1973, with the pivot of Tomita et al. 2006."""
+    """Yield the maximal cliques that hold `clique`: Bron & Kerbosch 1973, with the pivot of Tomita et al. 2006."""
     if not candidates and not done:
         yield clique
         return
@@ -61,7 +62,7 @@ def _maximal(
 
 
 def columns_of(groups: Sequence[Sequence[str]], labels: Sequence[str]) -> list[int]:
-    """Which column each group's bar stands in: the first where it leaves the bar above it a row's room."""
+    """The column of each group's bar: the first in which a row's room is left to the bar above."""
     place = {label: k for k, label in enumerate(labels)}
     ends: list[int] = []
     found = []
@@ -74,7 +75,7 @@ def columns_of(groups: Sequence[Sequence[str]], labels: Sequence[str]) -> list[i
 
 
 def ranking_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
-    """The caption and the figure; None where there are no two rows to tell apart."""
+    """Draw the ranked rows: caption and figure; None without two rows."""
     rows = sorted(board.ranked, key=lambda row: (-row.acc, row.label))
     if len(rows) < 2:
         return None
@@ -89,7 +90,7 @@ def ranking_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     wide = width - left - bars - RIGHT
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, BELOW / height, wide / width, high / height))
-    _accuracies(axes, rows, names, looks, wide)
+    _marks(axes, rows, names, looks, wide)
     chance_column(axes, board)
     right = figure.add_axes(((left + wide) / width, BELOW / height, bars / width, high / height), sharey=axes)
     _bars(right, labels, groups, columns)
@@ -97,8 +98,8 @@ def ranking_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     return CAPTION, figure
 
 
-def _accuracies(axes: Axes, rows: Sequence[Row], names: Sequence[str], looks: Looks, wide: float) -> None:
-    """A mark and its interval per row, rank and name left of it. wide: inches."""
+def _marks(axes: Axes, rows: Sequence[Row], names: Sequence[str], looks: Looks, wide: float) -> None:
+    """Draw a mark and its interval per row, with rank and name left of it; wide: inches."""
     beside = axes.get_yaxis_transform()
     for k, (row, name) in enumerate(zip(rows, names, strict=True)):
         look, bounds = looks[row.label], row.measures.bounds(f"ACC_lopezpaz2017 {WORST}")
@@ -114,7 +115,7 @@ def _accuracies(axes: Axes, rows: Sequence[Row], names: Sequence[str], looks: Lo
 
 
 def _bars(axes: Axes, labels: Sequence[str], groups: Sequence[Sequence[str]], columns: Sequence[int]) -> None:
-    """A bar over the members of each group that stand one after another, dotted where it passes by others."""
+    """Draw a bar over the members of each group that stand one after another, dotted where it passes by others."""
     for group, column in zip(groups, columns, strict=True):
         members = [k for k, label in enumerate(labels) if label in group]
         axes.plot([column] * 2, [members[0], members[-1]], color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
@@ -128,14 +129,14 @@ def _bars(axes: Axes, labels: Sequence[str], groups: Sequence[Sequence[str]], co
 
 
 def _neighbours(members: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of each run of numbers that follow one another: [0, 1, 4] → (0, 1), (4, 4)."""
+    """The first and the last of numbers that follow one another: [0, 1, 4] → (0, 1), (4, 4)."""
     firsts = [k for k in members if k - 1 not in members]
     lasts = [k for k in members if k + 1 not in members]
     return list(zip(firsts, lasts, strict=True))
 
 
 def _row_lines(axes: Axes, rows: int) -> None:
-    """What leads the eye from a name to its bars."""
+    """Draw faint lines that lead the eye from a name to its bars."""
     axes.hlines(range(rows), *axes.get_xlim(), color=FAINT, alpha=0.3, linewidth=0.5, zorder=0)
     axes.tick_params(left=False, labelleft=False)
     axes.set_axisbelow(True)

@@ -23,21 +23,23 @@ from reports.tables.words import short_name
 from results.schema import ANY
 
 LEFT, RIGHT, BETWEEN, ABOVE, BELOW = 0.46, 0.04, 0.14, 0.22, 0.38
+"""Inches around and between the panels."""
 NAMES, LONGEST_NAME = 1.36, 20
 """Inches for the names at the ends of the lines, and letters of a name."""
 LINE = 8.2
 """Points from one name to the next."""
 LOWEST_PANEL = 2.3
+"""Inches."""
 APART = 0.5
 """The part of the way to the next task that the marks of one task take."""
 MOST_MARKS = 8
-"""A line over more tasks has its marks and bars at some of them: the next line at others."""
+"""Marks of a line. Over more tasks it has marks and bars at some of them, and the next line at others."""
 MOST_BANDS = 4
-"""So many lines have their intervals as bands, where there are more tasks than marks."""
+"""Lines up to which intervals are bands, if there are more tasks than marks."""
 
 
 def sequence_attacks(board: Board) -> list[str]:
-    """Clean and the first attack of the matrix, any-iterate where all ranked rows have that."""
+    """`clean` and the robust attack of the matrix, any-iterate if all ranked rows have that."""
     robust = board.robust_matrix
     if robust is None:
         return [CLEAN]
@@ -46,14 +48,14 @@ def sequence_attacks(board: Board) -> list[str]:
 
 
 def seen_so_far(R: Array) -> Array:
-    """mean_{j≤i} R[i, j] for every i: (..., T) from (..., T, T); NaN where a cell is missing. At the end it is ACC."""
+    """mean_{j≤i} R[i, j] for every i: (..., T) from (..., T, T), NaN if a cell is missing. At the end it is ACC."""
     return np.stack([R[..., i, : i + 1].mean(-1) for i in range(R.shape[-1])], -1)
 
 
 def sequence_table(board: Board) -> pd.DataFrame:
-    """label, attack, after_task (from 0), accuracy on the tasks seen so far (mean over seeds), low and high of its 95 % interval.
+    """A line per ranked row, attack and task, counted from 0. A method that learns all tasks at once has only the last one.
 
-    One line per ranked row, attack and task after which it was measured: a method that learns all tasks at once has the last.
+    accuracy, low, high: on the tasks seen so far, mean over seeds, and its 95 % interval.
     """
     records = [
         (row.label, attack, after, *found)
@@ -65,7 +67,7 @@ def sequence_table(board: Board) -> pd.DataFrame:
 
 
 def _course(row: Row, attack: str) -> dict[int, tuple[float, float, float]]:
-    """By task the accuracy on the tasks seen so far, and its interval."""
+    """The accuracy on the tasks seen so far and its interval, by task."""
     outcomes = [seed.evidence.outcomes for seed in row.seeds]
     values = np.array([seen_so_far(accuracy_matrix(each, attack)) for each in outcomes])
 
@@ -79,13 +81,13 @@ def _course(row: Row, attack: str) -> dict[int, tuple[float, float, float]]:
     def bounds(after: int) -> Interval:
         return interval(values[:, after].tolist(), lambda: [drawn[:, after] for drawn in draws()])
 
-    measured = np.flatnonzero(np.isfinite(values).all(0)).tolist()
-    found = {after: bounds(after) for after in measured}
+    stored = np.flatnonzero(np.isfinite(values).all(0)).tolist()
+    found = {after: bounds(after) for after in stored}
     return {after: (float(values[:, after].mean()), each.low, each.high) for after, each in found.items()}
 
 
 def sequence_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
-    """The caption and the figure, a panel for clean images and one for the attack; None for a single task."""
+    """Draw a panel for clean images and one for the attack: caption and figure; None for a single task."""
     table = sequence_table(board)
     if board.tasks < 2 or table.empty:
         return None
@@ -112,6 +114,7 @@ def sequence_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
 
 
 def _has_bands(board: Board) -> bool:
+    """True if intervals are bands, False if they are bars."""
     return board.tasks > MOST_MARKS and len(board.ranked) <= MOST_BANDS
 
 
@@ -144,7 +147,7 @@ def _lines(axes: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Looks, b
 
 
 def _names(axes: Axes, table: pd.DataFrame, looks: Looks, board: Board, panel: tuple[float, float]) -> None:
-    """The rows' names right of the panel, each as near as there is room to where its line ends, which a thin line shows.
+    """Write the rows' names right of the panel, as near to the ends of their lines as there is room, with thin lines to them.
 
     panel: width and height in inches.
     """

@@ -1,4 +1,4 @@
-"""The structure picture: every weight of one layer by its owner, at each moment of each task, from the stored owner maps."""
+"""The structure figure: every weight of one layer by its owner, at each moment of each task, from the stored owner maps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from reports.figures.style import FAINT, INK, MOST_NAMED_TASKS, PAGE, shortened,
 from reports.numbers.capacity import MOMENTS, Structure, layer_names, owners, structures
 
 METHOD = "cmat"
+"""The method whose structure is shown."""
 MOST_TASKS = 3
 MOST_DOTS = 2200
-"""Weights per panel: the first layer of a full-width VGG16, grown by half, is shown whole."""
+"""Weights per panel: enough for the first layer of a full-width VGG16 that grew by half."""
 WIDEST_DOT, HIGHEST_PANEL = 0.11, 1.6
+"""Inches."""
 UNUSED = 0.25
+"""Opacity of a weight that the task does not use."""
 _BORDER: dict[str, Any] = {"color": INK, "linewidth": 0.8, "clip_on": False}
 HEADINGS = {
     "train": "fill what is free, pick from earlier tasks",
@@ -31,7 +34,12 @@ NOTHING_EARLIER = {"retrain": "no earlier task to pick from"}
 
 @dataclass(frozen=True)
 class Story:
-    """The moments of one run that are drawn; rows: how many of the layer's rows are shown."""
+    """The moments of one run that are drawn.
+
+    name: of the layer.
+    moments: owner maps by (task, moment).
+    rows: the number of the layer's rows that are shown.
+    """
 
     row: Row
     seed: int
@@ -49,21 +57,21 @@ class Story:
 
     @property
     def largest(self) -> tuple[int, int]:
-        """Rows and rest of the largest map that is shown."""
+        """The rows and the rest of the largest shown map."""
         shapes = [structure.owners.shape for structure in self.moments.values()]
         return min(self.rows, max(rows for rows, _ in shapes)), max(rest for _, rest in shapes)
 
     @property
     def is_wide(self) -> bool:
-        """Whether filters stand side by side: the longer side goes across the page."""
+        """True if filters stand side by side, so that the longer side goes across the page."""
         return self.largest[0] >= self.largest[1]
 
     def placed(self, rows: Any, rest: Any) -> tuple[Any, Any]:
-        """x and y of weights, or of the ends of a line."""
+        """The x and y of weights, or of the ends of a line."""
         return (rows, rest) if self.is_wide else (rest, rows)
 
     def grown_from(self, key: tuple[int, str]) -> tuple[int, int] | None:
-        """Rows and rest as the task before left the layer, if it is larger now."""
+        """The rows and the rest of the layer after the task before, if it is larger now; else None."""
         before = next((s for (task, _), s in reversed(self.moments.items()) if task == key[0] - 1), None)
         if before is None or before.owners.size >= self.moments[key].owners.size:
             return None
@@ -71,13 +79,14 @@ class Story:
         return rows, rest
 
 
-def structure(board: Board) -> tuple[str, Figure] | None:
-    """Caption and figure for the first ranked CMAT row with stored owner maps; None if there is none."""
+def structure_figure(board: Board) -> tuple[str, Figure] | None:
+    """Draw the first ranked row of CMAT with stored owner maps: caption and figure; None if there is none."""
     story = next(filter(None, (_story(row) for row in board.ranked if row.method == METHOD)), None)
     return None if story is None else (_caption(story), _draw(story, board))
 
 
 def _story(row: Row) -> Story | None:
+    """The moments of the row's first seed with owner maps; None if no seed has any."""
     for seed in row.seeds:
         found = structures(seed.evidence.facts)
         if found:
@@ -105,7 +114,7 @@ def _caption(story: Story) -> str:
 
 
 def _draw(story: Story, board: Board) -> Figure:
-    """Everything is placed by hand, in inches: a dot has one size in all panels, so growth is seen as growth."""
+    """Draw with all places in inches: a dot has one size in all panels, so growth is seen as growth."""
     left, right, between, head, above, below = 0.2, 0.06, 0.26, 0.34, 0.44, 0.46
     room = (PAGE - left - right - (len(MOMENTS) - 1) * between) / len(MOMENTS)
     across, down = max(story.largest), min(story.largest)
@@ -130,7 +139,7 @@ def _draw(story: Story, board: Board) -> Figure:
             if (task, moment) not in story.moments:
                 write(x, y + high + 0.1, "" if task else NOTHING_EARLIER.get(moment, ""), color=FAINT)
                 continue
-            write(x, y + high + 0.1, _words(story, task, moment))
+            write(x, y + high + 0.1, _moment_words(story, task, moment))
             if column:
                 write(x - (room + between - wide) / 2, y + high / 2, "→", 9, color=FAINT, ha="center")
             axes = figure.add_axes((x / PAGE, y / height, wide / PAGE, high / height))
@@ -141,11 +150,11 @@ def _draw(story: Story, board: Board) -> Figure:
 
 
 def _dots(axes: Axes, story: Story, key: tuple[int, str], colours: list[str], unit: float) -> None:
-    """unit: points between dots."""
+    """Draw the owner map of one moment; unit: points between dots."""
     drawn = story.moments[key]
     owned, used = drawn.owners[: story.rows], drawn.used[: story.rows]
     for owner in np.unique(owned):
-        # What is free is no task's, used or not: it is drawn once.
+        # A free weight is no task's, used or not, so it is drawn once.
         for in_use in (False, True) if owner else (None,):
             places = (owned == owner) & (True if in_use is None else used == in_use)
             colour = colours[(owner - 1) % len(colours)] if owner else None
@@ -174,7 +183,7 @@ def _name_sides(axes: Axes, story: Story, *, first: bool, lowest: bool) -> None:
 
 
 def _look(unit: float, colour: str | None, *, faint: bool = False) -> dict[str, Any]:
-    """A dot of a task, faint where it is not used; no colour: a small hollow one that nobody owns."""
+    """The look of a task's dot, faint if it is unused; without a colour, of a small hollow dot that nobody owns."""
     look: dict[str, Any] = {"linestyle": "none", "marker": "o", "clip_on": False}
     if colour is None:
         look |= {"markersize": 0.5 * unit, "markerfacecolor": "none", "markeredgecolor": FAINT}
@@ -182,8 +191,8 @@ def _look(unit: float, colour: str | None, *, faint: bool = False) -> dict[str, 
     return look | {"markersize": 0.84 * unit, "color": colour, "markeredgewidth": 0, "alpha": UNUSED if faint else 1.0}
 
 
-def _words(story: Story, task: int, moment: str) -> str:
-    """What happens at this moment, in numbers of the whole layer."""
+def _moment_words(story: Story, task: int, moment: str) -> str:
+    """The words over a panel: picked, filled and freed weights of the whole layer."""
     drawn = story.moments[task, moment]
     own, earlier = int(drawn.owned(task).sum()), drawn.earlier(task)
     picked = f"picks {int((drawn.used & earlier).sum()):,} of {int(earlier.sum()):,}" if earlier.any() else ""

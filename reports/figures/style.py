@@ -1,4 +1,4 @@
-"""How every figure looks: one palette, one style, one way to save, so that equal records give equal bytes."""
+"""The look of all figures: one palette, one style, and one way to save them, so that equal records give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from matplotlib.figure import Figure
 COLUMN, PAGE = 3.5, 7.16
 """Widths in inches of one and two columns of a paper."""
 INK, FAINT = "#22262b", "#8a9099"
-"""Text and lines; what should stand back."""
+"""The colours of text and lines, and of parts that should stand back."""
 
 PALETTE = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#7b3f00", "#999999",
 )  # fmt: skip
-"""Okabe & Ito 2008 without black, which is text, and yellow, which is not seen on white; one of Tol's; brown; grey, which
-is what nobody owns."""
+"""Okabe & Ito 2008 without black, the colour of text, and yellow, which is not seen on white; one of Tol's; brown; grey for
+weights that nobody owns."""
 DISTINCT = 8
-"""So many colours are told apart by all, also by who does not see red or green; what is next differs in hatch and dashes."""
+"""Colours that everybody can tell apart, also without seeing red or green. Further labels differ in hatch and dashes."""
 HATCHES = ("", "////", "....", "xxxx")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)))
-"""In the order of the hatches."""
+"""Dashes of lines, in the order of the hatches of bars."""
 MARKERS = "osD^vPX<>p"
 SEQUENTIAL = "cividis"
-"""Even in lightness, and the same for people who do not tell red from green."""
+"""A scale of even lightness, the same for readers who do not tell red from green."""
 TASK_SCALE, MOST_NAMED_TASKS = "viridis", DISTINCT
-"""Up to so many tasks each has a colour of the palette; more take this scale."""
+"""The scale of colours for tasks, and the number of tasks up to which each has a colour of the palette instead."""
 
 SETTINGS: dict[Any, Any] = {
     "figure.dpi": 100,
@@ -74,13 +74,13 @@ _NO_DATES = {
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """Draw inside this; nothing of the caller's matplotlib is changed."""
+    """Draw inside this context. The caller's settings of matplotlib stay as they are."""
     with mpl.rc_context(SETTINGS):
         yield
 
 
 class Look(NamedTuple):
-    """How a method is drawn in all figures: bars by colour and hatch, lines by colour, dashes and marker."""
+    """The look of a method in all figures: bars by colour and hatch, lines by colour, dashes and marker."""
 
     colour: str
     hatch: str
@@ -102,7 +102,7 @@ Looks = Mapping[str, Look]
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """The look of every label, by the alphabet: the same in all figures of a report that is given all of its labels."""
+    """The look of every label, in alphabetical order. It is the same in all figures if all labels of a report are given."""
     return {label: _look(k) for k, label in enumerate(sorted(set(labels)))}
 
 
@@ -114,9 +114,9 @@ def _look(k: int) -> Look:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png, .svg and .pdf without dates; return their paths."""
+    """Write `stem`.png, .svg and .pdf without dates. Returns their paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # The layout is the same in every format: find it once. ("none" instead of None would still draw twice for every format.)
+    # The layout is the same in every format, so it is found once. ("none" instead of None would still draw twice per format.)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine(None)
@@ -131,7 +131,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def smaller(svg: str) -> str:
-    """The same picture in fewer bytes: hundredths of a point, no indentation, a style once where all marks of a line share it."""
+    """Shorten an SVG: hundredths of a point, no indentation, and one style for all marks of a line that share it."""
     svg = svg.replace("base64,\n", "base64,")
     svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", " ".join(tag[0].split())), svg)
     svg = re.sub(r"\n\s+", "\n", svg)
@@ -153,11 +153,11 @@ def _with_one_style(group: re.Match[str]) -> str:
 def for_page(svg: str) -> str:
     """The figure's <svg> element for a page with a light and a dark side: ink takes the colour of the page's text.
 
-    As wide as the page, or less by as much as the figure is narrower than `PAGE`: words are of one size in all figures.
+    It is as wide as the page, or narrower in the proportion of the figure to `PAGE`, so that words have one size everywhere.
     """
-    # Backgrounds are patches: on a page they are the page's own. White words on dark cells stay white.
+    # Backgrounds are patches; on a page they are transparent. White words on dark cells stay white.
     body = re.sub(r'(<g id="patch_\d+">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", svg[svg.index("<svg") :])
-    # Every figure counts its parts from 1; on a page with several figures only what is referred to keeps its name.
+    # Every figure counts its parts from 1. On a page with several figures only parts that are referred to keep their names.
     named = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
     body = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in named else "", body)
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', body)
@@ -168,19 +168,24 @@ def for_page(svg: str) -> str:
 
 
 def task_colours(tasks: int) -> list[str]:
-    """A colour per task. Many tasks take a scale, from the first to the last: their order is then what can be seen."""
+    """A colour per task. Many tasks take a scale, on which their order can be seen."""
     if tasks <= MOST_NAMED_TASKS:
         return list(PALETTE[:tasks])
     return [to_hex(mpl.colormaps[TASK_SCALE](0.97 * k / (tasks - 1))) for k in range(tasks)]
 
 
 def shortened(name: str, longest: int) -> str:
+    """The name with at most `longest` letters; a shortened one ends with `…`."""
     return name if len(name) <= longest else name[: longest - 1].rstrip(" _-") + "…"
 
 
 @dataclass(frozen=True)
 class FigureOnPage:
-    """title; svg: an <svg> element; stem: the name of its files under figures/."""
+    """A figure on the page.
+
+    svg: an <svg> element.
+    stem: the name of its files in figures/, without their endings.
+    """
 
     title: str
     svg: str

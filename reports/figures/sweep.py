@@ -21,18 +21,18 @@ from reports.figures.style import INK, PAGE, Looks, shortened
 from reports.numbers.metrics import CLEAN
 from reports.numbers.wording import in_eps
 
-FINAL: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 0.7}
-WORST_OF_ALL: dict[str, Any] = {"linestyle": (0, (1, 1.2)), "linewidth": 0.8}
+FINAL_LINE: dict[str, Any] = {"linestyle": (0, (2, 1.5)), "linewidth": 0.7}
+WORST_LINE: dict[str, Any] = {"linestyle": (0, (1, 1.2)), "linewidth": 0.8}
 APART, MOST_APART = 0.4, 0.14
-"""How far the methods' points at one place are moved apart: a part of the way to the next place, and at most of the axis."""
+"""The room that the methods' points at one place take: a part of the way to the next place, and at most a part of the axis."""
 MOST_SECOND_LINES = 8
-"""More methods than that have no second line each: nobody could tell them apart."""
+"""Methods up to which each has a second line. More could not be told apart."""
 LETTERS = {3: 38, 2: 56, 1: 110}
-"""How many letters of an axis title fit under one of so many panels."""
+"""Letters of an axis title that fit under a panel, by the number of panels."""
 
 
 def sweep_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
-    """The caption and the figure; None where no ranked row has attacks that differ in steps, step size or eps alone."""
+    """Draw the sweeps: caption and figure; None if no ranked row has attacks that differ in steps, step size or eps alone."""
     stored = {name for row in board.ranked for name in row.measures.matrices}
     found = curves((attack for attack in board.attacks.values() if attack.name in stored), ranking_of(board))
     if not found:
@@ -69,14 +69,14 @@ def _caption(found: Sequence[Curve]) -> str:
 
 
 def _panel(axes: Axes, curve: Curve, board: Board, looks: Looks) -> None:
-    """One line per ranked row with its intervals, and a thin second one: the final iterate, or the worst of all attacks."""
+    """Draw a line per ranked row with its intervals, and a thin second one: the final iterate, or the worst of all attacks."""
     places, rows = _places(curve), board.ranked
     chance_line(axes, board)
     apart = min(APART * min(np.diff(places)), MOST_APART * (places[-1] - places[0]))
     for k, row in enumerate(rows):
         look = looks[row.label].line
         x = places + apart * ((k + 0.5) / len(rows) - 0.5)
-        first, second = _names(curve, row, board)
+        first, second = _outcomes(curve, row, board)
         found = compared(row, [name for name in (*first, *second) if name])
         there = [n for n, name in enumerate(first) if name in found]
         axes.plot(x[there], [100 * found[first[n]][0] for n in there], **look, zorder=3)
@@ -85,12 +85,12 @@ def _panel(axes: Axes, curve: Curve, board: Board, looks: Looks) -> None:
         axes.vlines(x[there], low, high, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
         if len(rows) <= MOST_SECOND_LINES:
             there = [n for n, name in enumerate(second) if name in found]
-            style = FINAL if curve.field == STEP_SIZE else WORST_OF_ALL
+            style = FINAL_LINE if curve.field == STEP_SIZE else WORST_LINE
             axes.plot(x[there], [100 * found[second[n]][0] for n in there], color=look["color"], **style, zorder=2)
 
 
-def _names(curve: Curve, row: Row, board: Board) -> tuple[list[str], list[str]]:
-    """Per place the outcome of the row's line and that of its second one; "" where there is none."""
+def _outcomes(curve: Curve, row: Row, board: Board) -> tuple[list[str], list[str]]:
+    """The outcomes of the row's line and of its second one, per place; "" for none."""
     stored, attacks = row.measures.matrices, list(curve.attacks.values())
     first = [strongest(attack, stored) for attack in attacks]
     if curve.field == EPS:
@@ -102,12 +102,12 @@ def _names(curve: Curve, row: Row, board: Board) -> tuple[list[str], list[str]]:
 
 
 def _values(curve: Curve) -> list[Fraction]:
-    """The places of a panel: the values of the field; eps begins with 0, which is the clean images."""
+    """The values of the field along a panel. Those of eps begin with 0, which stands for clean images."""
     return [*([Fraction(0)] if curve.field == EPS else []), *curve.attacks]
 
 
 def _places(curve: Curve) -> np.ndarray:
-    """Where values stand: steps and step sizes by their power of two, eps as it is, over 255."""
+    """The places of the values: steps and step sizes by their power of two, eps in units of 1/255."""
     plain = np.array([float(value) for value in _values(curve)])
     return 255 * plain if curve.field == EPS else np.log2(plain)
 
@@ -131,14 +131,14 @@ def _tick(field: str, value: Fraction) -> str:
 
 
 def _legend(board: Board, looks: Looks, fields: set[str]) -> list[Line2D]:
-    """Methods in the order of the ranking, then what the other lines are."""
+    """The entries of the legend: methods in the order of the ranking, then the other lines."""
     rows = board.ranked
     handles = [Line2D([], [], label=shortened(row.label, LONGEST_LABEL), **looks[row.label].line) for row in rows]
     if math.isfinite(board.chance):
         handles.append(Line2D([], [], label="chance", **CHANCE))
     if len(rows) <= MOST_SECOND_LINES:
         if STEP_SIZE in fields:
-            handles.append(Line2D([], [], color=INK, label="final iterate", **FINAL))
+            handles.append(Line2D([], [], color=INK, label="final iterate", **FINAL_LINE))
         if EPS in fields:
-            handles.append(Line2D([], [], color=INK, label="worst of all attacks", **WORST_OF_ALL))
+            handles.append(Line2D([], [], color=INK, label="worst of all attacks", **WORST_LINE))
     return handles

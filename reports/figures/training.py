@@ -20,7 +20,7 @@ CAPTION = (
 
 
 def training_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
-    """The caption and the figure; None where no ranked row has a log of its training."""
+    """Draw the curves of training: caption and figure; None if no ranked row has a log of its training."""
     curves = {row.label: curve for row in board.ranked if len(curve := training_curve(row))}
     if not curves:
         return None

@@ -11,7 +11,7 @@ import pytest
 
 from reports.boards.building import build_boards
 from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
-from reports.figures.accuracy import MOST_ATTACKS, shown_attacks
+from reports.figures.accuracy import MOST_BARS, shown_attacks
 from reports.figures.style import looks, paper_style
 from reports.figures.sweep import sweep_figure
 from reports.numbers.attack_facts import attack_facts
@@ -293,7 +293,7 @@ def test_without_autoattack_the_bar_chart_shows_its_parts(tmp_path):
         "worst",
     ]
     assert shown_attacks(board) == shown
-    assert len(shown) == MOST_ATTACKS
+    assert len(shown) == MOST_BARS
 
 
 def test_a_kind_of_its_own_is_shown_where_there_is_room_but_not_of_another_norm(tmp_path):

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from reports.boards.building import build_boards
 from reports.figures.capacity import capacity_figures, owners_figure, shown
-from reports.figures.structure import MOST_DOTS, structure
+from reports.figures.structure import MOST_DOTS, structure_figure
 from reports.figures.style import looks, paper_style, task_colours
 from reports.numbers.capacity import owners, structures
 from results import load
@@ -84,7 +84,7 @@ def drawn_dots(axes):
 def test_the_structure_picture_shows_every_weight_once(tmp_path):
     board = board_of(tmp_path, packnet_run(), cmat_run(backbone="small_conv"))
     with paper_style():
-        caption, figure = structure(board)
+        caption, figure = structure_figure(board)
     assert "conv 1 under cmat" in caption
     assert "before it grew" in caption
     assert sorted(map(drawn_dots, figure.axes)) == [72] * 2 + [81] * 6
@@ -103,7 +103,7 @@ def test_the_structure_picture_shows_every_weight_once(tmp_path):
 def test_every_dot_stands_where_its_weight_is_in_the_colour_of_its_owner(tmp_path):
     board = board_of(tmp_path, cmat_run(fake=cmat()))
     with paper_style():
-        _, figure = structure(board)
+        _, figure = structure_figure(board)
     drawn = structures(board.ranked[0].seeds[0].evidence.facts)[2, "retrain"]
     assert drawn.owners.shape == (8, 9)
     for task, colour in enumerate(task_colours(3)):
@@ -115,7 +115,7 @@ def test_every_dot_stands_where_its_weight_is_in_the_colour_of_its_owner(tmp_pat
 
 def test_the_old_border_is_drawn_where_the_layer_grew_and_nowhere_else(tmp_path):
     with paper_style():
-        _, figure = structure(board_of(tmp_path, cmat_run()))
+        _, figure = structure_figure(board_of(tmp_path, cmat_run()))
     borders = {k: [line for line in axes.lines if line.get_marker() != "o"] for k, axes in enumerate(figure.axes)}
     with_border = [lines for lines in borders.values() if lines]
     assert len(with_border) == 3
@@ -125,7 +125,7 @@ def test_the_old_border_is_drawn_where_the_layer_grew_and_nowhere_else(tmp_path)
 def test_a_large_layer_is_cut_and_its_caption_says_so(tmp_path):
     board = board_of(tmp_path, cmat_run(fake=cmat(shapes=[(100, 40), (100, 80)])))
     with paper_style():
-        caption, figure = structure(board)
+        caption, figure = structure_figure(board)
     assert "its first 55 of 100 filters" in caption
     assert {drawn_dots(axes) for axes in figure.axes} == {55 * 40}
     assert MOST_DOTS >= 55 * 40
@@ -133,7 +133,7 @@ def test_a_large_layer_is_cut_and_its_caption_says_so(tmp_path):
 
 def test_no_more_than_three_tasks_are_told(tmp_path):
     with paper_style():
-        _, figure = structure(board_of(tmp_path, cmat_run(fake=cmat(tasks=5))))
+        _, figure = structure_figure(board_of(tmp_path, cmat_run(fake=cmat(tasks=5))))
     assert len(figure.axes) == 8
 
 
