@@ -157,7 +157,7 @@ class _Made:
             "stored_mb": 60.0 + 7 * len(self.label),
             "train_seconds": 1000.0 * (1 + len(self.label)),
         }
-        return [{"task": -1, "phase": "cost", "name": name, "value": value} for name, value in costs.items()]
+        return [{"task": -1, "phase": schema.COSTS, "name": name, "value": value} for name, value in costs.items()]
 
 
 def _strength(attack: Attack) -> float:
