@@ -1,1 +1,1 @@
-"""The report of an audit: what each protocol shortcut is worth."""
+"""The report of an audit: the effect of each protocol shortcut."""

@@ -238,7 +238,7 @@ def _under_worst(row: Row) -> WorstOutcomes:
 
 
 def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Comparison]) -> Board:
-    """Gather what the board says of all its rows: the first ranked row stands for them."""
+    """Make the board of judged rows. Its data and its eps are those of the first ranked row."""
     usual = next((row for row in rows if row.is_ranked), rows[0])
     protocols = [row.protocol for row in rows if row.is_ranked] or [usual.protocol]
     attacks: dict[str, AttackFacts] = {}

@@ -1,1 +1,1 @@
-"""The checks: what speaks against a number, judged from stored evidence."""
+"""The checks: each judges stored evidence for one reason to distrust a number."""

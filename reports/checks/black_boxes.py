@@ -77,7 +77,7 @@ class BlackBox:
 
 
 def _worst(black_boxes: list[BlackBox], reason: str) -> Judgement:
-    """Judge the black box that found most; reason: why the check is not run where there is none."""
+    """Judge the black box that found most; reason: of a check that is not run for lack of one."""
     if not black_boxes:
         return not_run(reason)
     most = max(black_boxes)

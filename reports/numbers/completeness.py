@@ -43,7 +43,7 @@ def missing_cells(evidence: Evidence) -> list[Missing]:
 
 
 def progress(evidence: Evidence) -> str:
-    """The progress of a run that is not complete, in words: `3 of 5 tasks`, or what is missing after the last one."""
+    """The progress of a run that is not complete, in words: `3 of 5 tasks`, or the missing attacks after the last one."""
     missing, protocol, tasks = missing_cells(evidence), evidence.protocol, evidence.outcomes.tasks
     in_matrix = {i for attack, i, _ in missing if attack in protocol.matrix}
     if in_matrix and learns_all_at_once(evidence):

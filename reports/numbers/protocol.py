@@ -1,4 +1,4 @@
-"""The protocol of a run: what a preset demanded of it, as `config.json` stores it under `protocols[preset]`."""
+"""The protocol of a run: the demands of a preset on it, as `config.json` stores them under `protocols[preset]`."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Fraction) else value
 
 
-# -- what RobustBench has ---------------------------------------------------------------------------------------------
+# -- the fields of RobustBench ---------------------------------------------------------------------------------------------
 
 
 def _model_info(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a reader can do with the report page, by mouse, by keyboard, on paper, on a telephone, and without JavaScript."""
+"""The report page in use: by mouse, by keyboard, on paper, on a telephone, and without JavaScript."""
 
 from __future__ import annotations
 

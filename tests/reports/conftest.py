@@ -1,4 +1,4 @@
-"""What all tests of reports share."""
+"""A fixture that all tests of reports share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Do 95 % intervals cover, and do tests keep their level? `python -m tests.reports.coverage` simulates it and prints the tables.
+"""Simulations of the coverage of 95 % intervals and of the level of tests: `python -m tests.reports.coverage` prints the tables.
 
-Whether a run is right on an image is a probit model: q + difficulty + own + seed + rest > 0. The difficulty of an image is the
-same for all methods; `own` is what it is for one method beyond that, in all its seeds; `seed` moves a whole run; the rest
-is of one run and image. So a method's true accuracy over seeds is known, on the images that were drawn and on all others.
+A run is right on an image if q + difficulty + own + seed + rest > 0, a probit model. The difficulty of an image is the same for
+all methods; `own` adds to it for one method, in all its seeds; `seed` moves a whole run; the rest is of one run and image. So a
+method's true accuracy over seeds is known, on the images that were drawn and on all others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class World:
 
 @dataclass(frozen=True)
 class Runs:
-    """What was drawn. right: bool (methods, seeds, tasks, samples); here: true accuracy of each method on these images."""
+    """Drawn runs. right: bool (methods, seeds, tasks, samples); here: true accuracy of each method on these images."""
 
     right: np.ndarray
     here: Array
@@ -64,7 +64,7 @@ def draw(world: World, methods: int, seeds: int, rng: np.random.Generator, bette
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happened, of how many repetitions; width: mean half-width of the intervals, if it is about any."""
+    """The rate of an event over repetitions; width: mean half-width of the intervals, if the event is about intervals."""
 
     what: str
     setting: str
@@ -125,7 +125,7 @@ def over_seeds(world: World, seeds: int, repetitions: int, rng: np.random.Genera
 
 
 def _intervals(right: np.ndarray) -> list[Interval]:
-    """Of ACC, as rows of the leaderboard have them; right: (repetitions, seeds, tasks, samples)."""
+    """The intervals of ACC, as rows of the leaderboard have them; right: (repetitions, seeds, tasks, samples)."""
     repetitions, seeds, tasks, samples = right.shape
     draws: list[list[Array]] = []
     if seeds < 3:
@@ -144,7 +144,7 @@ def _intervals(right: np.ndarray) -> list[Interval]:
 def told_apart(
     world: World, methods: int, seeds: int, repetitions: int, rng: np.random.Generator, better: float = 0.0
 ) -> Rate:
-    """How often a pair of equal methods is told apart, any of them; or each pair with the better one, where there is one."""
+    """The rate at which any pair of equal methods is told apart; if one is better, the rate over the pairs with it."""
     times = pairs = 0
     for _ in range(repetitions):
         runs = draw(world, methods, seeds, rng, better)

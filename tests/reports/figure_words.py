@@ -1,4 +1,4 @@
-"""What can be read in a figure, and where it stands."""
+"""The words in a figure, and their places."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def vgg16(width: float = 0.25) -> list[Shape]:
 
 @dataclass
 class FakeCapacity:
-    """How a method handed out its weights. picks: the share of earlier tasks' weights that is used, None: all, unrecorded.
+    """A way of handing out weights. picks: the share of earlier tasks' weights that is used, None: all, unrecorded.
 
     ratio: share handed back, one for all tasks or one per task; grows: by task the mu it grows to, in rows only.
     """
@@ -75,7 +75,7 @@ def capacity_facts(fake: FakeCapacity) -> list[Fact]:
 
 
 def proof_facts(tasks: int, attacks: int = 1, different: Sequence[tuple[int, str]] = ()) -> list[Fact]:
-    """What a fresh process finds. different: (task, "classifier" | "logits" | "predictions") that are not as they were."""
+    """The facts of a proof by a fresh process. different: (task, "classifier" | "logits" | "predictions") that differ."""
     kinds = [(task, kind, None) for task in range(tasks) for kind in ("classifier", "logits")]
     repeated = [(task, "predictions", f"pgd-10 linf, after task {task}") for task in range(attacks)]
     return [

@@ -123,7 +123,7 @@ def rescaled(scale: str = "100", power: float = 1.0, eps: str = EPS) -> FakeAtta
 def probe_facts(
     tasks: int, repeat: float | None = 0.0, batch: float | None = 2e-7, flips: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """What the last task's classifier answered when it was asked twice and in other batches; the others answer well."""
+    """The answers of the last task's classifier when it is asked twice and in other batches; the others answer well."""
     facts = []
     for task in range(tasks):
         last = task == tasks - 1
@@ -142,7 +142,7 @@ def over_255(value: str) -> str:
 
 @dataclass
 class FakeRun:
-    """What to make up. quality: mean margin; forgets: margin lost per later task; learned: tasks done so far."""
+    """A run to make up. quality: mean margin; forgets: margin lost per later task; learned: tasks done so far."""
 
     method: str = "naive"
     label: str | None = None

@@ -1,4 +1,4 @@
-"""What `write_report` writes: right numbers, equal bytes, nothing that breaks the format it is written in."""
+"""The files of `write_report`: right numbers, equal bytes, no text that breaks the format of its file."""
 
 import html.parser
 import io

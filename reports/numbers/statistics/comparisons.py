@@ -78,8 +78,8 @@ class WorstOutcomes:
 class DrawnHits:
     """The numbers of right samples in every resample, of rows that are compared with each other.
 
-    They are drawn for all rows together, because turning the counts of a resample into numbers costs more than what is done
-    with them.
+    They are drawn for all rows together, because turning the counts of the resamples into floating-point numbers costs
+    more than the product with the outcomes.
     """
 
     def __init__(self, rows: Sequence[WorstOutcomes]) -> None:

@@ -1,5 +1,5 @@
 "use strict";
-// The table works without this. Here it becomes sortable, can be filtered, and its rows open. The state is in the URL.
+// The table works without this script. With it a reader can sort and filter it and open its rows. The state is in the URL.
 const FIELDS = ["scenario", "preset", "method", "attack", "label"];
 const form = document.querySelector("form.controls");
 const sections = [...document.querySelectorAll("section.board")];
@@ -9,7 +9,7 @@ const accuracies = JSON.parse(document.getElementById("data").textContent);
 const state = { sort: "rank", order: "ascending", open: [] };
 for (const field of FIELDS) state[field] = "";
 
-// Of the leaderboard alone: the details of its rows hold tables too.
+// Only cells of the leaderboard: the details of its rows hold tables too.
 const headers = (table) => [...table.tHead.rows[0].cells];
 
 function element(tag, properties, ...children) {
@@ -27,7 +27,7 @@ function valueOf(body, key) {
 
 function compare(a, b, key, sign) {
   const [x, y] = [valueOf(a, key), valueOf(b, key)];
-  // What is not available comes last in both orders; equal values stay in the order of the ranking.
+  // Missing values come last in both orders; equal values stay in the order of the ranking.
   if (x === "" || y === "") return (x === "") - (y === "");
   return sign * (typeof x === "string" ? x.localeCompare(y) : x - y);
 }
@@ -40,7 +40,7 @@ function sort() {
     const below = rows[k].filter((body) => !body.classList.contains("ranked"));
     for (const part of [above, below]) part.sort((a, b) => compare(a, b, state.sort, sign));
     const wanted = [...above, ...(line ? [line] : []), ...below];
-    // What is moved loses the focus, so nothing is moved that is in its place.
+    // A moved element loses the focus, so an element in its place is not moved.
     if (wanted.some((body, i) => body !== table.tBodies[i])) table.append(...wanted);
     above.forEach((body, i) => body.classList.toggle("same", i > 0 && valueOf(body, "rank") === valueOf(above[i - 1], "rank")));
     for (const header of headers(table)) {
@@ -132,14 +132,14 @@ async function copy(button) {
     await navigator.clipboard.writeText(code.textContent);
     button.textContent = "Copied";
   } catch {
-    // Without the right to the clipboard: select it, and the reader copies.
+    // Without the right to the clipboard the command is selected, and the reader copies it.
     getSelection().selectAllChildren(code);
     button.textContent = "Selected";
   }
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }
 
-// Boxes that need no scrolling are no stop of the tab key.
+// The tab key passes by boxes that need no scrolling.
 function fitScrollers() {
   for (const box of document.querySelectorAll(".scroll:not([role=img])")) {
     box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;

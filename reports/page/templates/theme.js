@@ -1,4 +1,4 @@
-// Before anything is drawn: a reader's own choice of light or dark, and that details open by buttons.
+// Runs before anything is drawn: sets the reader's choice of light or dark, and lets details open by buttons.
 document.documentElement.classList.add("js");
 try {
   const theme = localStorage.getItem("theme");

@@ -1,4 +1,4 @@
-"""Which rows are ranked, which stand below the line, and why."""
+"""Boards: ranked rows, rows below the line, and their reasons."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What robustness costs: all seconds that are known, the front of what nobody beats, and a note on who is left out."""
+"""The figure of costs: all seconds that are known, the Pareto front, and a note on rows that are left out."""
 
 import math
 from dataclasses import replace

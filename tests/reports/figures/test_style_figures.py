@@ -38,7 +38,7 @@ SEEN_AS = {
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
 }
-"""What linear RGB is seen as: Machado, Oliveira & Fernandes 2009, severity 1."""
+"""Linear RGB as it is seen without red or green: Machado, Oliveira & Fernandes 2009, severity 1."""
 TOLD_APART = 15
 """CIE 1976 colour difference; about 2 is just seen side by side, and marks stand far from each other."""
 METHODS = [f"method {k:02d}" for k in range(14)]

@@ -1,4 +1,4 @@
-"""What methods that share one network's weights recorded is shown as it is, and nowhere else."""
+"""Records of methods that share one network's weights are shown as they are, and nowhere else."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What was submitted for one task counts there; elsewhere the unchanged image stands."""
+"""Images that were submitted for one task count there; elsewhere the unchanged image stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row was trained by, and how fast it learned."""
+"""Recipes of rows, and the speed at which they learned."""
 
 from __future__ import annotations
 
