@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from results.version import PUBLISHED
-from tests.docs.test_worked_examples import page
+from tests.docs.reader import page
 
 STEP = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.docs.test_worked_examples import Reader, copy_of_the_repository, page
+from tests.docs.reader import Reader, copy_of_the_repository, page
 
 
 @pytest.mark.slow
