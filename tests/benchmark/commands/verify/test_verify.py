@@ -16,11 +16,11 @@ from tests.tiny import run_tiny
 PUBLISHED = REPOSITORY / "results" / "published" / "cifar100-cpu"
 
 
-def test_an_untouched_run_holds_and_is_verified_in_a_line_per_group(folder, capsys):
+def test_an_untouched_run_holds_and_has_a_finding_for_each_part(folder, capsys):
     code, shown = verify(folder, capsys)
     assert code == 0, shown
     assert "everything holds" in shown
-    for group in (
+    for name in (
         "identity",
         "presets",
         "tasks",
@@ -32,7 +32,7 @@ def test_an_untouched_run_holds_and_is_verified_in_a_line_per_group(folder, caps
         "images",
         "verdicts",
     ):
-        assert f"\n  {group}: " in shown
+        assert f"\n  {name}: " in shown
     assert "not verified" not in shown
     assert "2 checkpoints" in shown
     assert "3 classifiers" in shown
