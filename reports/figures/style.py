@@ -65,7 +65,7 @@ SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
-_NO_DATES = {
+FORMATS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -121,7 +121,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         figure.draw_without_rendering()
         figure.set_layout_engine(None)
     paths = []
-    for suffix, metadata in _NO_DATES.items():
+    for suffix, metadata in FORMATS.items():
         path = stem.with_name(f"{stem.name}.{suffix}")
         figure.savefig(path, format=suffix, metadata=metadata)
         if suffix == "svg":

@@ -183,8 +183,11 @@ class FakeRun:
         return self.label or self.method
 
 
-def write_run(root: Path, fake: FakeRun) -> RunStore:
-    """Write the records of one made-up run under `root`, through the store."""
+def write_run(root: Path, fake: FakeRun, *, by_cell: bool = False) -> RunStore:
+    """Write the records of one made-up run under `root`, through the store.
+
+    by_cell: a part per cell, as a run that goes on writes them; else one part for all, which is made and read in less time.
+    """
     row = {"method": fake.method, "settings": fake.settings, "recipe": {"eps": fake.eps}, "preset_data": fake.tasks}
     identity = {
         "schema": 1,
@@ -199,8 +202,15 @@ def write_run(root: Path, fake: FakeRun) -> RunStore:
     store.write_config(identity, {"device": "cpu"})
     demand(store, fake)
     store.write_tasks(_tasks(fake))
-    for i, j, attack in _cells(fake):
-        _write_cell(store, fake, attack, i, j)
+    cells = dict(sorted((_cell(fake, attack, i, j) for i, j, attack in _cells(fake)), key=lambda cell: cell[0]))
+    if by_cell:
+        for name, (predictions, evaluation) in cells.items():
+            store.write_part("predictions", name, predictions.cast(schema.PREDICTIONS))
+            store.write_part("evaluations", name, [evaluation])
+    elif cells:
+        predictions = pa.concat_tables([predictions for predictions, _ in cells.values()])
+        store.write_part("predictions", "all", predictions.cast(schema.PREDICTIONS))
+        store.write_part("evaluations", "all", [evaluation for _, evaluation in cells.values()])
     costs = [{"task": -1, "phase": "cost", "name": name, "value": value} for name, value in fake.costs.items()]
     store.write_part("facts", "costs", [*costs, *fake.facts])
     if fake.training:
@@ -247,7 +257,8 @@ def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
     return cells
 
 
-def _write_cell(store: RunStore, fake: FakeRun, attack: FakeAttack, i: int, j: int) -> None:
+def _cell(fake: FakeRun, attack: FakeAttack, i: int, j: int) -> tuple[str, tuple[pa.Table, dict[str, Any]]]:
+    """The name of a cell's part, its predictions and its evaluation."""
     n = min(attack.samples or fake.samples, fake.samples)
     difficulty = np.random.default_rng([11, j]).normal(0, 0.8, fake.samples)[:n]
     own = np.random.default_rng([7, fake.seed, j, *fake.name.encode()]).normal(0, 0.6, fake.samples)[:n]
@@ -263,9 +274,7 @@ def _write_cell(store: RunStore, fake: FakeRun, attack: FakeAttack, i: int, j: i
         columns = {"after_task": np.full(n, i), "task": np.full(n, j), "sample": np.arange(n), "attack": [name] * n}
         columns |= {"label": labels, "predicted": np.where(values > 0, labels, wrong), "margin": values}
         tables.append(pa.table({**columns, "evaluation_id": [evaluation] * n}))
-    table = pa.concat_tables(tables)
-    store.write_part("predictions", evaluation, table.cast(schema.PREDICTIONS))
-    store.write_part("evaluations", evaluation, [_evaluation(fake, attack, i, j, n, evaluation)])
+    return evaluation, (pa.concat_tables(tables), _evaluation(fake, attack, i, j, n, evaluation))
 
 
 def _evaluation(fake: FakeRun, attack: FakeAttack, i: int, j: int, n: int, evaluation: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from reports.tables.words import short_name
 from reports.terminal import print_report
 from reports.write import write_report
 from results import load
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 
 NASTY = "cmat <b>2/255</b> | 5%_x & [bold]$a$[/]"
@@ -106,8 +107,8 @@ def test_the_same_records_give_the_same_bytes(report, stored, tmp_path):
 
 
 def test_an_older_report_does_not_shine_through(stored, tmp_path):
-    write_report(load(stored, None), tmp_path)
-    write_report(load(tmp_path / "nothing", None), tmp_path)
+    quick_report(load(stored, None), tmp_path)
+    quick_report(load(tmp_path / "nothing", None), tmp_path)
     assert not list((tmp_path / "tables").glob("*")) + list((tmp_path / "figures").glob("*"))
 
 
@@ -188,7 +189,7 @@ def test_labels_are_no_markup_in_the_terminal(tmp_path):
     write_run(tmp_path / "runs", FakeRun("cmat", "[red]x[/]"))
     write_run(tmp_path / "runs", FakeRun("cmat", "[red]y[/]", learned=1, settings={"a": 1}))
     console = Console(width=120, file=io.StringIO())
-    print_report(write_report(load(tmp_path / "runs", None), tmp_path / "out"), console)
+    print_report(quick_report(load(tmp_path / "runs", None), tmp_path / "out"), console)
     assert "[red]x[/]" in console.file.getvalue()
     assert "[red]y[/]" in console.file.getvalue()
 
@@ -203,7 +204,7 @@ def test_step_sizes_are_told_apart_in_short_names(tmp_path):
 
 
 def test_nothing_stored(tmp_path):
-    report = write_report(load(tmp_path / "missing", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "missing", None), tmp_path / "out")
     console = Console(width=80, file=io.StringIO())
     print_report(report, console)
     assert "No results yet" in console.file.getvalue()
@@ -219,7 +220,7 @@ def test_nothing_stored(tmp_path):
 
 def test_only_partial_runs(tmp_path):
     write_run(tmp_path / "runs", FakeRun(learned=1))
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     assert "No row is ranked yet" in report.page.read_text(encoding="utf-8")
     assert report.table["verdict"].tolist() == ["incomplete"]
 
@@ -228,7 +229,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     store = write_run(tmp_path / "runs", FakeRun())
     (store.directory / "evaluations" / "broken.parquet").write_bytes(b"not parquet")
     (tmp_path / "runs" / "stray").mkdir()
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     assert len(report.problems) == 2
     page = report.page.read_text(encoding="utf-8")
     assert "broken.parquet" in page
@@ -238,7 +239,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 def test_three_seeds_have_wider_words_than_one(tmp_path):
     for seed in range(3):
         write_run(tmp_path / "runs", FakeRun(seed=seed))
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     (row,) = report.table.to_dict("records")
     assert (row["seeds"], row["seed_values"], row["interval"]) == (3, "0 1 2", "t-interval over 3 seeds")
     assert np.isfinite(row["F_chaudhry2018 clean low"])
@@ -252,7 +253,7 @@ def test_reports_import_no_torch():
 
 def test_figures_on_the_page_have_no_white_background_and_keep_white_words(tmp_path):
     write_run(tmp_path / "runs", FakeRun())
-    write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
     assert not re.search(r'<g id="patch_\d+">\s*<path [^>]*fill: #ffffff', page)
     figure = next((tmp_path / "out" / "figures").glob("*matrices.svg")).read_text()

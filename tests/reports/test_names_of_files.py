@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from reports.tables.words import to_csv
-from reports.write import write_report
 from results import load
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, transfer, write_run
 
 OVERRIDES = " ".join(
@@ -35,7 +35,7 @@ def stored(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(stored, tmp_path_factory):
-    return write_report(load(stored, None), tmp_path_factory.mktemp("report"))
+    return quick_report(load(stored, None), tmp_path_factory.mktemp("report"))
 
 
 def names(report):
@@ -48,7 +48,7 @@ def test_a_preset_with_seven_overrides_is_reported(report):
     assert max(len(name) for name in names(report)) < 200
     for board in report.boards:
         assert board.stem.startswith("cifar100_recipe.epochs=20_")
-        for file in ("tables/{}__verdicts.csv", "figures/{}__accuracy.svg", "figures/{}__sequence.png"):
+        for file in ("tables/{}__verdicts.csv", "figures/{}__accuracy.svg", "figures/{}__sequence.svg"):
             assert (report.output / file.format(board.stem)).is_file()
 
 
@@ -89,10 +89,10 @@ def test_links_of_the_report_lead_to_its_files(report):
 def test_files_of_boards_that_are_gone_are_removed(report, stored, tmp_path):
     output = tmp_path / "out"
     everything = load(stored, None)
-    write_report(everything, output)
+    quick_report(everything, output)
     kept = [run for run in everything.runs if OTHER in run.protocols]
     everything.runs[:] = kept
-    second = write_report(everything, output)
+    second = quick_report(everything, output)
     assert [board.preset for board in second.boards] == [OTHER]
     gone, there = report.boards[0].stem, report.boards[1].stem
     assert not [name for name in names(second) if name.startswith(gone)]
@@ -105,7 +105,7 @@ def test_labels_that_differ_in_replaced_characters_or_case_have_entries_of_their
     labels = ["a/b", "a-b", "A-B", "a b"]
     for k, label in enumerate(labels):
         write_run(tmp_path / "runs", FakeRun("cmat", label, settings={"k": k}, final=[]))
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     paths = list((tmp_path / "out" / "rows").iterdir())
     assert len({path.name.casefold() for path in paths}) == len(labels)
     assert sorted(json.loads(path.read_text(encoding="utf-8"))["label"] for path in paths) == sorted(labels)

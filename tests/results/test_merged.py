@@ -16,7 +16,7 @@ from tests.reports.synthetic_runs import FakeRun, write_run
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with more parts than are read one by one."""
-    directory = write_run(tmp_path, FakeRun()).directory
+    directory = write_run(tmp_path, FakeRun(), by_cell=True).directory
     assert len(list((directory / "predictions").iterdir())) >= FEWEST
     return directory
 
@@ -93,7 +93,7 @@ def test_merging_where_nothing_can_be_written_says_nothing(run: Path) -> None:
 
 
 def test_whoever_worked_on_a_run_leaves_it_merged(tmp_path: Path) -> None:
-    store = write_run(tmp_path, FakeRun())
+    store = write_run(tmp_path, FakeRun(), by_cell=True)
     with store.working():
         pass
     assert {path.stem for path in (store.directory / FOLDER).iterdir()} == {"predictions", "evaluations"}

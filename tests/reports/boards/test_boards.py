@@ -71,7 +71,7 @@ def test_a_partial_run_says_how_far_it_is(tmp_path):
 
 
 def test_missing_final_attacks_are_incomplete_and_give_no_worst(tmp_path):
-    store = write_run(tmp_path, FakeRun())
+    store = write_run(tmp_path, FakeRun(), by_cell=True)
     for path in (store.directory / "predictions").glob("pgd40-*"):
         path.unlink()
     (board,) = build_boards(load(tmp_path, None))

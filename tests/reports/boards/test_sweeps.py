@@ -243,7 +243,7 @@ def test_worst_is_over_every_attack_at_one_norm_and_eps(tmp_path):
 
 
 def test_a_transfer_counts_once_it_covers_what_is_asked_of_it_and_a_row_is_complete_without_it(tmp_path):
-    store = write_run(tmp_path, FakeRun(transfers=[transfer("earlier", samples=20)]))
+    store = write_run(tmp_path, FakeRun(transfers=[transfer("earlier", samples=20)]), by_cell=True)
     path = next((store.directory / "predictions").glob("transfer*-2-1.parquet"))
     kept = path.read_bytes()
     path.unlink()

@@ -212,7 +212,7 @@ def test_what_gradient_attacks_find_after_each_other_is_no_black_box(tmp_path):
 
 def test_merged_directories_and_older_versions_do_not_count_twice(tmp_path):
     standing = {"clean": 57, "apgd ce": 40, "square": 39}
-    store = write_run(tmp_path, FakeRun(samples=60, final=[autoattack(standing)]))
+    store = write_run(tmp_path, FakeRun(samples=60, final=[autoattack(standing)]), by_cell=True)
     folder = store.directory / "evaluations"
     for path in folder.glob("autoattack*"):
         (folder / f"again-{path.name}").write_bytes(path.read_bytes())

@@ -192,7 +192,7 @@ OUT_OF_MEMORY = {"stage": "train", "task": 1, "kind": "RuntimeError", "message":
 
 
 def test_a_failure_that_explains_what_is_missing_fails(tmp_path):
-    store = write_run(tmp_path, FakeRun(failure=OUT_OF_MEMORY))
+    store = write_run(tmp_path, FakeRun(failure=OUT_OF_MEMORY), by_cell=True)
     next((store.directory / "predictions").glob("pgd10-*-1-0.parquet")).unlink()
     (board,) = build_boards(load(tmp_path, None))
     found = {verdict.check: verdict for verdict in board.rows[0].seeds[0].verdicts}
@@ -206,7 +206,7 @@ def test_a_failure_of_what_is_there_by_now_or_not_demanded_says_nothing(tmp_path
 
 
 def test_a_missing_cell_is_found(tmp_path):
-    store = write_run(tmp_path, FakeRun())
+    store = write_run(tmp_path, FakeRun(), by_cell=True)
     next((store.directory / "predictions").glob("pgd10-*-1-0.parquet")).unlink()
     (board,) = build_boards(load(tmp_path, None))
     verdict = next(v for v in board.rows[0].seeds[0].verdicts if v.check == "complete")

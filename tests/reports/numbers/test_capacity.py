@@ -12,6 +12,7 @@ from reports.numbers.capacity import decisions, layer_names, owners, structures
 from reports.tables.capacity import capacity_table, decisions_table
 from reports.write import write_report
 from results import load, schema
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_capacity import SMALL, capacity_facts, cmat, packnet, proof_facts
 from tests.reports.synthetic_runs import FakeRun, write_run
 
@@ -214,7 +215,7 @@ def names(folder):
 
 def test_boards_without_such_facts_have_neither_tables_nor_figures(tmp_path):
     write_run(tmp_path / "runs", FakeRun())
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     assert not [name for name in names(report.output) if re.search("capacity|owners|structure|growth", name)]
     for name in ("index.html", "leaderboard.md"):
         assert "Capacity" not in (report.output / name).read_text(encoding="utf-8")

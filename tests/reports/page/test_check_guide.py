@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from reports.boards.building import build_boards
 from reports.checks.verdicts import CHECKS
 from reports.page import check_guide
-from reports.write import write_report
 from results import load
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_runs import FakeRun, probe_facts, unbounded, write_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "checks.md"
@@ -34,7 +35,7 @@ def test_a_page_without_a_place_for_the_guide_is_refused():
 
 def test_the_page_of_checks_shows_every_row_by_every_check_and_escapes_what_is_stored(tmp_path):
     write_run(tmp_path / "runs", FakeRun(label="mine <b>", facts=probe_facts(3, repeat=0.5), checks=[unbounded()]))
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     page = (tmp_path / "out" / "checks.html").read_text(encoding="utf-8")
     assert "mine &lt;b&gt;" in page
     assert "mine <b>" not in page
@@ -50,7 +51,7 @@ def test_the_page_of_checks_shows_every_row_by_every_check_and_escapes_what_is_s
 def test_of_several_seeds_the_worst_is_shown(tmp_path):
     for seed, difference in ((0, 0.0), (1, 0.5)):
         write_run(tmp_path / "runs", FakeRun(seed=seed, facts=probe_facts(3, repeat=difference)))
-    (board,) = write_report(load(tmp_path / "runs", None), tmp_path / "out").boards
+    (board,) = build_boards(load(tmp_path / "runs", None))
     matrix = check_guide.check_matrix(board)
     assert matrix.loc["repeatable"].tolist() == ["✗"]
     assert matrix.loc["batch_independent"].tolist() == ["✓"]

@@ -15,9 +15,9 @@ from reports.boards.building import build_boards
 from reports.page.rows import page_board
 from reports.tables.commands import commands_of
 from reports.tables.entries import entry_names, row_entry, to_json
-from reports.write import write_report
 from results import load
 from results.files import read_json, write_json
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_runs import FakeRun, autoattack, clean, pgd, write_run
 
 PGD = "pgd-10 linf 51/255 a=12.75/255"
@@ -140,7 +140,7 @@ def test_the_report_writes_them_and_drops_stale_ones(tmp_path):
     write_run(tmp_path / "runs", FakeRun("cmat", **SMALL))
     (tmp_path / "out" / "rows").mkdir(parents=True)
     (tmp_path / "out" / "rows" / "digits__gone.json").touch()
-    report = write_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "rows").iterdir()] == ["digits__cmat.json"]
     stored = (tmp_path / "out" / "rows" / "digits__cmat.json").read_text(encoding="utf-8")
     assert stored == to_json(row_entry(report.boards[0], report.boards[0].rows[0]))

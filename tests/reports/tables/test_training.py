@@ -11,8 +11,9 @@ import pytest
 from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.tables.training import progress_of, recipes_table, training_curve, training_table
-from reports.write import write_report
+from reports.write import Report, write_report
 from results import load
+from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_runs import FakeRun, write_run
 
 
@@ -69,43 +70,54 @@ def test_the_table_names_every_row_where_its_curve_rises_and_ends(tmp_path: Path
     assert of_one["seconds"].tolist() == [3, 6]
 
 
-def test_the_report_has_the_curves_as_figure_and_table_and_none_where_nothing_was_logged(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", FakeRun("packnet", training=[*ONE, *TWO]))
-    write_report(load(tmp_path / "a", None), tmp_path / "with")
-    assert (tmp_path / "with" / "figures" / "digits__training.png").exists()
-    assert (tmp_path / "with" / "tables" / "digits__training.csv").exists()
-    assert "digits__training" in (tmp_path / "with" / "index.html").read_text()
-    write_run(tmp_path / "b", FakeRun("packnet"))
-    write_report(load(tmp_path / "b", None), tmp_path / "without")
-    assert not list((tmp_path / "without").rglob("*__training*"))
-
-
 OWN = {"own_recipe": {"learning_rate": 0.1, "schedule": "cyclic"}, "source": "Wong et al. 2020, section 5"}
 
 
-def test_rows_with_a_recipe_of_their_own_say_what_differs_and_where_it_is_from(tmp_path: Path) -> None:
-    board = board_of(tmp_path, FakeRun("packnet"), FakeRun("fast_at", protocol=OWN))
-    table = recipes_table(board)
-    assert table.to_dict("records") == [
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A row with a log of its training, one with a recipe of its own, and one that learned from extra data."""
+    root = tmp_path_factory.mktemp("stored")
+    for run in (
+        FakeRun("packnet", training=[*ONE, *TWO]),
+        FakeRun("fast_at", protocol=OWN),
+        FakeRun("madry_at"),
+        FakeRun("pretrained_at", protocol={"needs": ["extra_data"]}),
+    ):
+        write_run(root, run)
+    return write_report(load(root, None), tmp_path_factory.mktemp("report"))
+
+
+def test_the_report_has_the_curves_as_figure_and_table(report: Report) -> None:
+    assert (report.output / "figures" / "digits__training.png").exists()
+    assert (report.output / "tables" / "digits__training.csv").exists()
+    assert "digits__training" in report.page.read_text()
+
+
+def test_the_report_has_no_curves_where_nothing_was_logged(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", FakeRun("packnet"))
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "without")
+    assert (report.output / "figures" / "digits__accuracy.svg").exists()
+    assert not list(report.output.rglob("*__training*"))
+
+
+def test_rows_with_a_recipe_of_their_own_say_what_differs_and_where_it_is_from(report: Report, tmp_path: Path) -> None:
+    (board,) = report.boards
+    assert recipes_table(board).to_dict("records") == [
         {
             "label": "fast_at",
             "recipe differs in": "learning_rate: 0.1, schedule: cyclic",
             "source": "Wong et al. 2020, section 5",
         }
     ]
-    report = write_report(load(tmp_path, None), tmp_path / "report")
     for name in ("index.html", "leaderboard.md"):
         assert "Wong et al. 2020, section 5" in (report.output / name).read_text()
     assert len(recipes_table(board_of(tmp_path / "other", FakeRun("packnet")))) == 0
 
 
-def test_a_row_that_learned_from_extra_data_is_marked_wherever_it_stands(tmp_path: Path) -> None:
-    write_run(tmp_path, FakeRun("madry_at"))
-    write_run(tmp_path, FakeRun("pretrained_at", protocol={"needs": ["extra_data"]}))
-    report = write_report(load(tmp_path, None), tmp_path / "report")
+def test_a_row_that_learned_from_extra_data_is_marked_wherever_it_stands(report: Report) -> None:
     for name in ("index.html", "leaderboard.md", "leaderboard.tex"):
         text = (report.output / name).read_text().replace("\\", "")
         assert "pretrained_at (extra data)" in text
-        assert "madry_at (extra data)" not in text
+        assert text.count("(extra data)") == text.count("pretrained_at (extra data)")
     marked = dict(zip(report.table["label"], report.table["extra_data"], strict=True))
-    assert marked == {"madry_at": False, "pretrained_at": True}
+    assert marked == {"packnet": False, "fast_at": False, "madry_at": False, "pretrained_at": True}
