@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def end_with_parent() -> None:
-    """Watch the parent, and end this process once it is gone: an orphan would hold its run against the next command."""
+    """Watch the parent, and end this process once it is gone: an orphan would keep its run from the next command."""
     parent = os.getppid()
 
     def watch() -> None:

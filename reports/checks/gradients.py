@@ -1,4 +1,7 @@
-"""Checks of the course of attacks: a blind attack, or one that stops too early, reports robustness that is not there."""
+"""Checks of an attack's course: the loss rises, more steps find little more, gradients carry signal, its settings fit.
+
+A blind attack, or one that stops too early, reports robustness that is not there.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`verify` holds a stored run against itself, its data, its presets and its checkpoints; each finding has its file."""
+"""`verify` compares a stored run with its data, its presets and its checkpoints; each finding has its file."""

@@ -1,1 +1,1 @@
-"""The stored tables of a run: each is held against itself, the other tables and the data set. No classifier is made."""
+"""The stored tables of a run: each is compared with the other tables and with the data set. No classifier is made."""
