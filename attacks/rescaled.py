@@ -22,7 +22,8 @@ class Rescaled(PGD):
     scale: above 0; anything that `parse_fraction` reads becomes a Fraction. Raises AttackError otherwise.
 
     No prediction depends on the scale, so in exact arithmetic no margin's sign does. In float32 the cross-entropy of very large
-    logits has no gradient, and that of very small ones has the gradient of the mean logit minus the label's.
+    logits has no gradient. The cross-entropy of very small logits is almost linear in them: its gradient weighs every wrong
+    class alike, however far it is from the label's class.
     """
 
     version: ClassVar[int] = 1
@@ -45,7 +46,7 @@ class Rescaled(PGD):
     ) -> SharedResult:
         scale = _scale_of(attacks[0])
         shared = super().run_together(attacks, _Scaled(classifier, scale), images, labels, start)
-        return replace(shared, results={attack: _as_it_is(result, scale) for attack, result in shared.results.items()})
+        return replace(shared, results={attack: _unscaled(result, scale) for attack, result in shared.results.items()})
 
     def run(
         self,
@@ -56,7 +57,7 @@ class Rescaled(PGD):
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
         scale = float(self.scale)
-        return _as_it_is(super().run(_Scaled(classifier, scale), images, labels, start, checkpoints), scale)
+        return _unscaled(super().run(_Scaled(classifier, scale), images, labels, start, checkpoints), scale)
 
 
 class _Scaled(nn.Module):
@@ -79,10 +80,10 @@ def _scale_of(attack: Attack) -> float:
     return float(attack.scale)
 
 
-def _as_it_is(result: AttackResult, scale: float) -> AttackResult:
+def _unscaled(result: AttackResult, scale: float) -> AttackResult:
     """The result with margins in the units of the classifier's own logits."""
 
-    def own(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
+    def divided(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
         return {steps: replace(outcome, margin=outcome.margin / scale) for steps, outcome in outcomes.items()}
 
-    return replace(result, final=own(result.final), any=own(result.any))
+    return replace(result, final=divided(result.final), any=divided(result.any))

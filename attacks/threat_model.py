@@ -22,6 +22,7 @@ __all__ = [
     "ThreatModel",
     "ThreatModelError",
     "l2_norm",
+    "largest_allowed",
     "over_255",
     "parse_fraction",
 ]
@@ -30,7 +31,12 @@ BALL_TOLERANCE = 1e-6
 """Slack when the largest change is compared with eps: x + eps is rounded to float32, which is far finer than this."""
 
 SMALLEST_NORM = 1e-12
-"""A norm counts as at least this where it divides, so that no change stays no change."""
+"""The smallest divisor that a norm is taken for: a change of zero stays zero."""
+
+
+def largest_allowed(eps: float) -> float:
+    """The largest change that passes as within eps, in the norm of eps: eps with the slack of rounding to float32."""
+    return eps + BALL_TOLERANCE * max(1.0, eps)
 
 
 def l2_norm(change: Tensor) -> Tensor:
@@ -64,6 +70,11 @@ class ThreatModel:
     def __str__(self) -> str:
         return f"{self.norm} {over_255(self.eps)}"
 
+    @property
+    def largest_allowed(self) -> float:
+        """As the function `largest_allowed`, of this eps."""
+        return largest_allowed(float(self.eps))
+
     def bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The smallest and the largest allowed pixels: two float tensors like `images` (N, C, H, W).
 
@@ -88,14 +99,13 @@ class ThreatModel:
         if len(images) == 0:
             return
         # One number per condition and one transfer to the host; NaN fails both comparisons.
-        change = self.largest_change(adversarial, images).amax()
-        low, high = torch.aminmax(adversarial)
-        change_, low_, high_ = torch.stack([change, low, high]).tolist()
-        if not change_ <= float(self.eps) + BALL_TOLERANCE * max(1.0, float(self.eps)):
+        extremes = [self.largest_change(adversarial, images).amax(), *torch.aminmax(adversarial)]
+        change, low, high = torch.stack(extremes).tolist()
+        if not change <= self.largest_allowed:
             what = "an image" if self.norm == "l2" else "a pixel"
-            raise ThreatModelError(f"adversarial images change {what} by {change_:.6f}, more than eps = {self}")
-        if not (low_ >= 0 and high_ <= 1):
-            raise ThreatModelError(f"adversarial images reach {low_:.6f} .. {high_:.6f}, outside [0, 1]")
+            raise ThreatModelError(f"adversarial images change {what} by {change:.6f}, more than eps = {self}")
+        if not (low >= 0 and high <= 1):
+            raise ThreatModelError(f"adversarial images reach {low:.6f} .. {high:.6f}, outside [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,7 @@ class Ball:
     def ascend(self, points: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
         """Make one projected step of steepest ascent: along the gradient's sign (linf) or its direction (l2).
 
-        points, gradient: float (N, C, H, W); the result is like the points. Where the gradient is zero nothing moves.
+        points, gradient: float (N, C, H, W); the result is like the points. A zero gradient moves nothing.
         step_size: in the units of eps, a number or float (N, 1, 1, 1).
         """
         if self.norm == "l2":

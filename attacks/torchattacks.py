@@ -305,7 +305,7 @@ class Torchattacks(Attack):
         """
         eps = float(self.threat_model.eps)
         given_eps = any(name in self._defaults() for name in EPS)
-        limit = eps + BALL_TOLERANCE * max(1.0, eps) + (LARGEST_EXCESS * eps if given_eps else 0)
+        limit = self.threat_model.largest_allowed + (LARGEST_EXCESS * eps if given_eps else 0)
         outside_box = torch.maximum(-found, found - 1).flatten(1).amax(1)
         kept = (self.threat_model.largest_change(found, images) <= limit) & (outside_box <= BALL_TOLERANCE)
         if given_eps and not bool(kept.all()):

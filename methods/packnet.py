@@ -52,9 +52,9 @@ class PackNetSettings(PackedSettings):
 
     @field_validator("retrain_milestones")
     @classmethod
-    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_milestones(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < share < 1 for share in value):
-            raise ValueError("shares of the epochs, between 0 and 1")
+            raise ValueError("give shares of the epochs, above 0 and below 1")
         return value
 
     def ratio(self, task: int) -> float:

@@ -24,7 +24,7 @@ class SharedRun:
 
     @property
     def attack(self) -> Attack:
-        """The member of most steps, to which the cost of all is counted."""
+        """The member of most steps. The cost of the whole run is recorded as its cost."""
         return max(self.members, key=lambda member: member.steps)
 
     @property
@@ -88,7 +88,11 @@ def combine_results(results: Sequence[AttackResult]) -> AttackResult:
 
 
 def combine_traces(traces: Sequence[Trace], sizes: Sequence[int]) -> Trace:
-    """One trace of all batches: means weighted by the number of samples, the maximum of largest changes, sums of what stands.
+    """One trace of all batches.
+
+    loss, zero_gradients, non_finite: means over batches, weighted by their number of samples.
+    largest_change: the maximum over batches.
+    standing: the sum over batches of the samples that stand after each part.
 
     A batch whose attack ended early counts as far as it went.
 
@@ -108,10 +112,11 @@ def combine_traces(traces: Sequence[Trace], sizes: Sequence[int]) -> Trace:
 
 
 def _mean(rows: Sequence[list[float]], sizes: Sequence[int]) -> list[float]:
+    """The mean of each column, weighted by the sizes of the rows that reach it."""
     columns = []
     for column in zip_longest(*rows):
-        there = [(value, size) for value, size in zip(column, sizes, strict=True) if value is not None]
-        columns.append(sum(value * size for value, size in there) / sum(size for _, size in there))
+        weighted = [(value, size) for value, size in zip(column, sizes, strict=True) if value is not None]
+        columns.append(sum(value * size for value, size in weighted) / sum(size for _, size in weighted))
     return columns
 
 

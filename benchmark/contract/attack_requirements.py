@@ -101,7 +101,7 @@ def it_runs(trial: AttackTrial) -> None:
 
 def images_stay_in_ball_and_box(trial: AttackTrial) -> None:
     images, model = trial.batch().images, trial.attack.threat_model
-    allowed = float(model.eps) + BALL_TOLERANCE * max(1.0, float(model.eps))
+    allowed = model.largest_allowed
     for name in ("adversarial", "worst"):
         found: Tensor = getattr(trial.usual, name)
         if found.shape != images.shape or found.dtype != images.dtype:

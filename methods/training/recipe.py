@@ -13,7 +13,7 @@ from methods.settings import Strict, setting_added_later
 from scenarios.parts.augmentation import by_name
 
 
-def _step_size(value: Any) -> str:
+def _read_step_size(value: Any) -> str:
     """The value as text. Raises ValueError unless it is a fraction above 0 or a multiple of eps."""
     try:
         parsed = parse_fraction(value, eps=Fraction(1))
@@ -24,12 +24,13 @@ def _step_size(value: Any) -> str:
     return str(value)
 
 
-def _augmentation(name: str) -> str:
+def _check_augmentation(name: str) -> str:
+    """The name as it is. Raises ValueError unless there is such an augmentation."""
     by_name(name)
     return name
 
 
-StepSize = Annotated[str, BeforeValidator(_step_size), PlainSerializer(str)]
+StepSize = Annotated[str, BeforeValidator(_read_step_size), PlainSerializer(str)]
 """A setting: a step size above 0, in pixels of [0, 1], as text: "2/255", "0.01", or a multiple of eps such as "eps/4"."""
 
 
@@ -45,28 +46,30 @@ class Selection(Strict):
     """The epoch whose network is kept (Rice et al. 2020: robust overfitting makes the last one worse)."""
 
     keep: Literal["best", "last"] = Field("best", description="best: by accuracy on the validation split")
-    every: int = Field(1, ge=1, description="validate after every this many epochs, and after the last")
+    every: int = Field(
+        1, ge=1, description="epochs from one validation to the next; the last epoch is always validated"
+    )
     steps: int = Field(10, ge=1, description="PGD steps of the validation attack")
-    step_size: StepSize = Field("eps/4", description="of the validation attack, as of the training attack")
+    step_size: StepSize = Field("eps/4", description="step size of the validation attack")
 
 
 class Recipe(Strict):
     """The training of a network on one task."""
 
     epochs: int = Field(ge=1, description="passes over the task's training images")
-    batch_size: int = Field(ge=2, description="images of a step; a smaller task is one batch")
+    batch_size: int = Field(ge=2, description="images in one step of training; a smaller task is one batch")
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(gt=0, description="at the start; the highest one of a cyclic schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    nesterov: bool = Field(True, description="of sgd, where there is momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="on weights; never on biases and batch norm")
-    schedule: Literal["step", "cosine", "constant", "cyclic"] = Field("step", description="of the learning rate")
+    learning_rate: float = Field(gt=0, description="the rate at the start; the highest one of a cyclic schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    nesterov: bool = Field(True, description="True for Nesterov's momentum, if sgd has momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="decay of weights; biases and batch norm have none")
+    schedule: Literal["step", "cosine", "constant", "cyclic"] = Field("step", description="course of the learning rate")
     milestones: tuple[float, ...] = Field(
-        (0.5, 0.8), description="step: shares of the epochs after which the rate is cut"
+        (0.5, 0.8), description="schedule step: shares of the epochs after which the rate is cut"
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="step: what a cut multiplies the rate by")
+    gamma: float = Field(0.1, gt=0, le=1, description="schedule step: factor of the rate at each cut")
     rate_per: Literal["epoch", "step"] = setting_added_later("epoch", description="how often the learning rate is set")
-    augmentation: Annotated[str, AfterValidator(_augmentation)] = Field(
+    augmentation: Annotated[str, AfterValidator(_check_augmentation)] = Field(
         "none", description="a name in scenarios/parts/augmentation.py"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: steps compute under autocast")
@@ -76,7 +79,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _milestones_are_shares(self) -> Recipe:
         if any(not 0 < share < 1 for share in self.milestones):
-            raise ValueError(f"milestones = {list(self.milestones)}: shares of the epochs, between 0 and 1")
+            raise ValueError(f"milestones = {list(self.milestones)}: give shares of the epochs, above 0 and below 1")
         return self
 
     @model_validator(mode="after")

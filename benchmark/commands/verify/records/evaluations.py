@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from attacks.threat_model import BALL_TOLERANCE
+from attacks.threat_model import BALL_TOLERANCE, largest_allowed
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records.files import Records, place_of
 from benchmark.commands.verify.records.specifications import OF_THE_ATTACK, UnknownAttackError, verify_columns
@@ -84,7 +84,7 @@ def _verify_change(row: EvaluationRow, problems: Problems) -> None:
     except (AttributeError, TypeError, ValueError, ZeroDivisionError):
         problems.add("an eps, a trace or a largest change that cannot be read", [place_of(row)])
         return
-    if not change <= eps + BALL_TOLERANCE * max(1.0, eps):
+    if not change <= largest_allowed(eps):
         problems.add("the largest change is more than eps", [f"{place_of(row)} ({change:.6f} > {eps:.6f})"])
     if traced > change + BALL_TOLERANCE:
         problems.add("the largest change is less than that of the trace", [place_of(row)])

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from attacks.parts.sharing import SharedRun
 from attacks.parts.submitted import Images, Submitted
-from attacks.threat_model import BALL_TOLERANCE
 from benchmark.commands.verify.submit.file import SubmittedFile, read_submission
 from benchmark.commands.verify.submit.target import SubmissionTarget, target_of
 from benchmark.errors import ConfigError
@@ -129,7 +128,7 @@ def _require_in_ball(submitted: SubmittedFile, target: SubmissionTarget, test: I
     clean = to_float(test.images[[place[int(sample)] for sample in submitted.samples.tolist()]])
     model = target.made.job.preset.ranking
     change = model.largest_change(submitted.images, clean)
-    outside = change > float(model.eps) + BALL_TOLERANCE * max(1.0, float(model.eps))
+    outside = change > model.largest_allowed
     if outside.any():
         first = int(outside.nonzero()[0])
         raise ConfigError(
