@@ -85,7 +85,7 @@ def run_preset(
     device: `auto`, `cpu` or `cuda`.
     workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for.
     force: True to set stored runs aside and run again.
-    Raises ConfigError, DataError and MethodError before anything is trained. What fails later is stored and returned.
+    Raises ConfigError, DataError and MethodError before anything is trained. Later failures are stored and returned.
     """
     options = RunOptions(
         preset=str(preset),

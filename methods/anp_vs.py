@@ -66,9 +66,9 @@ class AnpVsSettings(MethodSettings):
 
     @field_validator("dropout")
     @classmethod
-    def _probabilities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_dropout(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= probability < 1 for probability in value):
-            raise ValueError("probabilities of dropping, at least 0 and below 1")
+            raise ValueError("give probabilities of dropping, at least 0 and below 1")
         return value
 
 

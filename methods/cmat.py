@@ -1,7 +1,7 @@
 """CMAT: CPG (compact, pick, grow) trained adversarially (Hung et al. 2019, Compacting, Picking and Growing).
 
-A task may use weights of earlier tasks, one by one (pick). It hands back those that it does not need (compact). Where a goal
-cannot be reached the network gets wider (grow). Every decision is made on validation images, under the attack.
+A task may use weights of earlier tasks, one by one (pick). It hands back those that it does not need (compact). The network gets
+wider if a goal cannot be reached (grow). Every decision is made on validation images, under the attack.
 """
 
 from __future__ import annotations
@@ -62,29 +62,31 @@ class CMATSettings(PackedSettings):
 
     @field_validator("goals", mode="before")
     @classmethod
-    def _one_per_task(cls, value: object) -> object:
+    def _check_is_list(cls, value: object) -> object:
         if value is not None and not isinstance(value, list | tuple):
-            raise ValueError("one accuracy per task, such as [0.4, 0.5]")
+            raise ValueError("give one accuracy per task, such as [0.4, 0.5]")
         return value
 
     @field_validator("goals")
     @classmethod
-    def _accuracies(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    def _check_accuracies(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None and any(not 0 <= goal <= 1 for goal in value):
-            raise ValueError("accuracies between 0 and 1, not percent")
+            raise ValueError("give accuracies between 0 and 1, not percent")
         return value
 
     @field_validator("ratios")
     @classmethod
-    def _rising_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_ratios(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         # Stages are named by their ratio: two that read the same would be one stage.
         names = {f"{ratio:g}" for ratio in value}
         if any(not 0 < ratio < 1 for ratio in value) or sorted(value) != list(value) or len(names) < len(value):
-            raise ValueError("rising numbers between 0 and 1: each is the share of its capacity that a task hands back")
+            raise ValueError(
+                "give rising numbers between 0 and 1: each is the share of its capacity that a task hands back"
+            )
         return value
 
     @model_validator(mode="after")
-    def _cap_is_not_below_the_start(self) -> CMATSettings:
+    def _check_cap(self) -> CMATSettings:
         if self.mu_max < self.mu:
             raise ValueError(f"mu_max = {self.mu_max:g} is below mu = {self.mu:g}: the network cannot shrink")
         return self

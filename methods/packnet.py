@@ -40,12 +40,12 @@ class PackNetSettings(PackedSettings):
 
     @field_validator("prune_ratio", mode="before")
     @classmethod
-    def _one_for_all(cls, value: object) -> object:
+    def _read_one_as_tuple(cls, value: object) -> object:
         return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @field_validator("prune_ratio")
     @classmethod
-    def _leaves_something(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_ratio(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= ratio < 1 for ratio in value):
             raise ValueError("a prune ratio must be at least 0 and below 1: 1 leaves the task nothing")
         return value

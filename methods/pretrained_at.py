@@ -38,18 +38,18 @@ class PretrainedSettings(OneNetworkSettings):
 
     @field_validator("checkpoint")
     @classmethod
-    def _is_there(cls, value: str | None) -> str | None:
+    def _check_file(cls, value: str | None) -> str | None:
         if value is not None and not Path(value).is_file():
-            raise ValueError("no such file")
+            raise ValueError("no such file; give the path of a stored checkpoint")
         return value
 
     @field_validator("pretrain", mode="before")
     @classmethod
-    def _named(cls, value: object) -> object:
+    def _read_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> PretrainedSettings:
+    def _check_one_is_given(self) -> PretrainedSettings:
         if (self.checkpoint is None) == (self.pretrain is None):
             raise ValueError("give one of checkpoint=FILE and pretrain=SCENARIO (run --pretrain SCENARIO)")
         return self

@@ -88,7 +88,7 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """One row per (after_task, task, sample, attack), with the columns of `schema.PREDICTIONS`."""
         frame = self._read("predictions", schema.PREDICTIONS)
-        # Where an attack's version was raised, old rows are still there: only the newest counts, also in cells not done yet.
+        # Rows of an attack's older versions stay stored. Only the newest version counts, also in cells that it has not attacked.
         rows = self.evaluations
         newest = rows.groupby("attack")["attack_version"].transform("max")
         old = rows.loc[rows["attack_version"] < newest, "evaluation_id"].unique()

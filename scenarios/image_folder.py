@@ -38,7 +38,7 @@ class ImageFolderSettings(ScenarioSettings):
 
     @field_validator("folders")
     @classmethod
-    def _names_differ(cls, folders: list[str]) -> list[str]:
+    def _check_names(cls, folders: list[str]) -> list[str]:
         names = [Path(folder).name for folder in folders]
         for name, folder in zip(names, folders, strict=True):
             if name in ("", ".."):

@@ -55,4 +55,4 @@ class RunOptions:
         if self.seeds is not None and not self.seeds:
             raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
         if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: 1 or more")
+            raise ConfigError(f"--workers {self.workers}: give 1 or more")

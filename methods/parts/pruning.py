@@ -1,5 +1,7 @@
 """Magnitude pruning: the weights that go, and the steps in which they go.
 
+PackNet (`methods/packnet.py`, `_prune`) cuts at once. CMAT (`methods/cmat.py`) cuts gradually.
+
 Mallya & Lazebnik 2018, section 3.1; Zhu & Gupta 2017, equation 1.
 """
 

@@ -55,7 +55,7 @@ class FastChoice(FastSettings):
 ALGORITHMS = (CleanChoice, MadryChoice, TradesChoice, FreeChoice, FastChoice)
 
 
-def _named(value: Any) -> Any:
+def _read_choice(value: Any) -> Any:
     """Read a name alone as a choice with default settings. Raises ValueError, with the valid names, for anything else."""
     if isinstance(value, ALGORITHMS):
         return value
@@ -67,7 +67,9 @@ def _named(value: Any) -> Any:
 
 
 Algorithm = Annotated[
-    CleanChoice | MadryChoice | TradesChoice | FreeChoice | FastChoice, Discriminator("name"), BeforeValidator(_named)
+    CleanChoice | MadryChoice | TradesChoice | FreeChoice | FastChoice,
+    Discriminator("name"),
+    BeforeValidator(_read_choice),
 ]
 
 

@@ -77,13 +77,13 @@ class Recipe(Strict):
     selection: Selection = Selection()
 
     @model_validator(mode="after")
-    def _milestones_are_shares(self) -> Recipe:
+    def _check_milestones(self) -> Recipe:
         if any(not 0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones = {list(self.milestones)}: give shares of the epochs, above 0 and below 1")
         return self
 
     @model_validator(mode="after")
-    def _a_cycle_moves_with_every_step(self) -> Recipe:
+    def _check_cyclic(self) -> Recipe:
         if self.schedule == "cyclic" and self.rate_per != "step":
             raise ValueError("schedule = cyclic rises from 0: set rate_per to step")
         return self

@@ -1,4 +1,8 @@
-"""Checks of attacks against each other: an attack that can do more must find at least as much."""
+"""Checks of attacks by each other: an attack that can do more must find at least as much.
+
+`robust_below_clean`, `pgd_below_baselines`, `not_rising_with_steps`, `not_rising_with_eps`, `not_rising_with_restarts`,
+`step_sizes_swept` and `final_close_to_any`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checks by attacks that use no gradient of the network. If they find more than gradients do, gradients are masked."""
+"""Checks by attacks that use no gradient of the network: `black_box_below_white_box` and `transfer_below_white_box`.
+
+If such attacks find more than gradients do, the gradients are masked.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ ALLOWED_SHARE, ALLOWED_SAMPLES = 0.02, 2
 SQUARE = "square"
 BLIND = {"Square", "OnePixel", "Pixle"}
 """Black boxes of torchattacks."""
-NO_GRADIENT = {*BLIND, "AutoAttack", "VANILA", "GN"}
-"""Attacks of torchattacks that do not follow gradients alone."""
+NOT_WHITE_BOX = {*BLIND, "AutoAttack", "VANILA", "GN"}
+"""Attacks of torchattacks that follow no gradient, or (AutoAttack) run a black box too."""
 THRESHOLD = (
     f"warn above {100 * ALLOWED_SHARE:g} % of the samples (or {ALLOWED_SAMPLES}); fail if it is significantly stronger than all "
     f"white-box attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
@@ -41,7 +44,7 @@ THRESHOLD = (
 )
 def black_box_below_white_box(evidence: Evidence) -> Judgement:
     alone = _alone(evidence, lambda attack: attack.kind == SQUARE or _of_torchattacks(attack) in BLIND)
-    return _worst([*alone, *_in_compositions(evidence)], "no black-box attack was run after the last task")
+    return _judge_strongest([*alone, *_in_compositions(evidence)], "no black-box attack was run after the last task")
 
 
 @check(
@@ -56,36 +59,42 @@ def black_box_below_white_box(evidence: Evidence) -> Judgement:
     cost=DEEP,
 )
 def transfer_below_white_box(evidence: Evidence) -> Judgement:
-    return _worst(_alone(evidence, lambda attack: attack.kind == TRANSFER), "no transfer was run after the last task")
+    return _judge_strongest(
+        _alone(evidence, lambda attack: attack.kind == TRANSFER), "no transfer was run after the last task"
+    )
 
 
 @dataclass(frozen=True, order=True)
 class BlackBox:
-    """The samples that a black box alone broke.
+    """The samples that a black box alone broke. Black boxes are ordered by their strength, field by field.
 
     stronger: True if it is significantly stronger than all white-box attacks together.
-    margins: the number of broken samples, in units of the allowed number.
-    show: the samples, where they are known.
+    of_allowed: `broken` divided by the number that is allowed.
+    broken: number of samples that it broke and no white-box attack did.
+    samples: number of samples that it and the white-box attacks were run on.
+    name: of the attack; of a part of a composition with the composition's name after it.
+    show: the broken samples; empty if they are not known, as for a part of a composition.
     """
 
     stronger: bool
-    margins: float
+    of_allowed: float
     broken: int
     samples: int
     name: str
     show: tuple[Sample, ...] = ()
 
 
-def _worst(black_boxes: list[BlackBox], reason: str) -> Judgement:
-    """Judge the black box that found most; reason: of a check that is not run for lack of one."""
+def _judge_strongest(black_boxes: list[BlackBox], reason: str) -> Judgement:
+    """Judge the strongest black box. reason: why the check is not run if there is none."""
     if not black_boxes:
         return not_run(reason)
-    most = max(black_boxes)
-    found = f"{most.name}: {most.broken} of {most.samples} samples"
-    if most.stronger or most.margins > 1:
-        told = f"{most.name} breaks {most.broken} of {most.samples} samples that no white-box attack breaks{named(most.show)}"
-        return Judgement(FAIL if most.stronger else WARN, found, told, most.show)
-    return Judgement(PASS, found, "gradients find what the others find", most.show)
+    strongest = max(black_boxes)
+    broken = f"{strongest.broken} of {strongest.samples} samples"
+    found = f"{strongest.name}: {broken}"
+    if strongest.stronger or strongest.of_allowed > 1:
+        told = f"{strongest.name} breaks {broken} that no white-box attack breaks{named(strongest.show)}"
+        return Judgement(FAIL if strongest.stronger else WARN, found, told, strongest.show)
+    return Judgement(PASS, found, "gradients find what the others find", strongest.show)
 
 
 def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[BlackBox]:
@@ -110,7 +119,7 @@ def _is_white_box(attack: AttackFacts) -> bool:
     """True if the attack follows gradients and does nothing else. Attacks of plug-ins are taken to do so."""
     if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, SUBMITTED, *COMPOSITIONS):
         return False
-    return _of_torchattacks(attack) not in NO_GRADIENT
+    return _of_torchattacks(attack) not in NOT_WHITE_BOX
 
 
 def _of_torchattacks(attack: AttackFacts) -> str | None:

@@ -1,5 +1,7 @@
 """Checks of the classifiers themselves: their contract, and a few forward passes on each.
 
+The contract: `eval_mode`, `head_sliced` and `outputs_are_logits`. The forward passes: `repeatable` and `batch_independent`.
+
 The benchmark holds every classifier to the contract before it attacks it. The forward passes are stored as facts of the phase
 `PROBES`.
 """

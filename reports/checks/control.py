@@ -1,4 +1,4 @@
-"""The check against a control: the same attacks on a network that nobody defended."""
+"""The check by a control, `control_broken`: the same attacks on a network that nobody defended."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Checks by extra attacks: they are run on a subset for the checks alone, and no number of the leaderboard is made of them.
 
+`eps_zero`, `unbounded` and `rescaled_logits`.
+
 Their outcomes are stored like all others, under names that `Protocol.checks` lists.
 """
 

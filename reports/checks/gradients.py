@@ -1,5 +1,7 @@
 """Checks of an attack's course: the loss rises, more steps find little more, gradients carry signal, its settings fit.
 
+`loss_rises`, `converged`, `gradients_carry_signal` and `settings`.
+
 A blind attack, or one that stops too early, reports robustness that is not there.
 """
 

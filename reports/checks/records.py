@@ -1,4 +1,7 @@
-"""Checks of the record itself: that it is whole, under the stated conditions, and that something was learned."""
+"""Checks of the record itself: that it is whole, under the stated conditions, and that something was learned.
+
+`failures`, `complete`, `within_eps`, `ball_used`, `unchanged`, `learned_something`, `validation_reproduced` and `unforgetting`.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def capacity_figures(board: Board, looks: Looks) -> dict[str, tuple[str, Figure]
     some = f", {MOST_LAYERS} of {layers} layers" if layers > MOST_LAYERS else ""
     found = {
         "owners": (
-            f"Who owns the weights of each layer, right after a task was learned{some}{seeds}",
+            f"Owners of the weights of each layer, right after a task was learned{some}{seeds}",
             owners_figure(rows, board),
         ),
         "structure": structure_figure(board),

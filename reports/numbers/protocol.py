@@ -13,7 +13,10 @@ from reports.numbers.wording import fraction
 
 @dataclass(frozen=True)
 class Protocol:
-    """stored: the JSON object. Older records lack some of its fields."""
+    """The demands of a preset on a run, read field by field. A field that an older record lacks has a value that says so.
+
+    stored: the JSON object, as `benchmark.planning.protocols.RunProtocol` wrote it.
+    """
 
     stored: Mapping[str, Any]
 
@@ -49,6 +52,7 @@ class Protocol:
 
     @property
     def tasks(self) -> int:
+        """The number of tasks; 0 if the record does not say."""
         return int(self.stored.get("tasks", 0))
 
     def samples(self, attack: str, *, final: bool) -> int | None:
@@ -89,6 +93,7 @@ class Protocol:
 
     @property
     def demanded_at(self) -> str:
+        """The time of the demand as ISO text, which sorts by time; empty if the record does not say."""
         return str(self.stored.get("demanded_at", ""))
 
     @property

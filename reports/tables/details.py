@@ -30,24 +30,30 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"{board.stem}__comparisons", comparison_table(board)
     yield f"{board.stem}__verdicts", verdict_table(board)
     yield f"{board.stem}__sweep", sweep_table(board)
-    more = {
+    of_training = {
         "training": training_table(board),
         "recipes": recipes_table(board),
         "capacity": capacity_table(board),
         "owners": owners_table(board),
     }
-    for name, table in more.items():
+    for name, table in of_training.items():
         if len(table):
             yield f"{board.stem}__{name}", table
 
 
 def attack_files(board: Board) -> dict[str, str]:
-    """The part of file names that stands for a stored outcome, by its name: `pgd-10_linf_8-255_any`."""
+    """By the name of a stored outcome, the words that stand for it in names of files: `pgd-10_linf_8-255_any`."""
     return file_names(board.outcomes)
 
 
 def names_table(boards: Sequence[Board]) -> pd.DataFrame:
-    """The whole names behind the names of files: kind (preset, attack or row), its part of names of files, and its name."""
+    """The table of names: by which words the files of a report call a preset, an attack or a row.
+
+    preset: the preset of the board.
+    kind: `preset`, `attack` or `row`.
+    in_files: the words in names of files, such as `pgd-10_linf_8-255`.
+    name: the whole name, such as `pgd-10 linf 8/255`.
+    """
     records = []
     for board in boards:
         records.append((board.preset, "preset", board.stem, board.preset))

@@ -14,7 +14,7 @@ from benchmark.commands.audit.attacking.cells import AuditCell
 from benchmark.commands.audit.attacking.workers import attack_cells
 from benchmark.commands.audit.comparison import AuditComparison
 from benchmark.commands.audit.learning.jobs import is_learned, learn, still_to_learn
-from benchmark.commands.audit.protocol import chosen
+from benchmark.commands.audit.switches import chosen
 from benchmark.commands.audit.variants import AUDITED, Variant, all_jobs, make_variants, undefended
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job
@@ -53,12 +53,12 @@ class AuditRuns:
     """The runs of an audit.
 
     jobs: every run, each after those it needs.
-    homes: by a run's hash the machine whose folder holds it, or will.
+    machines: by a run's hash the machine whose folder holds the run, or will hold it.
     todo: the runs that must still be learned.
     """
 
     jobs: Sequence[Job]
-    homes: dict[str, Machine]
+    machines: dict[str, Machine]
     todo: Sequence[Planned]
 
 
@@ -72,22 +72,23 @@ def audit(options: AuditOptions, console: Console) -> int:
     preset = load_preset(options.run.preset, options.run.overrides, options.run.seeds)
     switches = chosen(None if options.switches is None else list(options.switches), methods)
     tables = [name for name in SMALL_TABLES if options.switches is None or name in options.switches]
-    given = make_machine(options.run, preset)
-    machine = replace(given, runs=folder_of(options.run.results) / "runs", published=given.runs / ".nowhere")
+    preset_machine = make_machine(options.run, preset)
+    # A tracked run has no checkpoints, and an audit attacks checkpoints.
+    machine = replace(preset_machine, runs=folder_of(options.run.results) / "runs").without_published()
     if not options.run.dry_run:
         check_writable(machine.runs)
     tasks = load_with_progress(preset, machine, console)
     variants = make_variants(preset, methods, switches, tasks, machine)
-    black_box = undefended(preset, tasks, machine) if "comparator" in tables and "madry_at" in methods else {}
-    comparison = AuditComparison(preset, tasks, variants, black_box)
-    runs = _runs(comparison, given, machine)
+    sources = undefended(preset, tasks, machine) if "comparator" in tables and "madry_at" in methods else {}
+    comparison = AuditComparison(preset, tasks, variants, sources)
+    runs = _find_runs(comparison, preset_machine, machine)
     _announce(comparison, runs, options.samples, machine, console)
     if options.run.dry_run:
         return 0
     failures = learn(runs.todo, machine, tasks, console) if runs.todo else []
-    comparison = _of_learned(comparison, runs)
+    comparison = _without_unlearned(comparison, runs)
     seed = preset.evaluation.seed
-    store = CellStore(folder_of(options.run.results) / "outcomes", tasks, options.samples, seed, runs.homes)
+    store = CellStore(folder_of(options.run.results) / "outcomes", tasks, options.samples, seed, runs.machines)
     _attack(comparison.cells(), store, preset, machine, console)
     show(write(comparison.report(store, tables), options.output), console)
     for failure in failures:
@@ -101,46 +102,53 @@ def folder_of(results: Path) -> Path:
 
 
 def _methods(options: AuditOptions) -> list[str]:
-    """The methods to audit, each once. Raises ConfigError for one that no switch is turned on, and for less than one sample."""
+    """The methods to audit, each once.
+
+    Raises ConfigError if a method has no switches, or if less than one sample is asked for.
+    """
     methods = list(dict.fromkeys(options.run.methods or DEFAULT_METHODS))
     for method in methods:
         if method not in AUDITED:
             raise ConfigError(f"--methods {method}: switches are turned on {', '.join(AUDITED)} only")
     if options.samples < 1:
-        raise ConfigError(f"--samples {options.samples}: 1 or more")
+        raise ConfigError(f"--samples {options.samples}: give 1 or more")
     return methods
 
 
-def _runs(comparison: AuditComparison, given: Machine, machine: Machine) -> AuditRuns:
-    """The runs of a comparison. given: the machine of the preset's own runs. machine: that of the audit's."""
+def _find_runs(comparison: AuditComparison, preset_machine: Machine, machine: Machine) -> AuditRuns:
+    """Look up the runs of a comparison.
+
+    preset_machine: its folder holds the preset's own runs.
+    machine: its folder holds the audit's runs.
+    """
     tasks = list(comparison.tasks)
     jobs = [*all_jobs(comparison.variants), *comparison.undefended.values()]
-    # A run that rows need is looked for where the run that needs it is learned.
-    stored = {job.hash for job in jobs if job.of_preset and is_learned(job, given, len(tasks))}
-    homes = {job.hash: given if job.hash in stored else machine for job in jobs}
-    todo = still_to_learn([job for job in jobs if homes[job.hash] is machine], machine, tasks)
-    return AuditRuns(jobs, homes, todo)
+    # A prerequisite must lie in the folder of the run that needs it, so only runs of the preset's rows are taken from its folder.
+    stored = {job.hash for job in jobs if job.of_preset and is_learned(job, preset_machine, len(tasks))}
+    machines = {job.hash: preset_machine if job.hash in stored else machine for job in jobs}
+    todo = still_to_learn([job for job in jobs if machines[job.hash] is machine], machine, tasks)
+    return AuditRuns(jobs, machines, todo)
 
 
-def _of_learned(comparison: AuditComparison, runs: AuditRuns) -> AuditComparison:
+def _without_unlearned(comparison: AuditComparison, runs: AuditRuns) -> AuditComparison:
     """The comparison without variants that could not be learned, and without methods whose canonical run could not.
 
     Raises ConfigError if nothing is left.
     """
     tasks = len(comparison.tasks)
-    unlearned = {job.hash for job in runs.jobs if not is_learned(job, runs.homes[job.hash], tasks)}
+    unlearned = {job.hash for job in runs.jobs if not is_learned(job, runs.machines[job.hash], tasks)}
 
-    def whole(variant: Variant) -> bool:
+    def is_whole(variant: Variant) -> bool:
         return not unlearned & {job.hash for job in variant.jobs.values()}
 
-    methods = {variant.method for variant in comparison.variants if variant.name == CANONICAL and whole(variant)}
-    variants = [variant for variant in comparison.variants if variant.method in methods and whole(variant)]
+    methods = {variant.method for variant in comparison.variants if variant.name == CANONICAL and is_whole(variant)}
+    variants = [variant for variant in comparison.variants if variant.method in methods and is_whole(variant)]
     if not variants:
         raise ConfigError(
             "no canonical run could be learned, so there is nothing to compare with; the failures say why"
         )
-    black_box = {seed: job for seed, job in comparison.undefended.items() if job.hash not in unlearned}
-    return replace(comparison, variants=variants, undefended=black_box)
+    sources = {seed: job for seed, job in comparison.undefended.items() if job.hash not in unlearned}
+    return replace(comparison, variants=variants, undefended=sources)
 
 
 def _announce(comparison: AuditComparison, runs: AuditRuns, samples: int, machine: Machine, console: Console) -> None:

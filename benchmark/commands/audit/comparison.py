@@ -11,7 +11,7 @@ from attacks.threat_model import over_255
 from benchmark.commands.audit.attacking.cell_store import CellStore
 from benchmark.commands.audit.attacking.cells import AuditAttack, AuditCell, attacks_of, clean_attack, turn_of
 from benchmark.commands.audit.box_effects import box_effects
-from benchmark.commands.audit.protocol import ALL, AuditProtocol, singles_in
+from benchmark.commands.audit.switches import ALL, AuditProtocol, singles_in
 from benchmark.commands.audit.variants import Variant
 from benchmark.planning.jobs import Job
 from benchmark.planning.presets import Preset

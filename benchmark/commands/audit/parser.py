@@ -42,7 +42,7 @@ def add_parser(commands: common.Commands) -> None:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    given = common.run_options(options)
+    run = common.run_options(options)
     from benchmark.commands.audit.command import AuditOptions, audit
 
-    return audit(AuditOptions(given, options.switches, options.samples, options.output), console)
+    return audit(AuditOptions(run, options.switches, options.samples, options.output), console)

@@ -17,7 +17,7 @@ from attacks.base import Outcome, is_worse, outcome_of, worse
 from attacks.parts.ascent import step
 from attacks.parts.losses import find_loss
 from attacks.threat_model import parse_fraction
-from benchmark.commands.audit.protocol import Space, TrainingProtocol
+from benchmark.commands.audit.switches import Space, TrainingProtocol
 
 VERSION = 1
 """Part of every stored outcome, and of every audited run: raised whenever the same fields would give other images."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.audit.protocol import BY_NAME, GATES, PACKED, AuditProtocol, Switch
+from benchmark.commands.audit.switches import BY_NAME, GATES, PACKED, AuditProtocol, Switch
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
@@ -44,7 +44,7 @@ class Variant:
 def make_variants(
     preset: Preset, methods: Sequence[str], switches: Sequence[Switch], tasks: list[Task], machine: Machine
 ) -> list[Variant]:
-    """Every row under every protocol, the canonical one first. Raises ConfigError for a method that no switch is turned on."""
+    """Every row under every protocol, the canonical one first. Raises ConfigError if a method has no switches."""
     factory = _Factory(preset, tasks, machine)
     variants = []
     for method in methods:

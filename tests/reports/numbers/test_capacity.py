@@ -227,7 +227,7 @@ def test_boards_with_such_facts_have_all_of_them(report):
         assert {f"figures/digits__{figure}.{suffix}" for suffix in ("png", "svg", "pdf")} <= found
     page = report.page.read_text(encoding="utf-8")
     assert page.count(">Capacity and decisions</h") == 1
-    assert "Who owns the weights of each layer" in page
+    assert "Owners of the weights of each layer" in page
 
 
 def test_the_same_facts_give_the_same_bytes(report, stored, tmp_path):

@@ -41,13 +41,13 @@ class CellStore:
     tasks: the data of the preset.
     samples: test images per task, at most.
     seed: of the evaluation.
-    homes: the machine whose folder holds a run, by the run's hash.
+    machines: the machine whose folder holds a run, by the run's hash.
     """
 
     def __init__(
-        self, folder: Path, tasks: Sequence[Task], samples: int, seed: int, homes: Mapping[str, Machine]
+        self, folder: Path, tasks: Sequence[Task], samples: int, seed: int, machines: Mapping[str, Machine]
     ) -> None:
-        self.folder, self.tasks, self.samples, self.seed, self.homes = folder, tasks, samples, seed, homes
+        self.folder, self.tasks, self.samples, self.seed, self.machines = folder, tasks, samples, seed, machines
         self._fingerprints: dict[tuple[str, int], dict[str, str]] = {}
         self._outcomes: dict[str, CellOutcome] = {}
 
@@ -69,7 +69,7 @@ class CellStore:
     def _fingerprint(self, run: str, turn: int, task: int) -> str:
         """The fingerprint of a task's classifier after a turn, as the run recorded it when it learned. run: its hash."""
         if (run, turn) not in self._fingerprints:
-            checkpoints = Checkpoints(RunStore(self.homes[run].runs, run).directory / "checkpoints")
+            checkpoints = Checkpoints(RunStore(self.machines[run].runs, run).directory / "checkpoints")
             names = task_checkpoints(checkpoints)
             # A method that does not forget keeps its last state alone, and that says the same of every turn.
             name = task_key(turn) if task_key(turn) in names or not names else names[-1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from attacks.parts.losses import fewest_classes
 from benchmark.commands.audit.pgd import Geometry
-from benchmark.commands.audit.protocol import AuditProtocol
+from benchmark.commands.audit.switches import AuditProtocol
 from benchmark.planning.jobs import Job
 from reports.numbers.metrics import CLEAN
 from results.files import digest

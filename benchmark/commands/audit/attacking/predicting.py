@@ -40,7 +40,7 @@ def predictions_under(
     for the classifier itself.
 
     In train mode batches are of one class, and every batch leaves its mark on the running statistics of a copy, which the
-    attack on the next one (in eval mode) sees: as the published evaluation has it.
+    attack on the next one (in eval mode) sees, as in the published evaluation.
     """
     if attack.bn_mode == "eval":
         victim, parts = classifier, list(torch.arange(len(test), device=test.labels.device).split(batch))
@@ -52,7 +52,7 @@ def predictions_under(
         noise = Starts(seed, key, test.samples[index]).uniform(images.shape).to(images)
         found = None if attack.loss == CLEAN else _walk(attack, source or victim, images, labels, noise)
         if found is not None and source is None and attack.bn_mode == "eval":
-            # What the attack itself saw: another pass could differ in the last bit.
+            # The attack's own predictions: another pass could differ in the last bit.
             predicted.append((found.any if attack.reads == "any" else found.final).predicted.cpu())
             continue
         shown = images if found is None else found.worst if attack.reads == "any" else found.last

@@ -50,7 +50,7 @@ def attack_cells(
             done(len(group))
         return
     context = multiprocessing.get_context("spawn")
-    where = (store.folder, store.samples, store.homes)
+    where = (store.folder, store.samples, store.machines)
     with ProcessPoolExecutor(min(machine.workers, len(groups)), context, _start, (preset, machine, *where)) as pool:
         futures = {pool.submit(_attack, group): len(group) for group in groups}
         try:
@@ -87,20 +87,20 @@ class Attacker:
 
     def _classifier(self, job: Job, turn: int | None, task: int) -> nn.Module:
         """The classifier of a task after a turn; None: after the last. A run's method is restored once for each turn."""
-        home = self.store.homes[job.hash]
-        return self._classifiers.setdefault(home.runs, Classifiers(home)).of(job, turn, task)
+        machine = self.store.machines[job.hash]
+        return self._classifiers.setdefault(machine.runs, Classifiers(machine)).of(job, turn, task)
 
 
 _attacker: Attacker | None = None
 
 
-def _start(preset: Preset, machine: Machine, folder: Path, samples: int, homes: Mapping[str, Machine]) -> None:
+def _start(preset: Preset, machine: Machine, folder: Path, samples: int, machines: Mapping[str, Machine]) -> None:
     """Make this process a worker."""
     global _attacker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
     torch.set_num_threads(machine.threads)
-    store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, homes)
+    store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, machines)
     _attacker = Attacker(store, preset.evaluation.batch_size)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attacks.parts.ascent import ascend
 from attacks.starts import Starts
 from benchmark.commands.audit.pgd import Geometry, walk
-from benchmark.commands.audit.protocol import TrainingProtocol
+from benchmark.commands.audit.switches import TrainingProtocol
 from benchmark.evaluating import validation
 from methods.backbones import TaskNetwork, batch_norm_state
 from methods.base import Context, MethodSettings, State

@@ -1,4 +1,8 @@
-"""Independent networks: a packed method in which every task starts from random weights (A12, A13)."""
+"""Independent networks: a packed method in which every task starts from random weights.
+
+The audit of the thesis' code found that a task which misses its gate sends the next one back to random weights (its item A12),
+and that the published bars of PackNet look like those of single-task networks (item A13).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from scenarios.base import LearnTask
 
 
 class Independent(PackedMethod):
-    """Mixed into a packed method: after each task its weights are given up, as they are if the published gate is missed.
+    """A mix-in of packed methods: every task starts from random weights, as if the task before had missed the published gate.
 
-    The classifier of a task is that of the checkpoint right after it.
+    The classifier of a task is read from the checkpoint right after the task.
     """
 
     def claimed(self) -> frozenset[str]:

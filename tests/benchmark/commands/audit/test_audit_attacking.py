@@ -13,7 +13,7 @@ from benchmark.commands.audit.attacking.cells import SUITE_STEPS, AuditAttack, a
 from benchmark.commands.audit.attacking.predicting import chosen_images, predictions_under
 from benchmark.commands.audit.box_effects import box_effect
 from benchmark.commands.audit.pgd import Geometry
-from benchmark.commands.audit.protocol import AuditProtocol
+from benchmark.commands.audit.switches import AuditProtocol
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from reports.numbers.metrics import CLEAN

@@ -191,7 +191,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     [
         ({"methods": ["trades"], "switches": None}, "--methods trades: switches are turned on madry_at, packnet, cmat"),
         ({"switches": ["epz"]}, "--switches epz: no switch of madry_at.*eps"),
-        ({"switches": None, "samples": 0}, "--samples 0: 1 or more"),
+        ({"switches": None, "samples": 0}, "--samples 0: give 1 or more"),
     ],
 )
 def test_mistakes_are_one_line_that_says_what_would_be_right(

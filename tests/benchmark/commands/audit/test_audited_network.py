@@ -19,7 +19,7 @@ from benchmark.commands.audit.learning.audited_network import (
     validate_under,
 )
 from benchmark.commands.audit.pgd import Geometry, walk
-from benchmark.commands.audit.protocol import AuditProtocol, TrainingProtocol
+from benchmark.commands.audit.switches import AuditProtocol, TrainingProtocol
 from benchmark.evaluating import validation
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.training import AdversarialTraining, Batch, Fit, InnerAttack, Objective, train

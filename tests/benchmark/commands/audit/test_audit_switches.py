@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.commands.audit.protocol import (
+from benchmark.commands.audit.switches import (
     ALL,
     ALL_HIGH_RESOLUTION,
     ALL_PACKED,
