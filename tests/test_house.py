@@ -65,7 +65,7 @@ def test_no_class_name_is_defined_twice() -> None:
 def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
     turned = [
         f"{named(path)}: {text.splitlines()[0]}"
-        for path in python_files(*PACKAGES)
+        for path in python_files(*PACKAGES, "tests")
         for text in documented(path)
         if text.split()[0] in QUESTIONS
     ]

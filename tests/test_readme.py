@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there, and it stays short enough to be read."""
+"""The README's commands and code work as they stand there, and it stays short enough to be read."""
 
 from __future__ import annotations
 

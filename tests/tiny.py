@@ -18,6 +18,7 @@ from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import load_preset
+from benchmark.planning.presets.overrides import merged
 from methods.base import Method
 from results.store import RunStore
 from scenarios.base import SourceOptions, Task
@@ -28,14 +29,6 @@ TINY: dict[str, Any] = {**_PRESET, "methods": [{"method": "madry_at"}]}
 
 SHORT: dict[str, dict[str, Any]] = {row["method"]: row["settings"] for row in _PRESET["methods"] if "settings" in row}
 """Schedules as short as the rest, for methods whose defaults are published ones; and what some must be told."""
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def rows_for(names: Sequence[str]) -> list[dict[str, Any]]:

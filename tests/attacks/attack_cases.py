@@ -1,16 +1,19 @@
-"""What the tests of attacks share: every attack of the folder, small classifiers, images and starts."""
+"""Cases for the tests of attacks: every attack of the folder, small classifiers, images and starts."""
 
 import dataclasses
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import attacks
-from attacks.base import Attack
+from attacks.base import Attack, AttackResult
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
@@ -87,7 +90,7 @@ class InDouble(nn.Module):
 
 
 SURROGATE = InDouble(SmallConv(seed=3)).eval()
-"""Where transfers are made; there before any test, so that making it touches no random state."""
+"""The classifier that transfers are made on. It is made before any test, so that making it touches no random state."""
 
 
 def small_conv(
@@ -102,6 +105,42 @@ def batch(
     """Images (count, channels, 8, 8) with pixels of 0 and 1 among them, labels, the starts of samples 0..count-1."""
     made = make_batch(count, classes, channels, seed, dtype)
     return made.images, made.labels, made.start
+
+
+def any_random_case(most_pixels: int) -> dict[str, st.SearchStrategy[Any]]:
+    """Strategies for the arguments of `random_case` and `threat_model`. most_pixels: of the sides of an image."""
+    sides = st.integers(3, most_pixels)
+    return {
+        "eps": st.fractions(0, 1, max_denominator=510),
+        "norm": st.sampled_from(["linf", "l2"]),
+        "shape": st.tuples(st.integers(1, 4), st.integers(1, 3), sides, sides),
+        "dtype": st.sampled_from([torch.float32, torch.float64]),
+        "seed": st.integers(0, 2**31),
+    }
+
+
+def random_case(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> tuple[nn.Module, Tensor, Tensor, Starts]:
+    """A classifier, random images of which many pixels are 0 or 1, the labels that it gives them, and their starts."""
+    generator = torch.Generator().manual_seed(seed)
+    images = (torch.rand(shape, generator=generator, dtype=dtype) * 1.5 - 0.25).clamp(0, 1)
+    classifier = small_conv(channels=shape[1], dtype=dtype)
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    return classifier, images, labels, Starts(seed, "k", torch.arange(shape[0]))
+
+
+def threat_model(eps: Fraction, norm: str) -> ThreatModel:
+    """The threat model of an eps in 0..1; an l2 ball is three times as large."""
+    return ThreatModel(3 * eps if norm == "l2" else eps, norm)
+
+
+def run_in_parts(
+    attack: Attack, classifier: nn.Module, batch: tuple[Tensor, Tensor, Starts], sizes: list[int], seed: int = 0
+) -> Iterator[tuple[Tensor, AttackResult]]:
+    """Attack a batch in parts of these sizes, its images in another order; yield each part's indices and result."""
+    images, labels, start = batch
+    for index in torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).split(sizes):
+        yield index, attack.run(classifier, images[index], labels[index], start.select(index))
 
 
 class Counting(nn.Module):
@@ -122,7 +161,7 @@ class Counting(nn.Module):
 
 
 class Recording(nn.Module):
-    """Keeps every batch it is asked about: what was evaluated, and in which order."""
+    """Keeps every batch it is asked about, in order."""
 
     def __init__(self, inner) -> None:
         super().__init__()

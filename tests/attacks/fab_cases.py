@@ -52,7 +52,7 @@ def case_of(kind: str, classes: int, seed: int) -> tuple[nn.Module, torch.Tensor
 
 
 EPS = {("digits", "linf"): "0.16", ("digits", "l2"): "0.9", ("conv", "linf"): "0.15", ("conv", "l2"): "0.6"}
-"""Where about half of the images are broken."""
+"""By images and norm, the eps at which about half of the images are broken."""
 
 
 class Watching(Counting):

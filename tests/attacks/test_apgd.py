@@ -17,7 +17,17 @@ from attacks.pgd import PGD
 from attacks.search import surface_point
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from tests.attacks.attack_cases import EIGHT, Counting, Recording, batch, small_conv
+from tests.attacks.attack_cases import (
+    EIGHT,
+    Counting,
+    Recording,
+    any_random_case,
+    batch,
+    random_case,
+    run_in_parts,
+    small_conv,
+    threat_model,
+)
 from tests.attacks.trained import STANDARD_ERROR, case
 
 
@@ -120,8 +130,7 @@ def test_targets_and_restarts_do_not_depend_on_the_batch(norm, settings):
     broken = whole.final[6].predicted != labels
     assert broken.any()
     assert not broken.all()
-    for index in torch.randperm(12, generator=torch.Generator().manual_seed(3)).split([1, 5, 6]):
-        part = attack.run(classifier, images[index], labels[index], start.select(index))
+    for index, part in run_in_parts(attack, classifier, (images, labels, start), [1, 5, 6], seed=3):
         torch.testing.assert_close(part.adversarial, whole.adversarial[index], rtol=0, atol=1e-12)
         assert torch.equal(part.final[6].predicted, whole.final[6].predicted[index])
 
@@ -244,26 +253,14 @@ def test_a_loss_that_needs_more_classes_says_so():
             attack.check_classes(fewest - 1)  # before anything is run, not by the loss
 
 
-@given(
-    eps=st.fractions(0, 1, max_denominator=510),
-    norm=st.sampled_from(["linf", "l2"]),
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(3, 7), st.integers(3, 7)),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
-    targets=st.integers(0, 2),
-    seed=st.integers(0, 2**31),
-)
+@given(targets=st.integers(0, 2), **any_random_case(most_pixels=7))
 @example(eps=Fraction(0), norm="linf", shape=(2, 1, 4, 4), dtype=torch.float32, targets=2, seed=0)
 @example(eps=Fraction(0), norm="l2", shape=(2, 1, 4, 4), dtype=torch.float64, targets=0, seed=0)
 @settings(max_examples=25, deadline=None)
 def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, targets, seed):
-    generator = torch.Generator().manual_seed(seed)
-    images = (torch.rand(shape, generator=generator, dtype=dtype) * 1.5 - 0.25).clamp(0, 1)
-    classifier = small_conv(channels=shape[1], dtype=dtype)
-    with torch.no_grad():
-        labels = classifier(images).argmax(1)
-    model = ThreatModel(3 * eps if norm == "l2" else eps, norm)
-    attack = APGD(threat_model=model, steps=4, targets=targets)
-    result = attack.run(classifier, images, labels, Starts(seed, "k", torch.arange(shape[0])))
+    classifier, images, labels, start = random_case(shape, dtype, seed)
+    model = threat_model(eps, norm)
+    result = APGD(threat_model=model, steps=4, targets=targets).run(classifier, images, labels, start)
     model.check(result.adversarial, images)
     assert result.adversarial.dtype == dtype
     if not eps:

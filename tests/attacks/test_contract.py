@@ -1,4 +1,4 @@
-"""What every attack of the folder promises; a new file gets these tests without being named here."""
+"""The promises of every attack of the folder; a new file gets these tests without being named here."""
 
 import dataclasses
 import functools
@@ -65,7 +65,7 @@ def trial_of():
 @every_attack
 @pytest.mark.parametrize("check", ATTACK_REQUIREMENTS, ids=str)
 def test_contract(trial_of, cls, check):
-    """What `run_benchmark.py check` asks of a stranger's attack (`benchmark/contract/attack_requirements.py`)."""
+    """Our attacks meet what `run_benchmark.py check` asks of a stranger's (`benchmark/contract/attack_requirements.py`)."""
     trial = trial_of(cls)
     if not check.applies(trial):
         pytest.skip(f"does not concern {cls.__name__}")

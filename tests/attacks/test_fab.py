@@ -11,7 +11,7 @@ from attacks.search import Search
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from attacks.victim import Victim
-from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
+from tests.attacks.attack_cases import EIGHT, Counting, batch, run_in_parts, small_conv
 from tests.attacks.fab_cases import EPS, STURDY, Says, Watching, both_norms, pixels
 
 # Cost.
@@ -122,8 +122,7 @@ def test_results_do_not_depend_on_the_batch_with_restarts_and_several_targets(no
     attack = FAB(threat_model=ThreatModel(EPS["conv", norm], norm), steps=8, restarts=2)
     whole = attack.run(classifier, images, labels, start)
     assert 2 < (whole.final[8].predicted != labels).sum() < 12
-    for index in torch.randperm(12, generator=torch.Generator().manual_seed(0)).split([1, 4, 7]):
-        part = attack.run(classifier, images[index], labels[index], start.select(index))
+    for index, part in run_in_parts(attack, classifier, (images, labels, start), [1, 4, 7]):
         torch.testing.assert_close(part.worst, whole.worst[index], rtol=0, atol=1e-9)
         assert torch.equal(part.final[8].predicted, whole.final[8].predicted[index])
 

@@ -42,7 +42,7 @@ def planes_apart(norm: str, seed: int) -> tuple[nn.Module, torch.Tensor, torch.T
 
 
 def is_broken(classifier: nn.Module, images: torch.Tensor, eps: float, norm: str, **fields) -> torch.Tensor:
-    """Whether each image, of label 0, is broken within eps."""
+    """True for each image, of label 0, that is broken within eps: bool (N,)."""
     count = len(images)
     attack = FAB(threat_model=ThreatModel(Fraction(eps), norm), **fields)
     labels = torch.zeros(count, dtype=torch.int64)

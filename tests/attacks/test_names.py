@@ -93,7 +93,7 @@ def test_a_step_of_nothing_or_above_the_diameter_is_allowed_and_warned_of(eps, s
 
 
 def test_a_field_that_came_later_is_no_part_of_the_identity_at_its_default():
-    """What was stored before there were targets and averaged gradients is still the same measurement."""
+    """Records that were stored before there were targets and averaged gradients still name the same attack."""
     assert set(PGD(threat_model=EIGHT, steps=1, step_size=TWO).specification()) == {
         "attack", "version", "norm", "eps", "steps", "step_size", "restarts", "loss", "random_start",
     }  # fmt: skip

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torchattacks
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from attacks import square
 from attacks.base import AttackError
@@ -14,7 +13,7 @@ from attacks.parts.squares import eta, tiles
 from attacks.square import Square
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
-from tests.attacks.attack_cases import EIGHT, Counting, batch, small_conv
+from tests.attacks.attack_cases import EIGHT, Counting, any_random_case, batch, random_case, small_conv, threat_model
 from tests.attacks.trained import STANDARD_ERROR, accuracy_after, accuracy_on, case
 
 NAMES = {"linf": "Linf", "l2": "L2"}
@@ -174,24 +173,12 @@ def test_its_name_shows_what_differs_from_the_default():
     assert Square(threat_model=EIGHT, queries=9, restarts=2, p_init="0.3").name == "square-9 linf 8/255 r=2 p=3/10"
 
 
-@given(
-    eps=st.fractions(0, 1, max_denominator=510),
-    norm=st.sampled_from(["linf", "l2"]),
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(3, 9), st.integers(3, 9)),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
-    seed=st.integers(0, 2**31),
-)
+@given(**any_random_case(most_pixels=9))
 @settings(max_examples=30, deadline=None)
 def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, seed):
-    generator = torch.Generator().manual_seed(seed)
-    images = (torch.rand(shape, generator=generator, dtype=dtype) * 1.5 - 0.25).clamp(0, 1)
-    classifier = small_conv(channels=shape[1], dtype=dtype)
-    with torch.no_grad():
-        labels = classifier(images).argmax(1)
-    model = ThreatModel(3 * eps if norm == "l2" else eps, norm)
-    result = Square(threat_model=model, queries=12).run(
-        classifier, images, labels, Starts(seed, "k", torch.arange(shape[0]))
-    )
+    classifier, images, labels, start = random_case(shape, dtype, seed)
+    model = threat_model(eps, norm)
+    result = Square(threat_model=model, queries=12).run(classifier, images, labels, start)
     model.check(result.adversarial, images)
     assert result.adversarial.dtype == dtype
 

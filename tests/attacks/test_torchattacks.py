@@ -69,7 +69,7 @@ def test_a_classifier_that_raises_later_leaves_no_trace_either(algorithm, fails_
 @every_attack
 @pytest.mark.parametrize("eps", ["0", "8/255"])
 def test_float64_images_and_eps_zero(algorithm, eps):
-    """What computes in float32 alone gets float32; whatever comes back is in the ball, at eps 0 the images to the bit."""
+    """An attack that computes in float32 alone gets float32. Its images are in the ball, and at eps 0 unchanged to the bit."""
     classifier, images, labels, start = easy(4, dtype=torch.float64)
     attack = small(algorithm, ThreatModel(Fraction(eps), "l2" if algorithm in L2_ONLY else "linf"))
     result = attack.run(classifier, images, labels, start)

@@ -61,7 +61,7 @@ def make(algorithm, model=EIGHT, **fields):
 
 
 def seeded(start, call):
-    """What `call` returns with the global generators seeded as the guard does it."""
+    """Return the tensor that `call` returns, with the global generators seeded as the guard seeds them."""
     with random_state_kept():
         torch.manual_seed(seed_of(start))
         np.random.seed(seed_of(start))

@@ -1,4 +1,4 @@
-"""The number behind a verdict, read from its evidence, so that a threshold can be held against both sides of the gap."""
+"""The number behind a verdict, read from its evidence, so that a threshold can be compared with both sides of the gap."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_a_defect_counts_as_found_where_a_check_meant_for_it_fails_and_as_warned
     first, second = detection_table([DEFECT, OTHER], found)
     assert first["found by it"] == "1 of 3 (and 1 warned of)"
     assert first["off the ranking"] == "2 of 3"
-    # What the honest networks are warned of too is no finding.
+    # A warning that the honest networks get too is no finding.
     assert first["other checks that fired"] == "failures 1, loss_rises 1 (warned)"
     assert second["found by it"] == "1 of 1"
 

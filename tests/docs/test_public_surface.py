@@ -41,7 +41,7 @@ def code_of(file: Path) -> list[str]:
 
 
 def imported(file: Path) -> set[tuple[str, str]]:
-    """What the file imports from this repository: (module, name), and (module, "") where the whole module is imported."""
+    """The imports of a file from this repository: (module, name), or (module, "") for a whole module."""
     found: set[tuple[str, str]] = set()
     for code in code_of(file):
         for node in ast.walk(ast.parse(code)):

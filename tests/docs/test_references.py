@@ -86,7 +86,7 @@ def test_every_command_line_is_understood(page: Path, tmp_path: Path, monkeypatc
 
 
 def described_commands() -> dict[str, list[tuple[str, str]]]:
-    """What is said of each command, by page: its name, and the text that names its options."""
+    """By page, each command that it describes: the command's name, and the text that names its options."""
     (block,) = [
         match["text"] for match in BLOCK.finditer(section(README, "## Commands")) if "run --preset" in match["text"]
     ]

@@ -1,7 +1,7 @@
-"""What every method must hold, run over the registry: a method file that stands in `methods/` is tested by standing there.
+"""The contract of methods, run over the registry: a method file that stands in `methods/` is tested by standing there.
 
-The requirements are those of `run_benchmark.py check` (`benchmark/contract/method_requirements.py`). Here they meet every
-method that is there, and what they try is shown to be what a run does.
+The requirements are those of `run_benchmark.py check` (`benchmark/contract/method_requirements.py`). Here every method that is
+there meets them, and a trial is shown to do the same as a run.
 """
 
 from __future__ import annotations

@@ -1,12 +1,24 @@
-"""The words in a figure, and their places."""
+"""Figures of made-up boards: drawing them, the words in them, and their places."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports.figures.style import paper_style
+from reports.boards.board import Board
+from reports.figures.style import Looks, looks, paper_style
+
+Drawn = TypeVar("Drawn")
+
+
+def drawn(draw: Callable[[Board, Looks], Drawn], board: Board) -> Drawn:
+    """The answer of a figure's function to a board, with a look for each of its rows."""
+    with paper_style():
+        return draw(board, looks(row.label for row in board.rows))
 
 
 def drawn_texts(figure: Figure) -> list[Text]:

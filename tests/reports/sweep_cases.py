@@ -2,10 +2,8 @@
 
 from fractions import Fraction
 
-from reports.boards.building import build_boards
 from reports.numbers.attack_facts import AttackFacts
-from results import load
-from tests.reports.synthetic_runs import FakeRun, pgd, write_run
+from tests.reports.synthetic_runs import FakeRun, board_of, pgd
 
 EIGHT = Fraction(8, 255)
 QUARTERS = ("1/20", "1/10", "1/5", "2/5")
@@ -20,13 +18,6 @@ def facts(steps=40, size="1/4", eps=EIGHT, kind="pgd", norm="linf", restarts=1, 
 
 def grid(epss=(EIGHT,), steps=(7, 10, 20, 40), sizes=("1/8", "1/4", "1/2"), **more):
     return [facts(k, size, eps, **more) for eps in epss for k in steps for size in sizes]
-
-
-def board_of(tmp_path, *fakes, checks=()):
-    for fake in fakes:
-        write_run(tmp_path, fake)
-    (board,) = build_boards(load(tmp_path, None), checks)
-    return board
 
 
 def evidence_of(tmp_path, **fields):

@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from results import schema
+from reports.boards.board import Board
+from reports.boards.building import build_boards
+from reports.checks.check import Check
+from reports.checks.verdicts import CHECKS
+from results import load, schema
 from results.files import digest, read_json, write_json
 from results.store import RunStore
 
@@ -218,6 +222,19 @@ def write_run(root: Path, fake: FakeRun, *, by_cell: bool = False) -> RunStore:
     if fake.failure:
         store.fail(**fake.failure)
     return store
+
+
+def board_of(folder: Path, *fakes: FakeRun, checks: Sequence[Check] = ()) -> Board:
+    """Write made-up runs of one preset into the folder and build their board, which no check judges by default."""
+    for fake in fakes:
+        write_run(folder, fake)
+    (board,) = build_boards(load(folder, None), checks)
+    return board
+
+
+def judged_board_of(folder: Path, *fakes: FakeRun) -> Board:
+    """As `board_of`, judged by all checks."""
+    return board_of(folder, *fakes, checks=CHECKS)
 
 
 def demand(store: RunStore, fake: FakeRun) -> None:

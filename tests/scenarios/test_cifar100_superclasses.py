@@ -261,7 +261,7 @@ def test_a_tree_with_a_wrong_count_a_stray_class_or_a_bad_picture_is_refused(tre
 
 
 def decoded_count(root: Path, **settings: object) -> tuple[int, list[Task]]:
-    """How many images were decoded by a load."""
+    """The number of images that a load decoded, and the tasks that it loaded."""
     seen = [0]
 
     def progress(what: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""What every scenario owes its users, whatever its images are."""
+"""The contract of scenarios, whatever their images are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pixel_keys(images: torch.Tensor) -> list[bytes]:
 
 @pytest.mark.parametrize("check", SCENARIO_REQUIREMENTS, ids=str)
 def test_contract(make_scenario: MakeScenario, check: Requirement[ScenarioTrial]) -> None:
-    """What `run_benchmark.py check` asks of a stranger's scenario (`benchmark/contract/scenario_requirements.py`)."""
+    """Our scenarios meet what `run_benchmark.py check` asks of a stranger's (`benchmark/contract/scenario_requirements.py`)."""
     assert problem_of(check, ScenarioTrial(make_scenario, Path(inspect.getfile(type(make_scenario()))))) is None
 
 

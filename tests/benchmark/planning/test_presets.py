@@ -13,9 +13,10 @@ from attacks.parts.sharing import share_runs
 from benchmark.errors import ConfigError
 from benchmark.planning.demands import demands
 from benchmark.planning.presets import Preset, available, load_preset
+from benchmark.planning.presets.overrides import merged
 from scenarios.base import SourceOptions
 from tests.conftest import REPOSITORY
-from tests.tiny import TINY, merged, write_preset
+from tests.tiny import TINY, write_preset
 
 
 def tiny(**changes: Any) -> Preset:

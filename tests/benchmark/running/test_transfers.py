@@ -16,12 +16,13 @@ from benchmark.learning.restoring import restored_method
 from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset, load_preset
+from benchmark.planning.presets.overrides import merged
 from benchmark.running.transfers import plan_transfers
 from results import load
 from results.records import Run
 from scenarios.base import SourceOptions
 from scenarios.parts.augmentation import to_float
-from tests.tiny import TINY, merged, run_tiny, write_preset
+from tests.tiny import TINY, run_tiny, write_preset
 
 PGD_2: dict[str, Any] = {"attack": "pgd", "steps": 2, "step_size": "eps/4"}
 ROWS = [{"method": "standard"}, {"method": "madry_at"}, {"method": "joint_at"}]

@@ -17,7 +17,7 @@ SHAPES = [(0.3, 1.0), (2.0, 1.0), (2.0, 5.0), (0.7, 0.4), (8.0, 2.5)]
 
 
 def raw(value: float) -> float:
-    """What softplus makes `value` of."""
+    """The inverse of softplus."""
     return math.log(math.expm1(value))
 
 

@@ -1,4 +1,4 @@
-"""What `standard` and `madry_at` share: heads of their own, and on request batch norm of their own, per task."""
+"""The part that `standard` and `madry_at` share: per task a head of its own, and on request batch norm of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for every method that packs tasks into owned weights, after every single step of training."""
+"""Invariants of every method that packs tasks into owned weights, after every single step of training."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbones import MultiHead, SmallConv, initialise
 from methods.training import (
     AdversarialTraining,
     CleanTraining,
@@ -25,28 +23,16 @@ from methods.training import (
 from methods.training.recipe import Recipe
 from scenarios.base import LearnTask, ScenarioSettings
 from scenarios.digits import Digits
-
-EPS = Fraction(1, 5)
+from tests.methods.training.training_cases import EPS, digits_task, network, recipe, same
 
 
 @pytest.fixture(scope="module")
 def task() -> LearnTask:
-    return Digits(ScenarioSettings(tasks=1, train_fraction=0.3)).load()[0].to_learn()
-
-
-def recipe(**changes: Any) -> Recipe:
-    base = {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "attack": {"steps": 3}, "selection": {"steps": 2}}
-    return Recipe.model_validate({**base, **changes})
+    return digits_task(0.3)
 
 
 def generator(purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(len(purpose))
-
-
-def network() -> nn.Module:
-    multi = MultiHead(SmallConv((1, 8, 8), 0.25), (2,), (0.3,), (0.4,))
-    initialise(multi, torch.Generator().manual_seed(0))
-    return multi.for_task(0)
 
 
 class Scripted:
@@ -67,10 +53,6 @@ class Scripted:
 
 def run(task: LearnTask, net: nn.Module, chosen: Recipe, script: Scripted, **fit: Any) -> Selected:
     return train(Fit(net, list(net.parameters()), script.watch(net), **fit), [task], chosen, EPS, generator)
-
-
-def same(net: nn.Module, state: dict[str, Tensor]) -> bool:
-    return all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
 
 
 def test_the_best_epoch_by_robust_validation_accuracy_is_kept(task: LearnTask) -> None:

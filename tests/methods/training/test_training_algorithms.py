@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
-from methods.backbones import MultiHead, SmallConv, initialise
 from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, trades, train
 from methods.training.choice import CleanChoice, FastChoice, FreeChoice, MadryChoice, TradesChoice, TrainedBy
 from methods.training.fast import FastSettings
@@ -23,27 +21,19 @@ from methods.training.free import FreeSettings
 from methods.training.recipe import Recipe
 from methods.training.trades import TradesSettings, divergence
 from results import load
-from scenarios.base import LearnTask, ScenarioSettings
-from scenarios.digits import Digits
+from scenarios.base import LearnTask
+from tests.methods.training.training_cases import EPS, digits_task, network, same
+from tests.methods.training.training_cases import recipe as short_recipe
 from tests.tiny import run_tiny
-
-EPS = Fraction(1, 5)
 
 
 @pytest.fixture(scope="module")
 def task() -> LearnTask:
-    return Digits(ScenarioSettings(tasks=1, train_fraction=0.5)).load()[0].to_learn()
+    return digits_task(0.5)
 
 
 def recipe(**changes: Any) -> Recipe:
-    base = {"epochs": 3, "batch_size": 16, "learning_rate": 0.05, "attack": {"steps": 3}, "selection": {"steps": 2}}
-    return Recipe.model_validate({**base, **changes})
-
-
-def network() -> nn.Module:
-    multi = MultiHead(SmallConv((1, 8, 8), 0.25), (2,), (0.3,), (0.4,))
-    initialise(multi, torch.Generator().manual_seed(0))
-    return multi.for_task(0)
+    return short_recipe(**{"epochs": 3, **changes})
 
 
 def batch(size: int = 8) -> Batch:
@@ -125,7 +115,7 @@ def test_classes_that_a_task_does_not_have_count_nothing_in_the_divergence() -> 
     assert bool(logits.grad.isfinite().all())
 
 
-# -- FreeChoice AT ------------------------------------------------------------------------------------------------------------
+# -- free adversarial training --------------------------------------------------------------------------------
 
 
 def test_free_training_replays_each_minibatch_and_makes_as_many_steps_as_anybody(task: LearnTask) -> None:
@@ -160,7 +150,7 @@ def test_the_free_perturbation_moves_with_every_backward_pass_and_is_carried_on(
     assert any(p.grad is not None and bool(p.grad.any()) for p in net.parameters()), "the weights get the same pass"
 
 
-# -- FastChoice AT ------------------------------------------------------------------------------------------------------------
+# -- fast adversarial training --------------------------------------------------------------------------------
 
 
 def test_fast_training_is_one_large_step_from_a_uniform_start(task: LearnTask) -> None:
@@ -190,8 +180,11 @@ class Collapses(CollapseWatch):
 def collapse(
     task: LearnTask, accuracies: tuple[float, ...], robust: tuple[int, ...], **selection: Any
 ) -> tuple[Selected, nn.Module, list[dict[str, Tensor]]]:
-    """What training selects, the network it leaves, and the network's state at the end of every epoch. robust: of each
-    validation in turn, out of ten."""
+    """Train with a collapse of accuracy on the attacked batches that begins in some epoch.
+
+    accuracies: on the attacked images of every epoch in turn. robust: right answers of every validation in turn, out of ten.
+    Returns the selection, the network that training leaves, and the network's state at the end of every epoch.
+    """
     net, script, watch = network(), list(robust), Collapses(*accuracies)
 
     def look() -> Validation:
@@ -201,10 +194,6 @@ def collapse(
     objective.watch = watch
     chosen = recipe(epochs=6, selection={"steps": 2, **selection})
     return run(task, objective, chosen, net, validate=look), net, watch.states
-
-
-def same(net: nn.Module, state: dict[str, Tensor]) -> bool:
-    return all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
 
 
 def test_a_collapse_ends_training_with_the_network_of_the_epoch_before(task: LearnTask) -> None:

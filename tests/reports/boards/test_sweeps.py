@@ -12,7 +12,6 @@ import pytest
 from reports.boards.building import build_boards
 from reports.boards.sweeps import EPS, STEP_SIZE, STEPS, compared, curve, curves
 from reports.figures.accuracy import MOST_BARS, shown_attacks
-from reports.figures.style import looks, paper_style
 from reports.figures.sweep import sweep_figure
 from reports.numbers.attack_facts import attack_facts
 from reports.tables.details import sweep_table
@@ -20,8 +19,9 @@ from reports.tables.leaderboard import accuracy_table, wide_table
 from reports.tables.words import short_name
 from reports.write import write_report
 from results import load
-from tests.reports.sweep_cases import EIGHT, QUARTERS, board_of, evidence_of, facts, full_sweep, grid
-from tests.reports.synthetic_runs import FakeRun, autoattack, fgsm, noise, pgd, square, transfer, write_run
+from tests.reports.figure_words import drawn
+from tests.reports.sweep_cases import EIGHT, QUARTERS, evidence_of, facts, full_sweep, grid
+from tests.reports.synthetic_runs import FakeRun, autoattack, board_of, fgsm, noise, pgd, square, transfer, write_run
 
 # -- curves -----------------------------------------------------------------------------------------------------------
 
@@ -135,14 +135,9 @@ def test_an_attack_that_a_seed_lacks_is_left_out_and_the_others_stay(tmp_path):
 # -- the figure -------------------------------------------------------------------------------------------------------
 
 
-def drawn(board):
-    with paper_style():
-        return sweep_figure(board, looks(row.label for row in board.ranked))
-
-
 def test_the_figure_shows_any_iterate_accuracies_by_method_with_clean_at_eps_0(tmp_path):
     board = board_of(tmp_path, FakeRun("weak", quality=1, final=full_sweep()), FakeRun("strong", final=full_sweep()))
-    caption, figure = drawn(board)
+    caption, figure = drawn(sweep_figure, board)
     assert caption.startswith("Accuracy under pgd over steps, step size and eps, any-iterate, 95 % intervals")
     steps, sizes, epss = figure.axes
     assert [label.get_text() for label in steps.get_xticklabels()] == ["10", "40"]
@@ -160,7 +155,7 @@ def test_the_figure_shows_any_iterate_accuracies_by_method_with_clean_at_eps_0(t
 def test_a_final_iterate_that_flatters_large_steps_is_drawn_beside_any_iterate(tmp_path):
     final = [pgd(40, size=size, any_power=lost) for size, lost in (("1/8", 0.0), ("1/4", 0.1), ("1/2", 1.5))]
     board = board_of(tmp_path, FakeRun(final=final))
-    _, sizes = drawn(board)[1].axes
+    _, sizes = drawn(sweep_figure, board)[1].axes
     any_, last = [line.get_ydata() for line in sizes.lines if len(line.get_ydata()) == 3]
     assert last[2] > any_[2] + 10
     assert last[2] >= last[1]
@@ -169,7 +164,7 @@ def test_a_final_iterate_that_flatters_large_steps_is_drawn_beside_any_iterate(t
 
 def test_methods_in_a_figure_differ_in_marker_or_line_where_they_share_a_colour(tmp_path):
     board = board_of(tmp_path, *(FakeRun(f"method_{k}", samples=8, tasks=1, final=[pgd(40)]) for k in range(12)))
-    _, figure = drawn(board)
+    _, figure = drawn(sweep_figure, board)
     (axes,) = figure.axes
     styles = [(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in axes.lines[1:13]]
     assert len(set(styles)) == 12
@@ -178,15 +173,15 @@ def test_methods_in_a_figure_differ_in_marker_or_line_where_they_share_a_colour(
 
 
 def test_panels_without_data_are_left_out_and_a_run_without_sweeps_has_no_figure(tmp_path):
-    assert len(drawn(board_of(tmp_path / "a", FakeRun(final=[pgd(40)])))[1].axes) == 1
-    assert drawn(board_of(tmp_path / "b", FakeRun(final=[fgsm()]))) is None
+    assert len(drawn(sweep_figure, board_of(tmp_path / "a", FakeRun(final=[pgd(40)])))[1].axes) == 1
+    assert drawn(sweep_figure, board_of(tmp_path / "b", FakeRun(final=[fgsm()]))) is None
 
 
 def test_older_records_without_specification_have_curves_too(tmp_path):
     def older(record):
         record["specification"] = None
 
-    assert len(drawn(board_of(tmp_path, FakeRun(final=full_sweep(), edit_evaluation=older)))[1].axes) == 3
+    assert len(drawn(sweep_figure, board_of(tmp_path, FakeRun(final=full_sweep(), edit_evaluation=older)))[1].axes) == 3
 
 
 def test_the_report_has_the_figure_and_the_table(tmp_path):

@@ -4,23 +4,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from reports.boards.building import build_boards
 from reports.figures.capacity import capacity_figures, owners_figure, shown
 from reports.figures.structure import MOST_DOTS, structure_figure
-from reports.figures.style import looks, paper_style, task_colours
+from reports.figures.style import paper_style, task_colours
 from reports.numbers.capacity import owners, structures
-from results import load
+from tests.reports.figure_words import drawn
 from tests.reports.synthetic_capacity import capacity_facts, cmat, packnet
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, judged_board_of
 
 GROWING = cmat(grows={1: 1.5}, ratio=[0.8, 0.5, 0.6])
-
-
-def board_of(tmp_path, *fakes):
-    for fake in fakes:
-        write_run(tmp_path, fake)
-    (board,) = build_boards(load(tmp_path, None))
-    return board
 
 
 def cmat_run(fake=GROWING, **fields):
@@ -31,11 +23,6 @@ def packnet_run(**fields):
     return FakeRun("packnet", facts=capacity_facts(packnet()), **fields)
 
 
-def figures(board):
-    with paper_style():
-        return capacity_figures(board, looks(row.label for row in board.ranked))
-
-
 def words(figure):
     """All text of a figure, that of its panels included."""
     with paper_style():
@@ -44,7 +31,7 @@ def words(figure):
 
 
 def test_bars_show_the_shares_that_are_stored(tmp_path):
-    board = board_of(tmp_path, packnet_run(backbone="small_conv"))
+    board = judged_board_of(tmp_path, packnet_run(backbone="small_conv"))
     with paper_style():
         figure = owners_figure(board.ranked, board)
     assert len(figure.axes) == 3
@@ -60,14 +47,14 @@ def test_bars_show_the_shares_that_are_stored(tmp_path):
 
 def test_many_tasks_and_layers_are_thinned_out(tmp_path):
     fake = packnet(tasks=12, shapes=[(4, 9)] * 20)
-    board = board_of(tmp_path, FakeRun("packnet", facts=capacity_facts(fake), tasks=12, samples=10))
+    board = judged_board_of(tmp_path, FakeRun("packnet", facts=capacity_facts(fake), tasks=12, samples=10))
     with paper_style():
         figure = owners_figure(board.ranked, board)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert titles == [f"after task {task}, mu 1" for task in (0, 4, 7, 11)]
     assert [len(axes.get_xticks()) for axes in figure.axes[:4]] == [16] * 4
-    assert "16 of 20 layers" in figures(board)["owners"][0]
-    assert "structure" not in figures(board)
+    assert "16 of 20 layers" in drawn(capacity_figures, board)["owners"][0]
+    assert "structure" not in drawn(capacity_figures, board)
 
 
 def test_every_task_has_a_colour_of_its_own():
@@ -82,7 +69,7 @@ def drawn_dots(axes):
 
 
 def test_the_structure_picture_shows_every_weight_once(tmp_path):
-    board = board_of(tmp_path, packnet_run(), cmat_run(backbone="small_conv"))
+    board = judged_board_of(tmp_path, packnet_run(), cmat_run(backbone="small_conv"))
     with paper_style():
         caption, figure = structure_figure(board)
     assert "conv 1 under cmat" in caption
@@ -101,7 +88,7 @@ def test_the_structure_picture_shows_every_weight_once(tmp_path):
 
 
 def test_every_dot_stands_where_its_weight_is_in_the_colour_of_its_owner(tmp_path):
-    board = board_of(tmp_path, cmat_run(fake=cmat()))
+    board = judged_board_of(tmp_path, cmat_run(fake=cmat()))
     with paper_style():
         _, figure = structure_figure(board)
     drawn = structures(board.ranked[0].seeds[0].evidence.facts)[2, "retrain"]
@@ -115,7 +102,7 @@ def test_every_dot_stands_where_its_weight_is_in_the_colour_of_its_owner(tmp_pat
 
 def test_the_old_border_is_drawn_where_the_layer_grew_and_nowhere_else(tmp_path):
     with paper_style():
-        _, figure = structure_figure(board_of(tmp_path, cmat_run()))
+        _, figure = structure_figure(judged_board_of(tmp_path, cmat_run()))
     borders = {k: [line for line in axes.lines if line.get_marker() != "o"] for k, axes in enumerate(figure.axes)}
     with_border = [lines for lines in borders.values() if lines]
     assert len(with_border) == 3
@@ -123,7 +110,7 @@ def test_the_old_border_is_drawn_where_the_layer_grew_and_nowhere_else(tmp_path)
 
 
 def test_a_large_layer_is_cut_and_its_caption_says_so(tmp_path):
-    board = board_of(tmp_path, cmat_run(fake=cmat(shapes=[(100, 40), (100, 80)])))
+    board = judged_board_of(tmp_path, cmat_run(fake=cmat(shapes=[(100, 40), (100, 80)])))
     with paper_style():
         caption, figure = structure_figure(board)
     assert "its first 55 of 100 filters" in caption
@@ -133,13 +120,13 @@ def test_a_large_layer_is_cut_and_its_caption_says_so(tmp_path):
 
 def test_no_more_than_three_tasks_are_told(tmp_path):
     with paper_style():
-        _, figure = structure_figure(board_of(tmp_path, cmat_run(fake=cmat(tasks=5))))
+        _, figure = structure_figure(judged_board_of(tmp_path, cmat_run(fake=cmat(tasks=5))))
     assert len(figure.axes) == 8
 
 
 def test_growth_has_a_line_per_row(tmp_path):
-    board = board_of(tmp_path, packnet_run(), cmat_run(), FakeRun("madry_at"))
-    _, figure = figures(board)["growth"]
+    board = judged_board_of(tmp_path, packnet_run(), cmat_run(), FakeRun("madry_at"))
+    _, figure = drawn(capacity_figures, board)["growth"]
     free, size = figure.axes
     by_label = {line.get_label(): list(line.get_ydata()) for line in free.lines}
     assert set(by_label) == {"packnet", "cmat"}

@@ -5,28 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from reports.boards.building import build_boards
 from reports.figures.cost import cost_figure, cost_table, pareto_front
-from reports.figures.style import looks, paper_style
-from results import load
-from tests.reports.figure_words import words
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.figure_words import drawn, words
+from tests.reports.synthetic_runs import FakeRun, board_of
 
 PLAIN = FakeRun("plain", quality=1.0, costs={"train_seconds": 10, "stored_mb": 1, "prerequisite_seconds": 0})
 NEEDY = FakeRun("needy", quality=2.0, costs={"train_seconds": 20, "stored_mb": 30, "prerequisite_seconds": 50})
 SILENT = FakeRun("silent", quality=1.5, costs={"train_seconds": 30})
-
-
-def board_of(tmp_path, *fakes):
-    for fake in fakes:
-        write_run(tmp_path, fake)
-    (board,) = build_boards(load(tmp_path, None), ())
-    return board
-
-
-def figure_of(board):
-    with paper_style():
-        return cost_figure(board, looks(row.label for row in board.rows))
 
 
 def test_seconds_hold_those_of_prerequisites_where_they_are_known(tmp_path):
@@ -46,7 +31,7 @@ def test_the_front_is_what_nobody_beats():
 
 
 def test_a_row_without_a_cost_is_left_out_and_named(tmp_path):
-    _, figure = figure_of(board_of(tmp_path, PLAIN, NEEDY, SILENT))
+    _, figure = drawn(cost_figure, board_of(tmp_path, PLAIN, NEEDY, SILENT))
     text = " ".join(words(figure)).replace("\n", " ")
     assert "Not recorded, left out: silent." in text
     assert "Prerequisites not recorded, without them: silent." in text
@@ -60,14 +45,14 @@ def words_of(axes):
 
 def test_an_axis_is_logarithmic_where_its_range_asks_for_it(tmp_path):
     near = replace(NEEDY, costs={"train_seconds": 20, "stored_mb": 1.5, "prerequisite_seconds": 50})
-    stored, seconds = figure_of(board_of(tmp_path, PLAIN, near))[1].axes
+    stored, seconds = drawn(cost_figure, board_of(tmp_path, PLAIN, near))[1].axes
     assert (stored.get_xscale(), seconds.get_xscale()) == ("linear", "log")
     assert stored.get_xlim()[0] == 0
 
 
 def test_marks_stand_at_their_costs_and_the_front_joins_them(tmp_path):
     board = board_of(tmp_path, PLAIN, NEEDY, replace(SILENT, costs={**SILENT.costs, "stored_mb": 40}))
-    axes = figure_of(board)[1].axes[0]
+    axes = drawn(cost_figure, board)[1].axes[0]
     marks = [line for line in axes.lines if line.get_linestyle() == "None"]
     assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([30, 40, 1])
     (front,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
@@ -76,4 +61,4 @@ def test_marks_stand_at_their_costs_and_the_front_joins_them(tmp_path):
 
 
 def test_without_two_rows_there_is_nothing_to_compare(tmp_path):
-    assert figure_of(board_of(tmp_path, PLAIN)) is None
+    assert drawn(cost_figure, board_of(tmp_path, PLAIN)) is None

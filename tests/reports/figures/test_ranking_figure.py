@@ -6,9 +6,9 @@ import numpy as np
 
 from reports.boards.building import build_boards
 from reports.figures.ranking import columns_of, ranking_figure, tie_groups
-from reports.figures.style import looks, paper_style
 from reports.numbers.statistics.comparisons import Comparison
 from results import load
+from tests.reports.figure_words import drawn
 from tests.reports.synthetic_runs import FakeRun, write_run
 
 
@@ -71,16 +71,11 @@ def test_bars_share_a_column_only_with_room_between_them():
     assert columns_of(["ab", "de"], "abcde") == [0, 0]
 
 
-def figure_of(board):
-    with paper_style():
-        return ranking_figure(board, looks(row.label for row in board.rows))
-
-
 def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_path):
     for name, quality in (("strong", 2.5), ("middle", 2.4), ("weak", 0.8), ("other_weak", 0.75)):
         write_run(tmp_path, FakeRun(name, quality=quality))
     (board,) = build_boards(load(tmp_path, None), ())
-    _, figure = figure_of(board)
+    _, figure = drawn(ranking_figure, board)
     accuracies, bars = figure.axes
     ordered = sorted(board.ranked, key=lambda row: -row.acc)
     marks = [line for line in accuracies.lines if line.get_linestyle() == "None"]
@@ -98,4 +93,4 @@ def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_pa
 def test_a_single_row_has_no_ties(tmp_path):
     write_run(tmp_path, FakeRun())
     (board,) = build_boards(load(tmp_path, None), ())
-    assert figure_of(board) is None
+    assert drawn(ranking_figure, board) is None

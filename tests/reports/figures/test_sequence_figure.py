@@ -3,25 +3,12 @@
 import numpy as np
 import pytest
 
-from reports.boards.building import build_boards
 from reports.figures import sequence as sequence_module
 from reports.figures.sequence import seen_so_far, sequence_attacks, sequence_figure, sequence_table
-from reports.figures.style import looks, paper_style
+from reports.figures.style import looks
 from reports.numbers.statistics.intervals import t_interval
-from results import load
-from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
-
-
-def board_of(tmp_path, *fakes):
-    for fake in fakes:
-        write_run(tmp_path, fake)
-    (board,) = build_boards(load(tmp_path, None), ())
-    return board
-
-
-def figure_of(board):
-    with paper_style():
-        return sequence_figure(board, looks(row.label for row in board.rows))
+from tests.reports.figure_words import drawn
+from tests.reports.synthetic_runs import FakeRun, board_of, clean, pgd
 
 
 def test_the_mean_is_over_the_tasks_seen_so_far():
@@ -67,12 +54,12 @@ def test_what_learns_all_tasks_at_once_is_a_single_mark_at_the_end(tmp_path):
     board = board_of(tmp_path, FakeRun("packnet"), joint)
     table = sequence_table(board)
     assert table[table["label"] == "joint_at"]["after_task"].tolist() == [2, 2]
-    caption, figure = figure_of(board)
+    caption, figure = drawn(sequence_figure, board)
     assert caption.endswith("a single mark: all tasks were learned at once")
     colour = looks(["packnet", "joint_at"])["joint_at"].colour
     (mark,) = [line for line in figure.axes[0].lines if line.get_color() == colour and len(line.get_xdata()) == 1][:1]
     assert abs(mark.get_xdata()[0] - 2) < 0.3
-    assert "single mark" not in figure_of(board_of(tmp_path / "without", FakeRun("packnet")))[0]
+    assert "single mark" not in drawn(sequence_figure, board_of(tmp_path / "without", FakeRun("packnet")))[0]
 
 
 def test_few_long_lines_have_bands_and_many_have_bars(tmp_path, monkeypatch):
@@ -80,7 +67,7 @@ def test_few_long_lines_have_bands_and_many_have_bars(tmp_path, monkeypatch):
     monkeypatch.setattr(sequence_module, "MOST_MARKS", 2)
 
     def artists():
-        caption, figure = figure_of(board)
+        caption, figure = drawn(sequence_figure, board)
         return caption, [type(each).__name__ for each in figure.axes[0].collections]
 
     caption, found = artists()
@@ -93,4 +80,4 @@ def test_few_long_lines_have_bands_and_many_have_bars(tmp_path, monkeypatch):
 
 
 def test_one_task_is_no_sequence(tmp_path):
-    assert figure_of(board_of(tmp_path, FakeRun(tasks=1))) is None
+    assert drawn(sequence_figure, board_of(tmp_path, FakeRun(tasks=1))) is None

@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from reports.boards.building import build_boards
 from reports.numbers.capacity import decisions, layer_names, owners, structures
 from reports.tables.capacity import capacity_table, decisions_table
 from reports.write import write_report
 from results import load, schema
 from tests.reports.quick_report import quick_report
 from tests.reports.synthetic_capacity import SMALL, capacity_facts, cmat, packnet, proof_facts
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, judged_board_of, write_run
 
 NASTY = "cmat <b>2/255</b> | 5%_x & [bold]$a$[/]"
 NASTY_TASK = "pair_{} <i>or</i> *two* | $b$"
@@ -25,13 +24,6 @@ CLAIMS = ["unforgetting"]
 def frame(facts):
     columns = pd.DataFrame(facts, columns=schema.FACTS.names)
     return columns.astype({"value": float})
-
-
-def board_of(tmp_path, *fakes):
-    for fake in fakes:
-        write_run(tmp_path, fake)
-    (board,) = build_boards(load(tmp_path, None))
-    return board
 
 
 def cmat_run(label=None, seed=0, fake=GROWING, **fields):
@@ -187,21 +179,21 @@ def test_the_owners_table_is_long(report):
 
 
 def test_a_task_that_owns_nothing_says_so(tmp_path):
-    board = board_of(tmp_path, cmat_run(fake=cmat(ratio=[0.0, 0.0, 0.0])))
+    board = judged_board_of(tmp_path, cmat_run(fake=cmat(ratio=[0.0, 0.0, 0.0])))
     assert decisions_table(board)["owned %"].tolist() == ["100.0", "0.0 exhausted", "0.0 exhausted"]
     assert capacity_table(board)["exhausted"].tolist() == ["", *["no free weight was left"] * 2]
 
 
 def test_what_was_found_changed_stands_in_the_table_of_a_row_below_the_line(tmp_path):
     facts = [*capacity_facts(GROWING), *proof_facts(3, different=[(1, "classifier"), (1, "logits")])]
-    board = board_of(tmp_path, FakeRun("cmat", facts=facts, claims=CLAIMS))
+    board = judged_board_of(tmp_path, FakeRun("cmat", facts=facts, claims=CLAIMS))
     assert not board.ranked
     assert decisions_table(board)["never changed since"][1] == "no: other classifier, logits"
 
 
 def test_rows_that_are_set_aside_are_not_in_the_table_for_reading(tmp_path):
     old = cmat_run(settings={"a": 1}, demanded_at="2025-01-01T00:00:00+00:00")
-    board = board_of(tmp_path, old, cmat_run(fake=cmat()))
+    board = judged_board_of(tmp_path, old, cmat_run(fake=cmat()))
     assert len(decisions_table(board)) == 3
     assert len(capacity_table(board)) == 6
 

@@ -1,6 +1,6 @@
 """Simulated: 95 % intervals cover the truth in 95 % of the cases, and equal methods are told apart in at most 5 %.
 
-Rates are held against what chance allows in so many repetitions. `python -m tests.reports.coverage` makes many more.
+Rates are compared with those that chance allows in so many repetitions. `python -m tests.reports.coverage` makes many more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def test_the_world_has_the_accuracies_it_says(own: float, rng: np.random.Generat
     moving = draw(World(accuracy=0.3, tasks=1, samples=500, seed_sd=0.04, own=own), 1, 4000, rng)
     accuracies = moving.right.mean((-1, -2))[0]
     assert moving.here[0] == pytest.approx(accuracies.mean(), abs=0.004)
-    # What is left of the images' own noise is below 0.021.
+    # The rest of the images' own noise is below 0.021.
     assert 0.037 < accuracies.std() < np.hypot(0.042, 0.021)
 
 

@@ -99,7 +99,7 @@ def test_the_hierarchical_bootstrap_adds_the_noise_of_seeds_to_that_of_images(rn
     right = (rng.random(n) < shares[:, None]).astype(np.int8)
     draws = bootstrap.hierarchical(list(bootstrap.resampled_accuracies(right, 0, 10_000).T))
     of_seeds = right.mean(1).var() / seeds
-    # What a seed's deviation and an image's have in common is of second order.
+    # The product of a seed's deviation and an image's is of second order.
     of_images = right.mean(0).var() / n
     assert draws.mean() == pytest.approx(right.mean(), abs=0.002)
     assert draws.var() == pytest.approx(of_seeds + of_images, rel=0.08)

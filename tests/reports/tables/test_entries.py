@@ -18,7 +18,7 @@ from reports.tables.entries import entry_names, row_entry, to_json
 from results import load
 from results.files import read_json, write_json
 from tests.reports.quick_report import quick_report
-from tests.reports.synthetic_runs import FakeRun, autoattack, clean, pgd, write_run
+from tests.reports.synthetic_runs import FakeRun, autoattack, clean, judged_board_of, pgd, write_run
 
 PGD = "pgd-10 linf 51/255 a=12.75/255"
 ROBUSTBENCH = (
@@ -28,13 +28,6 @@ ROBUSTBENCH = (
 
 
 SMALL: dict[str, Any] = {"tasks": 1, "samples": 6, "final": [], "matrix": [clean(), pgd(10)]}
-
-
-def board_of(*runs, root):
-    for fake in runs:
-        write_run(root, fake)
-    (board,) = build_boards(load(root, None))
-    return board
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +42,7 @@ def board(tmp_path_factory):
     runs += [
         FakeRun("packnet", seed=seed, final=final, edit_evaluation=outside if seed == 1 else None) for seed in range(3)
     ]
-    return board_of(*runs, FakeRun("trades", "un/finished", learned=1), root=tmp_path_factory.mktemp("stored"))
+    return judged_board_of(tmp_path_factory.mktemp("stored"), *runs, FakeRun("trades", "un/finished", learned=1))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +102,7 @@ def test_a_check_is_told_of_the_seed_that_fares_worst(entries):
 
 def test_comparisons_are_seen_from_the_row(tmp_path):
     strong, weak = FakeRun("cmat", quality=2.4), FakeRun("packnet", quality=0.6)
-    board = board_of(strong, weak, root=tmp_path)
+    board = judged_board_of(tmp_path, strong, weak)
     first, second = (row_entry(board, row)["comparisons"][0] for row in board.ranked)
     assert (first["other"], first["is_better"], second["other"], second["is_better"]) == (
         "packnet",
@@ -125,14 +118,14 @@ def test_comparisons_are_seen_from_the_row(tmp_path):
 
 def test_names_are_files_and_never_two_of_one_name(tmp_path):
     hard = ["a/b", "a-b", "C", "c", "x" * 300]
-    board = board_of(
-        *(FakeRun("cmat", label, settings={"a": k}, **SMALL) for k, label in enumerate(hard)), root=tmp_path
+    board = judged_board_of(
+        tmp_path, *(FakeRun("cmat", label, settings={"a": k}, **SMALL) for k, label in enumerate(hard))
     )
     names = entry_names(board)
     assert len({name.casefold() for name in names}) == len(board.rows) == 5
     assert max(map(len, names)) < 120
     assert sum(name.startswith("digits__a-b__") for name in names) == 2
-    alone = board_of(FakeRun("cmat", **SMALL), root=tmp_path / "alone")
+    alone = judged_board_of(tmp_path / "alone", FakeRun("cmat", **SMALL))
     assert entry_names(alone) == ["digits__cmat"]
 
 
@@ -147,7 +140,7 @@ def test_the_report_writes_them_and_drops_stale_ones(tmp_path):
 
 
 def test_rows_of_one_rank_are_not_called_equal_where_they_differ(tmp_path):
-    board = board_of(FakeRun("cmat", **SMALL), FakeRun("packnet", **SMALL), root=tmp_path)
+    board = judged_board_of(tmp_path, FakeRun("cmat", **SMALL), FakeRun("packnet", **SMALL))
     entries = {name: row_entry(board, row) for name, row in zip(entry_names(board), board.rows, strict=True)}
     assert [row.rank for row in board.ranked] == [1, 1]
     assert "cannot be told apart" in page_board(board, entries).tie_note
@@ -188,7 +181,7 @@ RUN = "python run_benchmark.py run"
     ],
 )  # fmt: skip
 def test_the_command_makes_this_row_and_no_other(tmp_path, preset, recorded, expected):
-    board = board_of(FakeRun("cmat", preset=preset, protocol={"command": recorded}, **SMALL), root=tmp_path)
+    board = judged_board_of(tmp_path, FakeRun("cmat", preset=preset, protocol={"command": recorded}, **SMALL))
     assert commands_of(preset, board.rows[0]) == [f"{RUN} {expected} --seeds 0"]
 
 
@@ -206,7 +199,7 @@ def test_seeds_that_were_demanded_differently_have_commands_of_their_own(tmp_pat
     runs = [
         FakeRun("cmat", "a b", seed=k, protocol={"command": command}, **SMALL) for k, command in enumerate(commands)
     ]
-    board = board_of(*runs, root=tmp_path)
+    board = judged_board_of(tmp_path, *runs)
     assert commands_of("digits", board.rows[0]) == [
         f"{RUN} --preset digits --methods 'a b' --seeds 0 1",
         f"{RUN} --preset digits --checks deep --methods 'a b' --seeds 2",
@@ -215,5 +208,5 @@ def test_seeds_that_were_demanded_differently_have_commands_of_their_own(tmp_pat
 
 def test_a_label_in_an_entry_is_only_text(tmp_path):
     label = 'x"</script><b>\u2028\ud7ff'
-    board = board_of(FakeRun("cmat", label, **SMALL), root=tmp_path)
+    board = judged_board_of(tmp_path, FakeRun("cmat", label, **SMALL))
     assert json.loads(to_json(row_entry(board, board.rows[0])))["label"] == label

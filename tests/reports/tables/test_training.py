@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.boards.board import Board
-from reports.boards.building import build_boards
 from reports.tables.training import progress_of, recipes_table, training_curve, training_table
 from reports.write import Report, write_report
 from results import load
 from tests.reports.quick_report import quick_report
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, judged_board_of, write_run
 
 
 def epoch(task: int, seconds: float, robust: float | None, phase: str = "train", number: int = 0) -> dict[str, Any]:
@@ -22,19 +20,12 @@ def epoch(task: int, seconds: float, robust: float | None, phase: str = "train",
     return {**log, "loss": 1.0, "learning_rate": 0.1, "selected": False}
 
 
-def board_of(folder: Path, *runs: FakeRun) -> Board:
-    for run in runs:
-        write_run(folder, run)
-    (board,) = build_boards(load(folder, None))
-    return board
-
-
 ONE = [epoch(0, 1, None), epoch(0, 1, 0.4), epoch(0, 2, 0.3), epoch(0, 1, 0.6, "retrain")]
 TWO = [epoch(1, 3, 0.2), epoch(1, 3, 0.8)]
 
 
 def test_progress_is_the_best_so_far_over_the_seconds_of_all_stages(tmp_path: Path) -> None:
-    board = board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
+    board = judged_board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
     first, second = progress_of(board.rows[0].seeds[0].run).values()
     assert first["seconds"].tolist() == [2, 4, 5]
     assert first["best"].tolist() == [0.4, 0.4, 0.6]
@@ -42,7 +33,7 @@ def test_progress_is_the_best_so_far_over_the_seconds_of_all_stages(tmp_path: Pa
 
 
 def test_a_curve_is_the_mean_over_tasks_from_where_all_of_them_were_validated(tmp_path: Path) -> None:
-    board = board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
+    board = judged_board_of(tmp_path, FakeRun("packnet", training=[*ONE, *TWO]))
     curve = training_curve(board.rows[0])
     at = dict(zip(curve["seconds"], curve["robust_validation"], strict=True))
     assert (min(at), max(at)) == (3, 6)
@@ -55,12 +46,14 @@ def test_a_curve_is_the_mean_over_tasks_from_where_all_of_them_were_validated(tm
 
 def test_learning_all_tasks_at_once_counts_its_seconds_per_task(tmp_path: Path) -> None:
     log = [epoch(-1, 9, 0.5), epoch(-1, 9, 0.7)]
-    board = board_of(tmp_path, FakeRun("joint_at", all_at_once=True, protocol={"all_at_once": True}, training=log))
+    board = judged_board_of(
+        tmp_path, FakeRun("joint_at", all_at_once=True, protocol={"all_at_once": True}, training=log)
+    )
     assert training_curve(board.rows[0])["seconds"].iloc[[0, -1]].tolist() == [3, 6]
 
 
 def test_the_table_names_every_row_where_its_curve_rises_and_ends(tmp_path: Path) -> None:
-    board = board_of(
+    board = judged_board_of(
         tmp_path, FakeRun("packnet", training=[*ONE, *TWO]), FakeRun("silent"), FakeRun("fast_at", training=TWO)
     )
     table = training_table(board)
@@ -111,7 +104,7 @@ def test_rows_with_a_recipe_of_their_own_say_what_differs_and_where_it_is_from(r
     ]
     for name in ("index.html", "leaderboard.md"):
         assert "Wong et al. 2020, section 5" in (report.output / name).read_text()
-    assert len(recipes_table(board_of(tmp_path / "other", FakeRun("packnet")))) == 0
+    assert len(recipes_table(judged_board_of(tmp_path / "other", FakeRun("packnet")))) == 0
 
 
 def test_a_row_that_learned_from_extra_data_is_marked_wherever_it_stands(report: Report) -> None:

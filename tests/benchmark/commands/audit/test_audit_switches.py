@@ -96,7 +96,7 @@ def test_no_canonical_code_imports_the_audit() -> None:
 
 
 def _at_the_top(path: Path) -> set[str]:
-    """What importing the file imports."""
+    """The modules that importing the file imports at once."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
 

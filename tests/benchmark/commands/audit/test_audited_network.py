@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,16 @@ from benchmark.evaluating import validation
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.training import AdversarialTraining, Batch, Fit, InnerAttack, Objective, train
 from methods.training.recipe import Recipe
-from scenarios.base import LearnTask, SourceOptions
+from scenarios.base import LearnTask
 from scenarios.digits import Digits
+from tests.methods.training.training_cases import EPS, digits_task
 
-EPS = Fraction(51, 255)
 THESIS_BOX = TrainingProtocol(clamp_box_training="normalised", clamp_box_evaluation="normalised")
 
 
 @pytest.fixture(scope="module")
 def task() -> LearnTask:
-    return Digits(Digits.Settings(tasks=1), SourceOptions()).load()[0].to_learn()
+    return digits_task()
 
 
 def network_(seed: int = 0) -> TaskNetwork:

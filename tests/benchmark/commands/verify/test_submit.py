@@ -101,7 +101,7 @@ def test_what_is_newly_broken_is_counted_kept_and_part_of_the_worst_case(folder,
     assert worst(folder, "madry_at").acc == before_of(folder, "madry_at")
     assert "is without" not in worst(folder, "madry_at").reason
     assert after.verdict == before.verdict
-    # What is stored is checked from now on.
+    # The stored submission is verified from now on.
     assert command(folder) == 0
     assert "everything holds" in capsys.readouterr().out
 
