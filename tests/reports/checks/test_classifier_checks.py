@@ -15,6 +15,7 @@ from results import load
 from tests.reports.synthetic_runs import (
     FakeRun,
     clean,
+    judged_board_of,
     noise,
     pgd,
     probe_facts,
@@ -160,8 +161,7 @@ def test_without_the_extra_attacks_nothing_is_said_for_or_against(tmp_path):
 def test_a_broken_contract_takes_the_row_off_under_its_own_name(tmp_path, name):
     cell = {"after_task": 2, "task": 1, "attack": pgd(40).name}
     failure = {"stage": "pgd on task 1", "check": name, "message": "the classifier is not what it must be", **cell}
-    write_run(tmp_path, FakeRun(final=[noise(), pgd(40)], learned=2, failure=failure))
-    (board,) = build_boards(load(tmp_path, None))
+    board = judged_board_of(tmp_path, FakeRun(final=[noise(), pgd(40)], learned=2, failure=failure))
     (row,) = board.below
     verdicts = {v.check: v.status for v in row.seeds[0].verdicts}
     assert name in row.reason

@@ -1,5 +1,7 @@
 """Every check passes an honest run and flags the defect it is meant for."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tests.reports.synthetic_runs import (
     FakeRun,
     clean,
     fgsm,
+    judged_board_of,
     noise,
     other_sizes,
     pgd,
@@ -24,9 +27,13 @@ from tests.reports.synthetic_runs import (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_the_docstring_of_its_module_names_a_check(check):
+    assert f"`{check.name}`" in sys.modules[check.judge.__module__].__doc__
+
+
 def verdicts(tmp_path, **fields):
-    write_run(tmp_path, FakeRun(**fields))
-    (board,) = build_boards(load(tmp_path, None))
+    board = judged_board_of(tmp_path, FakeRun(**fields))
     row = next(row for row in board.rows if row.label == "naive")
     return {verdict.check: verdict for verdict in row.seeds[0].verdicts}
 
@@ -281,8 +288,9 @@ def test_a_run_on_its_way_is_not_blamed_for_a_proof_that_comes_last(tmp_path):
 
 
 def test_a_method_that_forgot_what_it_claims_to_keep_is_not_ranked(tmp_path):
-    write_run(tmp_path, FakeRun(claims=["unforgetting"], facts=proof_facts(3, different=[(0, "classifier")])))
-    (board,) = build_boards(load(tmp_path, None))
+    board = judged_board_of(
+        tmp_path, FakeRun(claims=["unforgetting"], facts=proof_facts(3, different=[(0, "classifier")]))
+    )
     assert not board.ranked
     assert board.below[0].reason == "unforgetting: not what was learned: classifier of task 0"
 

@@ -4,12 +4,10 @@ import itertools
 
 import numpy as np
 
-from reports.boards.building import build_boards
 from reports.figures.ranking import columns_of, ranking_figure, tie_groups
 from reports.numbers.statistics.comparisons import Comparison
-from results import load
 from tests.reports.figure_words import drawn
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, board_of
 
 
 def comparisons(labels, apart):
@@ -72,9 +70,8 @@ def test_bars_share_a_column_only_with_room_between_them():
 
 
 def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_path):
-    for name, quality in (("strong", 2.5), ("middle", 2.4), ("weak", 0.8), ("other_weak", 0.75)):
-        write_run(tmp_path, FakeRun(name, quality=quality))
-    (board,) = build_boards(load(tmp_path, None), ())
+    qualities = {"strong": 2.5, "middle": 2.4, "weak": 0.8, "other_weak": 0.75}
+    board = board_of(tmp_path, *(FakeRun(name, quality=quality) for name, quality in qualities.items()))
     _, figure = drawn(ranking_figure, board)
     accuracies, bars = figure.axes
     ordered = sorted(board.ranked, key=lambda row: -row.acc)
@@ -91,6 +88,5 @@ def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_pa
 
 
 def test_a_single_row_has_no_ties(tmp_path):
-    write_run(tmp_path, FakeRun())
-    (board,) = build_boards(load(tmp_path, None), ())
+    board = board_of(tmp_path, FakeRun())
     assert drawn(ranking_figure, board) is None

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from reports.boards.board import Board, Row
-from reports.boards.building import build_boards
 from reports.tables.latex import NEEDS, leaderboard_latex
-from results import load
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, judged_board_of, write_run
 
 EMPTY = "nothing _% here"
 HOSTILE = r"50% of a_b & $c$ #1 {d} e~f g^2 \h\ [i] <j>|k -3 ε=8/255 é × 中"
@@ -35,8 +33,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, FakeRun("cmat", HOSTILE, quality=2.2))
     write_run(root, FakeRun("packnet", quality=1.2, forgets=0.3))
-    write_run(root, FakeRun("broken", HOSTILE + " 2", learned=1, failure={"stage": "train", "message": HOSTILE}))
-    (board,) = build_boards(load(root, None))
+    board = judged_board_of(
+        root, FakeRun("broken", HOSTILE + " 2", learned=1, failure={"stage": "train", "message": HOSTILE})
+    )
     return board
 
 
