@@ -54,7 +54,7 @@ class PackNetSettings(PackedSettings):
     @classmethod
     def _check_milestones(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < share < 1 for share in value):
-            raise ValueError("give shares of the epochs, above 0 and below 1")
+            raise ValueError("give shares of the epochs, between 0 and 1")
         return value
 
     def ratio(self, task: int) -> float:

@@ -79,7 +79,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _check_milestones(self) -> Recipe:
         if any(not 0 < share < 1 for share in self.milestones):
-            raise ValueError(f"milestones = {list(self.milestones)}: give shares of the epochs, above 0 and below 1")
+            raise ValueError(f"milestones = {list(self.milestones)}: give shares of the epochs, between 0 and 1")
         return self
 
     @model_validator(mode="after")
