@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from benchmark.api import list_presets as list_presets
     from benchmark.api import list_scenarios as list_scenarios
     from benchmark.api import run_preset as run_preset
+    from benchmark.commands.verify.submit import open_target as open_target
     from benchmark.errors import ConfigError as ConfigError
+    from benchmark.planning.options import RunOptions as RunOptions
     from methods.base import MethodError as MethodError
     from reports.frames import Tables as Tables
     from reports.write import write_report as write_report
@@ -34,6 +36,8 @@ _HOMES = {
     "list_presets": "benchmark.api",
     "list_scenarios": "benchmark.api",
     "load": "results",
+    "open_target": "benchmark.commands.verify.submit",
+    "RunOptions": "benchmark.planning.options",
     "run_preset": "benchmark.api",
     "write_report": "reports.write",
 }

@@ -7,6 +7,8 @@ are answered at once.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import shlex
 import signal
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 COMMANDS = (run, report, listing, evaluate, audit, verify, check, new_method, timing, completion)
 DEFAULT_PRESET = "digits"
+RESUMED = ("run", "audit")
+"""Commands that go on where they were stopped."""
 
 PLACES = ("--data-root", "--results", "--output")
 """Options whose values say where somebody keeps files, which is of no use to others."""
@@ -57,11 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _mistake(str(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        return _mistake(f"{error.filename}: {error.strerror}")
+        return _mistake(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from the last finished stage\n")
+        goes_on = not given or given[0] in RESUMED
+        sys.stderr.write("stopped; the same command goes on from the last finished stage\n" if goes_on else "stopped\n")
         return 130
     except Exception as error:
         if not _is_mistake(error):
@@ -90,6 +95,9 @@ def _is_mistake(error: Exception) -> bool:
 def _console() -> Console:
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another encoding shows a question mark for a letter that it lacks.
+        sys.stdout.reconfigure(errors="replace")
     # A file or a pipe has no width: tables get enough to be read, and lines are not broken.
     return Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from benchmark import cli
 from benchmark.commands import report
 from results import load
 from tests.benchmark import plugin_methods
+from tests.conftest import REPOSITORY
 from tests.tiny import write_preset
 
 
@@ -143,6 +146,40 @@ def test_a_run_with_a_failing_method_ends_with_1_and_the_report_shows_it_as_fail
     assert "failing" in board
     assert "planted failure" in (tmp_path / "out" / "leaderboard.md").read_text()
     capsys.readouterr()
+
+
+def test_options_that_are_given_twice_add_up(tmp_path: Path) -> None:
+    words = [
+        "run",
+        "--preset",
+        str(write_preset(tmp_path)),
+        "--results",
+        str(tmp_path / "runs"),
+        "--seeds",
+        "3",
+        "--seeds",
+        "4",
+    ]
+    assert call(*words, "--methods", "madry_at", "--methods", "standard") == 0
+    found = {(run.label, run.seed) for run in load(tmp_path / "runs", None).runs}
+    assert found == {(label, seed) for label in ("madry_at", "standard") for seed in (3, 4)}
+
+
+def test_the_end_of_a_run_names_the_report_that_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = str(tmp_path / "runs")
+    assert call("run", "--preset", str(write_preset(tmp_path)), "--results", runs) == 0
+    shown = capsys.readouterr().out.rpartition("`python run_benchmark.py ")[2].partition("`")[0]
+    assert call(*shown.split(), "--output", str(tmp_path / "out")) == 0
+    assert "madry_at" in (tmp_path / "out" / "leaderboard.csv").read_text()
+
+
+def test_words_that_an_output_cannot_encode_do_not_end_the_report(tmp_path: Path) -> None:
+    assert call("run", "--preset", str(write_preset(tmp_path)), "--results", str(tmp_path / "runs")) == 0
+    words = ["report", "--results", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
+    command = [sys.executable, "run_benchmark.py", *words]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_recorded_command_says_what_was_run_but_not_where(

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.commands.parsing.choices import plugin_names
 from benchmark.commands.parsing.options import add_command
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
@@ -76,11 +77,9 @@ def new_method(name: str, folder: Path, console: Console) -> int:
 
 def check_name(name: str) -> None:
     """Raise ConfigError unless a new method can have this name."""
-    from benchmark.plugins import METHODS
-
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise ConfigError(f"{name!r}: a method's name is a Python module's, in snake case, such as my_method")
-    if name in METHODS.all():
+    if name in plugin_names("methods"):
         raise ConfigError(f"a method called {name!r} exists already; choose another name")
     words = set(re.findall(r"\w+", METHOD.read_text(encoding="utf-8")))
     if camel(name) in words:

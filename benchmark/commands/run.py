@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmark.commands.parsing import options as common
+from benchmark.planning.options import RUNS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +90,8 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
     for failure in failures:
         say(f"failed: {failure}", "red")
     if ended.executed:
-        say("stored; `python run_benchmark.py report` shows it")
+        where = "" if options.results == RUNS else f" --results {shlex.quote(str(options.results))}"
+        say(f"stored; `python run_benchmark.py report{where}` shows it")
     else:
         runs = counted(len(planned), "run")
         say(f"Nothing to do: {runs} of preset {work.preset.name}, all complete, in {work.machine.runs}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ class RunOptions:
     dry_run: True if nothing is started or written.
     force: True if stored runs are set aside and run again.
     command: the command line that is recorded with each run.
-    Raises ConfigError for seeds that are empty and for workers below 1.
+    Raises ConfigError for empty methods or seeds, for one text where several are expected, for workers below 1 and for a device
+    that is none of these.
     """
 
     preset: str
@@ -52,7 +54,18 @@ class RunOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
+        for option, name in (("--methods", "methods"), ("--seeds", "seeds"), ("--set", "overrides")):
+            given = getattr(self, name)
+            if isinstance(given, str | int):
+                raise ConfigError(f"{option}: {given!r} is one value; give a list, such as [{given!r}]")
+            if given is not None:
+                # A generator would be empty when it is read again.
+                object.__setattr__(self, name, tuple(given if name == "seeds" else map(str, given)))
+        if self.methods is not None and not self.methods:
+            raise ConfigError("--methods: give one label, method or file or more")
         if self.seeds is not None and not self.seeds:
             raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
+        if self.device not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", self.device):
+            raise ConfigError(f"--device {self.device}: expected auto, cpu or cuda")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: give 1 or more")

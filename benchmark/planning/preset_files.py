@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import ConfigError, nearest
 
@@ -23,3 +24,25 @@ def preset_file(name: str) -> Path:
     if name not in builtin and path.stem in builtin and path.resolve() != builtin[path.stem].resolve():
         raise ConfigError(f"{path}: a built-in preset is called {path.stem!r}; give the file another name")
     return path
+
+
+def labels(name: str) -> set[str]:
+    """Labels and methods of a preset's rows, optional ones too, as its file has them. Empty if the file is not what it should be.
+
+    Whoever loads the preset is told what is wrong with the file. Raises ConfigError if there is no such preset.
+    """
+    import yaml
+
+    def read(path: Path) -> dict[str, Any]:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+
+    try:
+        raw = read(preset_file(name))
+        base = available().get(str(raw.get("extends")))
+        raw = (read(base) if base else {}) | raw
+    except (OSError, ValueError, yaml.YAMLError):
+        return set()
+    rows = [row for key in ("methods", "optional") for row in raw.get(key) or [] if isinstance(row, dict)]
+    found = {str(row[key]) for row in rows for key in ("label", "method") if row.get(key)}
+    return found | {Path(word).stem for word in found}

@@ -80,6 +80,9 @@ def test_the_module_is_left_as_it_came(tmp_path: Path) -> None:
     [
         (Middle(classes=3), 0, ["Middle", "3 logits", "2 classes"]),
         (nn.Linear(5, 2), 0, ["Linear", "RuntimeError"]),
+        (nn.Linear, 0, ["expected an nn.Module", "Linear"]),
+        (lambda images: images, 0, ["expected an nn.Module", "lambda"]),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), 0, ["no weights yet", "one batch"]),
         (Middle(), 9, ["9", "digits_0_1"]),
     ],
 )
@@ -151,6 +154,13 @@ def test_a_method_that_fails_is_returned_and_the_others_are_done(tmp_path: Path)
         ({"methods": ["madri_at"]}, "did you mean 'madry_at'"),
         ({"overrides": ["recipe.epoch=3"]}, "epochs"),
         ({"seeds": []}, "--seeds"),
+        ({"seeds": 3}, "--seeds: 3 is one value"),
+        ({"methods": []}, "--methods"),
+        ({"methods": "madry_at"}, "--methods: 'madry_at' is one value"),
+        ({"methods": (name for name in ["madri_at"])}, "did you mean 'madry_at'"),
+        ({"methods": [Path("nowhere.py")]}, "nowhere.py: no such file"),
+        ({"overrides": "recipe.epochs=1"}, "--set: 'recipe.epochs=1' is one value"),
+        ({"device": "gpu"}, "--device gpu"),
         ({"workers": 0}, "--workers 0"),
     ],
 )

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from attacks.base import Attack, AttackError, Outcome
 from attacks.threat_model import ThreatModelError
@@ -114,6 +115,10 @@ def attack_module(
     name: of the classifier, for messages.
     Raises ConfigError if the classifier breaks its contract.
     """
+    if not isinstance(classifier, nn.Module):
+        raise ConfigError(f"{name}: expected an nn.Module, got {classifier!r}")
+    if any(is_lazy(parameter) for parameter in chain(classifier.parameters(), classifier.buffers())):
+        raise ConfigError(f"{name}: a layer has no weights yet; send one batch through it first")
     preset, machine, task = protocol.preset, protocol.machine, protocol.task
     torch.set_num_threads(machine.threads)
     with _ready(classifier, machine.device):

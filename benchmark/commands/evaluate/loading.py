@@ -10,6 +10,7 @@ from types import ModuleType
 
 from torch import nn
 
+from benchmark.commands.evaluate.files import module_file
 from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import import_file
 
@@ -20,15 +21,16 @@ def load_classifier(target: str) -> nn.Module:
     Without a name the file must hold one nn.Module, or else one class of nn.Module. Raises ConfigError.
     """
     file, _, name = target.partition(":")
-    module = _import(Path(file))
+    module = _import(module_file(target))
     candidates = _candidates(module)
     if not name:
         if len(candidates) != 1:
-            found = f"holds {len(candidates)} ({', '.join(candidates)})" if candidates else "holds none"
+            others = ", ".join(_callables(module)) or "nothing that could make one"
+            found = f"holds {len(candidates)} ({', '.join(candidates)})" if candidates else f"holds none, but {others}"
             raise ConfigError(f"{file}: expected one nn.Module, the file {found}; name it: {file}:NAME")
         (name,) = candidates
     if not hasattr(module, name):
-        raise ConfigError(f"{file}: there is no {name!r}{nearest(name, _of_nn(module))}")
+        raise ConfigError(f"{file}: there is no {name!r}{nearest(name, _callables(module))}")
     found_ = getattr(module, name)
     try:
         made = found_ if isinstance(found_, nn.Module) else found_()
@@ -50,6 +52,12 @@ def _of_nn(module: ModuleType) -> dict[str, object]:
     }
 
 
+def _callables(module: ModuleType) -> dict[str, object]:
+    """The file's nn.Modules and everything of its own that could make one, by name."""
+    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    return _of_nn(module) | {name: value for name, value in own.items() if callable(value)}
+
+
 def _candidates(module: ModuleType) -> list[str]:
     """Names of the nn.Modules in a file; of its classes of nn.Module if it holds no instance."""
     found = _of_nn(module)
@@ -58,8 +66,6 @@ def _candidates(module: ModuleType) -> list[str]:
 
 
 def _import(path: Path) -> ModuleType:
-    if path.suffix != ".py" or not path.is_file():
-        raise ConfigError(f"{path}: no such Python file; expected FILE.py or FILE.py:NAME")
     name = f"_evaluated_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
     # As if the file were run: it can import files beside it.
     sys.path.insert(0, str(path.resolve().parent))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.commands.evaluate.files import module_file
 from benchmark.commands.parsing import choices
 from benchmark.commands.parsing import options as common
 
@@ -42,6 +43,8 @@ def add_parser(commands: common.Commands) -> None:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
+    # A mistyped file is told before anything large is imported.
+    module_file(options.file)
     from benchmark.commands.evaluate.command import evaluate
 
     given = common.run_options(options)

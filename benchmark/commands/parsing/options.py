@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.commands.parsing import choices
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, nearest
 from benchmark.planning.options import ROOT, RUNS, RunOptions
-from benchmark.planning.preset_files import preset_file
+from benchmark.planning.preset_files import labels, preset_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,10 @@ Execute = Callable[[argparse.Namespace, "Console"], int]
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as every other mistake is told."""
+    """Says in one line what is wrong, as every other mistake is told. An option is given by its whole name."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
@@ -73,17 +76,35 @@ def _preset(name: str) -> str:
 
 
 def add_methods(parser: OneLineParser, meaning: str) -> None:
-    choices.completed(parser.add_argument("--methods", nargs="+", metavar="M", help=meaning), choices.methods)
+    action = parser.add_argument("--methods", nargs="+", action="extend", metavar="M", help=meaning)
+    choices.completed(action, choices.methods)
 
 
 def add_seeds(parser: OneLineParser) -> None:
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="seeds of the runs, instead of the preset's")
+    parser.add_argument(
+        "--seeds", nargs="+", action="extend", type=int, metavar="N", help="seeds of the runs, instead of the preset's"
+    )
 
 
 def add_overrides(parser: OneLineParser, meaning: str = "change the preset, such as recipe.epochs=5") -> None:
     parser.add_argument(
-        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=meaning
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_override,
+        metavar="KEY=VALUE",
+        help=meaning,
     )
+
+
+def _override(text: str) -> str:
+    """The text as it was given, if it sets a key."""
+    key, equals, _ = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {text!r}: expected key.path=value, such as recipe.epochs=5")
+    return text
 
 
 def add_results(parser: OneLineParser, meaning: str = "the folder of stored runs") -> None:
@@ -117,9 +138,20 @@ def add_strict(parser: OneLineParser) -> None:
 
 
 def run_options(options: argparse.Namespace) -> RunOptions:
-    """The options of a run among those of a command; what the command does not have keeps its default. Raises ConfigError."""
+    """The options of a run among those of a command; what the command does not have keeps its default.
+
+    Raises ConfigError, for methods that neither the preset nor the folder of methods holds too: a mistyped one is told before
+    anything large is imported.
+    """
     names = {field.name for field in fields(RunOptions)}
-    return RunOptions(**{name: value for name, value in vars(options).items() if name in names})
+    found = RunOptions(**{name: value for name, value in vars(options).items() if name in names})
+    for name in (name for name in found.methods or () if not name.endswith(".py")):
+        valid = labels(found.preset) | set(choices.plugin_names("methods"))
+        if name not in valid:
+            raise ConfigError(
+                f"--methods: {name!r} is neither a label of this preset nor a method{nearest(name, valid)}"
+            )
+    return found
 
 
 def must_be_there(results: Path) -> None:
