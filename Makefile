@@ -23,7 +23,7 @@ benchmark: setup
 
 # A process per core, a file each: tests of one file share what is dear to make.
 test: setup-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore tests/browser
 
 # The report page in a real browser. Needs Chromium (apt-get install chromium); skipped, with the reason, where there is none.
 test-browser: setup-dev
