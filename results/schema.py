@@ -115,6 +115,18 @@ COSTS = "cost"
 PROBES = "probes"
 """Facts from a few forward passes on each classifier."""
 
+GRADIENTS = "gradients"
+"""Facts from finite differences: how far the gradient of each classifier is from what the classifier does."""
+
+LEARNING = "learning"
+"""Facts on what a method reached for while it learned: files that it opened, loaders that it called."""
+
+UNSEEN = "unseen"
+"""Facts on each classifier's answers to test images beside its answers to images that no method can know."""
+
+AFRESH = "afresh"
+"""Facts on what classifiers answer that were made anew from the stored state and have seen nothing."""
+
 UNFORGETTING = "unforgetting"
 """Facts from the proof that nothing is forgotten. A method's claim that it forgets nothing has the same name."""
 
