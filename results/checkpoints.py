@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._whole: set[str] = set()
+        """Blobs that this instance has written or read."""
 
     def _manifest(self, name: str) -> Path:
         return self.directory / f"{name}.json"
@@ -67,10 +70,11 @@ class Checkpoints:
         blobs = {}
         for tensor_name, tensor in checkpoint.tensors.items():
             key = tensor_hash(tensor)
-            path = self._blob(key)
-            if not path.exists():
-                with whole_file(path) as temporary:
+            # A torn blob of the same name is written again: a task that is learned once more may end in the same tensors.
+            if not self._is_whole(key):
+                with whole_file(self._blob(key)) as temporary:
                     save_file({_KEY: tensor.detach().cpu().contiguous().clone()}, temporary)
+                self._whole.add(key)
             blobs[tensor_name] = key
         write_json(self._manifest(name), {"tensors": blobs, "values": checkpoint.values, "result": checkpoint.result})
 
@@ -82,15 +86,27 @@ class Checkpoints:
         manifest = read_json(self._manifest(name))
         tensors = {}
         for tensor_name, key in manifest["tensors"].items():
-            path = self._blob(key)
-            try:
-                tensor = load_file(path)[_KEY]
-            except (OSError, SafetensorError, KeyError) as error:
-                raise StoreError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
-            if tensor_hash(tensor) != key:
-                raise StoreError(f"{path}: its content is not what its name says")
-            tensors[tensor_name] = tensor.to(device)
+            tensors[tensor_name] = self._read(key).to(device)
         return Checkpoint(tensors, manifest["values"], manifest["result"])
+
+    def _read(self, key: str) -> Tensor:
+        """The tensor of a blob. Raises StoreError if it is missing, truncated or exchanged."""
+        path = self._blob(key)
+        try:
+            tensor = load_file(path)[_KEY]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StoreError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
+        if tensor_hash(tensor) != key:
+            raise StoreError(f"{path}: its content is not what its name says")
+        self._whole.add(key)
+        return tensor
+
+    def _is_whole(self, key: str) -> bool:
+        """True if the blob is stored as it should be. Each is read once."""
+        if key not in self._whole and self._blob(key).exists():
+            with suppress(StoreError):
+                self._read(key)
+        return key in self._whole and self._blob(key).exists()
 
     def values(self, name: str) -> dict[str, Any]:
         """The JSON values of a checkpoint, without its tensors."""

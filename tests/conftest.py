@@ -1,22 +1,22 @@
-"""Settings of all tests: one thread (small networks, and the same bits everywhere), and proofs of not forgetting in this process,
-because a fresh one takes seconds to start; `test_unforgetting_proof.py` starts them.
+"""Settings of all tests: one thread (small networks, and the same bits everywhere), learning and proofs of not forgetting in this
+process, because a fresh one takes seconds to start; `test_learning_apart.py` and `test_unforgetting_proof.py` start them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from benchmark.learning import unforgetting_proof as unforgetting
+from benchmark.learning.confined import process as confined
+from benchmark.running import execution
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_CIFAR100 = REPOSITORY.parent / "shared" / "data" / "cifar100"
 
-IN_FRESH_PROCESS = unforgetting.in_fresh_process
+CONFINED_PROCESS = confined.ConfinedProcess
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,10 +25,14 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _proofs_in_this_process() -> Iterator[None]:
-    def here(work: Callable[..., Any], *arguments: Any) -> Any:
-        return work(*arguments)
-
+def _learning_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unforgetting, "in_fresh_process", here)
+        patch.setattr(execution, "LearnsApart", execution.LearnsHere)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _judged_and_proved_in_this_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confined, "ConfinedProcess", confined.Here)
         yield

@@ -274,7 +274,7 @@ def _claims_not_to_forget(trial: MethodTrial) -> bool:
 
 
 def _several_turns(trial: MethodTrial) -> bool:
-    return len(trial.usual.execution.turns) > 1
+    return len(trial.usual.learner.turns) > 1
 
 
 def _of_class(test: Callable[[type[Method]], None]) -> Callable[[MethodTrial], None]:

@@ -18,6 +18,7 @@ from benchmark.contract.classifier_requirements import FIRST, logits_of
 from benchmark.contract.surroundings import other_test_images, random_states, seed_everything, settings_watched
 from benchmark.evaluating.determinism import repeatable
 from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.learning.learner import Learner
 from benchmark.learning.restoring import restored_method, stream_of
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine
@@ -28,7 +29,7 @@ from benchmark.running.execution import Execution
 from methods.base import Method
 from results.checkpoints import tensor_hash
 from results.store import RunStore
-from scenarios.base import SourceOptions, Task
+from scenarios.base import LearnTask, SourceOptions, Task
 
 TINY = Path(__file__).with_name("tiny.yaml")
 SEEDS = (0, 1)
@@ -71,22 +72,34 @@ class Kept:
     logits: Tensor
 
 
-class Watched(Execution):
-    """An execution that tests `FIRST` of a classifier before it validates it, so that a broken one is named clearly."""
+class LearnerOnTrial(Learner):
+    """A learner that tests `FIRST` of a classifier before it validates it, so that a broken one is named clearly.
 
-    def recheck_validation(self, turn: int) -> None:
+    tasks: of the stream, with their test images.
+    """
+
+    def __init__(self, job: Job, machine: Machine, tasks: list[Task], store: RunStore) -> None:
+        super().__init__(job, machine, stream_of(job, machine), store, _nobody)
+        self.tasks = tasks
+
+    def learn_turn(self, turn: int) -> None:
+        """Learn a turn from its tasks."""
+        learned = self.tasks if self.job.all_at_once else [self.tasks[turn]]
+        self.learn(turn, [task.to_learn() for task in learned])
+
+    def recheck_validation(self, turn: int, tasks: Sequence[LearnTask]) -> None:
         for task in self.tasks[: turn + 1] if self.job.all_at_once else [self.tasks[turn]]:
             classifier = self.method.classifier(task.id)
             for test in FIRST:
                 test(task, classifier)
-        super().recheck_validation(turn)
+        super().recheck_validation(turn, tasks)
 
 
 @dataclass
 class Learned:
     """A stream that was learned.
 
-    execution: the harness' own.
+    learner: the harness' own.
     fingerprints: per turn, of the classifier of every task (`classifier_fingerprint`).
     kept: by task, its classifier as it was handed out first.
     facts: all that were recorded.
@@ -95,7 +108,7 @@ class Learned:
     random_states: of the global generators, after learning.
     """
 
-    execution: Execution
+    learner: LearnerOnTrial
     fingerprints: list[dict[int, str]] = field(default_factory=list)
     kept: dict[int, Kept] = field(default_factory=dict)
     facts: list[dict[str, Any]] = field(default_factory=list)
@@ -105,26 +118,26 @@ class Learned:
 
     @property
     def method(self) -> Method:
-        return self.execution.method
+        return self.learner.method
 
     @property
     def tasks(self) -> list[Task]:
         """The tasks that were learned."""
-        return self.execution.tasks[: max(self.fingerprints[-1]) + 1]
+        return self.learner.tasks[: max(self.fingerprints[-1]) + 1]
 
     def turn(self, turn: int) -> None:
         """Learn a turn, and note its facts, its classifiers, and images that it changed."""
-        execution = self.execution
-        images = _hashes(execution.tasks)
-        execution.learn(turn)
+        learner = self.learner
+        images = _hashes(learner.tasks)
+        learner.learn_turn(turn)
         # The next turn begins with an empty log.
-        self.facts += execution.context.logs.facts
-        stored = execution.checkpoints.values(task_key(turn))["classifiers"]
+        self.facts += learner.context.logs.facts
+        stored = learner.checkpoints.values(task_key(turn))["classifiers"]
         self.fingerprints.append({int(task): found for task, found in stored.items()})
-        self.changed_images += [name for name, found in _hashes(execution.tasks).items() if found != images[name]]
-        for task in execution.tasks[: turn + 1]:
+        self.changed_images += [name for name, found in _hashes(learner.tasks).items() if found != images[name]]
+        for task in learner.tasks[: turn + 1]:
             if task.id not in self.kept:
-                classifier = execution.method.classifier(task.id)
+                classifier = learner.method.classifier(task.id)
                 self.kept[task.id] = Kept(classifier, classifier_fingerprint(classifier), logits_of(classifier, task))
 
 
@@ -166,7 +179,14 @@ class MethodTrial:
     def machine(self) -> Machine:
         """The machine of the runs that the method requires."""
         return Machine(
-            self.folder / "required", self.folder / "published", SourceOptions(), "cpu", 1, torch.get_num_threads(), ""
+            self.folder / "required",
+            self.folder / "published",
+            SourceOptions(),
+            "cpu",
+            1,
+            torch.get_num_threads(),
+            "",
+            learn_apart=False,
         )
 
     @cached_property
@@ -194,21 +214,21 @@ class MethodTrial:
 
     def resumed(self) -> Learned:
         """Learn the last turn with a fresh instance from the checkpoint of the turn before, as after a kill."""
-        before, last = self.usual.execution.turns[-2:]
+        before, last = self.usual.learner.turns[-2:]
 
-        def restore(execution: Execution) -> None:
-            directory = execution.checkpoints.directory
-            shutil.copytree(self.usual.execution.checkpoints.directory, directory)
-            execution.checkpoints.forget([task_key(last)])
-            execution.restore(before)
+        def restore(learner: Learner) -> None:
+            directory = learner.checkpoints.directory
+            shutil.copytree(self.usual.learner.checkpoints.directory, directory)
+            learner.checkpoints.forget([task_key(last)])
+            learner.restore(before)
 
         return self._learn(Circumstances(global_seed=3), restore, [last])
 
     def restored(self) -> Method:
         """Make a fresh instance and give it the state of the last checkpoint, nothing else."""
-        execution = self.usual.execution
-        machine = replace(self.machine, runs=execution.store.directory.parent)
-        return restored_method(execution.job, machine, task_key(execution.turns[-1]))
+        learner = self.usual.learner
+        machine = replace(self.machine, runs=learner.store.directory.parent)
+        return restored_method(learner.job, machine, task_key(learner.turns[-1]))
 
     def _require(self, seed: int) -> None:
         """Learn the runs that the method requires, without attacking anything."""
@@ -219,15 +239,15 @@ class MethodTrial:
             execution = Execution(job, self.machine, tasks, RunStore(self.machine.runs, job.hash), _nobody)
             execution.prepare()
             with repeatable(), random_state_kept():
-                execution.method.begin(stream_of(job, self.machine), execution.context)
                 for turn in execution.turns:
                     execution.learn(turn)
+            execution.restore(execution.turns[-1])
             execution.write_costs()
 
     def _learn(
         self,
         circumstances: Circumstances,
-        restore: Callable[[Execution], None] | None = None,
+        restore: Callable[[Learner], None] | None = None,
         turns: Sequence[int] | None = None,
     ) -> Learned:
         job = self.job(circumstances.seed)
@@ -238,18 +258,18 @@ class MethodTrial:
             stack.enter_context(repeatable())
             if circumstances.other_test_images:
                 stack.enter_context(other_test_images(self.preset.scenario_plugin.cls))
-            execution = Watched(job, self.machine, self._tasks(), RunStore(place, job.hash), _nobody)
-            learned = Learned(execution)
+            learner = LearnerOnTrial(job, self.machine, self._tasks(), RunStore(place, job.hash))
+            learned = Learned(learner)
             seed_everything(circumstances.global_seed)
             # Innermost: what the method changed is put back before anything else is.
             learned.changed_settings = stack.enter_context(settings_watched())
             doing = "when it begins"
             try:
-                execution.method.begin(stream_of(job, self.machine), execution.context)
+                learner.begin()
                 if restore is not None:
                     doing = "while it takes over its state"
-                    restore(execution)
-                for turn in turns or execution.turns[: circumstances.turns]:
+                    restore(learner)
+                for turn in turns or learner.turns[: circumstances.turns]:
                     doing = "while learning all tasks" if job.all_at_once else f"while learning task {turn}"
                     learned.turn(turn)
             except (Exception, SystemExit) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from torch import nn
 
 from benchmark.evaluating.validation import validate
 from benchmark.learning.events import Event, Listener
+from benchmark.learning.opened_files import Watch
 from benchmark.planning.jobs import Job, spec_key
 from methods.backbones import MultiHead, initialise
 from methods.base import JSON, Method, MethodError, Prerequisite, RunSpec, State
@@ -22,7 +24,7 @@ from methods.training import Epoch, Fit, Selected, Validation, train
 from methods.training.recipe import Recipe
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError
-from results.schema import METHOD
+from results.schema import LEARNING, METHOD
 from results.store import RunStore
 from scenarios.base import LearnTask, Stream
 
@@ -80,6 +82,7 @@ class RunContext:
         store: RunStore,
         prerequisites: dict[str, Callable[[], Prerequisite]],
         listen: Listener,
+        watch: Watch | None = None,
     ) -> None:
         self.job, self.device, self.recipe = job, device, job.recipe
         self.exact_eps: Fraction = job.preset.eps
@@ -88,6 +91,7 @@ class RunContext:
         self.logs = Logs()
         self.selected: Selected | None = None
         self._method, self._store, self._prerequisites, self._listen = method, store, prerequisites, listen
+        self._watch = watch or Watch.none()
         self._checkpoints = Checkpoints(store.directory / "checkpoints")
         self._stages: list[str] = []
         self._turn, self._tasks, self._task_name, self._began = -1, 0, "", time.perf_counter()
@@ -108,6 +112,12 @@ class RunContext:
     def end_turn(self) -> None:
         """End a turn: the method has learned."""
         self._count_time()
+        self._record_watch()
+
+    def _record_watch(self) -> None:
+        """Record the notes of the watch so far. value: 1 if the process holds no test image, 0 otherwise."""
+        text = json.dumps(self._watch.taken(), sort_keys=True)
+        self.record_fact(LEARNING, "watched", float(self._watch.apart), self._turn, text)
 
     def _count_time(self) -> None:
         now = time.perf_counter()
@@ -154,7 +164,8 @@ class RunContext:
         key = f"task-{self._turn:03d}.stage-{len(self._stages):03d}-{name}"
         if key in self._checkpoints:
             try:
-                stored = self._checkpoints.load(key, self.device)
+                with self._watch.harness():
+                    stored = self._checkpoints.load(key, self.device)
             except StoreError as error:
                 self._store.set_checkpoint_aside(key, str(error))
             else:
@@ -166,8 +177,10 @@ class RunContext:
         result = work()
         self._count_time()
         state = self._method.state()
+        self._record_watch()
         values = {"method": state.values, "spent": self.spent.to_json(), "logs": self.logs.to_json()}
-        self._checkpoints.save(key, Checkpoint(state.tensors, values, result))
+        with self._watch.harness():
+            self._checkpoints.save(key, Checkpoint(state.tensors, values, result))
         return result
 
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
@@ -233,7 +246,27 @@ class RunContext:
         )
 
     def prerequisite(self, spec: RunSpec) -> Prerequisite:
-        try:
-            return self._prerequisites[spec_key(spec)]()
-        except KeyError:
-            raise MethodError(f"prerequisite {spec.method} was not named in `requires`") from None
+        if spec_key(spec) not in self._prerequisites:
+            raise MethodError(f"prerequisite {spec.method} was not named in `requires`")
+        with self._watch.harness():
+            return _Watched(self._prerequisites[spec_key(spec)](), self._watch)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A finished run as a method is given it: the harness reads it, and that is not noted."""
+
+    run: Prerequisite
+    watch: Watch
+
+    def fact(self, name: str, task: int) -> float:
+        with self.watch.harness():
+            return self.run.fact(name, task)
+
+    def validation(self, task: int) -> Validation:
+        with self.watch.harness():
+            return self.run.validation(task)
+
+    def classifier(self, task: int) -> nn.Module:
+        with self.watch.harness():
+            return self.run.classifier(task)

@@ -26,6 +26,7 @@ class Machine:
     workers: number of processes, 1 or more.
     threads: CPU threads of each process, 1 or more.
     command: the command line, for the record.
+    learn_apart: True if methods learn in processes of their own, which hold no test images.
     """
 
     runs: Path
@@ -35,6 +36,7 @@ class Machine:
     workers: int
     threads: int
     command: str
+    learn_apart: bool = True
 
     def without_published(self) -> Machine:
         """This machine as if it held no tracked records."""
@@ -59,7 +61,16 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
         threads = max(1, cores // workers)
     # A dry run starts nothing, not even a download.
     source = SourceOptions(options.data_root, options.download and not options.dry_run)
-    return Machine(options.results, options.published, source, device, workers, threads, options.command)
+    return Machine(
+        options.results,
+        options.published,
+        source,
+        device,
+        workers,
+        threads,
+        options.command,
+        learn_apart=not options.learn_here,
+    )
 
 
 def check_writable(folder: Path) -> None:

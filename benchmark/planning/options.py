@@ -32,6 +32,7 @@ class RunOptions:
     workers: runs side by side; None: as many as there are cores for, one on a GPU.
     dry_run: True if nothing is started or written.
     force: True if stored runs are set aside and run again.
+    learn_here: True if methods learn in the process that attacks them, for a debugger; `learned_without_test` is then not run.
     command: the command line that is recorded with each run.
     Raises ConfigError for empty methods or seeds, for one text where several are expected, for workers below 1 and for a device
     that is none of these.
@@ -51,6 +52,7 @@ class RunOptions:
     workers: int | None = None
     dry_run: bool = False
     force: bool = False
+    learn_here: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.errors import ConfigError
+from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from results.checkpoints import Checkpoints
 from results.files import StoreError
@@ -32,6 +33,19 @@ def task_key(turn: int) -> str:
 def task_checkpoints(checkpoints: Checkpoints) -> list[str]:
     """Names of the checkpoints of turns, in order, without those of stages inside a task."""
     return [name for name in checkpoints.names() if "." not in name]
+
+
+def state_key(checkpoints: Checkpoints, job: Job, turn: int) -> str | None:
+    """The checkpoint that holds the job's classifiers as they were after `turn`; None if there is none.
+
+    That is the turn's own, or for a method that claims not to forget the latest one.
+    """
+    if task_key(turn) in checkpoints:
+        return task_key(turn)
+    if job.claims_unforgetting:
+        later = [name for name in task_checkpoints(checkpoints) if name > task_key(turn)]
+        return later[-1] if later else None
+    return None
 
 
 def find_stored_run(name: str, results: Results, runs: Path) -> Run:

@@ -28,20 +28,49 @@ class JobResult:
     learned: bool = True
 
 
+class LearningFailed(Exception):
+    """A method failed in the process in which it learned.
+
+    kind: the name of the error's class.
+    message: one line.
+    traceback: of that process.
+    check: the check whose verdict says so; None if there is none.
+    """
+
+    def __init__(self, kind: str, message: str, traceback: str = "", check: str | None = None) -> None:
+        # All arguments are the exception's own, so that it can be sent to another process.
+        super().__init__(kind, message, traceback, check)
+        self.kind, self.message, self.traceback, self.check = kind, message, traceback, check
+
+    def __str__(self) -> str:
+        return self.message
+
+    @classmethod
+    def of(cls, error: BaseException, traceback: str) -> LearningFailed:
+        """The failure that an error stands for."""
+        check = error.check if isinstance(error, BrokenContract) else None
+        return cls(type(error).__name__, message_of(error), traceback, check)
+
+
+def message_of(error: BaseException) -> str:
+    """An error in one line; an unexpected one with its type."""
+    expected = isinstance(error, MethodError | Diverged | BrokenContract | LearningFailed)
+    return " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+
+
 def record_failure(store: RunStore, stage: str, error: BaseException, **where: Any) -> str:
     """Append a failure with its traceback to failures.jsonl; return it as one line for people.
 
     stage: what was being done.
     where: columns of the failure, such as `task`, `after_task` and `attack`.
     """
-    expected = isinstance(error, MethodError | Diverged | BrokenContract)
-    message = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
-    text = "".join(traceback.format_exception(error))
+    failed = error
+    if not isinstance(failed, LearningFailed):
+        failed = LearningFailed.of(error, "".join(traceback.format_exception(error)))
     # The verdict on a broken contract is that of the check with this name.
-    if isinstance(error, BrokenContract):
-        where["check"] = error.check
-    store.fail(stage=stage, **where, kind=type(error).__name__, message=message, traceback=text)
-    return message
+    where |= {} if failed.check is None else {"check": failed.check}
+    store.fail(stage=stage, **where, kind=failed.kind, message=failed.message, traceback=failed.traceback)
+    return failed.message
 
 
 def failure_lines(job: Job, failures: Sequence[tuple[str, str]]) -> list[str]:

@@ -117,7 +117,28 @@ FORGETS_OUTSIDE_ITS_TENSORS = (
         self.last = task.id
         if task.id == 0:
             super().learn(task, context)
-""".replace("import RunSpec", "import RunSpec")
+
+    def state(self):
+        state = super().state()
+        return State(state.tensors, {**state.values, "last": self.last})
+
+    def load_state(self, state):
+        super().load_state(state)
+        self.last = state.values["last"]
+"""
+)
+
+KEEPS_NO_STATE = (
+    HEAD
+    + """
+    def learn(self, task, context):
+        super().learn(task, context)
+        self.last = task.id
+
+    def classifier(self, task):
+        assert self.last >= task
+        return super().classifier(task)
+"""
 )
 
 HANDS_OUT_COPIES = (

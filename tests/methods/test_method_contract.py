@@ -55,7 +55,7 @@ def test_what_is_on_trial_is_what_a_run_learns(
     trial_of: Callable[[str], MethodTrial], run_of: Callable[[str], Run], name: str
 ) -> None:
     usual, run = trial_of(name).usual, run_of(name)
-    turn = usual.execution.turns[-1]
+    turn = usual.learner.turns[-1]
     stored = Checkpoints(run.directory / "checkpoints").values(task_key(turn))["classifiers"]
     assert {int(task): found for task, found in stored.items()} == usual.fingerprints[-1]
 

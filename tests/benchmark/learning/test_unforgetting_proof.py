@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from benchmark.learning import unforgetting_proof as unforgetting
+from benchmark.learning.confined import process as confined
 from methods.parts.ownership import PackedWeights
 from methods.parts.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
 from results import Run, load
 from results.schema import UNFORGETTING
 from tests.benchmark import plugin_methods
-from tests.conftest import IN_FRESH_PROCESS
+from tests.conftest import CONFINED_PROCESS
 from tests.tiny import SHORT, run_tiny
 
 PGD = "pgd-2 linf 51/255 a=12.75/255"
@@ -26,7 +27,7 @@ PGD = "pgd-2 linf 51/255 a=12.75/255"
 @pytest.fixture
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real thing: a process is started for every proof."""
-    monkeypatch.setattr(unforgetting, "in_fresh_process", IN_FRESH_PROCESS)
+    monkeypatch.setattr(confined, "ConfinedProcess", CONFINED_PROCESS)
 
 
 def run_of(folder: Path, method: str) -> Run:
@@ -131,7 +132,7 @@ def test_a_cached_copy_of_every_old_classifier_does_not_help(tmp_path: Path) -> 
 def test_on_another_processor_or_version_bits_are_compared_and_what_is_computed_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.running.execution.arithmetic", lambda device: "another machine")
+    monkeypatch.setattr("benchmark.learning.learner.arithmetic", lambda device: "another machine")
     assert run_tiny(tmp_path, ["packnet"]) == 0
     assert proof(tmp_path, "packnet") == {(0, "same_classifier"): 1.0, (1, "same_classifier"): 1.0}
 

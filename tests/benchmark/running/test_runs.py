@@ -99,10 +99,18 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
 
 def test_a_classifier_that_changes_outside_its_stored_tensors_is_attacked_again(tmp_path: Path) -> None:
     path = plugin_methods.write(tmp_path, plugin_methods.FORGETS_OUTSIDE_ITS_TENSORS, "sly")
-    assert run_tiny(tmp_path, [path]) == 1, "its state alone does not give its classifiers back"
+    assert run_tiny(tmp_path, [path]) == 0
     frame = table(only(tmp_path)).query("attack == 'clean' and task == 0")
     right = (frame["label"] == frame["predicted"]).groupby(frame["after_task"]).mean()
     assert right[1] == pytest.approx(1 - right[0], abs=0.05), "what was forgotten is seen"
+
+
+def test_classifiers_that_the_state_does_not_hold_are_not_attacked(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.KEEPS_NO_STATE, "stateless")
+    assert run_tiny(tmp_path, [path]) == 1
+    (failure,) = {entry["message"] for entry in only(tmp_path).failures}
+    assert "last" in failure
+    assert only(tmp_path).predictions.empty
 
 
 def test_a_new_final_attack_on_the_last_checkpoint_alone_trains_nothing(tmp_path: Path) -> None:

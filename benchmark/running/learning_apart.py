@@ -1,0 +1,176 @@
+"""Learning in a process of its own: training and validation images are sent to it turn by turn, test images never are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from benchmark.evaluating.determinism import repeatable
+from benchmark.learning.events import Event, Listener
+from benchmark.learning.learner import Learner
+from benchmark.learning.opened_files import Watch, data_places
+from benchmark.planning.jobs import Job
+from benchmark.planning.machine import Machine
+from benchmark.processes import end_with_parent
+from benchmark.running.failures import LearningFailed
+from results.files import StoreError
+from results.store import RunStore
+from scenarios.base import ImageSet, LearnTask, Stream
+
+
+class Learns(Protocol):
+    """The place where a run is learned."""
+
+    def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
+        """As `Learner.learn`. Raises LearningFailed, or the method's own error, if that fails."""
+
+    def close(self) -> None:
+        """Give up everything that learning held."""
+
+
+class LearnsHere:
+    """Learning in this process, for a debugger, and for tests of other things. Nothing is watched.
+
+    job, machine, stream, store, listen: as of `Learner`.
+    """
+
+    def __init__(self, job: Job, machine: Machine, stream: Stream, store: RunStore, listen: Listener) -> None:
+        self._arguments = (job, machine, stream, store, listen)
+        self._learner: Learner | None = None
+
+    def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
+        if self._learner is None:
+            self._learner = Learner(*self._arguments)
+            self._learner.begin()
+        self._learner.learn(turn, tasks)
+
+    def close(self) -> None:
+        self._learner = None
+
+
+class LearnsApart:
+    """Learning in a process that is started for this run, at its first turn, and ends with it.
+
+    job, machine, stream, store, listen: as of `Learner`. Events reach `listen` in this process, in their order.
+    """
+
+    def __init__(self, job: Job, machine: Machine, stream: Stream, store: RunStore, listen: Listener) -> None:
+        self._job, self._machine, self._stream, self._store, self._listen = job, machine, stream, store, listen
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection[Any, Any] | None = None
+
+    def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
+        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, StoreError if nothing can be
+        stored.
+        """
+        try:
+            connection = self._connected()
+            connection.send((turn, [_Plain.of(task) for task in tasks]))
+            while isinstance(answer := connection.recv(), Event):
+                self._listen(answer)
+        except (EOFError, ConnectionError):
+            self.close()
+            message = "its process was killed (out of memory?); the same command goes on"
+            raise LearningFailed("killed", message) from None
+        if isinstance(answer, _Unstored):
+            raise StoreError(answer.message)
+        if isinstance(answer, LearningFailed):
+            raise answer
+
+    def _connected(self) -> Connection[Any, Any]:
+        if self._connection is None:
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(
+                target=_serve,
+                args=(theirs, self._job, self._machine, self._stream, self._store.directory.parent),
+                name=f"learns {self._job.label}",
+            )
+            self._process.start()
+            # The other end lives in the process alone: when that ends, reading here ends too.
+            theirs.close()
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join()
+        self._process = self._connection = None
+
+
+@dataclass(frozen=True)
+class _Unstored:
+    """Nothing could be stored. message: of the StoreError."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A task to learn as arrays, which any process can read.
+
+    task: its id, name and classes.
+    parts: images, labels and samples of the training and of the validation images.
+    """
+
+    task: tuple[int, str, tuple[str, ...]]
+    parts: tuple[tuple[np.ndarray, ...], ...]
+
+    @classmethod
+    def of(cls, task: LearnTask) -> _Plain:
+        parts = [(part.images, part.labels, part.samples) for part in (task.train, task.validation)]
+        return cls(
+            (task.id, task.name, task.classes), tuple(tuple(t.cpu().numpy() for t in tensors) for tensors in parts)
+        )
+
+    def to(self, device: str) -> LearnTask:
+        train, validation = (ImageSet(*(torch.from_numpy(array) for array in part)).to(device) for part in self.parts)
+        return LearnTask(*self.task, train, validation)
+
+
+def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream: Stream, runs: Any) -> None:
+    """Learn the turns that are asked for, until the other end is closed."""
+    # Ctrl-C reaches this process too. The parent tells the user, and what is stored is whole.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+    torch.set_num_threads(machine.threads)
+    device = torch.device(machine.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def tell(event: Event) -> None:
+        with suppress(OSError):
+            connection.send(event)
+
+    learner: Learner | None = None
+    watch = Watch.of_this_process(data_places(machine.source.data_root))
+    while True:
+        try:
+            turn, tasks = connection.recv()
+        except EOFError:
+            return
+        try:
+            with repeatable():
+                if learner is None:
+                    learner = Learner(job, machine, stream, RunStore(runs, job.hash), tell, watch)
+                    learner.begin()
+                learner.learn(turn, [task.to(machine.device) for task in tasks])
+            answer: Any = None
+        except StoreError as error:
+            answer = _Unstored(str(error))
+        except (Exception, SystemExit) as error:
+            # A method that calls `sys.exit` fails like one that raises.
+            answer = LearningFailed.of(error, "".join(traceback.format_exception(error)))
+            learner = None
+        connection.send(answer)

@@ -1,0 +1,110 @@
+"""A method learns in a process that holds no test image, and the things that it reaches for are recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.running import execution
+from benchmark.running.learning_apart import LearnsApart
+from results.schema import LEARNING
+from tests.benchmark import plugin_methods
+from tests.benchmark.running.stored import only, runs, table
+from tests.tiny import run_tiny
+
+REACHES = (
+    plugin_methods.HEAD
+    + """
+    def learn(self, task, context):
+        {how}
+        super().learn(task, context)
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(execution, "LearnsApart", LearnsApart)
+    yield
+
+
+def reached(folder: Path, how: str) -> dict[str, list[str]]:
+    """The things that a method noted as reached for while it learned."""
+    path = plugin_methods.write(folder, REACHES.format(how=how), "reaching")
+    assert run_tiny(folder, [path]) == 0
+    facts = next(run.facts for run in runs(folder) if run.label == "reaching")
+    rows = facts[facts["phase"] == LEARNING]
+    assert set(rows["value"]) == {1.0}
+    assert set(rows["task"]) == {0, 1}
+    found: dict[str, list[str]] = {}
+    for text in rows["text"]:
+        for kind, names in json.loads(text).items():
+            found[kind] = sorted({*found.get(kind, []), *names})
+    return found
+
+
+def test_what_is_learned_apart_is_what_is_learned_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_tiny(tmp_path, results="apart") == 0
+    monkeypatch.setattr(execution, "LearnsApart", execution.LearnsHere)
+    assert run_tiny(tmp_path, results="here") == 0
+    apart, here = only(tmp_path, "apart"), only(tmp_path, "here")
+    assert table(apart).equals(table(here))
+    kinds = [run.facts[run.facts["phase"] != LEARNING].drop(columns="value") for run in (apart, here)]
+    assert kinds[0].equals(kinds[1])
+    assert set(here.facts[here.facts["phase"] == LEARNING]["value"]) == {0.0}, "and it says where it was learned"
+
+
+def test_an_honest_method_reaches_for_nothing(tmp_path: Path) -> None:
+    assert reached(tmp_path, "import tempfile; tempfile.TemporaryFile().write(b'x')") == {}
+
+
+def test_a_scenario_that_is_loaded_is_noted(tmp_path: Path) -> None:
+    loads = "from scenarios.digits import Digits; Digits(Digits.Settings()).load()"
+    assert reached(tmp_path, loads)["loaders"] == ["Digits"]
+
+
+def test_the_files_of_a_data_set_are_noted_however_they_are_opened(tmp_path: Path) -> None:
+    found = reached(tmp_path, "from sklearn.datasets import load_digits; load_digits()")
+    assert [Path(name).name for name in found["data files"]] == ["digits.csv.gz"]
+
+
+def test_a_file_that_was_there_before_is_noted_and_one_of_the_methods_own_is_not(tmp_path: Path) -> None:
+    (tmp_path / "copy.npz").write_bytes(b"images")
+    mine = tmp_path / "mine.bin"
+    how = f"open({str(tmp_path / 'copy.npz')!r}, 'rb').read(); open({str(mine)!r}, 'wb').write(b'x'); open({str(mine)!r}).read()"
+    assert reached(tmp_path, how) == {"files": [str(tmp_path / "copy.npz")]}
+
+
+def test_connections_and_processes_are_noted(tmp_path: Path) -> None:
+    how = "import socket, os; socket.socket(socket.AF_UNIX).connect_ex('/nowhere'); os.fork() or os._exit(0)"
+    found = reached(tmp_path, how)
+    assert "/nowhere" in found["connections"][0]
+    assert found["processes"] == ["os.fork"]
+
+
+def test_test_images_are_not_in_the_process(tmp_path: Path) -> None:
+    how = """import gc, torch
+        sizes = {len(each) for each in gc.get_objects() if isinstance(each, torch.Tensor) and each.dtype == torch.uint8 and each.ndim == 4}
+        assert sizes == {len(task.train), len(task.validation)}, sizes"""
+    assert reached(tmp_path, how) == {}
+
+
+def test_a_failure_is_recorded_with_the_traceback_of_its_process(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, plugin_methods.RAISES, "raising")
+    assert run_tiny(tmp_path, [path]) == 1
+    (failure,) = only(tmp_path).failures
+    assert failure["message"] == "RuntimeError: planted failure"
+    assert 'raise RuntimeError("planted\\nfailure")' in failure["traceback"]
+    assert failure["task"] == 1
+
+
+@pytest.mark.parametrize(("source", "message"), [("KILLS_ITSELF", "was killed"), ("EXITS", "SystemExit: 5")])
+def test_a_process_that_ends_costs_its_own_run(tmp_path: Path, source: str, message: str) -> None:
+    path = plugin_methods.write(tmp_path, getattr(plugin_methods, source), "ending")
+    assert run_tiny(tmp_path, [path, "madry_at"]) == 1
+    failures = {run.label: [failure["message"] for failure in run.failures] for run in runs(tmp_path)}
+    assert message in failures["ending"][0]
+    assert failures["madry_at"] == []
