@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from attacks.parts.ascent import ascend
+from benchmark.evaluating.questions import asked_phases
 from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work
 from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
@@ -19,7 +20,7 @@ from benchmark.planning.stored_runs import find_run, task_key
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
 from results.records import Run
-from results.schema import COSTS, PROBES
+from results.schema import COSTS
 from results.store import RunStore
 from scenarios.base import Scenario, Task
 
@@ -131,7 +132,7 @@ def _missing(job: Job, run: Run | None, tasks: Sequence[Task], *, extra: bool) -
 
 def _last_parts(job: Job) -> tuple[str, ...]:
     """The parts of a run's facts without which it is not finished."""
-    return (COSTS,) if job.learn_only else (COSTS, PROBES)
+    return (COSTS,) if job.learn_only else (COSTS, *asked_phases(job.preset.evaluation))
 
 
 def _learning_passes(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from attacks.base import Attack
 from benchmark.evaluating.determinism import repeatable
-from benchmark.evaluating.probing import probe
+from benchmark.evaluating.questions import QUESTIONS, asked_phases
 from benchmark.learning.context import Spent
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.handed_over import Shelf
@@ -28,7 +28,7 @@ from benchmark.running.recording import Recorder
 from methods.base import Method
 from results.checkpoints import Checkpoints, stored_bytes
 from results.files import StoreError
-from results.schema import AFRESH, COSTS, PROBES
+from results.schema import AFRESH, COSTS
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -117,8 +117,9 @@ class Execution:
         self._finish()
 
     def _finish(self) -> None:
-        """Probe, prove, and write the costs: these come last, because a run without its costs is not finished."""
-        if not self.job.learn_only and not self.store.has_part("facts", PROBES) and not self.probe():
+        """Ask, judge, prove, and write the costs: these come last, because a run without its costs is not finished."""
+        phases = () if self.job.learn_only else asked_phases(self.job.preset.evaluation)
+        if not all(self.store.has_part("facts", phase) or self.ask(phase) for phase in phases):
             return
         if not self.judge_afresh():
             return
@@ -177,17 +178,20 @@ class Execution:
 
     # -- after the last turn --------------------------------------------------------------------------------------------
 
-    def probe(self) -> bool:
-        """Probe every classifier after the last task; a crash is a failure. Returns True if all answers are stored."""
+    def ask(self, phase: str) -> bool:
+        """Ask every classifier after the last task the questions of a phase; a crash is a failure.
+
+        Returns True if all answers are stored.
+        """
         rows = []
         for task in self.tasks:
             try:
-                rows += probe(self.method.classifier(task.id).to(self.device), task)
+                rows += QUESTIONS[phase](self.method.classifier(task.id).to(self.device), task, self.job.preset.asking)
             except Exception as error:
-                # Its attacks failed in the same way and say so; there is no reason to probe the others.
-                self.fail(f"probes on task {task.id}", error, task=task.id, check=PROBES)
+                # Its attacks failed in the same way and say so; there is no reason to ask the others.
+                self.fail(f"{phase} on task {task.id}", error, task=task.id, check=phase)
                 return False
-        self.store.write_part("facts", PROBES, rows)
+        self.store.write_part("facts", phase, rows)
         return True
 
     def judge_afresh(self) -> bool:

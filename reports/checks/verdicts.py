@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.checks import afresh as afresh_checks
 from reports.checks import attacks as attack_checks
 from reports.checks import black_boxes as black_box_checks
 from reports.checks import classifier as classifier_checks
 from reports.checks import control as control_checks
 from reports.checks import extra_attacks as extra_attack_checks
 from reports.checks import gradients as gradient_checks
+from reports.checks import learning as learning_checks
 from reports.checks import records as record_checks
 from reports.checks.check import FAIL, NOT_RUN, ORDER, PASS, WARN, Check, Verdict
 from reports.numbers.evidence import Evidence
@@ -36,6 +38,7 @@ CHECKS: list[Check] = [
     record_checks.unchanged,
     classifier_checks.repeatable,
     classifier_checks.batch_independent,
+    afresh_checks.judged_afresh,
     extra_attack_checks.eps_zero,
     attack_checks.robust_below_clean,
     attack_checks.pgd_below_baselines,
@@ -55,6 +58,8 @@ CHECKS: list[Check] = [
     control_checks.control_broken,
     record_checks.learned_something,
     record_checks.validation_reproduced,
+    learning_checks.learned_without_test,
+    learning_checks.test_like_validation,
     record_checks.unforgetting,
 ]
 

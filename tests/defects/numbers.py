@@ -31,6 +31,7 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "unchanged": ("evaluations that changed something", rf"^{_NUMBER} of", _first),
     "repeatable": ("relative difference", rf": {_NUMBER}$", _first),
     "batch_independent": ("relative difference", rf": {_NUMBER}$", _first),
+    "judged_afresh": ("answers that changed", rf"^{_NUMBER} of", _first),
     "eps_zero": ("predictions changed", rf"^{_NUMBER} of", _first),
     "robust_below_clean": ("p", rf"p = {_NUMBER}", _first),
     "pgd_below_baselines": ("p", rf"p = {_NUMBER}", _first),
@@ -50,6 +51,8 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "control_broken": ("% of the control left", rf"control {_NUMBER} %", _first),
     "learned_something": ("tasks at chance", rf"^{_NUMBER} of", _first),
     "validation_reproduced": ("points apart", rf"harness {_NUMBER}, logged {_NUMBER}$", _points_apart),
+    "learned_without_test": ("things reached for", rf"^{_NUMBER}", _first),
+    "test_like_validation": ("p", rf"p = {_NUMBER}$", _first),
     "unforgetting": ("classifiers made again", rf"^{_NUMBER} of", _first),
 }
 """By the name of a check: the meaning of its number, its place in the evidence, and the function that reads it."""

@@ -11,7 +11,7 @@ from torch import nn
 from attacks.base import Attack
 from benchmark.evaluating.attacking import Attacked
 from benchmark.evaluating.fingerprints import classifier_fingerprint
-from benchmark.evaluating.probing import probe
+from benchmark.evaluating.questions import QUESTIONS, asked_phases
 from benchmark.planning.cells import Work
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
@@ -21,7 +21,6 @@ from reports.boards.building import judged
 from reports.checks.verdicts import Verdict
 from results import load, schema
 from results.files import digest
-from results.schema import PROBES
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -51,11 +50,13 @@ class TemporaryRun:
             self._store.fail(stage=name, after_task=0, task=0, attack=name, message=" ".join(str(error).split()))
 
     def verdicts(self) -> list[Verdict]:
-        """Probe the classifier with a few forward passes, then judge everything that was recorded."""
-        try:
-            self._store.write_part("facts", PROBES, probe(self._classifier, self._task))
-        except Exception as error:
-            self._store.fail(stage="probes", task=0, check=PROBES, message=f"{type(error).__name__}: {error}")
+        """Ask the classifier what a row's classifiers are asked, then judge everything that was recorded."""
+        for phase in asked_phases(self._preset.evaluation):
+            try:
+                rows = QUESTIONS[phase](self._classifier, self._task, self._preset.asking)
+                self._store.write_part("facts", phase, rows)
+            except Exception as error:
+                self._store.fail(stage=phase, task=0, check=phase, message=f"{type(error).__name__}: {error}")
         # Transfers need the preset's own runs.
         protocol = preset_protocol(self._preset, [self._task], "module", transfers=False)
         self._store.demand(self._preset.name, protocol.to_json())

@@ -13,6 +13,7 @@ from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import EARLIER
 from benchmark.errors import ConfigError, nearest
 from benchmark.evaluating.fingerprints import attack_name, evaluation_fields
+from benchmark.evaluating.questions import Asking
 from benchmark.evaluating.settings import Evaluation
 from benchmark.planning.demands import Demand, check_classes, demands, is_transfer, joined
 from benchmark.planning.presets.file import MethodEntry, PresetFile
@@ -105,6 +106,12 @@ class Preset:
         """The ball of the ranking: the preset's eps, in the norm of the matrix' first attack that has an eps."""
         norms = (demand.attack.threat_model.norm for demand in self.matrix if demand.attack.threat_model.eps)
         return ThreatModel(self.eps, next(norms, "linf"))
+
+    @property
+    def asking(self) -> Asking:
+        """The conditions under which classifiers are asked after the last task."""
+        matrix = {demand.attack: self.attack_name(demand.attack) for demand in self.matrix}
+        return Asking(self.evaluation, self.ranking, matrix)
 
     def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
         """Pickle the keys alone, for classes from files outside the repository cannot be pickled."""
