@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from benchmark.commands.run import run
 from benchmark.errors import ConfigError
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
+from benchmark.running.preset_run import prepare
 from reports.boards.board import Seed
 from reports.boards.building import judged
 from reports.checks.verdicts import FAIL, WARN, Verdict
 from reports.numbers.metrics import WORST, accuracy
 from results import load
-from results.files import digest
-from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED, PlantedDefect
+from results.files import StoreError, digest
+from tests.defects.catalogue import CARRIER, HONEST, UNDEFENDED
+from tests.defects.defect import PlantedDefect
+from tests.defects.truth import stored_truth, true_accuracy
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Found:
-    """The verdicts on one row and seed. reported: its mean accuracy of `worst` after the last task, NaN without one."""
+    """The verdicts on one row and seed.
+
+    reported: its mean accuracy of `worst` after the last task, NaN without one.
+    true: what an adaptive attack leaves of it (`tests/defects/truth.py`), NaN where that was not measured.
+    """
 
     label: str
     seed: int
     verdicts: tuple[Verdict, ...]
     reported: float
+    true: float = math.nan
 
     def failing(self) -> list[str]:
         return [verdict.check for verdict in self.verdicts if verdict.status == FAIL]
@@ -82,12 +91,25 @@ def execute(calibration: Calibration, console: Console) -> None:
     methods = [planted for planted in calibration.planted if not planted.attack]
     rows = [*_honest(base, calibration.honest), *(_row(planted) for planted in methods)]
     _run(calibration, calibration.name, {**_raw(base), "methods": rows}, console)
+    measure_truth(calibration, console)
     # Last: recorded failures of attacks are cleared once the same run is complete under another preset.
     for planted in calibration.planted:
         if planted.attack:
             raw = {**_raw(base), "methods": _honest(base, [CARRIER])}
             raw["evaluation"] = _with_attack(raw["evaluation"], planted)
             _run(calibration, calibration.board_of(planted), raw, console)
+
+
+def measure_truth(calibration: Calibration, console: Console) -> None:
+    """Attack, knowing the defect, every planted network of which that is not stored yet, and the same ones without a defect."""
+    known = {planted.label for planted in calibration.planted if planted.has_truth and not planted.attack} | {CARRIER}
+    work = prepare(_options(calibration, calibration.name))
+    for job in work.jobs:
+        if job.of_preset and job.label in known:
+            try:
+                true_accuracy(job, work.machine, work.tasks)
+            except (RuntimeError, StoreError) as error:
+                console.print(f"{job}: no truth: {error}", markup=False)
 
 
 def read(calibration: Calibration) -> dict[str, list[Found]]:
@@ -120,7 +142,8 @@ def _by_label(seeds: Sequence[Seed]) -> dict[str, list[Seed]]:
 def _found(label: str, seed: Seed) -> Found:
     outcomes = seed.evidence.outcomes
     cells = [accuracy(outcomes.vector(WORST, outcomes.last, task)) for task in range(outcomes.tasks)]
-    return Found(label, seed.run.seed, tuple(seed.verdicts), float(np.mean(cells)))
+    truth = stored_truth(seed.run.directory)
+    return Found(label, seed.run.seed, tuple(seed.verdicts), float(np.mean(cells)), truth)
 
 
 def _raw(base: Preset) -> dict[str, Any]:
@@ -152,21 +175,28 @@ def _with_attack(evaluation: Mapping[str, Any], planted: PlantedDefect) -> dict[
 
 
 def _run(calibration: Calibration, name: str, raw: Mapping[str, Any], console: Console) -> None:
-    folder = calibration.results / ".presets"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.yaml"
+    path = _preset_file(calibration, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(dict(raw)), encoding="utf-8")
-    options = RunOptions(
+    run(_options(calibration, name), console)
+
+
+def _preset_file(calibration: Calibration, name: str) -> Path:
+    return calibration.results / ".presets" / f"{name}.yaml"
+
+
+def _options(calibration: Calibration, name: str) -> RunOptions:
+    path = _preset_file(calibration, name)
+    return RunOptions(
         preset=str(path),
         seeds=list(calibration.seeds),
         results=calibration.results,
-        published=folder / "none",
+        published=path.parent / "none",
         data_root=calibration.data_root,
         workers=calibration.workers,
         device="cpu",
         command="tests.defects.calibration",
     )
-    run(options, console)
 
 
 def _slug(text: str) -> str:

@@ -20,7 +20,7 @@ from results.files import whole_file
 from scenarios.base import DataError
 from tests.defects.calibrating import Calibration, execute, read
 from tests.defects.catalogue import CATALOGUE, HONEST, UNDEFENDED
-from tests.defects.tables import alarm_table, detection_table, gap_table, to_markdown
+from tests.defects.tables import alarm_table, detection_table, gap_table, kind_table, to_markdown
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "calibration"
 
@@ -66,6 +66,7 @@ def report(calibration: Calibration) -> str:
     defended = [label for label in calibration.honest if label not in UNDEFENDED]
     undefended = [label for label in calibration.honest if label in UNDEFENDED]
     parts = [
+        ("Planted defects by kind", kind_table(calibration.planted, found)),
         ("Planted defects", detection_table(calibration.planted, found)),
         (f"Honest rows ({', '.join(defended)})", alarm_table(defended, found)),
         (f"Undefended rows ({', '.join(undefended)})", alarm_table(undefended, found)),

@@ -40,6 +40,7 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "not_rising_with_restarts": ("p", rf"p = {_NUMBER}", _first),
     "step_sizes_swept": ("step sizes", rf"^{_NUMBER}", _first),
     "final_close_to_any": ("points", rf": {_NUMBER} points", _first),
+    "gradients_are_true": ("error of the gradient", rf": {_NUMBER}, nearby", _first),
     "loss_rises": ("smallest rise of the loss", rf": {_NUMBER}$", _first),
     "converged": ("points per doubling", rf": {_NUMBER} points", _first),
     "gradients_carry_signal": ("share of zeros at the start", rf"start {_NUMBER}", _first),

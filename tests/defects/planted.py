@@ -50,8 +50,13 @@ class Planted(NetworkPerTask):
         return AdversarialTraining()
 
     @classmethod
+    def carrier(cls, settings: MethodSettings) -> RunSpec:
+        """The run whose networks are handed out."""
+        return HONEST
+
+    @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
-        return [HONEST]
+        return [cls.carrier(settings)]
 
     @classmethod
     def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
@@ -60,12 +65,18 @@ class Planted(NetworkPerTask):
     def begin(self, stream: Stream, context: Context) -> None:
         super().begin(stream, context)
         self.eps = context.eps
-        self.honest: Prerequisite | None = None
+        self.finished: dict[str, Prerequisite] = {}
+
+    def network_of(self, spec: RunSpec, task: int, context: Context) -> TaskNetwork:
+        """A task's network as a finished run hands it out."""
+        if spec.method not in self.finished:
+            self.finished[spec.method] = context.prerequisite(spec)
+        network = self.finished[spec.method].classifier(task)
+        assert isinstance(network, TaskNetwork)
+        return network
 
     def learn(self, task: LearnTask, context: Context) -> None:
-        self.honest = self.honest or context.prerequisite(HONEST)
-        honest = self.honest.classifier(task.id)
-        assert isinstance(honest, TaskNetwork)
+        honest = self.network_of(self.carrier(self.settings), task.id, context)
         self.networks[task.id] = honest
         asked = honest if self.logs == "honest" else self.classifier(task.id)
         validation = context.validate(asked, task)

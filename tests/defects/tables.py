@@ -7,23 +7,29 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
+from reports.numbers.statistics.intervals import wilson
 from reports.numbers.wording import first_of
 from tests.defects.calibrating import Found
-from tests.defects.catalogue import CARRIER, PlantedDefect
+from tests.defects.catalogue import CARRIER
+from tests.defects.defect import PlantedDefect
 from tests.defects.numbers import number, quantity, spread
 
 Table = list[dict[str, str]]
+
+GAIN = 1
+"""Points that a defect must report beyond the truth to count as one that gains something."""
 
 
 def detection_table(planted: Sequence[PlantedDefect], found: Mapping[str, Sequence[Found]]) -> Table:
     """A row per defect and strength.
 
     It says in how many seeds the check meant for it failed (or warned), with the check's number; in how many the row is off the
-    ranking; the ACC of `worst` that the row reports, and its points above the same networks without the defect; and the other
-    checks that failed, or that warned though they do not for the honest networks.
+    ranking; the ACC of `worst` that the row reports, what is true of it, and its points above the same networks without the
+    defect; and the other checks that failed, or that warned though they do not for the honest networks. Intervals are of 95 %.
     """
     usual = {check for each in found.get(CARRIER, ()) for check in each.warning()}
-    honest = {each.seed: each.reported for each in found.get(CARRIER, ())}
+    honest = {each.seed: each for each in found.get(CARRIER, ())}
+    reported = {seed: each.reported for seed, each in honest.items()}
     rows = []
     for each in planted:
         seeds = found[each.label]
@@ -37,18 +43,85 @@ def detection_table(planted: Sequence[PlantedDefect], found: Mapping[str, Sequen
                 "its number": _numbers(mine),
                 "off the ranking": _of(sum(seed.is_off for seed in seeds), seeds),
                 "reported, %": _points([seed.reported for seed in seeds]),
-                "above honest": _points([s.reported - honest.get(s.seed, math.nan) for s in seeds], "+.1f"),
+                "true, %": _points([truth(each, s, honest) for s in seeds]),
+                "above honest": _points([s.reported - reported.get(s.seed, math.nan) for s in seeds], "+.1f"),
                 "other checks that fired": _others(each, seeds, usual),
             }
         )
     return rows
 
 
+def kind_table(planted: Sequence[PlantedDefect], found: Mapping[str, Sequence[Found]]) -> Table:
+    """A row per defect, all strengths and seeds together: how many are off the ranking, and of those that gain something."""
+    honest = {each.seed: each for each in found.get(CARRIER, ())}
+    rows = []
+    for defect in dict.fromkeys(each.defect for each in planted):
+        mine = [(each, seed) for each in planted if each.defect == defect for seed in found[each.label]]
+        off = [seed.is_off for _, seed in mine]
+        gains = [gain(each, seed, honest) for each, seed in mine]
+        gaining = [is_off for is_off, points in zip(off, gains, strict=True) if points > GAIN]
+        known = [points for points in gains if not math.isnan(points)]
+        rows.append(
+            {
+                "defect": defect,
+                "runs": str(len(mine)),
+                "off the ranking": share(sum(off), len(off)),
+                "largest gain, points": f"{max(known):+.1f}" if known else "n/a",
+                f"of those that gain more than {GAIN} point": share(sum(gaining), len(gaining)),
+                "ranked": first_of([f"{each.strength} {seed.seed}" for each, seed in mine if not seed.is_off], most=6),
+            }
+        )
+    return rows
+
+
+def gain(planted: PlantedDefect, seed: Found, honest: Mapping[int, Found]) -> float:
+    """Points that a seed reports beyond the truth, and the same networks without a defect do not; NaN where nobody knows.
+
+    honest: by seed, the same networks without a defect.
+    """
+    without = honest.get(seed.seed)
+    if without is None:
+        return math.nan
+    usual = 0.0 if planted.knows_the_test or math.isnan(without.true) else without.reported - without.true
+    return 100 * (seed.reported - truth(planted, seed, honest) - usual)
+
+
+def truth(planted: PlantedDefect, seed: Found, honest: Mapping[int, Found]) -> float:
+    """The accuracy of a seed that is there in truth, 0 to 1; NaN where nobody knows.
+
+    honest: by seed, the same networks without a defect.
+    """
+    if not planted.knows_the_test:
+        return seed.true
+    return honest[seed.seed].reported if seed.seed in honest else math.nan
+
+
+def share(count: int, of: int) -> str:
+    """`count of n [low, high] %`, with Wilson's 95 % interval; n/a for none."""
+    if not of:
+        return "n/a"
+    bounds = wilson(count, of)
+    return f"{count} of {of} [{100 * bounds.low:.0f}, {100 * bounds.high:.0f}] %"
+
+
 def alarm_table(labels: Iterable[str], found: Mapping[str, Sequence[Found]]) -> Table:
-    """A row per check: how often it passed, warned, failed and was not run over rows and seeds, its number, its alarms."""
+    """A row per check: how often it passed, warned, failed and was not run over rows and seeds, its number, its alarms.
+
+    The first row is of all checks together. The shares of failures are of the rows on which a check was run.
+    """
     seeds = [each for label in labels for each in found[label]]
     checks = list(dict.fromkeys(verdict.check for each in seeds for verdict in each.verdicts))
-    rows = []
+    worst = Counter(FAIL if each.failing() else WARN if each.warning() else PASS for each in seeds)
+    rows = [
+        {
+            "check": "any",
+            **{status: str(worst[status]) for status in (PASS, WARN, FAIL, NOT_RUN)},
+            FAIL: share(worst[FAIL], len(seeds)),
+            "number": "",
+            "threshold": "",
+            "alarms (row and seed)": first_of([f"{e.label} {e.seed}" for e in seeds if e.is_off], most=6),
+        }
+    ]
     for check in checks:
         own = [(each, verdict) for each in seeds for verdict in each.verdicts if verdict.check == check]
         count = Counter(verdict.status for _, verdict in own)
@@ -57,6 +130,7 @@ def alarm_table(labels: Iterable[str], found: Mapping[str, Sequence[Found]]) -> 
             {
                 "check": check,
                 **{status: str(count[status]) for status in (PASS, WARN, FAIL, NOT_RUN)},
+                FAIL: share(count[FAIL], len(own) - count[NOT_RUN]) if count[NOT_RUN] < len(own) else "0",
                 "number": _numbers([verdict for _, verdict in own]),
                 "threshold": own[0][1].threshold,
                 "alarms (row and seed)": first_of(alarms, most=6),
@@ -123,7 +197,7 @@ def _others(planted: PlantedDefect, seeds: Sequence[Found], usual: set[str]) -> 
 
 
 def _of(count: int, seeds: Sequence[Found]) -> str:
-    return f"{count} of {len(seeds)}"
+    return share(count, len(seeds)) if seeds else "0 of 0"
 
 
 def _points(values: Sequence[float], form: str = ".1f") -> str:

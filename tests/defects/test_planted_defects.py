@@ -9,7 +9,8 @@ import pytest
 from reports.checks.verdicts import CHECKS
 from tests.defects.calibrating import Calibration, Found
 from tests.defects.calibration import main
-from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, PLUGINS, UNDEFENDED, PlantedDefect
+from tests.defects.catalogue import CARRIER, CATALOGUE, HONEST, UNDEFENDED
+from tests.defects.defect import PLUGINS, PlantedDefect
 from tests.defects.numbers import QUANTITIES, number
 from tests.defects.small import CHOSEN
 
@@ -55,7 +56,7 @@ def test_every_defect_has_one_full_strength_and_weaker_ones() -> None:
 def test_every_row_of_the_catalogue_has_a_label_and_a_plugin_of_its_own() -> None:
     labels = [planted.label for planted in CATALOGUE]
     assert len(set(labels)) == len(labels)
-    assert {planted.path for planted in CATALOGUE} == set(PLUGINS.glob("*.py"))
+    assert {planted.path for planted in CATALOGUE} == set(PLUGINS.rglob("*.py"))
 
 
 def test_every_check_has_a_number_and_it_is_read_from_what_the_check_really_says(found: dict[str, list[Found]]) -> None:
@@ -74,4 +75,4 @@ def test_the_command_tells_of_what_is_stored(
     arguments = ["--preset", calibration.preset, "--seeds", "0", "--results", str(calibration.results), "--read-only"]
     assert main([*arguments, "--only", "logits scaled, x1000", "--output", str(output)]) == 0
     assert output.read_text() == capsys.readouterr().out
-    assert "| logits scaled | x1000 | unbounded or rescaled_logits | 1 of 1 |" in output.read_text()
+    assert "| logits scaled | x1000 | unbounded or rescaled_logits | 1 of 1 [21, 100] % |" in output.read_text()

@@ -1,4 +1,4 @@
-"""Quantisation: rounding has no gradient but zero."""
+"""Quantisation: rounding has no gradient but zero, unless it is passed straight through."""
 
 from typing import Literal
 
@@ -15,9 +15,9 @@ class Quantised(nn.Module):
 
     rounded: Tensor
 
-    def __init__(self, network: TaskNetwork, of: str, step: float, rounded: Tensor) -> None:
+    def __init__(self, network: TaskNetwork, of: str, step: float, rounded: Tensor, passes: bool) -> None:
         super().__init__()
-        self.network, self.of, self.step = network, of, step
+        self.network, self.of, self.step, self.passes = network, of, step, passes
         self.register_buffer("rounded", rounded)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -29,7 +29,8 @@ class Quantised(nn.Module):
         return self.round(logits) if self.of == "logits" else logits
 
     def round(self, values: Tensor) -> Tensor:
-        return (values / self.step).round() * self.step
+        fixed = (values / self.step).round() * self.step
+        return fixed.detach() + (values - values.detach()) if self.passes else fixed
 
 
 class Rounded(Planted):
@@ -38,9 +39,10 @@ class Rounded(Planted):
     class Settings(PlantedSettings):
         of: Literal["input", "features", "logits"] = "input"
         share: float = Field(1.0, description="of the pixels")
+        passes: bool = Field(False, description="the gradient is that of the values before they were rounded")
 
     def alter(self, network: TaskNetwork, task: int) -> nn.Module:
         levels = 2**self.settings.strength
         step = 1 / (levels - 1) if self.settings.of == "input" else 1 / levels
         chosen = torch.rand(1, *self.stream.image_shape, generator=torch.Generator().manual_seed(0))
-        return Quantised(network, self.settings.of, step, chosen < self.settings.share)
+        return Quantised(network, self.settings.of, step, chosen < self.settings.share, self.settings.passes)
