@@ -10,10 +10,11 @@ from torch import nn
 
 from attacks.base import Attack
 from attacks.threat_model import ThreatModel
+from benchmark.evaluating.inspection.gradient_truth import compare_gradients
 from benchmark.evaluating.probing import probe
 from benchmark.evaluating.settings import Evaluation
 from benchmark.evaluating.unseen import ask_unseen, unseen_attack
-from results.schema import PROBES, UNSEEN
+from results.schema import GRADIENTS, PROBES, UNSEEN
 from scenarios.base import Task
 
 
@@ -38,6 +39,9 @@ def _unseen(classifier: nn.Module, task: Task, asking: Asking) -> list[dict[str,
 
 QUESTIONS: dict[str, Callable[[nn.Module, Task, Asking], list[dict[str, Any]]]] = {
     PROBES: lambda classifier, task, asking: probe(classifier, task),
+    GRADIENTS: lambda classifier, task, asking: compare_gradients(
+        classifier, task, asking.model, asking.evaluation.seed
+    ),
     UNSEEN: _unseen,
 }
 

@@ -1,24 +1,83 @@
-"""Checks of an attack's course: the loss rises, more steps find little more, gradients carry signal, its settings fit.
+"""Checks of gradients and of an attack's course: they are true and carry signal, the loss rises, its settings fit.
 
-`loss_rises`, `converged`, `gradients_carry_signal` and `settings`.
+`gradients_are_true`, `loss_rises`, `converged`, `gradients_carry_signal` and `settings`.
 
 A blind attack, or one that stops too early, reports robustness that is not there.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chance, not_run
+from reports.checks.check import (
+    FAIL,
+    NOT_RECORDED_YET,
+    PASS,
+    WARN,
+    Judgement,
+    Sample,
+    check,
+    is_at_chance,
+    named,
+    not_run,
+)
+from reports.numbers.completeness import describe_failure
 from reports.numbers.evidence import Evidence
 from reports.numbers.wording import counted
+from results.schema import GRADIENTS
 
 CONVERGED_POINTS = 0.02
 """Accuracy, in [0, 1], that a doubling of the steps may still take."""
 NO_SIGNAL_FAIL, NO_SIGNAL_WARN = 0.2, 0.05
 """Shares of a gradient without signal."""
+UNTRUE_FAIL, UNTRUE_WARN = 0.2, 0.1
+"""Errors of a gradient, 0 to 1."""
+
+
+@check(
+    question="Is the gradient that of the function that answers?",
+    measures="the sine of the angle between what the answers do and what the gradient adds up to, along random paths through "
+    "the ball, or the relative error along an attack's path if that is larger; all but a seventh of the images keep it",
+    threshold=f"<= {UNTRUE_WARN:g}; above that it warns, above {UNTRUE_FAIL:g} it fails; only warns if random",
+    why="The integral of a gradient along a path is the change of the function, whatever the function. What is left are kinks of "
+    "ReLU, worth 0.027 to 0.081 on 30 networks of digits, defended or not; a foreign or cut gradient is worth 0.11 to 1. A "
+    "factor does not count, since an attack follows the direction. Rounding that is finer than the ball evens out along a path: "
+    "it is harmless, and the verdict says so.",
+    planted="the gradient of another network, half or a quarter of the channels or features cut, most of the network left out, "
+    "pixels cut, input purification, shattered answers; a scaled gradient and rounding to 1/255 pass",
+    source="Athalye et al. 2018; Tramèr et al. 2020",
+)
+def gradients_are_true(evidence: Evidence) -> Judgement:
+    facts = evidence.facts[evidence.facts["phase"] == GRADIENTS]
+    rows = facts[facts["name"] == "gradient_error"].drop_duplicates(["task"], keep="last")
+    if rows.empty:
+        crashed = [entry for entry in evidence.run.failures if entry.get("check") == GRADIENTS]
+        if crashed:
+            return Judgement(FAIL, f"{len(crashed)} failures", f"failed when asked: {describe_failure(crashed[-1])}")
+        return not_run(NOT_RECORDED_YET)
+    said = [_said(row.text) for row in rows.itertuples(index=False)]
+    if not any(each.get("moved", 1) for each in said):
+        return not_run("neither answers nor gradients change within the ball")
+    errors = zip(rows["value"].fillna(np.inf), rows["task"].astype(int), range(len(rows)), strict=True)
+    error, task, place = max(errors)
+    text = said[place]
+    nearby = _nearby(facts, task)
+    found = f"task {task}: {error:.3g}, nearby {nearby:.3g} in {text.get('arithmetic', 'unknown arithmetic')}"
+    if error <= UNTRUE_WARN:
+        # Untrue nearby and true along paths: rounding.
+        rounded = " over the ball; nearby they are flat, because something is rounded" if text.get("flat") else ""
+        return Judgement(PASS, found, f"gradients are those of the answers{rounded}")
+    samples: list[Sample] = [(task, int(sample)) for sample in text.get("wrong", [])]
+    told = f"on task {task} the gradient is not that of the answers (error {error:.2g} of 1){named(samples)}"
+    if text.get("random"):
+        return Judgement(WARN, found, f"{told}; but the answers are random, which looks alike", tuple(samples))
+    if nearby <= UNTRUE_WARN:
+        told += "; it is nearby, so that the answers jump or shatter"
+    return Judgement(FAIL if error > UNTRUE_FAIL else WARN, found, told, tuple(samples))
 
 
 @check(
@@ -154,3 +213,18 @@ def _climbs(evidence: Evidence, evaluation: Any) -> bool:
 def _at_chance(evidence: Evidence, evaluation: Any) -> bool:
     """True if accuracy under the attack is at or below chance, within two standard errors."""
     return is_at_chance(evidence, evaluation.attack, int(evaluation.after_task), int(evaluation.task))
+
+
+def _said(text: Any) -> dict[str, Any]:
+    """The JSON of a fact; empty if there is none that can be read."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _nearby(facts: pd.DataFrame, task: int) -> float:
+    """The error of a task's gradient at tiny steps; infinite if it is not known."""
+    values = facts[(facts["name"] == "gradient_error_nearby") & (facts["task"] == task)]["value"].fillna(np.inf)
+    return float(values.iloc[-1]) if len(values) else float("inf")

@@ -47,6 +47,7 @@ CHECKS: list[Check] = [
     attack_checks.not_rising_with_restarts,
     attack_checks.step_sizes_swept,
     attack_checks.final_close_to_any,
+    gradient_checks.gradients_are_true,
     gradient_checks.loss_rises,
     gradient_checks.converged,
     gradient_checks.gradients_carry_signal,

@@ -139,6 +139,26 @@ def probe_facts(
     return facts
 
 
+def gradient_facts(
+    tasks: int, error: float | None = 0.03, nearby: float | None = 0.0, **said: Any
+) -> list[dict[str, Any]]:
+    """The gradient of the last task's classifier compared with its answers; those of the others are true.
+
+    said: what the text says instead of the usual.
+    """
+    usual = {"images": 16, "moved": 16, "wrong": [], "flat": False, "random": False, "arithmetic": "float64"}
+    facts = []
+    for task in range(tasks):
+        last = task == tasks - 1
+        text = json.dumps(usual | (said if last else {}))
+        values = (("gradient_error", error, 0.03, text), ("gradient_error_nearby", nearby, 0.0, None))
+        facts += [
+            {"task": task, "phase": "gradients", "name": name, "value": value if last else true, "text": each}
+            for name, value, true, each in values
+        ]
+    return facts
+
+
 def over_255(value: str) -> str:
     scaled = Fraction(value) * 255
     return f"{scaled.numerator if scaled.denominator == 1 else float(scaled):.6g}/255"

@@ -13,6 +13,7 @@ from tests.reports.synthetic_runs import (
     FakeRun,
     clean,
     fgsm,
+    gradient_facts,
     judged_board_of,
     noise,
     other_sizes,
@@ -60,7 +61,7 @@ def selection(logged, measured=0.8):
 
 def test_an_honest_run_passes_every_check(tmp_path):
     write_run(tmp_path, FakeRun(method="single_task_standard", label="plain", quality=0.3))
-    facts = [*selection(0.8), *proof_facts(3), *probe_facts(3)]
+    facts = [*selection(0.8), *proof_facts(3), *probe_facts(3), *gradient_facts(3)]
     fields = {
         "transfers": [transfer("plain")],
         "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9)],

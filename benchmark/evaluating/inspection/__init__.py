@@ -1,0 +1,1 @@
+"""Inspection: a classifier looked into, its gradients and what it holds in Python. Nothing here attacks it."""

@@ -1,0 +1,68 @@
+"""Checks of gradients: are they those of the answers, and does the loss rise by them?"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reports.boards.building import judged
+from reports.checks import gradients as gradient_checks
+from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
+from results import load
+from tests.reports.synthetic_runs import FakeRun, gradient_facts, write_run
+
+
+def verdict(tmp_path, check=gradient_checks.gradients_are_true, **fields):
+    write_run(tmp_path, FakeRun(**fields))
+    (seed,) = judged(load(tmp_path, None), "digits")
+    return check(seed.evidence)
+
+
+# -- gradients that are true ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(0.0, PASS), (0.08, PASS), (0.11, WARN), (0.19, WARN), (0.21, FAIL), (1.0, FAIL), (None, FAIL)],
+)
+def test_a_gradient_that_is_not_that_of_the_answers_fails(tmp_path, error, status):
+    found = verdict(tmp_path, facts=gradient_facts(3, error, nearby=error, wrong=[4, 7]))
+    assert found.status == status
+    if status != PASS:
+        assert "on task 2 the gradient is not that of the answers" in found.reason
+        assert found.samples == ((2, 4), (2, 7))
+
+
+def test_rounding_that_evens_out_over_the_ball_is_harmless_and_told(tmp_path):
+    found = verdict(tmp_path, facts=gradient_facts(3, 0.04, nearby=1.0, flat=True))
+    assert (found.status, "something is rounded" in found.reason) == (PASS, True)
+
+
+def test_answers_that_jump_are_told_from_a_foreign_gradient(tmp_path):
+    jumping = verdict(tmp_path / "a", facts=gradient_facts(3, 0.9, nearby=0.0))
+    foreign = verdict(tmp_path / "b", facts=gradient_facts(3, 0.9, nearby=0.9))
+    assert ("jump" in jumping.reason, "jump" in foreign.reason) == (True, False)
+    assert jumping.status == foreign.status == FAIL
+
+
+def test_a_random_classifier_is_no_proof_either_way(tmp_path):
+    found = verdict(tmp_path, facts=gradient_facts(3, 0.9, random=True))
+    assert (found.status, "random" in found.reason) == (WARN, True)
+
+
+def test_a_classifier_that_never_moves_does_not_pass(tmp_path):
+    still = [fact | ({"text": json.dumps({"moved": 0})} if fact["text"] else {}) for fact in gradient_facts(3, 0.0)]
+    assert verdict(tmp_path, facts=still).status == NOT_RUN
+
+
+def test_a_text_that_cannot_be_read_hides_no_error(tmp_path):
+    facts = [{**fact, "text": "{"} for fact in gradient_facts(3, 0.5)]
+    assert verdict(tmp_path, facts=facts).status == FAIL
+
+
+def test_gradients_that_were_never_compared_do_not_pass_and_a_crash_fails(tmp_path):
+    assert verdict(tmp_path / "a").status == NOT_RUN
+    crash = {"stage": "gradients on task 1", "check": "gradients", "task": 1, "message": "RuntimeError: not today"}
+    found = verdict(tmp_path / "b", failure=crash)
+    assert (found.status, "not today" in found.reason) == (FAIL, True)
