@@ -35,6 +35,7 @@ class AttackOutcomes:
     trace: JSON of the attack's trace, with the warnings of its settings.
     largest_change: of any image, in pixel space, in the attack's norm.
     worst: float (N, C, H, W) in [0, 1], the images of `any`; None if they were not asked for.
+    last: likewise of `final`. Where attacks shared a trajectory, both are those of the attack of most steps.
     """
 
     final: Outcome
@@ -42,6 +43,7 @@ class AttackOutcomes:
     trace: str
     largest_change: float
     worst: Tensor | None = None
+    last: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def attack_task(
     samples: ids of the images.
     run: the attacks, which run together.
     batch_size: instead of the preset's.
-    keep_images: True to return the worst images too.
+    keep_images: True to return the worst and the last images too.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
     return attack_images(
@@ -109,7 +111,7 @@ def attack_images(
 
     seed, key: an image's random start follows from these two and its sample id.
     batch_size: images that go through the classifier at once, at most; fewer where memory is short.
-    keep_images: True to return the worst images too.
+    keep_images: True to return the worst and the last images too.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
     before = _state(classifier)
@@ -189,6 +191,7 @@ def _outcomes(attack: Attack, result: AttackResult, change: float, keep_images: 
         trace=json.dumps(trace),
         largest_change=max([change, *result.trace.largest_change]),
         worst=result.worst if keep_images else None,
+        last=result.adversarial if keep_images else None,
     )
 
 
@@ -208,11 +211,11 @@ def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
         return {steps: Outcome(outcome.predicted.cpu(), outcome.margin.cpu()) for steps, outcome in outcomes.items()}
 
     def one(result: AttackResult) -> AttackResult:
-        # Nobody keeps these images: an empty tensor per batch holds their count alone.
+        # If nobody keeps these images, an empty tensor per batch holds their count alone.
         empty = torch.empty(len(result.adversarial), 0)
-        worst = result.worst.cpu() if keep_images else empty
+        worst, last = (result.worst.cpu(), result.adversarial.cpu()) if keep_images else (empty, empty)
         return dataclasses.replace(
-            result, final=move(result.final), any=move(result.any), adversarial=empty, worst=worst
+            result, final=move(result.final), any=move(result.any), adversarial=last, worst=worst
         )
 
     return dataclasses.replace(result, results={attack: one(each) for attack, each in result.results.items()})

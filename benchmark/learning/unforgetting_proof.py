@@ -2,11 +2,13 @@
 
 When a task is learned, its classifier (every tensor, buffers included) and its logits on a few images are fingerprinted. After
 the last task another process loads the last state, makes every classifier again and must find the same bits. It attacks some
-old cells again and must find the same predictions. Copies of classifiers that the learning process kept are not there.
+old cells again and must find the same predictions. Copies of classifiers that the learning process kept are not there, and the
+process is confined: copies in files, or anywhere else, are out of its reach.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.evaluating.attacking import attack_task
 from benchmark.evaluating.determinism import repeatable
 from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.learning.confined.process import ConfinedProcess, Here, Made
 from benchmark.learning.provenance import arithmetic
-from benchmark.learning.restoring import restored_method
 from benchmark.planning.cells import cells_of, shared_work
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.processes import in_fresh_process
 from results.checkpoints import tensor_hash
 from results.records import Run
 from results.schema import HARNESS, UNFORGETTING
-from scenarios.base import Task
+from scenarios.base import LearnTask, Task
 from scenarios.parts.augmentation import to_float
 
 PROBE_IMAGES = 32
@@ -39,11 +40,15 @@ CELLS_AGAIN = 2
 """Old cells that are attacked again, at most."""
 
 
-def fingerprints(classifier: nn.Module, task: Task) -> dict[str, str]:
+def fingerprints(classifier: nn.Module, task: Task | LearnTask) -> dict[str, str]:
     """SHA-256 of a classifier (`classifier_fingerprint`) and of its logits on the task's first validation images."""
-    images = to_float(task.validation.images[:PROBE_IMAGES])
+    return fingerprints_on(classifier, task.validation.images[:PROBE_IMAGES])
+
+
+def fingerprints_on(classifier: nn.Module, images: Tensor) -> dict[str, str]:
+    """SHA-256 of a classifier and of its logits on images, uint8 (N, C, H, W)."""
     with torch.no_grad():
-        logits = classifier(images)
+        logits = classifier(to_float(images))
     return {"classifier": classifier_fingerprint(classifier), "logits": tensor_hash(logits)}
 
 
@@ -80,17 +85,20 @@ def old_cells(job: Job, tasks: int) -> list[OldCell]:
     return random.Random(job.hash).sample(every, min(CELLS_AGAIN, len(every)))
 
 
-def make_again(job: Job, machine: Machine, key: str, cells: Sequence[OldCell]) -> Again:
-    """Make classifiers from the checkpoint `key` alone, and attack each cell again. Runs in a fresh process."""
-    torch.set_num_threads(machine.threads)
-    tasks = job.preset.scenario(machine.source).load(machine.device)
-    method = restored_method(job, machine, key)
+def make_again(
+    made: Made, job: Job, device: str, probes: dict[int, Tensor], old: dict[int, Task], cells: Sequence[OldCell]
+) -> Again:
+    """Make classifiers, and attack each cell again. Runs in the confined process.
+
+    probes: by task, images on which logits are fingerprinted, uint8 (N, C, H, W).
+    old: the tasks of the cells, by id; only their test images are needed.
+    """
     with repeatable():
-        found = {task.id: fingerprints(method.classifier(task.id).to(machine.device), task) for task in tasks}
+        found = {task: fingerprints_on(made(task), images.to(device)) for task, images in probes.items()}
         attacked = []
         for cell in cells:
-            task, attack = tasks[cell.task], job.preset.matrix[cell.attack].attack
-            classifier = method.classifier(task.id).to(machine.device)
+            task, attack = _on(old[cell.task], device), job.preset.matrix[cell.attack].attack
+            classifier = made(task.id)
             outcomes: dict[int, tuple[int, float]] = {}
             for work in shared_work(cells_of(job.preset.matrix, task, task.id)):
                 if attack not in work.run.members:
@@ -106,18 +114,21 @@ def make_again(job: Job, machine: Machine, key: str, cells: Sequence[OldCell]) -
     return Again(found, attacked)
 
 
-def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[dict[str, Any]]:
+def prove(
+    process: ConfinedProcess | Here, job: Job, machine: Machine, run: Run, tasks: Sequence[Task]
+) -> list[dict[str, Any]]:
     """Prove or refute that nothing was forgotten.
 
-    key: the checkpoint after the last task.
+    process: makes classifiers from the checkpoint after the last task.
     run: the stored records.
-    tasks: number of tasks.
     Returns facts: per task whether its classifier, its logits and, for some, its predictions are the same as when it was learned.
     A task whose fingerprints were not recorded has no fact. Logits and predictions are compared only on the library version and
     processor that computed them, because others round differently.
     """
-    cells = [replace(cell, rows=_rows(job, run, cell)) for cell in old_cells(job, tasks)]
-    again = in_fresh_process(make_again, job, machine, key, cells)
+    cells = [replace(cell, rows=_rows(job, run, cell)) for cell in old_cells(job, len(tasks))]
+    probes = {task.id: task.validation.images[:PROBE_IMAGES].cpu() for task in tasks}
+    old = {cell.task: _test_alone(tasks[cell.task]) for cell in cells}
+    again = process.ask(make_again, job, machine.device, probes, old, cells)
     facts = run.facts[run.facts["phase"] == HARNESS]
     rows = []
     learned = {
@@ -142,6 +153,17 @@ def prove(job: Job, machine: Machine, key: str, run: Run, tasks: int) -> list[di
     return rows
 
 
+def _test_alone(task: Task) -> Task:
+    """The task without its other images, on the CPU."""
+    none = torch.zeros(0, dtype=torch.int64, device=task.train.labels.device)
+    train, validation = task.train.select(none).to("cpu"), task.validation.select(none).to("cpu")
+    return replace(task, train=train, validation=validation, test=task.test.to("cpu"))
+
+
+def _on(task: Task, device: str) -> Task:
+    return replace(task, test=task.test.to(device))
+
+
 def _rows(job: Job, run: Run, cell: OldCell) -> int:
     """The number of images that went through the classifier at once when the cell was attacked; 0 if it is not stored."""
     name = job.preset.attack_name(job.preset.matrix[cell.attack].attack)
@@ -161,3 +183,17 @@ def _stored(predictions: pd.DataFrame, task: int, attack: str) -> dict[int, tupl
     ]
     margins = rows["margin"].to_numpy(np.float32).tolist()
     return dict(zip(rows["sample"].tolist(), zip(rows["predicted"].tolist(), margins, strict=True), strict=True))
+
+
+def reached(found: Sequence[str], error: str = "") -> dict[str, Any]:
+    """The fact that code of the method reached for what is not in its state. error: what came of it, one line."""
+    return {"task": -1, "phase": UNFORGETTING, "name": "reached", "value": 0.0, "text": _as_text(found, error)}
+
+
+def unproved(reason: str) -> dict[str, Any]:
+    """The fact that this machine offers no confinement, so that nothing can be proved here."""
+    return {"task": -1, "phase": UNFORGETTING, "name": "unproved", "value": None, "text": reason}
+
+
+def _as_text(found: Sequence[str], error: str) -> str:
+    return json.dumps({"reached": list(found), "error": error})

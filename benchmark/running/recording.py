@@ -88,6 +88,13 @@ class Recorder:
     def _part(self, identifier: str, after_task: int, samples: tuple[int, ...]) -> str:
         return f"{identifier}.{after_task:03d}.{samples[0]:05d}"
 
+    def named(self, attacked: Attacked, task: Task, classifier: str) -> dict[Attack, tuple[str, str]]:
+        """The attacks that ran, each with its name in tables and the id of its evaluation. classifier: its fingerprint."""
+        return {
+            attack: (self.preset.attack_name(attack), self._identifier(attack, task, classifier))
+            for attack in attacked.outcomes
+        }
+
     def _identifier(self, attack: Attack, task: Task, classifier: str) -> str:
         return evaluation_id(classifier, self.preset.evaluation_fields(attack, task))
 

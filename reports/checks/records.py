@@ -11,7 +11,7 @@ from reports.checks.check import FAIL, PASS, WARN, Judgement, check, is_at_chanc
 from reports.numbers.completeness import describe_failure, learns_all_at_once, missing_cells, standing_failures
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
-from reports.numbers.proofs import KINDS, proofs
+from reports.numbers.proofs import KINDS, proofs, what_was_reached, why_unproved
 from reports.numbers.wording import counted, first_of
 from results.schema import HARNESS, UNFORGETTING
 
@@ -194,11 +194,12 @@ def validation_reproduced(evidence: Evidence) -> Judgement:
 
 @check(
     question="Does a method that claims not to forget keep every old classifier?",
-    measures="old classifiers, their logits and some attacks, made again by a fresh process from nothing but the last state",
-    threshold="all equal to the bit, for methods that claim it",
+    measures="old classifiers, their logits and some attacks, made again by a fresh, confined process from the last state alone",
+    threshold="all equal to the bit, and no reach for a file, a connection or another process, for methods that claim it",
     why="Every change is forgetting, however small. The process is fresh because a copy that the learning process kept is not in "
-    "the state.",
-    planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache while the state forgets",
+    "the state, and confined because a copy in a file is not either.",
+    planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache, or from files and other places "
+    "outside the state, while the state forgets",
 )
 def unforgetting(evidence: Evidence) -> Judgement:
     claims, found, tasks = evidence.protocol.claims, proofs(evidence.facts), evidence.outcomes.tasks
@@ -206,6 +207,11 @@ def unforgetting(evidence: Evidence) -> Judgement:
         return not_run("an older record that does not say what the method claims")
     if UNFORGETTING not in claims:
         return not_run("the method does not claim not to forget")
+    facts = evidence.facts[evidence.facts["phase"] == UNFORGETTING]
+    if refused := what_was_reached(facts):
+        return Judgement(FAIL, "0 tasks", f"to make its old classifiers again, the method {refused}")
+    if reason := why_unproved(facts):
+        return not_run(f"nothing can be proved on this machine: {reason}")
     differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
     if any(differing.values()):
         told = "; ".join(f"{kind} of {_first(of_kind)}" for kind, of_kind in differing.items() if of_kind)
