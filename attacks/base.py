@@ -124,7 +124,8 @@ class Attack(ABC):
 
     version: raised on purpose whenever the attack would give other predictions for the same specification.
     iterative: True if any-iterate accuracy differs from the final one and is recorded beside it.
-    batch_free: True if the result for an image is the same, up to rounding, in any batch; False only for others' code.
+    batch_free: True if the result for an image is the same, up to rounding, in any batch; False for others' code, and for an
+        attack that learns from a whole batch.
     file_hash: SHA-256 of the attack's file if that lies outside this folder, where no version guards it: part of the
         specification.
     threat_model: the changes that the attack may make.
