@@ -70,6 +70,7 @@ def run_preset(
     device: str = "auto",
     workers: int | None = 1,
     force: bool = False,
+    learn_here: bool = False,
 ) -> PresetResult:
     """Train, attack and store what a preset demands and is not stored yet, as `run` does.
 
@@ -85,6 +86,7 @@ def run_preset(
     device: `auto`, `cpu` or `cuda`.
     workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for.
     force: True to set stored runs aside and run again.
+    learn_here: True to learn in the process that attacks, for a debugger; the check `learned_without_test` is then not run.
     Raises ConfigError, DataError and MethodError before anything is trained. Later failures are stored and returned.
     """
     options = RunOptions(
@@ -101,6 +103,7 @@ def run_preset(
         device=device,
         workers=workers,
         force=force,
+        learn_here=learn_here,
     )
     options = replace(options, command=_command(options))
     with _threads_restored():

@@ -20,7 +20,7 @@ from benchmark.learning.learner import Learner
 from benchmark.learning.opened_files import Watch, data_places
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.processes import end_with_parent
+from benchmark.processes import end_with_parent, main_left_out
 from benchmark.running.failures import LearningFailed
 from results.files import StoreError
 from results.store import RunStore
@@ -90,12 +90,14 @@ class LearnsApart:
         if self._connection is None:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(
+            process = context.Process(
                 target=_serve,
                 args=(theirs, self._job, self._machine, self._stream, self._store.directory.parent),
                 name=f"learns {self._job.label}",
             )
-            self._process.start()
+            with main_left_out():
+                process.start()
+            self._process = process
             # The other end lives in the process alone: when that ends, reading here ends too.
             theirs.close()
         return self._connection

@@ -112,7 +112,7 @@ Strata = list[tuple[Counts, Counts]]
 def _comparisons(evidence: Evidence, facts: Any) -> Iterator[tuple[str, Strata]]:
     told = {(int(row.task), str(row.name)): _told(row.text) for row in facts.itertuples(index=False)}
     tasks = range(evidence.outcomes.tasks)
-    held_out = {task: told[task, "validation"] for task in tasks if (task, "validation") in told}
+    held_out = {task: told[task, "validation"] for task in tasks if told.get((task, "validation"))}
     attacks = {str(each.get("attack")) for each in held_out.values()}
     for words, key, names in (
         ("right on the clean image", "clean", [CLEAN]),
@@ -127,7 +127,7 @@ def _comparisons(evidence: Evidence, facts: Any) -> Iterator[tuple[str, Strata]]
             covered = cell[cell != NOT_MEASURED]
             strata.append(((int((covered == 1).sum()), len(covered)), (int(counts[key]), int(counts["images"]))))
         yield words, strata
-    copies = [told[task, "copies"] for task in tasks if (task, "copies") in told]
+    copies = [told[task, "copies"] for task in tasks if told.get((task, "copies"))]
     # Test images that lose more than others: a table knows an image, and not its copies.
     yield "right, and wrong in a copy", [(_pair(each["test"]), _pair(each["validation"])) for each in copies]
 
