@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from attacks.base import Attack, AttackError, Outcome
 from attacks.threat_model import ThreatModelError
+from benchmark.commands.evaluate.made_anew import FromFile
 from benchmark.commands.evaluate.temporary_run import TemporaryRun
 from benchmark.errors import ConfigError
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes, attack_task
@@ -27,6 +28,7 @@ from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import find_task, load_tasks
 from reports.checks.verdicts import FAIL, Verdict
+from reports.numbers.attack_facts import COUNTED_EXTRAS
 from reports.numbers.metrics import WORST
 from reports.numbers.statistics.intervals import wilson
 from results.schema import ANY
@@ -62,7 +64,8 @@ class ModuleEvaluation:
     """The outcome of attacking a classifier on one task.
 
     accuracies: one per attack, and one more per iterative attack for any of its iterates.
-    worst: under all attacks at the preset's eps together, on the images that all of them cover.
+    worst: under all attacks at the preset's eps together, on the images that all of them cover; the extra attacks that anybody could
+        use count on the images that they cover.
     verdicts: one per check.
     failures: one line per attack that failed, and per attack that changed the classifier or the global random states.
     """
@@ -107,12 +110,18 @@ def choose_protocol(
 
 
 def attack_module(
-    classifier: nn.Module, name: str, protocol: ModuleProtocol, watch: Watch = nullcontext
+    classifier: nn.Module,
+    name: str,
+    protocol: ModuleProtocol,
+    watch: Watch = nullcontext,
+    *,
+    file: str | None = None,
 ) -> ModuleEvaluation:
     """Attack a classifier and judge it. It is left in the mode and on the device that it came in.
 
     classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task).
     name: of the classifier, for messages.
+    file: `FILE.py[:NAME]` that makes it anew; None if no file does.
     Raises ConfigError if the classifier breaks its contract.
     """
     if not isinstance(classifier, nn.Module):
@@ -127,11 +136,12 @@ def attack_module(
         except Exception as error:
             raise ConfigError(f"{name}: {_line(error)}") from error
         with TemporaryDirectory(prefix="evaluate-") as folder:
-            run = TemporaryRun(Path(folder), classifier, task, preset, machine)
-            attacked, failures = _attack_all(classifier, task, preset, run, watch)
+            source = None if file is None else FromFile.of(file, machine)
+            run = TemporaryRun(Path(folder), classifier, task, preset, machine, source)
+            attacked, extra, failures = _attack_all(classifier, task, preset, run, watch)
             verdicts = run.verdicts()
     accuracies = [each for attack, parts in attacked.items() for each in _accuracies(attack, parts)]
-    return ModuleEvaluation(preset, task, accuracies, _worst(attacked, preset), verdicts, failures)
+    return ModuleEvaluation(preset, task, accuracies, _worst(attacked, extra, preset), verdicts, failures)
 
 
 @contextmanager
@@ -154,12 +164,13 @@ def _ready(classifier: nn.Module, device: str) -> Iterator[None]:
 
 def _attack_all(
     classifier: nn.Module, task: Task, preset: Preset, run: TemporaryRun, watch: Watch
-) -> tuple[dict[Attack, AttackedParts], list[str]]:
-    """Run the preset's attacks and the extra attacks, record all of them in `run`, and return the outcomes of the preset's.
+) -> tuple[dict[Attack, AttackedParts], dict[Attack, AttackedParts], list[str]]:
+    """Run the preset's attacks and the extra attacks, and record all of them in `run`.
 
-    Returns a line per failure too.
+    Returns the outcomes of the preset's attacks, those of the extra attacks, and a line per failure.
     """
     attacked: dict[Attack, AttackedParts] = {demand.attack: [] for demand in preset.final}
+    others: dict[Attack, AttackedParts] = {}
     failures = []
     own = shared_work(cells_of(preset.final, task, task.id))
     extra = shared_work(cells_of(extra_demands(preset, [task]), task, task.id))
@@ -167,7 +178,7 @@ def _attack_all(
         names = ", ".join(attack.name for attack in work.run.members)
         with watch(names):
             try:
-                found = attack_task(classifier, task, work.samples, work.run, preset.evaluation)
+                found = attack_task(classifier, task, work.samples, work.run, preset.evaluation, keep_images=True)
             except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
                 failures.append(f"{names}: {_line(error)}")
                 run.fail(work.run.members, error)
@@ -176,9 +187,8 @@ def _attack_all(
         if not found.unchanged:
             failures.append(f"{names}: the classifier or the global random state changed under attack")
         for attack, outcomes in found.outcomes.items():
-            if attack in attacked:
-                attacked[attack].append((found, outcomes))
-    return {attack: parts for attack, parts in attacked.items() if parts}, failures
+            (attacked if attack in attacked else others).setdefault(attack, []).append((found, outcomes))
+    return {attack: parts for attack, parts in attacked.items() if parts}, others, failures
 
 
 def _accuracies(attack: Attack, parts: AttackedParts) -> list[AttackAccuracy]:
@@ -189,15 +199,29 @@ def _accuracies(attack: Attack, parts: AttackedParts) -> list[AttackAccuracy]:
     return found
 
 
-def _worst(attacked: dict[Attack, AttackedParts], preset: Preset) -> AttackAccuracy:
-    """The accuracy on images that are right clean and under every attack in the ranking's ball, at any iterate."""
+def _worst(attacked: dict[Attack, AttackedParts], extra: dict[Attack, AttackedParts], preset: Preset) -> AttackAccuracy:
+    """The accuracy on images that are right clean and under every attack in the ranking's ball, at any iterate.
+
+    An image that an extra attack covers must be right under it too, if it is one that counts in `worst`.
+    """
     votes = [
         _right(parts, "any")
         for attack, parts in attacked.items()
         if attack.threat_model.eps == 0 or attack.threat_model == preset.ranking
     ]
+    found = [
+        _right(parts, "any")
+        for attack, parts in extra.items()
+        if attack.kind in COUNTED_EXTRAS and attack.threat_model == preset.ranking
+    ]
     shared = set.intersection(*(set(vote) for vote in votes)) if votes else set()
-    return _accuracy(WORST, {sample: all(vote[sample] for vote in votes) for sample in shared})
+    return _accuracy(
+        WORST,
+        {
+            sample: all(vote[sample] for vote in votes) and all(vote.get(sample, True) for vote in found)
+            for sample in shared
+        },
+    )
 
 
 def _right(parts: AttackedParts, kind: str) -> dict[int, bool]:

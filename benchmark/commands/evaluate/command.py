@@ -30,7 +30,7 @@ def evaluate(
     """
     classifier = load_classifier(target)
     protocol = choose_protocol(options, task, lambda preset, machine: load_with_progress(preset, machine, console))
-    found = attack_module(classifier, target, protocol, console.status)
+    found = attack_module(classifier, target, protocol, console.status, file=target)
     show(found, target, console)
     if output is not None:
         write_csv([*found.accuracies, found.worst], output)

@@ -9,9 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from attacks.base import Attack
+from benchmark.commands.evaluate.made_anew import FromFile, judged_anew
 from benchmark.evaluating.attacking import Attacked
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.questions import QUESTIONS, asked_phases
+from benchmark.learning.handed_over import Shelf
 from benchmark.planning.cells import Work
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
@@ -21,6 +23,7 @@ from reports.boards.building import judged
 from reports.checks.verdicts import Verdict
 from results import load, schema
 from results.files import digest
+from results.schema import AFRESH
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -28,8 +31,16 @@ from scenarios.base import Task
 class TemporaryRun:
     """A run of one task: outcomes of attacks go in, verdicts come out."""
 
-    def __init__(self, folder: Path, classifier: nn.Module, task: Task, preset: Preset, machine: Machine) -> None:
-        """folder: an empty one; the run is of no use afterwards."""
+    def __init__(
+        self,
+        folder: Path,
+        classifier: nn.Module,
+        task: Task,
+        preset: Preset,
+        machine: Machine,
+        source: FromFile | None = None,
+    ) -> None:
+        """folder: an empty one; the run is of no use afterwards. source: of the classifier; None if it has no file."""
         self._folder, self._classifier, self._preset, self._task = folder, classifier, preset, replace(task, id=0)
         self._fingerprint = classifier_fingerprint(classifier)
         run_hash = digest(self._fingerprint)
@@ -38,9 +49,11 @@ class TemporaryRun:
         self._store.write_config({**identity, "seed": 0}, {})
         self._store.write_tasks(task_rows([self._task]))
         self._recorder = Recorder(self._store, preset, machine.device, machine.threads)
+        self._source, self._shelf = source, Shelf(self._store.directory, preset.ranking)
 
     def record(self, work: Work, attacked: Attacked) -> None:
-        """Record the outcomes of attacks."""
+        """Record the outcomes of attacks, which were asked for their images."""
+        self._shelf.put(self._recorder.named(attacked, self._task, self._fingerprint), 0, attacked)
         self._recorder.record(replace(work, after_task=0, task=0), self._task, self._fingerprint, attacked)
 
     def fail(self, attacks: Sequence[Attack], error: BaseException) -> None:
@@ -57,8 +70,17 @@ class TemporaryRun:
                 self._store.write_part("facts", phase, rows)
             except Exception as error:
                 self._store.fail(stage=phase, task=0, check=phase, message=f"{type(error).__name__}: {error}")
+        self._judge_anew()
         # Transfers need the preset's own runs.
         protocol = preset_protocol(self._preset, [self._task], "module", transfers=False)
         self._store.demand(self._preset.name, protocol.to_json())
         (found,) = judged(load(self._folder, None), self._preset.name)
         return found.verdicts
+
+    def _judge_anew(self) -> None:
+        try:
+            handed_over = self._shelf.taken(self._store.read().evaluations["evaluation_id"].unique())
+            self._store.write_part("facts", AFRESH, judged_anew(self._source, handed_over, self._fingerprint))
+        except Exception as error:
+            message = " ".join(str(error).split())
+            self._store.fail(stage="made anew", task=0, check=AFRESH, message=message)

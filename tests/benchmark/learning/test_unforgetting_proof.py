@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.learning import unforgetting_proof as unforgetting
 from benchmark.learning.confined import process as confined
 from methods.parts.ownership import PackedWeights
 from methods.parts.subnetwork import Subnetwork
@@ -149,7 +148,7 @@ def test_a_proof_that_crashes_is_a_failure_and_can_be_made_later(
         raise RuntimeError("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(unforgetting, "in_fresh_process", crash)
+        patch.setattr(confined, "ConfinedProcess", crash)
         assert run_tiny(tmp_path, ["packnet"]) == 1
     assert proof(tmp_path, "packnet") == {}
     assert "planted" in run_of(tmp_path, "packnet").failures[-1]["message"]
