@@ -35,7 +35,7 @@ def main_left_out() -> Iterator[None]:
     `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"].__dict__
-    held = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    held: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
     main.pop("__file__", None)
     try:

@@ -16,7 +16,7 @@ from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
-from benchmark.processes import end_with_parent
+from benchmark.processes import end_with_parent, main_left_out
 from benchmark.running.execution import execute
 from benchmark.running.failures import JobResult
 from benchmark.running.transfers import execute_transfers
@@ -85,7 +85,8 @@ class Pool:
         )
 
     def submit(self, job: Job, machine: Machine) -> Future[JobResult]:
-        return self._executor.submit(_work, job, machine)
+        with main_left_out():
+            return self._executor.submit(_work, job, machine)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
