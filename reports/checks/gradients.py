@@ -36,13 +36,16 @@ NO_SIGNAL_FAIL, NO_SIGNAL_WARN = 0.2, 0.05
 """Shares of a gradient without signal."""
 UNTRUE_FAIL, UNTRUE_WARN = 0.2, 0.1
 """Errors of a gradient, 0 to 1."""
+ROUNDED_FAIL = 0.35
+"""The same for answers that are flat nearby: rounding to 1/255 is worth 0.19 in a ball of 8/255."""
 
 
 @check(
     question="Is the gradient that of the function that answers?",
     measures="the sine of the angle between what the answers do and what the gradient adds up to, along random paths through "
     "the ball, or the relative error along an attack's path if that is larger; all but a seventh of the images keep it",
-    threshold=f"<= {UNTRUE_WARN:g}; above that it warns, above {UNTRUE_FAIL:g} it fails; only warns if random",
+    threshold=f"<= {UNTRUE_WARN:g}; above that it warns, above {UNTRUE_FAIL:g} it fails ({ROUNDED_FAIL:g} if rounded, "
+    "never if they are random)",
     why="The integral of a gradient along a path is the change of the function, whatever the function. What is left are kinks of "
     "ReLU, worth 0.027 to 0.081 on 30 networks of digits, defended or not; a foreign or cut gradient is worth 0.11 to 1. A "
     "factor does not count, since an attack follows the direction. Rounding that is finer than the ball evens out along a path: "
@@ -77,15 +80,21 @@ def gradients_are_true(evidence: Evidence) -> Judgement:
         return Judgement(WARN, found, f"{told}; but the answers are random, which looks alike", tuple(samples))
     if nearby <= UNTRUE_WARN:
         told += "; it is nearby, so that the answers jump or shatter"
-    return Judgement(FAIL if error > UNTRUE_FAIL else WARN, found, told, tuple(samples))
+    if text.get("flat"):
+        told += "; nearby the answers do not move at all: something is rounded, more coarsely than the ball allows"
+    bound = ROUNDED_FAIL if text.get("flat") else UNTRUE_FAIL
+    return Judgement(FAIL if error > bound else WARN, found, told, tuple(samples))
 
 
 @check(
     question="Does the attack climb?",
     measures="mean attack loss at the last iterate minus at the start",
-    threshold="> 0, else warn; a network that is at chance already passes",
-    why="An attack is an ascent. If the loss does not rise, the gradient does not point uphill.",
-    planted="gradients cut by a detach, rounded inputs, logits x1000 to x10 (it warns)",
+    threshold="> 0; else it fails where accuracy is above chance, at the ranking's eps with steps below eps, and warns for other "
+    "attacks; a network that is at chance already passes",
+    why="An attack is an ascent. If its loss does not rise, the gradient does not point uphill, and accuracy above chance is "
+    "what the gradient hides. In 240 evaluations of six rows of digits the smallest rise is 0.002, 15 % of the first loss. "
+    "Steps of a whole eps or more, or of 0, need not climb.",
+    planted="gradients cut by a detach, rounded inputs, logits x1000 to x10, input purification",
     source="Carlini et al. 2019; Pintor et al. 2022",
 )
 def loss_rises(evidence: Evidence) -> Judgement:
@@ -96,13 +105,21 @@ def loss_rises(evidence: Evidence) -> Judgement:
     ]
     if not climbs:
         return not_run("no iterative attack left a trace of its loss")
-    climb, evaluation = min(climbs, key=lambda item: item[0])
+    must = {attack.name for attack in evidence.at_ranking_eps() if 0 < (attack.step_in_eps or 0) < 1}
+    level = [
+        item for item in climbs if not item[0] > 0 and not (np.isfinite(item[0]) and _at_chance(evidence, item[1]))
+    ]
+    contradictions = [item for item in level if item[0] <= 0 and item[1].attack in must]
+    climb, evaluation = min(contradictions or level or climbs, key=lambda item: item[0])
     found = f"{evaluation.attack} on task {evaluation.task} after task {evaluation.after_task}: {climb:+.3g}"
+    if contradictions:
+        told = f"the loss of {evaluation.attack} did not rise on task {evaluation.task}, and accuracy is above chance"
+        return Judgement(FAIL, found, told)
+    if level:
+        return Judgement(WARN, found, f"the loss of {evaluation.attack} did not rise on task {evaluation.task}")
     if climb > 0:
         return Judgement(PASS, found, "every iterative attack raised its loss")
-    if np.isfinite(climb) and _at_chance(evidence, evaluation):
-        return Judgement(PASS, found, "the loss did not rise only where accuracy is at chance already")
-    return Judgement(WARN, found, f"the loss of {evaluation.attack} did not rise on task {evaluation.task}")
+    return Judgement(PASS, found, "the loss did not rise only where accuracy is at chance already")
 
 
 @check(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from reports.boards.building import judged
 from reports.checks import gradients as gradient_checks
 from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
 from results import load
-from tests.reports.synthetic_runs import FakeRun, gradient_facts, write_run
+from tests.reports.synthetic_runs import FakeRun, clean, gradient_facts, pgd, write_run
 
 
 def verdict(tmp_path, check=gradient_checks.gradients_are_true, **fields):
@@ -37,6 +38,12 @@ def test_a_gradient_that_is_not_that_of_the_answers_fails(tmp_path, error, statu
 def test_rounding_that_evens_out_over_the_ball_is_harmless_and_told(tmp_path):
     found = verdict(tmp_path, facts=gradient_facts(3, 0.04, nearby=1.0, flat=True))
     assert (found.status, "something is rounded" in found.reason) == (PASS, True)
+
+
+@pytest.mark.parametrize(("error", "status"), [(0.3, WARN), (0.4, FAIL)])
+def test_rounding_is_given_more_room_and_not_all_of_it(tmp_path, error, status):
+    found = verdict(tmp_path, facts=gradient_facts(3, error, nearby=1.0, flat=True))
+    assert (found.status, "something is rounded" in found.reason) == (status, True)
 
 
 def test_answers_that_jump_are_told_from_a_foreign_gradient(tmp_path):
@@ -66,3 +73,40 @@ def test_gradients_that_were_never_compared_do_not_pass_and_a_crash_fails(tmp_pa
     crash = {"stage": "gradients on task 1", "check": "gradients", "task": 1, "message": "RuntimeError: not today"}
     found = verdict(tmp_path / "b", failure=crash)
     assert (found.status, "not today" in found.reason) == (FAIL, True)
+
+
+# -- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def walked(*loss):
+    return {"loss": list(loss), "zero_gradients": [0.0], "non_finite": [0.0]}
+
+
+@pytest.mark.parametrize(
+    ("loss", "status"), [((0.5, 0.6), PASS), ((0.5, 0.4), FAIL), ((0.0, 0.0), FAIL), ((0.5, np.nan), WARN)]
+)
+def test_accuracy_above_chance_by_an_attack_whose_loss_did_not_rise_is_a_contradiction(tmp_path, loss, status):
+    found = verdict(tmp_path, gradient_checks.loss_rises, trace=walked(*loss))
+    assert found.status == status
+    assert ("above chance" in found.reason) == (status == FAIL)
+
+
+@pytest.mark.parametrize("attack", [{"size": "1"}, {"size": "2"}, {"size": "0"}, {"eps": "2/5"}], ids=str)
+def test_an_attack_that_need_not_climb_or_is_not_the_rankings_warns(tmp_path, attack):
+    falling = pgd(40, trace=walked(0.5, 0.4), **attack)
+    found = verdict(tmp_path, gradient_checks.loss_rises, matrix=[clean(), pgd(10)], final=[falling])
+    assert found.status == WARN
+    assert falling.name in found.reason
+
+
+def test_the_contradiction_is_told_where_another_attack_only_warns(tmp_path):
+    silly, contradicting = pgd(40, size="2", trace=walked(0.9, 0.1)), pgd(40, trace=walked(0.5, 0.4))
+    found = verdict(tmp_path, gradient_checks.loss_rises, matrix=[clean(), pgd(10)], final=[silly, contradicting])
+    assert (found.status, contradicting.name in found.reason) == (FAIL, True)
+
+
+def test_a_network_at_chance_has_no_loss_to_raise(tmp_path):
+    def half(name, i, j, margin):
+        return np.where(np.arange(len(margin)) % 2 == 0, 1.0, -1.0)
+
+    assert verdict(tmp_path, gradient_checks.loss_rises, trace=walked(0.5, 0.5), edit_margin=half).status == PASS
