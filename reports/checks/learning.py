@@ -21,6 +21,8 @@ from results.schema import ANY, LEARNING, UNSEEN
 CERTAIN, DOUBTFUL = 1e-4, 1e-3
 """p-values below which images that were learned from are certain, or must be told of."""
 
+LEARNED_HERE = "the method learned in the process that attacks it, which holds the test images (--learn-here)"
+
 
 @check(
     question="Did the method learn without reaching for data that it was not given?",
@@ -37,7 +39,8 @@ def learned_without_test(evidence: Evidence) -> Judgement:
     if rows.empty:
         return not_run(NOT_RECORDED_YET)
     if (rows["value"] != 1).any():
-        return not_run("the method learned in the process that attacks it, which holds the test images (--learn-here)")
+        told = [_told(text).get("reason") for text in rows["text"]]
+        return not_run(next((str(reason) for reason in told if reason), LEARNED_HERE))
     turns = 1 if learns_all_at_once(evidence) else evidence.outcomes.tasks
     if rows["task"].nunique() < turns:
         return not_run(f"only {rows['task'].nunique()} of {turns} turns were watched")

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from benchmark.learning.confined.sandbox import CannotConfine, Confinement, confine
-from benchmark.processes import end_with_parent
+from benchmark.processes import end_with_parent, main_left_out
 
 T = TypeVar("T")
 
@@ -101,7 +101,9 @@ class ConfinedProcess:
         self._pool = ProcessPoolExecutor(1, context, initializer=end_with_parent)
         try:
             with tempfile.NamedTemporaryFile(prefix="witness-") as witness:
-                self.means = self._heard(self._pool.submit(_begin, _packed(self._source), witness.name).result())
+                with main_left_out():
+                    begun = self._pool.submit(_begin, _packed(self._source), witness.name)
+                self.means = self._heard(begun.result())
         except BaseException:
             self._pool.shutdown(wait=False)
             raise
