@@ -39,8 +39,8 @@ def learned_without_test(evidence: Evidence) -> Judgement:
     if rows.empty:
         return not_run(NOT_RECORDED_YET)
     if (rows["value"] != 1).any():
-        told = [_told(text).get("reason") for text in rows["text"]]
-        return not_run(next((str(reason) for reason in told if reason), LEARNED_HERE))
+        reasons = [_told(text).get("reason") for text in rows["text"]]
+        return not_run(next((str(reason) for reason in reasons if reason), LEARNED_HERE))
     turns = 1 if learns_all_at_once(evidence) else evidence.outcomes.tasks
     if rows["task"].nunique() < turns:
         return not_run(f"only {rows['task'].nunique()} of {turns} turns were watched")
