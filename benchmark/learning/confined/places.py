@@ -26,12 +26,14 @@ class Places:
 
     began: seconds since the epoch; what was written later is no code.
     own: plug-in files, code however young they are.
+    loaded: files of modules that were imported before there were rules; warnings and tracebacks quote them.
     data: folders of data sets, where nothing is read.
     private: the process' own folder, empty when it began.
     """
 
     began: float
     own: tuple[str, ...]
+    loaded: frozenset[str]
     data: tuple[str, ...]
     private: str
 
@@ -73,7 +75,7 @@ class Places:
 
     def may_read(self, path: str, late: bool) -> bool:
         """True if a file may be opened. late: True once classifiers answer, False while plug-ins are imported."""
-        if path in self.own or path in _DEVICES or path.startswith(("/dev/nvidia", "/dev/dri/")):
+        if path in self.own or path in self.loaded or path in _DEVICES or path.startswith(("/dev/nvidia", "/dev/dri/")):
             return True
         if path.startswith(_OF_THE_MACHINE):
             return True
@@ -106,6 +108,12 @@ class Places:
         old = [path for path in found if not self.is_young(path)]
         devices = [f"/dev/{name}" for name in os.listdir("/dev")] if os.path.isdir("/dev") else []
         return [*old, *self.own, *(path for path in devices if self.may_read(path, late=True))]
+
+
+def loaded_files() -> frozenset[str]:
+    """The files of all modules that are imported now."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return frozenset(os.path.realpath(file) for file in files if isinstance(file, str))
 
 
 def _folders(paths: Any) -> tuple[str, ...]:

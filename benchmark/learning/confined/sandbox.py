@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.learning.confined import landlock, readers
-from benchmark.learning.confined.places import Places
+from benchmark.learning.confined.places import Places, loaded_files
 
 MOST = 20
 """Things that are noted by name."""
@@ -76,7 +76,7 @@ def confine(began: float, own: Sequence[str], data: Sequence[str], witness: str)
     Raises CannotConfine if the file can be read all the same.
     """
     folder = os.path.realpath(tempfile.mkdtemp(prefix="confined-"))
-    places = Places(began, tuple(os.path.realpath(path) for path in own), tuple(data), folder)
+    places = Places(began, tuple(os.path.realpath(path) for path in own), loaded_files(), tuple(data), folder)
     os.chdir(folder)
     _shrink_environment(folder)
     sys.dont_write_bytecode = True
