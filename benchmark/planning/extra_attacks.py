@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from attacks.base import Attack
+from attacks.distilled import Distilled
+from attacks.inside import Inside
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.rescaled import Rescaled
@@ -18,20 +21,21 @@ SHARE = 0.2
 """Extra attacks may cost this share of the passes of the evaluation after the last task."""
 FEWEST, MOST = 8, 100
 """Samples per task: fewer decide nothing, more are not needed."""
-SCALES = (Fraction(1, 100), Fraction(1, 10), Fraction(10), Fraction(100))
-"""Factors by which logits are multiplied under attack."""
+SCALES = (Fraction(1, 100), Fraction(100))
+"""Factors by which logits are multiplied under attack. A tenth and ten were given up for the attacks inside the ball."""
 UNBOUNDED_STEPS, RESCALED_STEPS = 20, 10
-QUERIES = 1000
-"""Queries per image of the black-box attack."""
+FEW_QUERIES, QUERIES = 100, 1000
+"""Queries per image of the black-box attack: by default, and of `deep`."""
 DEEP_SAMPLES = 100
-"""Samples per task of the black-box attack."""
+"""Samples per task of the black-box attack of `deep`."""
+ONE, HALF, QUARTER = Fraction(1), Fraction(1, 2), Fraction(1, 4)
 
 
 def extra_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
     """The extra attacks after the last task, as `evaluation.checks` says: `none`, `final` (the cheap ones) or `deep` (all).
 
-    An attack that the preset demands anyway is left out. The number of samples is the same for every task, `FEWEST` to `MOST`,
-    and so small that the passes stay under `SHARE` of those of the preset's own attacks.
+    An attack that the preset demands anyway is left out. Samples are the same for every task, `FEWEST` to `MOST`, and so few that
+    the passes stay under `SHARE` of those of the preset's own attacks. Attacks of many passes get half or a quarter of them.
     """
     wanted = preset.evaluation.checks
     if wanted == "none":
@@ -45,16 +49,26 @@ def extra_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
     )
     step = model.eps / 4
     scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=step, scale=scale) for scale in SCALES]
-    samples = _samples(preset, tasks, [zero, unbounded, *scaled])
-    found = [Demand(attack, samples, extra=True) for attack in (zero, unbounded, *scaled)]
-    if wanted == "deep" and not _has_black_box(preset):
+    shares: dict[Attack, Fraction] = {zero: ONE, unbounded: HALF, **dict.fromkeys(scaled, 3 * QUARTER)}
+    shares |= {Inside(threat_model=model): ONE, Distilled(threat_model=model): ONE}
+    blind = not _has_black_box(preset)
+    if blind and wanted != "deep":
+        shares[Square(threat_model=model, queries=FEW_QUERIES)] = QUARTER
+    samples = _samples(preset, tasks, shares)
+    found = [
+        Demand(attack, max(FEWEST, min(MOST, int(share * samples))), extra=True) for attack, share in shares.items()
+    ]
+    if blind and wanted == "deep":
         found.append(Demand(Square(threat_model=model, queries=QUERIES), DEEP_SAMPLES, extra=True))
     there = {demand.attack for demand in preset.final}
     return [demand for demand in joined(found) if demand.attack not in there]
 
 
-def _samples(preset: Preset, tasks: Sequence[Task], extra: Sequence[PGD]) -> int:
-    """The number of samples per task that `SHARE` of the evaluation after the last task pays for."""
+def _samples(preset: Preset, tasks: Sequence[Task], shares: dict[Attack, Fraction]) -> Fraction:
+    """The number of samples per task that `SHARE` of the evaluation after the last task pays for.
+
+    shares: of that number, by extra attack.
+    """
     paid, price = 0.0, 0.0
     for task in tasks:
         classes, size = len(task.classes), len(task.test)
@@ -62,8 +76,8 @@ def _samples(preset: Preset, tasks: Sequence[Task], extra: Sequence[PGD]) -> int
         for run in share_runs(covered):
             # If members cover different samples the fewest count: extra attacks get less, never more.
             paid += run.passes(classes) * min(covered[attack] for attack in run.members)
-        price += sum(run.passes(classes) for run in share_runs(extra))
-    return max(FEWEST, min(MOST, int(SHARE * paid / price))) if price else FEWEST
+        price += sum(run.passes(classes) * float(shares[run.attack]) for run in share_runs(shares))
+    return Fraction(SHARE * paid / price) if price else Fraction(FEWEST)
 
 
 def _has_black_box(preset: Preset) -> bool:

@@ -29,7 +29,7 @@ def judged(results: Results, preset: str) -> list[Seed]:
     wanted = [run for run in results.runs if preset in run.protocols]
     protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
     read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
-    return [Seed(evidence, judge(evidence)) for evidence in with_controls(read)]
+    return [Seed(evidence.without_checks(), judge(evidence)) for evidence in with_controls(read)]
 
 
 def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
@@ -192,12 +192,18 @@ def _threat(row: Row) -> tuple[str, int, str]:
 
 
 def _warn_of_unequal_attacks(rows: list[Row]) -> None:
-    """Warn of rows that lack attacks of others: `worst` over fewer attacks is an easier number."""
+    """Warn of rows that lack attacks of others: `worst` over fewer attacks is an easier number.
+
+    An extra attack is missed only if it broke, in a row that failed no check, something that no demanded attack broke.
+    """
     candidates = [row for row in rows if row.verdict not in (*SET_ASIDE, FAILED, INCOMPLETE)]
     sets = {id(row): {a.name for seed in row.seeds for a in seed.evidence.at_ranking_eps()} for row in candidates}
-    everything = set().union(*sets.values()) if sets else set()
+    evidences = [seed.evidence for row in candidates if row.verdict != FAIL for seed in row.seeds]
+    found_more = {name for evidence in evidences for name, count in evidence.found.items() if count}
+    everything = set().union(found_more, *sets.values())
     for row in candidates:
-        lacking = sorted(everything - sets[id(row)])
+        extra = set.intersection(*(set(seed.evidence.found) for seed in row.seeds))
+        lacking = sorted(everything - sets[id(row)] - extra)
         if lacking and row.verdict != FAIL:
             row.verdict = WARN
             row.reason = "; ".join(filter(None, [row.reason, f"worst is without {', '.join(lacking)}"]))

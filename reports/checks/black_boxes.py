@@ -1,6 +1,7 @@
-"""Checks by attacks that use no gradient of the network: `black_box_below_white_box` and `transfer_below_white_box`.
+"""Checks by attacks that need no gradient of the network, or no face of the ball, in all that they find.
 
-If such attacks find more than gradients do, the gradients are masked.
+`inside_below_white_box`, `distilled_below_white_box`, `black_box_below_white_box` and `transfer_below_white_box`. If such attacks
+find more than gradients do, the gradients are masked, or the classifier knows an attack by its size.
 """
 
 from __future__ import annotations
@@ -10,9 +11,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy import stats
 
 from reports.checks.attacks import NOISE_LEVEL, samples_at
-from reports.checks.check import DEEP, FAIL, PASS, WARN, Judgement, Sample, check, named, not_run
+from reports.checks.check import (
+    DEEP,
+    FAIL,
+    FINAL,
+    NOT_RECORDED_YET,
+    PASS,
+    WARN,
+    Judgement,
+    Sample,
+    check,
+    named,
+    not_run,
+)
 from reports.numbers.attack_facts import COMPOSITIONS, SUBMITTED, TRANSFER, AttackFacts
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
@@ -21,15 +35,50 @@ from reports.numbers.statistics.comparisons import significantly_better
 ALLOWED_SHARE, ALLOWED_SAMPLES = 0.02, 2
 """The share, and the least number, of samples that may fall to a black box alone: luck finds a few that finite attacks leave."""
 
-SQUARE = "square"
+CERTAIN_SAMPLES = 7
+"""The least number of samples by which one attack can be stronger than others at `NOISE_LEVEL`: 1 / 2**7 is below it."""
+
+SQUARE, INSIDE, DISTILLED = "square", "inside", "distilled"
 BLIND = {"Square", "OnePixel", "Pixle"}
 """Black boxes of torchattacks."""
 NOT_WHITE_BOX = {*BLIND, "AutoAttack", "VANILA", "GN"}
 """Attacks of torchattacks that follow no gradient, or (AutoAttack) run a black box too."""
 THRESHOLD = (
-    f"warn above {100 * ALLOWED_SHARE:g} % of the samples (or {ALLOWED_SAMPLES}); fail if it is significantly stronger than all "
-    f"white-box attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
+    f"warn above {100 * ALLOWED_SHARE:g} % of the samples (or {ALLOWED_SAMPLES}); fail if they are "
+    f"{CERTAIN_SAMPLES} or more and above what luck at that share explains (one-sided exact binomial test, p < {NOISE_LEVEL:g}), "
+    f"or if it is significantly stronger than all white-box attacks together (one-sided exact McNemar test, p < {NOISE_LEVEL:g})"
 )
+
+
+@check(
+    question="Do points inside the ball stand where points on its faces do?",
+    measures="samples that a short walk and points at 50 to 99 % of the way that it went, and around, break and no white-box "
+    "attack does",
+    threshold=THRESHOLD,
+    why="A classifier that is robust in a ball is so inside it. Gradient attacks end on the faces, where every pixel has changed "
+    "by exactly eps: a classifier that looks for such changes undoes them and no smaller ones. Finite attacks leave a few "
+    "samples, so that honest networks lose some too.",
+    planted="purifiers that undo changes of size eps, and pass the gradient on as if they were not there",
+    source="Athalye et al. 2018; Tramèr et al. 2020",
+    cost=FINAL,
+)
+def inside_below_white_box(evidence: Evidence) -> Judgement:
+    return _judge_strongest(_alone(evidence, lambda attack: attack.kind == INSIDE), NOT_RECORDED_YET)
+
+
+@check(
+    question="Do gradients find all that a student of the classifier's answers finds?",
+    measures="samples that PGD on a student, which learned the classifier's answers around the images, breaks and no white-box "
+    "attack does",
+    threshold=THRESHOLD,
+    why="A student knows a few answers and no gradient. If what fools the student fools the classifier, where the classifier's "
+    "own gradient finds nothing, that gradient is another function's.",
+    planted="gradients cut in the network, gradients of another network, blurred inputs with the gradient of sharp ones",
+    source="Papernot et al. 2017; Athalye et al. 2018",
+    cost=FINAL,
+)
+def distilled_below_white_box(evidence: Evidence) -> Judgement:
+    return _judge_strongest(_alone(evidence, lambda attack: attack.kind == DISTILLED), NOT_RECORDED_YET)
 
 
 @check(
@@ -40,7 +89,7 @@ THRESHOLD = (
     "evidence.",
     planted="made-up records in which Square breaks what stands",
     source="Croce & Hein 2020; Tramèr et al. 2020",
-    cost=DEEP,
+    cost=FINAL,
 )
 def black_box_below_white_box(evidence: Evidence) -> Judgement:
     alone = _alone(evidence, lambda attack: attack.kind == SQUARE or _of_torchattacks(attack) in BLIND)
@@ -68,7 +117,7 @@ def transfer_below_white_box(evidence: Evidence) -> Judgement:
 class BlackBox:
     """The samples that a black box alone broke. Black boxes are ordered by their strength, field by field.
 
-    stronger: True if it is significantly stronger than all white-box attacks together.
+    stronger: True if it breaks alone more than luck explains, or is significantly stronger than all white-box attacks together.
     of_allowed: `broken` divided by the number that is allowed.
     broken: number of samples that it broke and no white-box attack did.
     samples: number of samples that it and the white-box attacks were run on.
@@ -107,8 +156,10 @@ def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[Bl
             continue
         (by_white, by_black), ids = evidence.standing_by_sample(white, [evidence.strongest_name(attack)])
         if len(by_white):
-            is_stronger = significantly_better(by_white, by_black) < NOISE_LEVEL
             show = samples_at(ids, by_white & ~by_black)
+            luck = stats.binomtest(len(show), len(by_white), ALLOWED_SHARE, alternative="greater").pvalue
+            beyond_luck = len(show) >= CERTAIN_SAMPLES and luck < NOISE_LEVEL
+            is_stronger = beyond_luck or significantly_better(by_white, by_black) < NOISE_LEVEL
             allowed = max(ALLOWED_SAMPLES, ALLOWED_SHARE * len(by_white))
             found = BlackBox(is_stronger, len(show) / allowed, len(show), len(by_white), attack.name, tuple(show))
             black_boxes.append(found)
@@ -117,7 +168,7 @@ def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[Bl
 
 def _is_white_box(attack: AttackFacts) -> bool:
     """True if the attack follows gradients and does nothing else. Attacks of plug-ins are taken to do so."""
-    if attack.kind in (CLEAN, "noise", SQUARE, TRANSFER, SUBMITTED, *COMPOSITIONS):
+    if attack.kind in (CLEAN, "noise", SQUARE, INSIDE, DISTILLED, TRANSFER, SUBMITTED, *COMPOSITIONS):
         return False
     return _of_torchattacks(attack) not in NOT_WHITE_BOX
 

@@ -54,6 +54,8 @@ CHECKS: list[Check] = [
     gradient_checks.settings,
     extra_attack_checks.unbounded,
     extra_attack_checks.rescaled_logits,
+    black_box_checks.inside_below_white_box,
+    black_box_checks.distilled_below_white_box,
     black_box_checks.black_box_below_white_box,
     black_box_checks.transfer_below_white_box,
     control_checks.control_broken,

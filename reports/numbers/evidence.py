@@ -11,10 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.numbers.attack_facts import SUBMITTED, TRANSFER, AttackFacts, Threat, ranking_norm, worst_at
+from reports.numbers.attack_facts import (
+    COUNTED_EXTRAS,
+    SUBMITTED,
+    TRANSFER,
+    AttackFacts,
+    Threat,
+    ranking_norm,
+    worst_at,
+)
 from reports.numbers.metrics import CLEAN, WORST, accuracy
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
 from reports.numbers.protocol import Protocol
+from reports.numbers.submissions import with_found
 from results import Run
 from results.schema import ANY
 
@@ -28,6 +37,8 @@ class Evidence:
     attacks: by name, the attacks that numbers are made of.
     extra_attacks: by name, the attacks for the checks alone.
     control: the undefended network per task under the same protocol and seed; None if it was not run.
+    found: by name, of each extra attack that counts in `worst`, the number of samples that it broke and no demanded attack did;
+        empty while `worst` is that of the demanded attacks alone, as checks see it.
     """
 
     run: Run
@@ -39,6 +50,7 @@ class Evidence:
     attacks: Mapping[str, AttackFacts]
     extra_attacks: Mapping[str, AttackFacts] = field(default_factory=dict)
     control: Evidence | None = None
+    found: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -72,10 +84,27 @@ class Evidence:
         return {name: names & set(self.outcomes.correct) for name, names in sorted(found.items())}
 
     def without_checks(self) -> Evidence:
-        """The evidence without extra attacks and control: numbers are made of this."""
+        """The evidence without extra attacks and control: numbers are made of this.
+
+        In its `worst` the samples are broken that an extra attack broke which anybody could have used.
+        """
         extra = {name for attack in self.extra_attacks.values() for name in (attack.name, attack.any)}
         names = [name for name in self.outcomes.correct if name not in extra]
-        return replace(self, outcomes=self.outcomes.only(names), extra_attacks={}, control=None)
+        found = self._found_by_extra_attacks()
+        outcomes = with_found(self.outcomes, found).only(names)
+        return replace(self, outcomes=outcomes, extra_attacks={}, control=None, found=found)
+
+    def _found_by_extra_attacks(self) -> dict[str, int]:
+        """As `found`, from the outcomes."""
+        if WORST not in self.outcomes.correct:
+            return {}
+        attacks = [a for a in self.extra_attacks.values() if a.kind in COUNTED_EXTRAS and a.threat == self.ranking]
+        found = {}
+        for attack in attacks:
+            worst, broken = self.after_last(WORST, attack.name)
+            if len(worst):
+                found[attack.name] = int((worst & ~broken).sum())
+        return found
 
     def is_whole(self, attack: str) -> bool:
         """True if the attack covers as many samples of every task as are asked for, after the last task."""

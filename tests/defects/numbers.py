@@ -47,6 +47,8 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "settings": ("warnings", rf"^{_NUMBER}", _first),
     "unbounded": ("% left at eps = 1", rf"^{_NUMBER} %", _first),
     "rescaled_logits": ("p", rf"p = {_NUMBER}", _first),
+    "inside_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
+    "distilled_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
     "black_box_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
     "transfer_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
     "control_broken": ("% of the control left", rf"control {_NUMBER} %", _first),

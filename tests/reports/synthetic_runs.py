@@ -97,6 +97,14 @@ def square(power: float = 0.6, eps: str = EPS) -> FakeAttack:
     return FakeAttack(f"square linf {over_255(eps)}", "square", power, eps, any_power=None)
 
 
+def inside(power: float = 0.6, eps: str = EPS) -> FakeAttack:
+    return FakeAttack(f"inside-8 linf {over_255(eps)}", "inside", power, eps, 8, any_power=None)
+
+
+def distilled(power: float = 0.6, eps: str = EPS) -> FakeAttack:
+    return FakeAttack(f"distilled-10 linf {over_255(eps)}", "distilled", power, eps, any_power=None)
+
+
 def transfer(source: str, power: float = 0.3, samples: int | None = None) -> FakeAttack:
     made_with = pgd(40)
     rest = {"source": source, "origin": "0" * 8, "made_with": made_with.specification}

@@ -64,7 +64,7 @@ class ModuleEvaluation:
     """The outcome of attacking a classifier on one task.
 
     accuracies: one per attack, and one more per iterative attack for any of its iterates.
-    worst: under all attacks at the preset's eps together, on the images that all of them cover; the extra attacks that anybody could
+    worst: under all attacks at the preset's eps together, on the images that all of them cover; extra attacks that anybody could
         use count on the images that they cover.
     verdicts: one per check.
     failures: one line per attack that failed, and per attack that changed the classifier or the global random states.

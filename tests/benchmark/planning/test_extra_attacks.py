@@ -42,8 +42,9 @@ def passes(demands, tasks):
 def test_extra_attacks_cost_at_most_a_fifth_of_the_evaluation(name, tasks):
     preset = load_preset(name)
     demands = extra_demands(preset, tasks)
-    assert len({demand.samples for demand in demands}) == 1
-    assert FEWEST < demands[0].samples <= MOST
+    samples = {demand.attack.kind: demand.samples for demand in demands}
+    assert all(FEWEST < count <= MOST for count in samples.values())
+    assert min(samples["inside"], samples["distilled"]) >= 40
     assert passes(demands, tasks) <= SHARE * passes(preset.final, tasks)
 
 
@@ -57,9 +58,19 @@ def test_no_attack_is_demanded_twice_and_a_black_box_only_where_there_is_none(na
         assert not {demand.attack for demand in demands} & {demand.attack for demand in preset.final}
         kinds[checks] = [demand.attack.kind for demand in demands]
     assert kinds["none"] == []
-    assert kinds["final"] == ["pgd", "pgd", *["rescaled"] * 4]
     has_one = any(d.attack.kind.startswith("autoattack") for d in load_preset(name).final)
-    assert kinds["deep"] == [*kinds["final"], *([] if has_one else ["square"])]
+    expected = ["pgd", "pgd", "rescaled", "rescaled", "inside", "distilled", *([] if has_one else ["square"])]
+    assert kinds["final"] == kinds["deep"] == expected
+
+
+def test_the_black_box_has_a_hundred_queries_by_default_and_a_thousand_on_more_samples_in_deep(tasks):
+    found = {}
+    for checks in ("final", "deep"):
+        (demand,) = [d for d in extra_demands(load_preset("digits", checks=checks), tasks) if d.attack.kind == "square"]
+        found[checks] = (demand.attack.queries, demand.samples)
+    assert found["deep"] == (1000, 100)
+    assert found["final"][0] == 100
+    assert found["final"][1] < 40
 
 
 def predictions(run, names):

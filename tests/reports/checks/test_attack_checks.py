@@ -14,7 +14,19 @@ from reports.checks import gradients as gradient_checks
 from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
 from results import load
 from tests.reports.sweep_cases import evidence_of
-from tests.reports.synthetic_runs import FakeRun, autoattack, clean, fgsm, noise, pgd, square, transfer, write_run
+from tests.reports.synthetic_runs import (
+    FakeRun,
+    autoattack,
+    clean,
+    distilled,
+    fgsm,
+    inside,
+    noise,
+    pgd,
+    square,
+    transfer,
+    write_run,
+)
 
 
 def verdict(tmp_path, check, **fields):
@@ -130,12 +142,15 @@ def breaks_alone(count, *names):
     [
         ("square", black_box_checks.black_box_below_white_box),
         ("transfer", black_box_checks.transfer_below_white_box),
+        ("inside", black_box_checks.inside_below_white_box),
+        ("distilled", black_box_checks.distilled_below_white_box),
     ],
 )
 @pytest.mark.parametrize(("count", "status"), [(0, PASS), (1, PASS), (2, WARN)])
 def test_a_black_box_that_breaks_what_white_boxes_leave_warns(tmp_path, attack, check, count, status):
     # 3 tasks of 60: two per task are 6 of 180, one is 3; the margin is 3.6.
-    fields = {"final": [square()]} if attack == "square" else {"transfers": [transfer("single_task_at")]}
+    extra = {"square": square(), "inside": inside(), "distilled": distilled()}
+    fields = {"checks": [extra[attack]]} if attack in extra else {"transfers": [transfer("single_task_at")]}
     edit = breaks_alone(count, attack)
     found = verdict(tmp_path, check, samples=60, edit_margin=edit, **fields)
     assert found.status == status
@@ -150,6 +165,25 @@ def test_two_samples_are_luck_however_few_there_are(tmp_path):
         edit = breaks_alone(count, "square")
         fields = {"tasks": 1, "samples": 20, "final": [square()], "edit_margin": edit}
         assert verdict(tmp_path / str(count), black_box_checks.black_box_below_white_box, **fields).status == status
+
+
+@pytest.mark.parametrize(("count", "status"), [(2, WARN), (3, FAIL)])
+def test_more_than_luck_explains_fails_even_if_white_boxes_find_more_elsewhere(tmp_path, count, status):
+    def edit(name, i, j, margin):
+        edited = np.ones(len(margin))
+        edited[:count] = -1.0 if "inside" in name else 1.0
+        edited[count : 4 * count] = -1.0 if "pgd" in name else 1.0
+        return edited
+
+    # 3 tasks of 54: 2 % are 3.2 samples. Six are possible (p = 0.11), nine are not (p = 0.006).
+    fields = {"samples": 54, "final": [pgd(40)], "checks": [inside()], "edit_margin": edit}
+    assert verdict(tmp_path, black_box_checks.inside_below_white_box, **fields).status == status
+
+
+def test_an_attack_inside_the_ball_is_no_white_box(tmp_path):
+    edit = breaks_alone(10, "square", "inside", "distilled")
+    fields = {"final": [inside(), distilled(), square()], "edit_margin": edit}
+    assert verdict(tmp_path, black_box_checks.black_box_below_white_box, **fields).status == FAIL
 
 
 def test_a_black_box_that_is_significantly_stronger_fails_within_the_margin(tmp_path):
@@ -177,10 +211,10 @@ def test_what_autoattack_found_with_square_is_no_white_box(tmp_path):
     standing = {"clean": 40, "apgd ce": 20, "square": 20}
     edit = breaks_alone(10, "square", "autoattack")
     fields = {"final": [square(), autoattack(standing)], "edit_margin": edit}
-    assert verdict(tmp_path, black_box_checks.black_box_below_white_box, **fields).status == WARN
+    assert verdict(tmp_path, black_box_checks.black_box_below_white_box, **fields).status == FAIL
 
 
-@pytest.mark.parametrize(("name", "status"), [("torchattacks:Square", WARN), ("torchattacks:CW", NOT_RUN)])
+@pytest.mark.parametrize(("name", "status"), [("torchattacks:Square", FAIL), ("torchattacks:CW", NOT_RUN)])
 def test_black_boxes_of_torchattacks_are_black_boxes(tmp_path, name, status):
     algorithm = name.partition(":")[2]
     attack = replace(square(), kind="torchattacks", name=f"{name} linf 51/255", rest={"algorithm": algorithm})

@@ -12,8 +12,10 @@ from tests.reports.synthetic_capacity import proof_facts
 from tests.reports.synthetic_runs import (
     FakeRun,
     clean,
+    distilled,
     fgsm,
     gradient_facts,
+    inside,
     judged_board_of,
     noise,
     other_sizes,
@@ -64,7 +66,7 @@ def test_an_honest_run_passes_every_check(tmp_path):
     facts = [*selection(0.8), *proof_facts(3), *probe_facts(3), *gradient_facts(3)]
     fields = {
         "transfers": [transfer("plain")],
-        "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9)],
+        "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9), inside(), distilled()],
     }
     found = verdicts(tmp_path, quality=3.0, final=sweep(), facts=facts, claims=["unforgetting"], **fields)
     assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(found, PASS)
