@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, Outcome, SharedResult
+from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.evaluating.inspection.python_state import python_state
 from benchmark.evaluating.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
 from benchmark.evaluating.settings import Evaluation
 from results.checkpoints import tensor_hash
@@ -55,7 +58,7 @@ class Attacked:
     outcomes: by attack.
     rows: images that went through the classifier at once, at most.
     seconds, gradient_evaluations, forward_passes: the cost of all attacks together; the last two count images.
-    unchanged: True if the classifier and the global random states hashed equal before and after.
+    unchanged: True if the classifier, what it holds in Python and the global random states hashed equal before and after.
     """
 
     samples: Tensor
@@ -114,6 +117,7 @@ def attack_images(
     keep_images: True to return the worst and the last images too.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
+    _settle(classifier, test)
     before = _state(classifier)
     began = time.perf_counter()
     with repeatable(), full_precision():
@@ -195,6 +199,18 @@ def _outcomes(attack: Attack, result: AttackResult, change: float, keep_images: 
     )
 
 
+def _settle(classifier: nn.Module, test: ImageSet) -> None:
+    """Ask a classifier about one grey image, so that what an honest one makes at first use and keeps is there.
+
+    That is a grid of positions, say, for images of this size. A classifier that remembers more than that still changes under
+    attack, and of test images it has learned nothing.
+    """
+    grey = torch.full_like(to_float(test.images[:1]), 0.5)
+    # Whoever cannot answer this fails under attack, and is told there.
+    with torch.no_grad(), random_state_kept(), suppress(Exception):
+        classifier(grey)
+
+
 def _state(classifier: nn.Module) -> tuple[object, ...]:
     """Everything that attacks must leave as it was: the classifier, its gradients, and the global random states."""
     gradients = {name: p.grad is not None and tensor_hash(p.grad) for name, p in classifier.named_parameters()}
@@ -203,7 +219,7 @@ def _state(classifier: nn.Module) -> tuple[object, ...]:
     name, words, *counters = np.random.get_state(legacy=True)
     of_numpy = (name, np.asarray(words).tobytes(), *counters)
     random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, of_numpy, random.getstate())
-    return classifier_fingerprint(classifier), gradients, random_states
+    return classifier_fingerprint(classifier), python_state(classifier), gradients, random_states
 
 
 def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
