@@ -124,11 +124,14 @@ def _fills_its_ball(kind: str) -> bool:
 
 @check(
     question="Did the evaluation leave the network as it was?",
-    measures="evaluations after which parameters, buffers, modes, gradients and the global random state hash as before",
+    measures="evaluations after which parameters, buffers, modes, gradients, the global random state and all that the classifier "
+    "holds in Python (attributes, hooks, closures, class attributes, globals of its files) hash as before",
     threshold="all",
     why="If batch-norm statistics move under attack, the network is another one with every batch, and numbers depend on the "
-    "order.",
-    planted="batch norm that keeps averaging in eval mode (momentum 0.1 to 0.00001)",
+    "order. A classifier that keeps the images it is asked about can answer for the nearest one. One grey image goes through "
+    "before, so that what is made at first use and kept is no change.",
+    planted="batch norm that keeps averaging in eval mode (momentum 0.1 to 0.00001), images kept in dicts, lists, closures, "
+    "class attributes and globals",
     source="Athalye et al. 2018",
 )
 def unchanged(evidence: Evidence) -> Judgement:
