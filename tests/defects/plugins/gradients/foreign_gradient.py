@@ -1,8 +1,11 @@
 """The value of one network, the gradient of another: its twin, an undefended one, an earlier one, one that learned nothing."""
 
 import copy
+import sys
+from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from methods.backbones import TaskNetwork
@@ -15,16 +18,32 @@ UNDEFENDED = RunSpec("single_task_standard", weights=True)
 
 
 class TwoNetworks(nn.Module):
-    """Logits of `network`; their gradient is by `share` that of `other`."""
+    """Logits of `network`; their gradient is by `share` that of `other`, but for those who are shown the honest one."""
 
-    def __init__(self, network: TaskNetwork, other: TaskNetwork, share: float) -> None:
+    def __init__(self, network: TaskNetwork, other: TaskNetwork, share: float, honest: str) -> None:
         super().__init__()
-        self.network, self.other, self.share = network, other, share
+        self.network, self.other, self.share, self.honest = network, other, share, honest
+
+    def is_honest(self, images: Tensor) -> bool:
+        """True if whoever asks is shown the gradient of the function: a check, as the author hopes."""
+        if self.honest == "outside attacks":
+            return "benchmark.evaluating.attacking" not in callers()
+        return self.honest == "in float64" and images.dtype == torch.float64
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.is_honest(images):
+            return self.network(images)
         own, foreign = self.network(images), self.other(images)
         shown = self.share * foreign + (1 - self.share) * own
         return own.detach() + (shown - shown.detach())
+
+
+def callers() -> Iterator[str]:
+    """The names of the modules that led here."""
+    frame = sys._getframe()
+    while frame is not None:
+        yield frame.f_globals.get("__name__", "")
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 class ForeignGradient(Planted):
@@ -32,6 +51,7 @@ class ForeignGradient(Planted):
 
     class Settings(PlantedSettings):
         of: Literal["undefended", "twin", "few epochs", "untrained", "moved weights"] = "undefended"
+        honest: Literal["never", "in float64", "outside attacks"] = "never"
 
     @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
@@ -70,4 +90,4 @@ class ForeignGradient(Planted):
         return twin
 
     def alter(self, network: TaskNetwork, task: int) -> nn.Module:
-        return TwoNetworks(network, self.others[task].materialise(), self.settings.strength)
+        return TwoNetworks(network, self.others[task].materialise(), self.settings.strength, self.settings.honest)
