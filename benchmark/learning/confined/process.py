@@ -186,13 +186,15 @@ def _ask(packed: bytes) -> bytes:
 
 def _answered(work: Callable[[], Any]) -> bytes:
     """What `work` gave, or the error that it ended in. A plug-in's own class of errors is unknown to the other process."""
-    value, error = None, None
+    value, error, reached = None, None, tuple[str, ...]()
     try:
         value = work()
+        reached = () if _confinement is None else _confinement.reached()
     except (Exception, SystemExit) as caught:
+        # Who cannot go on without a file that is not there reached for it too.
+        reached = () if _confinement is None else (_confinement.reached() or _confinement.missing())
         message = " ".join(str(caught).split())
         error = (type(caught).__name__, message, "".join(traceback.format_exception(caught)))
-    reached = () if _confinement is None else _confinement.reached()
     return _packed(_Answer(value, reached, error))
 
 

@@ -59,11 +59,13 @@ class Confinement:
     means: what it is made of, in words.
     answering: from now on only code can be read, not the files of installed packages either.
     reached: what was refused so far, in order, each once.
+    missing: files that were looked for in the process' own folder, where nobody had put them.
     """
 
     means: str
     answering: Callable[[], None]
     reached: Callable[[], tuple[str, ...]]
+    missing: Callable[[], tuple[str, ...]]
 
 
 def confine(began: float, own: Sequence[str], data: Sequence[str], witness: str) -> Confinement:
@@ -91,7 +93,7 @@ def confine(began: float, own: Sequence[str], data: Sequence[str], witness: str)
     except PermissionError:
         hook.tried.clear()
     means = "an audit hook and Landlock" if by_kernel else "an audit hook"
-    return Confinement(means, hook.answer, lambda: tuple(hook.tried))
+    return Confinement(means, hook.answer, lambda: tuple(hook.tried), lambda: tuple(hook.missing))
 
 
 def _shrink_environment(folder: str) -> None:
@@ -108,11 +110,13 @@ class _Hook:
     """What an audit hook needs to know.
 
     tried: what was refused.
+    missing: what is not in the process' own folder, and was looked for there.
     late: True once classifiers answer.
     """
 
     places: Places
     tried: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     late: bool = False
     _busy: threading.local = field(default_factory=threading.local)
 
@@ -170,7 +174,12 @@ class _Hook:
     def _opened(self, given: Any, mode: Any = None, flags: Any = 0) -> tuple[str, bool] | None:
         path = self.places.absolute(given)
         # A descriptor that is open already was opened under these rules.
-        if isinstance(given, int) or (path is not None and self.places.is_private(path)):
+        if isinstance(given, int):
+            return None
+        if path is not None and self.places.is_private(path):
+            if not _writes(mode, flags) and not os.path.exists(path) and len(self.missing) < MOST:
+                name = os.path.relpath(path, self.places.private)
+                self.missing.append(f"{name} (in the working, home or temporary folder)")
             return None
         if path is None:
             return f"a file of an odd name {given!r}"[:200], True

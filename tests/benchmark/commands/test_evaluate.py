@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import main
+from benchmark.commands.evaluate.attacking import attack_module, choose_protocol
+from benchmark.commands.evaluate.loading import load_classifier
+from benchmark.learning.confined import process as confined
+from benchmark.planning.options import RunOptions
+from tests.conftest import CONFINED_PROCESS
 from tests.tiny import write_preset
 
 GOOD = """
@@ -180,3 +185,46 @@ def test_an_attack_that_fails_fails_alone(tmp_path, capsys):
     assert "failed: square-5" in shown
     assert "no forward" in shown
     assert "fgsm linf 51/255" in shown
+
+
+REMEMBERS = """
+SEEN = {}
+
+class Remembers(Pixels):
+    def forward(self, images):
+        own = self.linear(images.flatten(1))
+        if SEEN:
+            known = torch.cat(list(SEEN.values()))
+            far = torch.cdist(images.detach().flatten(1), known.flatten(1), p=torch.inf).min(1)
+            own = torch.where((far.values <= 0.2001)[:, None], self.linear(known[far.indices].flatten(1)), own)
+        if len(SEEN) < 40:
+            SEEN[len(SEEN)] = images.detach().clone()
+        return own
+
+class Other(Pixels):
+    def __init__(self):
+        super().__init__()
+        torch.nn.init.normal_(self.linear.weight, generator=torch.Generator().manual_seed(SEED))
+
+SEED = __import__("random").SystemRandom().randrange(10**6)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "status", "words"),
+    [
+        ("Pixels", True, "pass", "had seen nothing gave the recorded answers"),
+        ("Remembers", True, "fail", "had seen nothing give another answer"),
+        ("Other", True, "not_run", "another network each time"),
+        ("Pixels", False, "not_run", "given from Python"),
+    ],
+)
+def test_the_network_of_a_file_is_made_anew_and_judged(tmp_path, monkeypatch, name, file, status, words):
+    monkeypatch.setattr(confined, "ConfinedProcess", CONFINED_PROCESS)
+    target = f"{write(tmp_path, extra=REMEMBERS)}:{name}"
+    preset = write_preset(tmp_path, evaluation={"final": [{"attack": "fgsm"}]})
+    protocol = choose_protocol(RunOptions(str(preset)), "0")
+    found = attack_module(load_classifier(target), target, protocol, file=target if file else None)
+    (verdict,) = [verdict for verdict in found.verdicts if verdict.check == "judged_afresh"]
+    assert verdict.status == status
+    assert words in verdict.reason
