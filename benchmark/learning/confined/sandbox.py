@@ -189,7 +189,8 @@ class _Hook:
             return None
         # Python then compiles the source anew. It is no reach: nobody but the import system asked.
         bytecode = path.endswith(".pyc") and os.sep + "__pycache__" + os.sep in path
-        return path, not bytecode
+        is_young = path.endswith(".py") and self.places.is_young(path)
+        return path + (" (changed after the run began)" if is_young else ""), not bytecode
 
 
 def _writes(mode: Any, flags: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +36,7 @@ class FromCheckpoint:
     runs, run: the folder of runs, and the hash of this one.
     key: name of the checkpoint.
     device: of the classifiers.
+    modules: of the repository, which the process imports before it is confined: somebody may edit one while a run goes on.
     """
 
     job: bytes
@@ -41,6 +45,7 @@ class FromCheckpoint:
     run: str
     key: str
     device: str
+    modules: tuple[str, ...]
     limits: Limits
 
     @classmethod
@@ -55,6 +60,7 @@ class FromCheckpoint:
             run=job.hash,
             key=key,
             device=machine.device,
+            modules=repository_modules(),
             limits=Limits(own, data_places(machine.source.data_root), began, machine.threads),
         )
 
@@ -62,6 +68,8 @@ class FromCheckpoint:
         """Read the checkpoint, and import what every method may import. Raises StoreError."""
         store, device = RunStore(self.runs, self.run), torch.device(self.device)
         state = restored_state(Checkpoints(store.directory / "checkpoints"), self.key, device)
+        for name in self.modules:
+            importlib.import_module(name)
         METHODS.all()
         warm_up(device)
 
@@ -80,8 +88,18 @@ class FromCheckpoint:
         return importing
 
 
+def repository_modules() -> tuple[str, ...]:
+    """Modules of the repository that this process has imported, without those that only it needs."""
+    mine = ("attacks", "methods", "scenarios", "results")
+    lower = ("benchmark.planning", "benchmark.evaluating", "benchmark.learning")
+    return tuple(sorted(name for name in sys.modules if name.partition(".")[0] in mine or name.startswith(lower)))
+
+
 def warm_up(device: torch.device) -> None:
-    """Use the device once: torch loads libraries, and on a GPU opens devices, when they are first needed."""
+    """Use the device and the reader of tensors once: torch loads modules, libraries and devices when they are first needed."""
     image = torch.zeros(1, 1, 8, 8, device=device, requires_grad=True)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 2)).to(device).eval()
     nn.functional.cross_entropy(network(image), torch.zeros(1, dtype=torch.int64, device=device)).backward()
+    pickle.loads(pickle.dumps(torch.zeros(1)))
+    for name in ("ascii", "latin-1", "utf-16"):
+        codecs.lookup(name)

@@ -12,7 +12,7 @@ import torch
 
 from benchmark.learning.confined import process as confined
 from benchmark.learning.handed_over import Shelf
-from benchmark.running import judging_afresh
+from benchmark.running import execution, judging_afresh
 from reports.boards.building import judged
 from reports.checks.check import FAIL, NOT_RUN, PASS, Verdict
 from results import Run, load
@@ -73,6 +73,17 @@ def test_a_method_that_keeps_old_classifiers_in_files_proves_nothing(verdicts: V
         assert found.status == FAIL
         assert f"{place}-" in found.reason
     assert verdicts[name]["failures"].status == PASS
+
+
+def test_code_that_was_edited_while_the_run_went_on_fails_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The confined process imports what the repository holds before it is confined. Here all code is younger than the run."""
+    monkeypatch.setattr(confined, "ConfinedProcess", CONFINED_PROCESS)
+    monkeypatch.setattr(execution, "provenance", lambda machine: {"started_at": "2000-01-01T00:00:00+00:00"})
+    assert run_tiny(tmp_path, ["packnet"]) == 0
+    found = verdicts_of(tmp_path / "runs")["packnet"]
+    assert found["judged_afresh"].status == found["unforgetting"].status == PASS
 
 
 # -- what is kept until it is judged ----------------------------------------------------------------------------------------
