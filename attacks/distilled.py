@@ -21,13 +21,13 @@ from attacks.settings import whole_number
 from attacks.starts import Starts
 from attacks.threat_model import SMALLEST_NORM, Ball, ThreatModel, l2_norm
 
-SCALES = (Fraction(3, 5), Fraction(3, 4), Fraction(9, 10), Fraction(1))
+SCALES = (Fraction(3, 5), Fraction(4, 5), Fraction(1))
 """Radii of the balls in which the student is attacked, as shares of eps."""
-STEPS = 8
+STEPS = 4
 """Steps of the attack on the student, of a third of the radius."""
 GROUP = 64
 """Images that share a student, at most: what it costs grows with the cube of their number."""
-DRAWS, ROUNDS = 10, 2
+DRAWS, ROUNDS = 8, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Distilled(SearchAttack):
     """PGD on a student that learned the classifier's answers around the attacked images; no gradient of the classifier is taken.
 
     draws: 2 or more points around every image whose answers are asked for, in the first round; half of them in later ones.
-    rounds: 1 or more; in each the student learns from all answers so far, is attacked in four balls, and what was found is shown
+    rounds: 1 or more; in each the student learns from all answers so far, is attacked in three balls, and what was found is shown
         to the classifier, whose answers it learns from in the next.
     Raises AttackError otherwise.
 

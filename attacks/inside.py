@@ -15,7 +15,7 @@ from attacks.settings import whole_number
 from attacks.starts import Starts
 from attacks.threat_model import Ball
 
-STEPS, SHARES, MIXED, RANDOM = 8, 8, 3, 3
+STEPS, SHARES, MIXED, RANDOM = 6, 6, 2, 2
 """Budgets: gradient steps, shares of the way, points with a share per pixel, random points."""
 NEAREST, FARTHEST = 0.5, 0.99
 """The first and the last share of the way to what the gradients found."""

@@ -25,11 +25,11 @@ from results.file_names import file_names
 
 
 def judged(results: Results, preset: str) -> list[Seed]:
-    """Judge the runs that are rows of one preset. Runs of other presets are not read."""
+    """Judge the runs that are rows of one preset, with the evidence as the checks see it. Runs of other presets are not read."""
     wanted = [run for run in results.runs if preset in run.protocols]
     protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
     read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
-    return [Seed(evidence.without_checks(), judge(evidence)) for evidence in with_controls(read)]
+    return [Seed(evidence, judge(evidence)) for evidence in with_controls(read)]
 
 
 def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:

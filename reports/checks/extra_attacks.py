@@ -120,11 +120,11 @@ def unbounded(evidence: Evidence) -> Judgement:
 
 @check(
     question="Would the attack find more if the logits had another scale?",
-    measures="samples that stand under every attack of the row and fall when PGD sees the logits x0.01, x0.1, x10 or x100, "
+    measures="samples that stand under every attack of the row and fall when PGD sees the logits x0.01 or x100, "
     "against samples that fall the other way",
     threshold=f"no significant excess: one-sided exact McNemar test, p < {NOISE_LEVEL:g} fails, for the best factor",
     why="The scale of the logits changes no prediction. It changes the gradient if float32 saturates, or if probabilities stand "
-    "for logits. The test is one-sided because a confident honest network may look better under x10.",
+    "for logits. The test is one-sided because a confident honest network may look better under x100.",
     planted="logits x1000, x100 and x30 (other checks find x10; softmax times 5 and mixtures gain nothing on two classes)",
     source="Carlini & Wagner 2017; Croce & Hein 2020",
     cost=FINAL,
@@ -150,7 +150,6 @@ def rescaled_logits(evidence: Evidence) -> Judgement:
     found = f"{scale}: {100 * after:.1f} % against {100 * before:.1f} % reported, p = {p:.3g}"
     if p < NOISE_LEVEL:
         show = standing_under(evidence, WORST, name)
-        told = f"with logits {scale} PGD leaves {100 * after:.1f} %, where the row reports {100 * before:.1f} % of the same "
-        "samples"
+        told = f"with logits {scale} PGD leaves {100 * after:.1f} % of the samples, where the row reports {100 * before:.1f} %"
         return Judgement(FAIL, found, told + named(show), tuple(show))
     return Judgement(PASS, found, "no scale of the logits makes the attack clearly stronger")

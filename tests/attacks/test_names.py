@@ -6,7 +6,9 @@ import pytest
 
 from attacks.base import AttackError
 from attacks.clean import Clean
+from attacks.distilled import Distilled
 from attacks.fgsm import FGSM
+from attacks.inside import Inside
 from attacks.noise import Noise
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
@@ -22,6 +24,10 @@ TWO = Fraction(2, 255)
         (Noise(threat_model=EIGHT), "noise linf 8/255"),
         (Noise(threat_model=EIGHT, restarts=1), "noise linf 8/255 r=1"),
         (FGSM(threat_model=EIGHT), "fgsm linf 8/255"),
+        (Inside(threat_model=EIGHT), "inside-6 linf 8/255"),
+        (Inside(threat_model=EIGHT, steps=3, random=0), "inside-3 linf 8/255 random=0"),
+        (Distilled(threat_model=EIGHT), "distilled-8 linf 8/255"),
+        (Distilled(threat_model=EIGHT, draws=2, rounds=1), "distilled-2 linf 8/255 rounds=1"),
         (PGD(threat_model=EIGHT, steps=40, step_size=TWO), "pgd-40 linf 8/255 a=2/255"),
         (PGD(threat_model=EIGHT, steps=40, step_size=TWO, restarts=5), "pgd-40 linf 8/255 a=2/255 r=5"),
         (PGD(threat_model=EIGHT, steps=7, step_size=TWO, loss="dlr"), "pgd-7 linf 8/255 a=2/255 loss=dlr"),

@@ -140,7 +140,7 @@ def _by_label(seeds: Sequence[Seed]) -> dict[str, list[Seed]]:
 
 
 def _found(label: str, seed: Seed) -> Found:
-    outcomes = seed.evidence.outcomes
+    outcomes = seed.evidence.without_checks().outcomes
     cells = [accuracy(outcomes.vector(WORST, outcomes.last, task)) for task in range(outcomes.tasks)]
     truth = stored_truth(seed.run.directory)
     return Found(label, seed.run.seed, tuple(seed.verdicts), float(np.mean(cells)), truth)

@@ -98,11 +98,11 @@ def square(power: float = 0.6, eps: str = EPS) -> FakeAttack:
 
 
 def inside(power: float = 0.6, eps: str = EPS) -> FakeAttack:
-    return FakeAttack(f"inside-8 linf {over_255(eps)}", "inside", power, eps, 8, any_power=None)
+    return FakeAttack(f"inside-6 linf {over_255(eps)}", "inside", power, eps, 6, any_power=None)
 
 
 def distilled(power: float = 0.6, eps: str = EPS) -> FakeAttack:
-    return FakeAttack(f"distilled-10 linf {over_255(eps)}", "distilled", power, eps, any_power=None)
+    return FakeAttack(f"distilled-8 linf {over_255(eps)}", "distilled", power, eps, any_power=None)
 
 
 def transfer(source: str, power: float = 0.3, samples: int | None = None) -> FakeAttack:

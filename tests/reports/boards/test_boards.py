@@ -1,11 +1,13 @@
 """Boards: ranked rows, rows below the line, and their reasons."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reports.boards.building import build_boards
 from results import load
-from tests.reports.synthetic_runs import FakeRun, autoattack, clean, demand, fgsm, pgd, transfer, write_run
+from tests.reports.synthetic_runs import FakeRun, autoattack, clean, demand, fgsm, inside, pgd, transfer, write_run
 
 
 def boards(tmp_path, *fakes):
@@ -187,3 +189,41 @@ def test_nobody_is_blamed_for_a_transfer_that_needs_another_run(tmp_path):
         "all": ("pass", ""),
         "joint_at": ("pass", ""),
     }
+
+
+def breaks_ten_more(name, i, j, margin):
+    """The attack inside the ball breaks the first ten samples of every task, which all others leave."""
+    return np.r_[np.full(10, -1.0 if "inside" in name else 1.0), margin[10:]]
+
+
+def test_what_an_extra_attack_broke_counts_in_worst_and_has_no_column(tmp_path):
+    few = replace(inside(power=0.0), samples=20)
+    with_, without = (
+        only(tmp_path / name, FakeRun(checks=checks, edit_margin=breaks_ten_more))
+        for name, checks in (("with", [few]), ("without", []))
+    )
+    (row,), (other,) = with_.rows, without.rows
+    assert row.verdict == "fail"
+    assert row.acc == pytest.approx(other.acc - 10 / 40)
+    assert few.name not in row.seeds[0].evidence.outcomes.correct
+    assert set(row.measures.values) == set(other.measures.values)
+
+
+@pytest.mark.parametrize("elsewhere", [inside(eps="1/10"), replace(inside(), kind="fgsm")])
+def test_extra_attacks_of_another_ball_or_kind_change_no_number(tmp_path, elsewhere):
+    run = FakeRun(checks=[elsewhere], edit_margin=breaks_ten_more)
+    (row,) = only(tmp_path, run).rows
+    (other,) = only(tmp_path / "without", FakeRun(edit_margin=breaks_ten_more)).rows
+    assert row.acc == other.acc
+
+
+def breaks_one_more(name, i, j, margin):
+    return np.r_[-1.0 if "inside" in name else 1.0, margin[1:]]
+
+
+def test_a_row_without_an_extra_attack_is_warned_of_only_if_that_attack_found_more_elsewhere(tmp_path):
+    for edit, expected in ((breaks_one_more, "worst is without inside-6 linf 51/255"), (None, "")):
+        one = FakeRun("one", checks=[inside(power=0.0)], edit_margin=edit)
+        rows = {row.label: row for row in only(tmp_path / str(edit), one, FakeRun("other", edit_margin=edit)).rows}
+        assert rows["other"].reason == expected
+        assert "without" not in rows["one"].reason

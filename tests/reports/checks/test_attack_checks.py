@@ -150,7 +150,7 @@ def breaks_alone(count, *names):
 def test_a_black_box_that_breaks_what_white_boxes_leave_warns(tmp_path, attack, check, count, status):
     # 3 tasks of 60: two per task are 6 of 180, one is 3; the margin is 3.6.
     extra = {"square": square(), "inside": inside(), "distilled": distilled()}
-    fields = {"checks": [extra[attack]]} if attack in extra else {"transfers": [transfer("single_task_at")]}
+    fields = {"final": [extra[attack]]} if attack in extra else {"transfers": [transfer("single_task_at")]}
     edit = breaks_alone(count, attack)
     found = verdict(tmp_path, check, samples=60, edit_margin=edit, **fields)
     assert found.status == status
@@ -176,7 +176,7 @@ def test_more_than_luck_explains_fails_even_if_white_boxes_find_more_elsewhere(t
         return edited
 
     # 3 tasks of 54: 2 % are 3.2 samples. Six are possible (p = 0.11), nine are not (p = 0.006).
-    fields = {"samples": 54, "final": [pgd(40)], "checks": [inside()], "edit_margin": edit}
+    fields = {"samples": 54, "final": [pgd(40), inside()], "edit_margin": edit}
     assert verdict(tmp_path, black_box_checks.inside_below_white_box, **fields).status == status
 
 
