@@ -6,9 +6,10 @@ import dataclasses
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from benchmark.evaluating.settings import Evaluation
 from results.checkpoints import tensor_hash
 from scenarios.base import ImageSet, Task
 from scenarios.parts.augmentation import to_float
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,11 @@ def attack_images(
         forward_passes=whole.forward_passes,
         unchanged=_state(classifier) == before,
     )
+
+
+def as_in_an_attack(ask: Callable[[], Answer]) -> Answer:
+    """Call a function from here: a classifier that looks who is asking finds the module that attacks it."""
+    return ask()
 
 
 def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from attacks.base import Attack
 from attacks.threat_model import ThreatModel
+from benchmark.evaluating.attacking import as_in_an_attack
 from benchmark.evaluating.inspection.gradient_truth import compare_gradients
 from benchmark.evaluating.probing import probe
 from benchmark.evaluating.settings import Evaluation
@@ -39,8 +40,8 @@ def _unseen(classifier: nn.Module, task: Task, asking: Asking) -> list[dict[str,
 
 QUESTIONS: dict[str, Callable[[nn.Module, Task, Asking], list[dict[str, Any]]]] = {
     PROBES: lambda classifier, task, asking: probe(classifier, task),
-    GRADIENTS: lambda classifier, task, asking: compare_gradients(
-        classifier, task, asking.model, asking.evaluation.seed
+    GRADIENTS: lambda classifier, task, asking: as_in_an_attack(
+        lambda: compare_gradients(classifier, task, asking.model, asking.evaluation.seed)
     ),
     UNSEEN: _unseen,
 }

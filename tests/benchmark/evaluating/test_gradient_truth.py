@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.inspection.gradient_truth import IMAGES, compare_gradients
+from benchmark.evaluating.questions import QUESTIONS
 from benchmark.planning.presets import load_preset
 from reports.checks.gradients import UNTRUE_FAIL, UNTRUE_WARN
 from results.schema import GRADIENTS
@@ -98,6 +100,25 @@ def test_a_classifier_that_never_moves_is_told_apart_from_a_true_one(task):
 
 def test_answers_that_are_no_numbers_are_no_small_error(task):
     assert asked(Outside(network(), after=lambda logits: logits * torch.nan), task)[0]["gradient_error"] is None
+
+
+def test_a_classifier_that_lies_to_attacks_alone_finds_their_modules_on_the_stack(task):
+    class HonestElsewhere(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.honest, self.lying = network(), untrue()["a twin"]
+
+        def forward(self, images):
+            frame, callers = sys._getframe(), set()
+            while frame is not None:
+                callers.add(frame.f_globals.get("__name__"))
+                frame = frame.f_back
+            attacked = {"benchmark.evaluating.attacking", "attacks.victim"} <= callers
+            return (self.lying if attacked else self.honest)(images)
+
+    asking = load_preset("digits").asking
+    facts = QUESTIONS[GRADIENTS](HonestElsewhere().eval().requires_grad_(False), task, asking)
+    assert facts[0]["value"] > UNTRUE_FAIL
 
 
 @pytest.mark.parametrize("model", [ThreatModel("2", "l2"), ThreatModel(0)])
