@@ -59,7 +59,7 @@ def test_no_attack_is_demanded_twice_and_a_black_box_only_where_there_is_none(na
         kinds[checks] = [demand.attack.kind for demand in demands]
     assert kinds["none"] == []
     has_one = any(d.attack.kind.startswith("autoattack") for d in load_preset(name).final)
-    expected = ["pgd", "pgd", "rescaled", "rescaled", "inside", "distilled", *([] if has_one else ["square"])]
+    expected = ["pgd", "pgd", "rescaled", "inside", "distilled", *([] if has_one else ["square"])]
     assert kinds["final"] == kinds["deep"] == expected
 
 
