@@ -73,7 +73,7 @@ def python_state(classifier: nn.Module) -> PythonState:
     packages nor the benchmark, class attributes and the file's globals count too. What C code keeps for itself is not seen, nor
     are files.
     """
-    walk = _Walk()
+    walk = _StateWalk()
     registered = list(classifier.modules())
     # In the fingerprint already.
     for tensor in itertools.chain(classifier.parameters(), classifier.buffers()):
@@ -98,7 +98,7 @@ def python_state(classifier: nn.Module) -> PythonState:
     return PythonState(walk.hash.hexdigest(), walk.whole)
 
 
-class _Walk:
+class _StateWalk:
     """A walk over objects, each once, in the order in which they refer to each other."""
 
     def __init__(self) -> None:
