@@ -99,13 +99,15 @@ class ConfinedProcess:
         """Start it, and make the method. Raises CannotConfine, NotMade."""
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, context, initializer=end_with_parent)
+        self._folder = tempfile.TemporaryDirectory(prefix="confined-", ignore_cleanup_errors=True)
         try:
             with tempfile.NamedTemporaryFile(prefix="witness-") as witness:
                 with main_left_out():
-                    begun = self._pool.submit(_begin, _packed(self._source), witness.name)
+                    begun = self._pool.submit(_begin, _packed(self._source), witness.name, self._folder.name)
                 self.means = self._heard(begun.result())
         except BaseException:
             self._pool.shutdown(wait=False)
+            self._folder.cleanup()
             raise
         return self
 
@@ -113,6 +115,7 @@ class ConfinedProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=error is None)
+        self._folder.cleanup()
 
     def ask(self, work: Callable[..., T], *arguments: Any) -> T:
         """Call `work` there with the maker of classifiers and these arguments. Raises NotMade.
@@ -157,7 +160,7 @@ _made: Made | None = None
 _confinement: Confinement | None = None
 
 
-def _begin(packed: bytes, witness: str) -> bytes:
+def _begin(packed: bytes, witness: str, folder: str) -> bytes:
     """Read, confine, import and make, in this order. Returns the means of confinement."""
     source: Source = pickle.loads(packed)
 
@@ -166,7 +169,7 @@ def _begin(packed: bytes, witness: str) -> bytes:
         limits = source.limits
         torch.set_num_threads(limits.threads)
         importing = source.gather()
-        _confinement = confine(limits.began, limits.own, limits.data, witness)
+        _confinement = confine(limits.began, limits.own, limits.data, witness, folder)
         making = importing()
         _confinement.answering()
         _made = making()

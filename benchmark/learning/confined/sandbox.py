@@ -68,16 +68,17 @@ class Confinement:
     missing: Callable[[], tuple[str, ...]]
 
 
-def confine(began: float, own: Sequence[str], data: Sequence[str], witness: str) -> Confinement:
-    """Confine this process. It ends in an empty folder, with an environment of a few variables.
+def confine(began: float, own: Sequence[str], data: Sequence[str], witness: str, folder: str) -> Confinement:
+    """Confine this process. It goes on in an empty folder, with an environment of a few variables.
 
     began: seconds since the epoch; no file younger than this is code.
     own: plug-in files, which the identity of the run holds by their hash, however young they are.
     data: folders of data sets, where nothing is read.
     witness: a file that exists and is none of what may be read, to try the confinement out.
+    folder: an empty one, for this process alone.
     Raises CannotConfine if the file can be read all the same.
     """
-    folder = os.path.realpath(tempfile.mkdtemp(prefix="confined-"))
+    folder = os.path.realpath(folder)
     places = Places(began, tuple(os.path.realpath(path) for path in own), loaded_files(), tuple(data), folder)
     os.chdir(folder)
     _shrink_environment(folder)

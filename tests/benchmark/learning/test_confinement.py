@@ -168,6 +168,7 @@ def test_every_reach_is_noted_by_name_and_nothing_else_is(tried: tuple[Tried, di
 def test_it_begins_in_an_empty_folder_with_the_variables_that_torch_needs(tried: tuple[Tried, dict[str, Any]]) -> None:
     around = tried[1]
     assert around["folder"] == []
+    assert around["cwd"] != os.getcwd()
     assert around["flag"]
     assert "KEPT_BY_THE_METHOD" not in around["variables"]
     assert around["variables"]["HOME"] == around["variables"]["TMPDIR"] == around["cwd"]
@@ -197,7 +198,7 @@ def test_a_machine_whose_audit_hooks_are_not_heard_offers_no_confinement(
     witness.touch()
     try:
         with pytest.raises(CannotConfine, match="hooks"):
-            confine(0.0, (), (), str(witness))
+            confine(0.0, (), (), str(witness), str(tmp_path))
     finally:
         os.chdir(here)
         os.environ.clear()
