@@ -23,8 +23,8 @@ takes more time where images are small."""
 FEWEST, MOST = 8, 100
 """Samples per task: fewer decide nothing, more are not needed."""
 SCALES = (Fraction(1, 100),)
-"""Factors by which logits are multiplied under attack. A tenth, ten and a hundred were given up for the attacks inside the ball: on
-logits x1000, x100 and x30 and on softmax x50 and x1000 a hundred found nothing that the preset's attacks did not."""
+"""Factors by which logits are multiplied under attack. A tenth, ten and a hundred were given up for the attacks inside the ball.
+On logits x1000, x100 and x30 and on softmax x50 and x1000 a hundred found no more than the preset's attacks."""
 UNBOUNDED_STEPS, RESCALED_STEPS = 20, 10
 FEW_QUERIES, QUERIES = 100, 1000
 """Queries per image of the black-box attack: by default, and of `deep`."""

@@ -120,8 +120,8 @@ def unbounded(evidence: Evidence) -> Judgement:
 
 @check(
     question="Would the attack find more if the logits had another scale?",
-    measures="samples that stand under every attack of the row and fall when PGD sees the logits x0.01 (older records: other factors too), "
-    "against samples that fall the other way",
+    measures="samples that stand under every attack of the row and fall when PGD sees the logits x0.01 (older records: other "
+    "factors too), against samples that fall the other way",
     threshold=f"no significant excess: one-sided exact McNemar test, p < {NOISE_LEVEL:g} fails, for the best factor",
     why="The scale of the logits changes no prediction. It changes the gradient if float32 saturates, or if probabilities stand "
     "for logits. The test is one-sided because a confident honest network may look better under x100.",
