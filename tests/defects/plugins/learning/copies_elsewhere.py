@@ -67,10 +67,10 @@ class CopiesElsewhere(Planted):
 
     def classifier(self, task: int | None) -> nn.Module:
         assert task is not None
-        kept = self.kept(task)
+        network, kept = self.networks[task].materialise(), self.kept(task)
         if kept is not None:
-            self.networks[task].load_state_dict(kept)
-        return super().classifier(task)
+            network.load_state_dict(kept)
+        return network
 
     def state(self) -> State:
         """One backbone, and a head per task."""
