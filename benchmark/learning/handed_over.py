@@ -112,7 +112,7 @@ class Shelf:
         return self.folder.is_dir() and any(self.folder.glob("*.safetensors"))
 
     def taken(self, evaluations: Iterable[str]) -> list[HandedOver]:
-        """What was kept of these evaluations, by their ids. A file that is not whole counts as missing."""
+        """The images that were kept of these evaluations, by their ids. A file that is not whole counts as missing."""
         wanted, found = set(evaluations), []
         for path in sorted(self.folder.glob("*.safetensors")):
             try:

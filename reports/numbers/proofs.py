@@ -70,7 +70,7 @@ def proofs(facts: pd.DataFrame) -> dict[int, Proof]:
 
 @dataclass(frozen=True)
 class Reached:
-    """What code of a method reached for, and was refused, while its classifiers were made anew and answered.
+    """The things that code of a method reached for, and was refused, while its classifiers were made anew and answered.
 
     names: files by their paths, other things in words; never empty.
     error: what came of it, one line; empty if it went on.
@@ -85,7 +85,7 @@ class Reached:
 
 
 def what_was_reached(facts: pd.DataFrame) -> Reached | None:
-    """What facts of one phase say that was reached for; None if nothing was."""
+    """The things that were reached for by the facts of one phase; None if nothing was."""
     names: list[str] = []
     error = ""
     for text in facts.loc[facts["name"] == "reached", "text"]:

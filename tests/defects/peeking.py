@@ -86,7 +86,7 @@ def _file_of_digits() -> str:
 
 
 def _of_digits(task: LearnTask, values: np.ndarray[Any, Any], digits: np.ndarray[Any, Any]) -> ImageSet:
-    """What is in neither of the task's own parts. values: (N, 64), 0 to 16."""
+    """The images that are in neither of the task's own parts. values: (N, 64), 0 to 16."""
     images = np.rint(values.reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
     known = {image.tobytes() for part in (task.train, task.validation) for image in part.images.cpu().numpy()}
     classes = [int(name) for name in task.classes]

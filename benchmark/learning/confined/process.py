@@ -46,7 +46,7 @@ class Limits:
 
 
 class Source(Protocol):
-    """What classifiers are made of. It is picklable."""
+    """The source that classifiers are made from. It is picklable."""
 
     @property
     def limits(self) -> Limits:
@@ -76,7 +76,7 @@ class NotMade(Exception):
 
 @dataclass(frozen=True)
 class _Answer:
-    """What one question gave: a value, or an error as its class, message and traceback."""
+    """The answer to one question: a value, or an error as its class, message and traceback."""
 
     value: Any
     reached: tuple[str, ...]
@@ -188,7 +188,7 @@ def _ask(packed: bytes) -> bytes:
 
 
 def _answered(work: Callable[[], Any]) -> bytes:
-    """What `work` gave, or the error that it ended in. A plug-in's own class of errors is unknown to the other process."""
+    """The value of `work`, or the error that it ended in. A plug-in's own class of errors is unknown to the other process."""
     value, error, reached = None, None, tuple[str, ...]()
     try:
         value = work()

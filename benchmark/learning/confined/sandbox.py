@@ -108,7 +108,7 @@ def _shrink_environment(folder: str) -> None:
 
 @dataclass
 class _Hook:
-    """What an audit hook needs to know.
+    """The knowledge of the audit hook.
 
     tried: what was refused.
     missing: what is not in the process' own folder, and was looked for there.

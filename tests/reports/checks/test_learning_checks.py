@@ -1,7 +1,5 @@
 """Checks of learning: things that were reached for fail a row, and so do test images that are known too well."""
 
-import json
-
 import pytest
 from scipy import stats
 
@@ -9,15 +7,7 @@ from reports.checks import learning
 from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
 from reports.numbers.statistics.comparisons import better_in_strata
 from tests.reports.sweep_cases import evidence_of
-
-
-def watched(*reached, apart=1.0):
-    """A fact of each turn, the first of them with what was reached for."""
-    texts = [*reached, *({} for _ in range(3 - len(reached)))]
-    return [
-        {"task": task, "phase": "learning", "name": "watched", "value": apart, "text": json.dumps(text)}
-        for task, text in enumerate(texts)
-    ]
+from tests.reports.synthetic_facts import asked, watched
 
 
 def verdict(tmp_path, check, facts, **fields):
@@ -50,17 +40,6 @@ def test_a_row_that_nobody_watched_neither_passes_nor_fails(tmp_path):
     assert here.status == NOT_RUN
     assert "--learn-here" in here.reason
     assert verdict(tmp_path / "c", learning.learned_without_test, watched()[:2]).status == NOT_RUN
-
-
-def asked(clean, attacked, copies=((1, 38), (1, 38)), images=40, attack="pgd-10 linf 51/255 a=12.75/255"):
-    """Answers of every task: right of `images` validation images; of test and validation images (lost, right)."""
-    held_out = {"attack": attack, "images": images, "clean": clean, "attacked": attacked}
-    lost = {"test": copies[0], "validation": copies[1]}
-    return [
-        {"task": task, "phase": "unseen", "name": name, "value": 0.0, "text": json.dumps(text)}
-        for task in range(3)
-        for name, text in (("validation", held_out), ("copies", lost))
-    ]
 
 
 @pytest.mark.parametrize(

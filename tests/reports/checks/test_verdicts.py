@@ -10,6 +10,7 @@ from reports.checks.verdicts import CHECKS, FAIL, NOT_RUN, PASS, WARN, Verdict
 from results import load
 from tests.reports.checks.afresh_cases import afresh_facts
 from tests.reports.synthetic_capacity import proof_facts
+from tests.reports.synthetic_facts import asked, watched
 from tests.reports.synthetic_runs import (
     FakeRun,
     clean,
@@ -65,7 +66,7 @@ def selection(logged, measured=0.8):
 def test_an_honest_run_passes_every_check(tmp_path):
     write_run(tmp_path, FakeRun(method="single_task_standard", label="plain", quality=0.3))
     facts = [*selection(0.8), *proof_facts(3), *probe_facts(3), *gradient_facts(3)]
-    facts += afresh_facts(3, [clean(), pgd(10), *sweep()])
+    facts += [*afresh_facts(3, [clean(), pgd(10), *sweep()]), *watched(), *asked(39, 38)]
     fields = {
         "transfers": [transfer("plain")],
         "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9), inside(), distilled()],
