@@ -40,7 +40,8 @@ def ask_unseen(
 
     attack: on the validation images.
     name: of the attack among the stored ones.
-    Returns two facts. `validation`: how many of how many validation images are right, clean and at any iterate of the attack.
+    Returns two facts. `validation`: how many of how many validation images are right, clean and at any iterate of the attack,
+    and their margins.
     `copies`: for test and validation images, how many that are right become wrong in a copy that is moved by half a pixel.
     Whatever the classifier does to itself on the way is put back.
     """
@@ -54,10 +55,12 @@ def ask_unseen(
             key=f"validation {task.fingerprint}",
             batch_size=evaluation.batch_size,
         )
-        right = (attacked.outcomes[attack].any.predicted == attacked.labels).sum()
+        worst = attacked.outcomes[attack].any
+        right = (worst.predicted == attacked.labels).sum()
         copies = {part: _lost(classifier, images) for part, images in (("test", test), ("validation", validation))}
     count = len(validation)
     held_out = {"attack": name, "images": count, "clean": copies["validation"][1], "attacked": int(right)}
+    held_out["margins"] = [float(f"{margin:.4g}") for margin in worst.margin.tolist()]
     return [
         _fact(task, "validation", float(right) / count, held_out),
         _fact(task, "copies", copies["test"][0] / max(1, copies["test"][1]), copies),

@@ -1,11 +1,14 @@
 """Checks of learning: things that were reached for fail a row, and so do test images that are known too well."""
 
+import json
+
+import numpy as np
 import pytest
 from scipy import stats
 
 from reports.checks import learning
 from reports.checks.check import FAIL, NOT_RUN, PASS, WARN
-from reports.numbers.statistics.comparisons import better_in_strata
+from reports.numbers.statistics.comparisons import better_in_strata, larger_in_strata
 from tests.reports.sweep_cases import evidence_of
 from tests.reports.synthetic_facts import asked, watched
 
@@ -76,3 +79,39 @@ def test_strata_that_differ_in_size_and_difficulty_are_no_difference():
     assert better_in_strata([easy, hard]) > 0.2
     pooled = better_in_strata([((100, 110), (59, 110))])
     assert pooled < 1e-6, "as it would be if they were thrown together"
+
+
+def test_margins_tell_where_counts_do_not(tmp_path):
+    """As many are right, and the test images are right by more."""
+    facts = asked(40, 40)
+    for fact in facts:
+        if fact["name"] == "validation":
+            fact["text"] = json.dumps({**json.loads(fact["text"]), "margins": [0.1 + 0.001 * i for i in range(40)]})
+    found = verdict(tmp_path, learning.test_like_validation, facts, quality=3.0, forgets=0.0)
+    assert found.status == FAIL
+    assert "median margin under attack" in found.reason
+
+
+def test_ranks_in_one_stratum_are_those_of_the_rank_sum_test():
+    first, second = np.arange(20) + 0.5, np.arange(30) * 0.7
+    expected = stats.mannwhitneyu(
+        first, second, alternative="greater", use_continuity=False, method="asymptotic"
+    ).pvalue
+    assert larger_in_strata([(first, second)]) == pytest.approx(expected)
+
+
+def test_margins_that_differ_by_task_are_no_difference():
+    draws = np.random.default_rng(0)
+    easy, hard = (draws.normal(5, 1, 100), draws.normal(5, 1, 10)), (draws.normal(0, 1, 10), draws.normal(0, 1, 100))
+    assert larger_in_strata([easy, hard]) > 0.05
+    assert larger_in_strata([]) == 1
+
+
+def test_a_control_says_which_images_are_easy():
+    """The same images are easy for both networks; the first is right by a little more on test images."""
+    draws = np.random.default_rng(0)
+    easy = [draws.normal(0, 5, 100), draws.normal(0, 5, 50)]
+    mine, usual = (easy[0] + 0.8, easy[1]), (easy[0] + draws.normal(0, 0.5, 100), easy[1] + draws.normal(0, 0.5, 50))
+    assert larger_in_strata([mine]) > 0.05
+    assert larger_in_strata([learning._beyond(mine, usual)]) < 1e-3
+    assert larger_in_strata([learning._beyond((easy[0], easy[1]), usual)]) > 0.01
