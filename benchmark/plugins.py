@@ -41,8 +41,8 @@ class Plugin(Generic[T]):
 
     @property
     def reference(self) -> str:
-        """The name or path by which another process finds the plug-in."""
-        return str(self.path) if self.sha256 else self.name
+        """The name or path by which another process finds the plug-in, whatever its working directory."""
+        return str(self.path.absolute()) if self.sha256 else self.name
 
     @property
     def summary(self) -> str:

@@ -58,7 +58,9 @@ def add_parser(commands: common.Commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
     parser.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
     parser.add_argument(
-        "--learn-here", action="store_true", help="learn in the process that attacks, for a debugger; nothing is watched"
+        "--learn-here",
+        action="store_true",
+        help="learn in the process that attacks, for a debugger; nothing is watched",
     )
 
 

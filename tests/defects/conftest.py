@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
+from benchmark.learning.confined import process as confined
+from benchmark.running import execution
+from benchmark.running.learning_apart import LearnsApart
 from reports.boards.building import build_boards
 from results import load
+from tests.conftest import CONFINED_PROCESS
 from tests.defects.calibrating import Calibration, Found, execute, read
+from tests.defects.defect import KEPT, PEEKED
 from tests.defects.small import small_calibration
 
 
 @pytest.fixture(scope="session")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
-    """The calibration of the small stream, run."""
+    """The calibration of the small stream, run: in processes of their own where that is the point, in this one elsewhere."""
     made = small_calibration(tmp_path_factory.mktemp("defects"))
-    execute(made, Console(quiet=True))
+    apart = [planted for planted in made.planted if planted.meant in (PEEKED, KEPT)]
+    execute(replace(made, planted=[planted for planted in made.planted if planted not in apart]), Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "LearnsApart", LearnsApart)
+        patch.setattr(confined, "ConfinedProcess", CONFINED_PROCESS)
+        execute(replace(made, planted=apart), Console(quiet=True))
     return made
 
 

@@ -255,8 +255,9 @@ class _StateWalk:
         return inside + (_attributes(value) if hasattr(value, "__dict__") else [])
 
     def _tensor(self, value: Tensor) -> None:
-        self.emit(value.shape, value.dtype)
         try:
+            # A lazy layer's parameter has no shape yet, and says so by an error.
+            self.emit(value.shape, value.dtype)
             if self._take(value.nbytes):
                 self.emit(tensor_hash(value.detach()))
             else:
@@ -330,9 +331,9 @@ def _content(cell: types.CellType) -> Any:
 
 def _length(value: Any) -> object:
     """The size of a value, as far as that is told without looking inside."""
-    if isinstance(value, Tensor):
-        return value.shape, value._version if not value.is_inference() else 0
     try:
+        if isinstance(value, Tensor):
+            return value.shape, value._version if not value.is_inference() else 0
         return len(value)
     except Exception:
         return ""

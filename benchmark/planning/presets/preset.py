@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,8 +115,11 @@ class Preset:
         return Asking(self.evaluation, self.ranking, matrix)
 
     def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
-        """Pickle the keys alone, for classes from files outside the repository cannot be pickled."""
-        return Preset, (self.name, self._raw, self._where)
+        """Pickle the keys alone, for classes from files outside the repository cannot be pickled.
+
+        Paths of files become absolute: the other process may have another working directory.
+        """
+        return Preset, (self.name, with_absolute_files(self._raw), self._where)
 
     @cached_property
     def scenario_plugin(self) -> Plugin[Scenario]:
@@ -185,3 +189,12 @@ class Preset:
                 if row.label not in [other.label for other in chosen]:
                     chosen.append(row)
         return chosen
+
+
+def with_absolute_files(raw: Any) -> Any:
+    """The keys of a preset with the paths of plug-in files made absolute. raw: JSON."""
+    if isinstance(raw, Mapping):
+        return {key: with_absolute_files(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [with_absolute_files(value) for value in raw]
+    return str(Path(raw).absolute()) if isinstance(raw, str) and raw.endswith(".py") else raw

@@ -274,3 +274,9 @@ def test_it_costs_less_than_the_fingerprint():
 
     seconds(python_state)
     assert min(seconds(python_state) for _ in range(3)) < 2 * min(seconds(classifier_fingerprint) for _ in range(3))
+
+
+def test_a_lazy_parameter_within_reach_is_no_crash():
+    holder = network()
+    holder.lazy = [nn.LazyLinear(2).weight]
+    assert python_state(holder).digest == python_state(holder).digest

@@ -10,7 +10,7 @@ from tests.defects.planted import Around, Planted, PlantedSettings
 
 
 class Stopped(nn.Module):
-    """What a layer gives, its gradient stopped at a share of the channels: bool (1, C, ...), the channels that it passes."""
+    """The output of a layer, its gradient stopped at a share of the channels: bool (1, C, ...), the channels that it passes."""
 
     def __init__(self, layer: nn.Module, share: float) -> None:
         super().__init__()
