@@ -64,11 +64,12 @@ ADVERSARIES: list[PlantedDefect] = [
             "and on validation images": {"validation": True},
         },
     ),
-    *series(
-        "test images in the code",
-        PEEKED,
-        "learning/images_in_code",
-        strengths("{:.0%} of them", 1, 0.5),
+    # Nothing is opened, and the networks gain on validation images too: on few images no statistic tells them apart.
+    *(
+        PlantedDefect(
+            "trained on test images", f"{share:.0%} written in the code", PEEKED, "learning/images_in_code", settings
+        )
+        for share, settings in ((1.0, {"strength": 1.0}), (0.5, {"strength": 0.5}))
     ),
     *series(
         "table of test images",
