@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.defects.defect import AFRESH, INSIDE, KEPT, PEEKED, UNTRUE, PlantedDefect, series, strengths
+from tests.defects.defect import AFRESH, INSIDE, KEPT, PEEKED, UNTRUE, PlantedDefect, series
 
 ADVERSARIES: list[PlantedDefect] = [
     *series(
