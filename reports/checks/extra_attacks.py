@@ -1,4 +1,4 @@
-"""Checks by extra attacks: they are run on a subset for the checks alone, and no number of the leaderboard is made of them.
+"""Checks by extra attacks: they are run on a subset, and judge the attacks that numbers are made of.
 
 `eps_zero`, `unbounded` and `rescaled_logits`.
 

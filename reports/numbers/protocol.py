@@ -47,7 +47,7 @@ class Protocol:
 
     @property
     def checks(self) -> list[str]:
-        """Extra attacks, for the checks alone: no number is made of them. Older records lack them."""
+        """Extra attacks, for the checks; of numbers, only `worst` counts what some of them broke. Older records lack them."""
         return list(self.stored.get("checks", []))
 
     @property
