@@ -1,8 +1,8 @@
 """A watch over a process in which a method learns: it notes the files, loaders and connections that the method reaches for.
 
-It is an audit hook of Python (PEP 578), so it sees every `open` of Python code in the process, whoever calls it. It does not see
-files that C code opens without Python's knowledge, memory that is shared by other means, or pixels that stand in the method's own
-file. The statistics of `test_like_validation` are there for those.
+It is an audit hook of Python (PEP 578), so it sees every `open` of Python code in the process, whoever calls it, and the known
+readers in C (`confined/readers.py`). It does not see other C code, memory that is shared by other means, or pixels that stand in
+Python code. The statistics of `test_like_validation` are there for those.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class Watch:
             return
         if event == "open":
             self._opened(arguments)
+        elif event in ("os.rename", "os.link"):
+            self._moved(arguments)
         elif event == LOADED:
             self.note(LOADERS, str(arguments[0]))
         elif event in _CONNECTS:
@@ -109,11 +111,21 @@ class Watch:
         if is_harmless(path):
             return
         mode, flags = (arguments[1] or "") if len(arguments) > 1 else "", arguments[2] if len(arguments) > 2 else 0
-        begins_empty = set(str(mode)) & set("wx") or (isinstance(flags, int) and flags & (os.O_TRUNC | os.O_EXCL))
-        if begins_empty:
+        if set(str(mode)) & set("wx") or (isinstance(flags, int) and _begins_empty(flags)):
             self._written.add(path)
         elif path not in self._written and os.path.isfile(path):
             self.note(FILES, path)
+
+    def _moved(self, arguments: tuple[Any, ...]) -> None:
+        """A file under another name: its content is the method's own only if it was before."""
+        source, target = (_as_path(each) for each in arguments[:2])
+        if source is None or target is None:
+            return
+        if source in self._written:
+            self._written.add(target)
+        else:
+            self._written.discard(target)
+            self._opened((source,))
 
     def _connected(self, event: str, arguments: tuple[Any, ...]) -> None:
         # A socket's address is (host, port), or a path for sockets of this machine.
@@ -125,6 +137,11 @@ class Watch:
         known = self.noted.setdefault(kind, [])
         if name not in known and len(known) < MOST:
             known.append(name)
+
+
+def _begins_empty(flags: int) -> bool:
+    """True if a file that is opened with these flags is empty then. O_EXCL says so only of a file that is made."""
+    return bool(flags & os.O_TRUNC) or flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
 
 
 def _as_path(given: Any) -> str | None:

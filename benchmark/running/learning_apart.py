@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmark.evaluating.determinism import repeatable
+from benchmark.learning.confined import readers
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.learner import Learner
 from benchmark.learning.opened_files import Watch, data_places
@@ -156,6 +157,7 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
             connection.send(event)
 
     learner: Learner | None = None
+    readers.wrap()
     watch = Watch.of_this_process(data_places(machine.source.data_root))
     while True:
         try:

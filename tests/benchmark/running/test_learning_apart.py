@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmark.running import execution
@@ -78,6 +80,29 @@ def test_a_file_that_was_there_before_is_noted_and_one_of_the_methods_own_is_not
     mine = tmp_path / "mine.bin"
     how = f"open({str(tmp_path / 'copy.npz')!r}, 'rb').read(); open({str(mine)!r}, 'wb').write(b'x'); open({str(mine)!r}).read()"
     assert reached(tmp_path, how) == {"files": [str(tmp_path / "copy.npz")]}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "import os; os.open({copy!r}, os.O_RDONLY | os.O_EXCL); open({copy!r}).read()",
+        "import os; task.id or open({mine!r}, 'w').close(); task.id or os.replace({copy!r}, {mine!r}); open({mine!r}).read()",
+        "import os; task.id or os.link({copy!r}, {mine!r}); open({mine!r}).read()",
+    ],
+    ids=["flags", "renamed", "linked"],
+)
+def test_a_file_is_noted_under_whatever_name_and_flags(tmp_path: Path, how: str) -> None:
+    copy = tmp_path / "copy.bin"
+    copy.write_bytes(b"images")
+    found = reached(tmp_path, how.format(copy=str(copy), mine=str(tmp_path / "mine.bin")))
+    assert str(copy) in found["files"]
+
+
+def test_a_reader_in_c_is_noted(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.parquet"
+    pq.write_table(pa.table({"x": [1]}), copy)
+    how = f"import pyarrow.parquet as pq; pq.read_table({str(copy)!r})"
+    assert str(copy) in reached(tmp_path, how)["files"]
 
 
 def test_connections_and_processes_are_noted(tmp_path: Path) -> None:
