@@ -1,15 +1,14 @@
 """A watch over a process in which a method learns: it notes the files, loaders and connections that the method reaches for.
 
 It is an audit hook of Python (PEP 578), so it sees every `open` of Python code in the process, whoever calls it, and the known
-readers in C (`confined/readers.py`). It does not see other C code, memory that is shared by other means, or pixels that stand in
-Python code. The statistics of `test_like_validation` are there for those.
+readers in C (`confined/readers.py`). Data that stands in code is weighed. It does not see other C code, or memory that is shared
+by other means. The statistics of `test_like_validation` are there for those.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.evaluating.inspection.code_files import data_in_code, is_about_packages, is_code, package_folders
+
 FILES, DATA_FILES, LOADERS, CONNECTIONS, PROCESSES = "files", "data files", "loaders", "connections", "processes"
+DATA_IN_CODE = "data in code"
 """Kinds of things that a method reaches for."""
 
 MOST = 20
 """Things of a kind that are noted by name."""
 
-_CODE = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib", ".typed")
-_ABOUT_PACKAGES = (".dist-info", ".egg-info", "entry_points.txt")
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/lib/", "/usr/share/", "/lib/")
 _FOREIGN_MEMORY = ("/dev/shm/", "/proc/self/mem", "/proc/kcore", "/dev/mem")
 _CONNECTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request", "ftplib.connect")
@@ -46,6 +46,7 @@ class Watch:
     places: tuple[str, ...] = ()
     noted: dict[str, list[str]] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
+    _code: set[str] = field(default_factory=set)
     _deep: threading.local = field(default_factory=threading.local)
     _watching: int = 0
 
@@ -55,9 +56,14 @@ class Watch:
         return cls()
 
     @classmethod
-    def of_this_process(cls, places: tuple[str, ...] = ()) -> Watch:
-        """Watch this process from now on, until it ends: Python offers no way to take an audit hook out."""
+    def of_this_process(cls, places: tuple[str, ...] = (), plug_in: Path | None = None) -> Watch:
+        """Watch this process from now on, until it ends: Python offers no way to take an audit hook out.
+
+        plug_in: the file of the method.
+        """
         watch = cls(apart=True, places=places)
+        if plug_in is not None:
+            watch._code.add(os.path.realpath(plug_in))
         sys.addaudithook(watch._heard)
         return watch
 
@@ -81,6 +87,10 @@ class Watch:
 
     def taken(self) -> dict[str, list[str]]:
         """The notes so far, which are then forgotten."""
+        if self.apart:
+            with self.harness():
+                for path, count in data_in_code(self._code).items():
+                    self.note(DATA_IN_CODE, f"{path} ({count:,} bytes)")
         noted, self.noted = self.noted, {}
         return noted
 
@@ -105,10 +115,12 @@ class Watch:
         path = _as_path(arguments[0])
         if path is None:
             return
-        if self.places and path.startswith(self.places) and not path.endswith(_CODE):
+        if self.places and path.startswith(self.places) and not is_code(path):
             self.note(DATA_FILES, path)
             return
         if is_harmless(path):
+            if path.endswith((".py", ".pyc")):
+                self._code.add(path)
             return
         mode, flags = (arguments[1] or "") if len(arguments) > 1 else "", arguments[2] if len(arguments) > 2 else 0
         if set(str(mode)) & set("wx") or (isinstance(flags, int) and _begins_empty(flags)):
@@ -155,26 +167,18 @@ def _as_path(given: Any) -> str | None:
 
 
 def is_harmless(path: str) -> bool:
-    """True for Python code, for what packages say of themselves, and for places of the system that hold no images.
+    """True for code, for what packages say of themselves, and for places of the system that hold no images.
 
     path: absolute, without links.
     """
     if path.startswith(_FOREIGN_MEMORY) or (path.startswith("/proc/") and path.endswith("/mem")):
         return False
-    if path.endswith(_CODE):
+    if is_code(path) or is_about_packages(path):
         return True
-    if any(part in path for part in _ABOUT_PACKAGES) and path.startswith(_packages()):
-        return True
-    return path.startswith(_SYSTEM) and not path.startswith(_packages())
-
-
-def _packages() -> tuple[str, ...]:
-    """The folders of installed packages and of the standard library."""
-    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(sorted(os.path.realpath(path) + os.sep for path in found if path))
+    return path.startswith(_SYSTEM) and not path.startswith(package_folders())
 
 
 def data_places(root: Path | None) -> tuple[str, ...]:
     """Folders whose files are data sets wherever they are read from: the root of the data, and those that packages ship."""
-    shipped = [os.path.join(place, *parts) for place in _packages() for parts in (("sklearn", "datasets"),)]
+    shipped = [os.path.join(place, *parts) for place in package_folders() for parts in (("sklearn", "datasets"),)]
     return (*shipped, *([os.path.realpath(root)] if root else []))

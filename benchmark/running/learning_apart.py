@@ -158,7 +158,7 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
 
     learner: Learner | None = None
     readers.wrap()
-    watch = Watch.of_this_process(data_places(machine.source.data_root))
+    watch = Watch.of_this_process(data_places(machine.source.data_root), job.plugin.path)
     while True:
         try:
             turn, tasks = connection.recv()

@@ -33,12 +33,13 @@ LEARNED_HERE = "the method learned in the process that attacks it, which holds t
 @check(
     question="Did the method learn without reaching for data that it was not given?",
     measures="files, loaders and connections that were opened in the process in which the method learned, which holds no test "
-    "image",
-    threshold="none fails; for methods that declare extra data, files elsewhere than in data sets make it warn; processes that "
-    "were started make it warn",
+    "image; and numbers and texts other than words in the method's own code, compressed",
+    threshold="none fails, nor do more than 2,000 bytes in code; for methods that declare extra data, files elsewhere than in "
+    "data sets make it warn; processes that were started make it warn",
     why="A method is given the images that it may learn from. Code, its own checkpoints and files that it wrote itself are no "
     "data. Everything else may be a test image under another name.",
-    planted="the test set read through the package's loaders, through scikit-learn, from the files of the data set, from a copy",
+    planted="the test set read through the package's loaders, through scikit-learn, from the files of the data set, from a copy; "
+    "test images written in the method's code",
 )
 def learned_without_test(evidence: Evidence) -> Judgement:
     rows = evidence.facts[(evidence.facts["phase"] == LEARNING) & (evidence.facts["name"] == "watched")]
@@ -77,6 +78,7 @@ _WORDS = {
     "data files": "opened files of a data set:",
     "loaders": "loaded a scenario:",
     "connections": "connected:",
+    "data in code": "had more data in its code than settings need:",
 }
 
 

@@ -65,11 +65,11 @@ ADVERSARIES: list[PlantedDefect] = [
         },
     ),
     # Nothing is opened, and the networks gain on validation images too: on few images no statistic tells them apart.
-    *(
-        PlantedDefect(
-            "trained on test images", f"{share:.0%} written in the code", PEEKED, "learning/images_in_code", settings
-        )
-        for share, settings in ((1.0, {"strength": 1.0}), (0.5, {"strength": 0.5}))
+    *series(
+        "trained on test images written in the code",
+        PEEKED,
+        "learning/images_in_code",
+        {"all": {}, "half of them": {"strength": 0.5}, "a quarter of them": {"strength": 0.25}},
     ),
     *series(
         "table of test images",

@@ -11,22 +11,22 @@ import functools
 import hashlib
 import io
 import itertools
+import os
 import random
 import sys
-import sysconfig
 import types
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.evaluating.inspection.code_files import package_folders
 from results.checkpoints import tensor_hash
 
 MOST_BYTES = 64 * 2**20
@@ -44,8 +44,6 @@ OUR_METHODS = (
     "methods.training",
     "methods.strategies",
 )
-INSTALLED = tuple(sorted({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}))
-"""The folders of the standard library and of installed packages."""
 NO_STATE = {"_abc", "_frozen_importlib", "_frozen_importlib_external", "abc", "asyncio", "enum", "importlib", "inspect",
             "logging", "re", "typing", "unittest", "warnings"}  # fmt: skip
 """Modules of the standard library whose objects change by themselves, such as loggers, or hold nothing of a classifier."""
@@ -352,4 +350,4 @@ def _strange(name: str, file: str | None) -> bool:
         return False
     if file is None:
         return root in ("__main__", "None")
-    return not any(Path(file).is_relative_to(folder) for folder in INSTALLED) and "site-packages" not in file
+    return not os.path.realpath(file).startswith(package_folders()) and "site-packages" not in file

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import site
 import sys
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-_CODE = (".py", ".pyc", ".pyd", ".dll", ".dylib")
-_ABOUT_PACKAGES = (".dist-info", ".egg-info", ".egg-link")
+from benchmark.evaluating.inspection.code_files import is_about_packages, is_code, package_folders
+
 _INSTALLED = ("/usr/", "/lib/", "/lib64/", "/opt/", "/etc/")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _OF_THE_MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/driver/nvidia/", "/proc/sys/", "/sys/")
@@ -38,13 +36,6 @@ class Places:
     private: str
 
     @cached_property
-    def packages(self) -> tuple[str, ...]:
-        """Folders of the standard library and of installed packages."""
-        names = ("stdlib", "platstdlib", "purelib", "platlib")
-        found = {sysconfig.get_path(name) for name in names} | {*site.getsitepackages(), site.getusersitepackages()}
-        return _folders(path for path in found if path)
-
-    @cached_property
     def importable(self) -> tuple[str, ...]:
         """Folders in which Python looks for modules, as they are now."""
         return _folders([path for path in sys.path if os.path.isdir(path)])
@@ -62,7 +53,7 @@ class Places:
 
     def is_installed(self, path: str) -> bool:
         """True for files of packages, of Python and of the system that are older than the run, and are no data set."""
-        if path.startswith(self.data) or not path.startswith((*self.packages, *_INSTALLED)):
+        if path.startswith(self.data) or not path.startswith((*package_folders(), *_INSTALLED)):
             return False
         return not self.is_young(path)
 
@@ -83,27 +74,26 @@ class Places:
             return path.split(os.sep)[3] in _OF_THE_PROCESS
         if path.startswith(("/proc/", "/dev/")):
             return False
-        if path.endswith(_CODE) or ".so" in os.path.basename(path):
+        if is_code(path):
             return not self.is_young(path)
-        about = any(part.endswith(_ABOUT_PACKAGES) for part in path.split(os.sep))
-        return self.is_installed(path) and (about or not late)
+        return self.is_installed(path) and (is_about_packages(path) or not late)
 
     def may_list(self, path: str) -> bool:
         """True if the names in a folder may be read: the import system does where it looks for modules."""
         folder = path.rstrip(os.sep) + os.sep
-        return self.is_private(path) or folder.startswith((*self.packages, *self.importable))
+        return self.is_private(path) or folder.startswith((*package_folders(), *self.importable))
 
     # -- for the kernel, which cannot be asked file by file -----------------------------------------------------------------
 
     def readable_folders(self) -> list[str]:
         """Folders of which the kernel lets everything be read; the rules above are stricter."""
-        places = [*self.packages, sys.prefix, sys.base_prefix, *_INSTALLED, "/proc", "/sys"]
+        places = [*package_folders(), sys.prefix, sys.base_prefix, *_INSTALLED, "/proc", "/sys"]
         return [path for path in dict.fromkeys(places) if os.path.isdir(path)]
 
     def readable_files(self) -> list[str]:
         """Python files outside the installed packages, older than the run; plug-ins; devices."""
         beside = {os.path.dirname(path) for path in self.own}
-        roots = [path.rstrip(os.sep) for path in self.importable if not path.startswith(self.packages)]
+        roots = [path.rstrip(os.sep) for path in self.importable if not path.startswith(package_folders())]
         found = [path for root in dict.fromkeys([*roots, *beside]) for path in _code_below(root, _DEPTH)]
         old = [path for path in found if not self.is_young(path)]
         devices = [f"/dev/{name}" for name in os.listdir("/dev")] if os.path.isdir("/dev") else []
@@ -126,7 +116,7 @@ def _code_below(folder: str, depth: int, spared: bool = True) -> Iterator[str]:
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError:
         return
-    code = [entry.path for entry in entries if entry.name.endswith(_CODE)]
+    code = [entry.path for entry in entries if is_code(entry.name)]
     yield from code
     if not depth or not (code or spared):
         return

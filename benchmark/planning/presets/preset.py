@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,14 @@ class Preset:
     matrix: attacks on every task seen so far, after each task.
     final: attacks after the last task, those of the matrix included, transfers left out.
     transfers: attacks after the last task whose images are made on another classifier.
-    rows: the methods to compare.
     """
 
-    def __init__(self, name: str, raw: dict[str, Any], where: str) -> None:
-        """Check a preset's keys. where: begins the message of a mistake. Raises ConfigError."""
+    def __init__(self, name: str, raw: dict[str, Any], where: str, *, rows_checked: bool = False) -> None:
+        """Check a preset's keys. Raises ConfigError.
+
+        where: begins the message of a mistake.
+        rows_checked: True if the rows were checked before; they are then not made until somebody asks for them.
+        """
         self.name, self._raw, self._where = name, raw, where
         self.file = validated(PresetFile, raw, where)
         try:
@@ -73,8 +76,13 @@ class Preset:
             )
         self.final: list[Demand] = joined([*self.matrix, *(demand for demand in last if not is_transfer(demand))])
         self.transfers: list[Demand] = joined(demand for demand in last if is_transfer(demand))
-        self.rows = [self.row(entry) for entry in self.file.methods]
-        self._check_labels()
+        if not rows_checked:
+            self._check_labels()
+
+    @cached_property
+    def rows(self) -> list[PresetRow]:
+        """The methods to compare. Raises ConfigError."""
+        return [self.row(entry) for entry in self.file.methods]
 
     def _check_labels(self) -> None:
         """Raise ConfigError if two rows have one label, or a transfer comes from a row that is not there."""
@@ -114,12 +122,13 @@ class Preset:
         matrix = {demand.attack: self.attack_name(demand.attack) for demand in self.matrix}
         return Asking(self.evaluation, self.ranking, matrix)
 
-    def __reduce__(self) -> tuple[type[Preset], tuple[str, dict[str, Any], str]]:
+    def __reduce__(self) -> tuple[Callable[..., Preset], tuple[str, dict[str, Any], str]]:
         """Pickle the keys alone, for classes from files outside the repository cannot be pickled.
 
-        Paths of files become absolute: the other process may have another working directory.
+        Paths of files become absolute: the other process may have another working directory. Rows are not made there, because
+        a method that learns alone should not share its process with the files of others.
         """
-        return Preset, (self.name, with_absolute_files(self._raw), self._where)
+        return partial(Preset, rows_checked=True), (self.name, with_absolute_files(self._raw), self._where)
 
     @cached_property
     def scenario_plugin(self) -> Plugin[Scenario]:

@@ -39,12 +39,12 @@ def passes(demands, tasks):
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-full"])
-def test_extra_attacks_cost_at_most_a_sixth_of_the_evaluation(name, tasks):
+def test_extra_attacks_cost_at_most_an_eighth_of_the_evaluation(name, tasks):
     preset = load_preset(name)
     demands = extra_demands(preset, tasks)
     samples = {demand.attack.kind: demand.samples for demand in demands}
-    assert all(FEWEST < count <= MOST for count in samples.values())
-    assert min(samples["inside"], samples["distilled"]) >= 40
+    assert all(FEWEST <= count <= MOST for count in samples.values())
+    assert min(samples["inside"], samples["distilled"]) >= 25
     assert passes(demands, tasks) <= SHARE * passes(preset.final, tasks)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +105,34 @@ def test_a_reader_in_c_is_noted(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), copy)
     how = f"import pyarrow.parquet as pq; pq.read_table({str(copy)!r})"
     assert str(copy) in reached(tmp_path, how)["files"]
+
+
+def test_data_in_the_code_of_a_method_is_noted(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, REACHES.format(how=f"images = {random_text(2500)!r}"), "reaching")
+    assert run_tiny(tmp_path, [path]) == 0
+    facts = only(tmp_path).facts
+    texts = facts[facts["phase"] == LEARNING]["text"]
+    assert all(str(Path(path).resolve()) in json.loads(text)["data in code"][0] for text in texts)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["import {name}", "open({path!r}).read()", "exec(compile(open({path!r}).read(), 'images', 'exec'))"],
+    ids=["imported", "read", "executed"],
+)
+def test_data_in_a_file_that_is_called_code_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    monkeypatch.syspath_prepend(str(beside))
+    path = beside / f"images_{how.split('(')[0].split()[0]}.py"
+    path.write_text(f"# {random_text(2500)}\n")
+    found = reached(tmp_path, how.format(name=path.stem, path=str(path)))
+    assert str(path) in found["data in code"][0]
+
+
+def random_text(count: int) -> str:
+    """Text that cannot be compressed to less than `count` bytes."""
+    return base64.b85encode(random.Random(0).randbytes(count)).decode()
 
 
 def test_connections_and_processes_are_noted(tmp_path: Path) -> None:
