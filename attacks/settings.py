@@ -5,18 +5,39 @@ A plug-in imports from here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from attacks.base import AttackError
-from attacks.threat_model import ThreatModel, ThreatModelError, over_255, parse_fraction
+from attacks.threat_model import SMALLEST_EPS, ThreatModel, ThreatModelError, over_255, parse_fraction
 
-__all__ = ["exact_number", "exact_number_from", "exact_step_size", "step_size_warnings", "whole_number"]
+__all__ = [
+    "MOST",
+    "exact_number",
+    "exact_number_from",
+    "exact_step_size",
+    "one_of",
+    "step_size_warnings",
+    "whole_number",
+]
+
+
+MOST = 10**9
+"""The largest whole number of a setting. No attack ends that takes so many steps, and times are computed with floats."""
 
 
 def whole_number(field: str, value: int, least: int = 1) -> None:
-    """Raise AttackError unless `value` is an integer of `least` or more."""
+    """Raise AttackError unless `value` is an integer from `least` to `MOST`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise AttackError(f"{field} = {value!r}: expected a whole number of {least} or more")
+    if value > MOST:
+        raise AttackError(f"{field}: expected a whole number of {least} to {MOST:,}")
+
+
+def one_of(field: str, value: str, choices: Sequence[str]) -> None:
+    """Raise AttackError unless `value` is one of the choices."""
+    if value not in choices:
+        raise AttackError(f"{field} = {value!r}: expected one of {', '.join(choices)}")
 
 
 def exact_number(field: str, value: str | float | Fraction, eps: Fraction | None = None) -> Fraction:
@@ -57,4 +78,6 @@ def step_size_warnings(size: Fraction, threat_model: ThreatModel) -> tuple[str, 
         return ("step size 0: the attack stays where it starts",)
     if size > 2 * threat_model.eps:
         return (f"step size {over_255(size)} above 2 eps: every step jumps to the far side of the ball",)
+    if size < SMALLEST_EPS:
+        return (f"step size {float(size):g} is lost beside 1 in float32: bright pixels stay where they are",)
     return ()

@@ -12,11 +12,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from attacks.fractions import LARGEST_EPS, ThreatModelError, over_255, parse_fraction
+from attacks.fractions import LARGEST_EPS, SMALLEST_EPS, ThreatModelError, over_255, parse_fraction
 
 __all__ = [
     "BALL_TOLERANCE",
     "LARGEST_EPS",
+    "SMALLEST_EPS",
     "SMALLEST_NORM",
     "Ball",
     "ThreatModel",
@@ -48,7 +49,8 @@ def l2_norm(change: Tensor) -> Tensor:
 class ThreatModel:
     """Changes of at most `eps` in `norm`, in pixel space [0, 1], that stay valid images.
 
-    eps: exact, 0 ≤ eps ≤ 1 for linf, 0 ≤ eps ≤ 64 for l2; anything that `parse_fraction` reads becomes a Fraction.
+    eps: exact, 0 ≤ eps ≤ 1 for linf, 0 ≤ eps ≤ 64 for l2, and 0 or at least `SMALLEST_EPS`; anything that `parse_fraction` reads
+        becomes a Fraction.
     norm: linf (largest change of a pixel) or l2 (Euclidean, over all pixels and channels).
 
     Raises ThreatModelError otherwise.
@@ -65,6 +67,11 @@ class ThreatModel:
             raise ThreatModelError(
                 f"eps = {self.eps} is outside 0..{LARGEST_EPS[self.norm]} for {self.norm} "
                 "(pixels are in [0, 1]; write 8/255, not 8)"
+            )
+        if 0 < self.eps < SMALLEST_EPS:
+            raise ThreatModelError(
+                f"eps = {float(self.eps):g} is too small to change a pixel: images are float32, and less than 2^-24 (6e-8) is "
+                "lost beside 1; write 0 for no change, or a number such as 8/255"
             )
 
     def __str__(self) -> str:

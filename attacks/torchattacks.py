@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
 from attacks.parts.guard import StandIn, untouched
-from attacks.settings import step_size_warnings
+from attacks.settings import MOST, step_size_warnings
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, parse_fraction
 from attacks.victim import Victim, check_samples
@@ -238,6 +238,8 @@ class Torchattacks(Attack):
                 raise AttackError(f"{wrong}a number such as 2/255, 0.1 or eps/4") from None
         elif isinstance(default, int) and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
             raise AttackError(f"{wrong}a whole number of 0 or more")
+        elif isinstance(value, int) and value > MOST:
+            raise AttackError(f"{self.label}: {name}: expected a whole number of 0 to {MOST:,}")
         return value
 
     def run(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, WORST
 from reports.numbers.statistics.comparisons import significantly_better
+from reports.numbers.wording import fraction
 from results.schema import SAFE_MARGIN
 
 LEFT_BY_UNBOUNDED = 0.1
@@ -139,9 +139,9 @@ def rescaled_logits(evidence: Evidence) -> Judgement:
     for attack in scaled:
         name = evidence.strongest_name(attack)
         reported, rescaled = evidence.after_last(WORST, name)
-        if len(reported):
+        factor = fraction(json.loads(dict(attack.rest)["scale"]))
+        if len(reported) and factor is not None:
             p = significantly_better(reported, rescaled)
-            factor = Fraction(json.loads(dict(attack.rest)["scale"]))
             drop = float(reported.mean() - rescaled.mean())
             by_scale.append((p, -drop, f"x{float(factor):g}", name, float(reported.mean()), float(rescaled.mean())))
     if not by_scale:

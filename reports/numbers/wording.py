@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from attacks.fractions import ThreatModelError, parse_fraction
 from attacks.fractions import over_255 as over_255
 
 
@@ -15,10 +16,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def fraction(text: Any) -> Fraction | None:
-    """The exact number in stored text such as "8/255"; None if there is none."""
+    """The exact number in stored text such as "8/255"; None if there is none, or if no measurement has a number of its size."""
     try:
-        return Fraction(str(text))
-    except (ValueError, ZeroDivisionError):
+        return parse_fraction(str(text))
+    except ThreatModelError:
         return None
 
 

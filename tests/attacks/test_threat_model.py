@@ -1,5 +1,7 @@
 """Exact numbers, the ball and the box."""
 
+import re
+import time
 from fractions import Fraction
 
 import pytest
@@ -51,6 +53,54 @@ def test_anything_else_is_an_error_of_one_line(text):
     with pytest.raises(ThreatModelError, match="is not a number such as 8/255") as caught:
         parse_fraction(text, EPS)
     assert "\n" not in str(caught.value)
+
+
+UNUSUAL = {
+    "an exponent of millions": ("1e99999999", "more than three digits"),
+    "a negative one": ("1e-99999999", "more than three digits"),
+    "underflows": ("1e-400", "'1e-400' is too small"),
+    "the smallest float": (5e-324, "'5e-324' is too small"),
+    "overflows": ("1e400/2", "too large"),
+    "a huge divisor": ("1/1e400", "too small"),
+    "many digits": ("1" * 5000, "'11111111111111111111'... has 5000 characters"),
+    "a ratio of them": (f"{10**4000 + 1}/{10**4001}", "characters"),
+    "a huge integer": (10**5000, "a number is too large"),
+    "a tiny fraction": (Fraction(1, 10**5000), "a number is too small"),
+    "a fraction of huge integers": (Fraction(10**5000 + 1, 3 * 10**5000), "more than 300 digits"),
+    "a tiny part of eps": (f"eps/{10**40}", "too small"),
+    "a huge multiple of eps": (f"{10**40} eps", "too large"),
+    "a list": (["8/255"], "a list is not a number"),
+    "keys": ({"eps": 1}, "a dict is not a number"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_number_of_any_size_is_refused_at_once_in_one_short_line(kind):
+    value, message = UNUSUAL[kind]
+    began = time.perf_counter()
+    with pytest.raises(ThreatModelError, match=re.escape(message)) as caught:
+        parse_fraction(value, EPS)
+    assert time.perf_counter() - began < 0.5
+    assert len(str(caught.value)) < 250
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1e-30", "1e30", Fraction(1, 10**30), f"eps/{10**30}", "1e0008", "1_000", 0.1, "0e999"]
+)
+def test_numbers_at_the_bounds_are_read(value):
+    assert parse_fraction(value, EPS) >= 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_eps_that_float32_loses_beside_one_is_refused(norm):
+    smallest = Fraction(1, 2**24)
+    bright = torch.ones(1)
+    assert bright - float(smallest) < bright
+    assert ThreatModel(smallest, norm).eps == smallest
+    assert ThreatModel(0, norm).eps == 0
+    with pytest.raises(ThreatModelError, match=r"too small to change a pixel: .* write 0 for no change"):
+        ThreatModel(smallest / 2, norm)
 
 
 def test_a_multiple_of_an_unknown_eps_is_an_error():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
-from attacks.threat_model import BALL_TOLERANCE, largest_allowed
+from attacks.threat_model import BALL_TOLERANCE, largest_allowed, parse_fraction
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.records.files import Records, place_of
 from benchmark.commands.verify.records.specifications import OF_THE_ATTACK, UnknownAttackError, verify_columns
@@ -77,7 +76,7 @@ def _specification(row: EvaluationRow, problems: Problems) -> dict[str, Any] | N
 def _verify_change(row: EvaluationRow, problems: Problems) -> None:
     """The largest change is at most eps, and at least what the attack itself traced."""
     try:
-        eps = float(Fraction(str(row["eps"])))
+        eps = float(parse_fraction(str(row["eps"])))
         trace = json.loads(row["trace"]) if isinstance(row["trace"], str) else {}
         traced = max(trace.get("largest_change") or [0.0])
         change = float(row["largest_change"])
