@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from scenarios.duplicates import HashedPart, said_of_duplicates
+
 __all__ = [
     "SPLIT_SEED",
     "VALIDATION_FRACTION",
@@ -115,6 +117,7 @@ class Task:
     test: its test images.
     fingerprint: SHA-256 over names, images and labels of all three parts.
     test_fingerprint: the same over the test part alone; it names evaluations, and seeds their starting points.
+    warnings: lines on what is odd about its images; no fingerprint depends on them.
     """
 
     id: int
@@ -125,6 +128,7 @@ class Task:
     test: ImageSet
     fingerprint: str
     test_fingerprint: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def chance(self) -> float:
@@ -164,6 +168,9 @@ class RawTask:
     classes: names, in alphabetical order.
     train_images, test_images: uint8 (N, C, H, W).
     train_labels, test_labels: int64 (N,), 0..classes-1.
+    train_names, test_names: of the images, for people, without the folders of this machine (N); empty if they have none.
+    warnings: lines that the reader has to say about the data, each naming its task.
+    published: True if these are, pixel by pixel, the images of a published data set. Its duplicates are known, and not told.
     """
 
     name: str
@@ -172,6 +179,14 @@ class RawTask:
     train_labels: NDArray[np.int64]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
+    train_names: Sequence[str] = ()
+    test_names: Sequence[str] = ()
+    warnings: tuple[str, ...] = ()
+    published: bool = False
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, images and labels of both parts, whatever the order in which they were read."""
+        return hashlib.sha256("\n".join(_fingerprint_of_part(part) for part in _hashed(self)).encode()).hexdigest()
 
 
 class ScenarioSettings(BaseModel):
@@ -272,11 +287,17 @@ class Scenario(ABC):
         )
 
     def load(self, device: torch.device | str = "cpu", progress: Progress | None = None) -> list[Task]:
-        """The chosen tasks on `device`, in order, each with its validation split and fingerprints."""
+        """The chosen tasks on `device`, in order, each with its validation split, fingerprints and warnings."""
         # A process in which a method learns listens: the method is given its images, and loads none.
         sys.audit("scenarios.load", type(self).__name__)
         raw = self.raw_tasks([name for name, _ in self.chosen()], progress)
-        return [_build_task(i, task, Fraction(str(self.settings.train_fraction)), device) for i, task in enumerate(raw)]
+        fraction = Fraction(str(self.settings.train_fraction))
+        hashed = [_hashed(task) for task in raw]
+        duplicates = said_of_duplicates(hashed)
+        return [
+            _build_task(i, task, hashed[i], () if task.published else duplicates[i], fraction, device)
+            for i, task in enumerate(raw)
+        ]
 
 
 def fingerprint_of_tasks(tasks: Sequence[Task]) -> str:
@@ -316,12 +337,24 @@ def take_stratified(
 
 
 def canonical_order(
-    images: NDArray[np.uint8], labels: NDArray[np.int64]
+    images: NDArray[np.uint8], labels: NDArray[np.int64], hashes: NDArray[np.bytes_] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bytes_]]:
-    """Images and labels sorted by (label, SHA-256 of the pixels), with the hashes in that order."""
-    hashes = _pixel_hashes(images)
+    """Images and labels sorted by (label, SHA-256 of the pixels), with the hashes in that order.
+
+    hashes: of the images, if they are known already.
+    """
+    hashes = _pixel_hashes(images) if hashes is None else hashes
     order = np.lexsort((hashes, labels))
     return images[order], labels[order], hashes[order]
+
+
+def _hashed(raw: RawTask) -> tuple[HashedPart, HashedPart]:
+    """The train and the test part as hashes, in the order in which they were read."""
+    train, test = _pixel_hashes(raw.train_images), _pixel_hashes(raw.test_images)
+    return (
+        HashedPart(raw.name, raw.classes, raw.train_labels, train, raw.train_names),
+        HashedPart(raw.name, raw.classes, raw.test_labels, test, raw.test_names),
+    )
 
 
 def _part_fingerprint(name: str, classes: Sequence[str], labels: NDArray[np.int64], hashes: NDArray[np.bytes_]) -> str:
@@ -331,13 +364,26 @@ def _part_fingerprint(name: str, classes: Sequence[str], labels: NDArray[np.int6
     return digest.hexdigest()
 
 
-def _build_task(task_id: int, raw: RawTask, train_fraction: Fraction, device: torch.device | str) -> Task:
-    train_images, train_labels, train_hashes = canonical_order(raw.train_images, raw.train_labels)
-    test_images, test_labels, test_hashes = canonical_order(raw.test_images, raw.test_labels)
+def _fingerprint_of_part(part: HashedPart) -> str:
+    order = np.lexsort((part.hashes, part.labels))
+    return _part_fingerprint(part.task, part.classes, part.labels[order], part.hashes[order])
+
+
+def _build_task(
+    task_id: int,
+    raw: RawTask,
+    hashed: tuple[HashedPart, HashedPart],
+    duplicates: Sequence[str],
+    train_fraction: Fraction,
+    device: torch.device | str,
+) -> Task:
+    train, test = hashed
+    train_images, train_labels, train_hashes = canonical_order(raw.train_images, raw.train_labels, train.hashes)
+    test_images, test_labels, test_hashes = canonical_order(raw.test_images, raw.test_labels, test.hashes)
     used = take_stratified(train_labels, train_hashes, train_fraction, "train_fraction")
     held_out = take_stratified(train_labels[used], train_hashes[used], VALIDATION_FRACTION, f"validation {SPLIT_SEED}")
-    validation, train = used[held_out], np.delete(used, held_out)
-    if len(np.unique(train_labels[train])) < len(raw.classes):
+    validation, learned = used[held_out], np.delete(used, held_out)
+    if len(np.unique(train_labels[learned])) < len(raw.classes):
         raise DataError(
             f"task {raw.name}: too few training images to keep one of each class beside the validation split"
         )
@@ -352,7 +398,7 @@ def _build_task(task_id: int, raw: RawTask, train_fraction: Fraction, device: to
     parts = [
         _part_fingerprint(f"{part} {raw.name}", raw.classes, labels[index], hashes[index])
         for part, labels, hashes, index in (
-            ("train", train_labels, train_hashes, train),
+            ("train", train_labels, train_hashes, learned),
             ("validation", train_labels, train_hashes, validation),
             ("test", test_labels, test_hashes, np.arange(len(test_labels))),
         )
@@ -361,9 +407,10 @@ def _build_task(task_id: int, raw: RawTask, train_fraction: Fraction, device: to
         id=task_id,
         name=raw.name,
         classes=raw.classes,
-        train=image_set(train_images, train_labels, train),
+        train=image_set(train_images, train_labels, learned),
         validation=image_set(train_images, train_labels, validation),
         test=image_set(test_images, test_labels, np.arange(len(test_labels))),
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         test_fingerprint=parts[-1],
+        warnings=(*raw.warnings, *duplicates),
     )

@@ -10,6 +10,7 @@ from scenarios.base import DataError, Progress, RawTask, Scenario, SourceOptions
 from scenarios.parts.cifar100.classes import SUPERCLASSES
 from scenarios.parts.cifar100.parquet import ParquetReader
 from scenarios.parts.cifar100.pickles import PickleReader
+from scenarios.parts.cifar100.published import compared_with_published
 from scenarios.parts.cifar100.reader import Counts, Reader
 from scenarios.parts.cifar100.tree import TreeReader
 from scenarios.parts.data_location import DEFAULT_ROOT, describe_folder, search_roots
@@ -34,7 +35,8 @@ _FOLDERS = (
 class Cifar100Superclasses(Scenario):
     """20 superclasses in alphabetical order, classes in alphabetical order within each; images uint8 (N, 3, 32, 32).
 
-    Read from the first layout that is found (`READERS`). Each gives the same images, split and fingerprint.
+    Read from the first layout that is found (`READERS`). Each gives the same images, split and fingerprint; other images than the
+    published ones are another data set, and a warning says so.
     """
 
     version = 1
@@ -62,7 +64,9 @@ class Cifar100Superclasses(Scenario):
             return reader.read(lacking, ticking(progress, "decoding CIFAR-100", total))
 
         decoded = load_or_decode(keys, decode)
-        return [decoded[name].to_raw(name, SUPERCLASSES[name]) for name in names]
+        tasks = [decoded[name].to_raw(name, SUPERCLASSES[name]) for name in names]
+        # A data set of another size is nobody's copy of the published one.
+        return compared_with_published(tasks) if self.counts == Counts() else tasks
 
     def _reader(self) -> Reader:
         """A reader of the first complete copy found, or of one that is fetched if allowed. Raises DataError without one."""

@@ -23,10 +23,19 @@ def search_roots(source: SourceOptions) -> list[Path]:
     return [Path(named).expanduser(), DEFAULT_ROOT] if named else [DEFAULT_ROOT]
 
 
+_LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
+"""Entries that operating systems and archives leave in folders."""
+
+
+def is_visible(name: str) -> bool:
+    """True if an entry of this name is somebody's data, and neither hidden nor left behind by an operating system."""
+    return not name.startswith(".") and name.casefold() not in _LEFT_BEHIND
+
+
 def visible_entries(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, without hidden ones. Raises DataError if it cannot be listed."""
+    """The entries of a folder that are visible (`is_visible`), sorted. Raises DataError if it cannot be listed."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if is_visible(entry.name))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
 

@@ -22,8 +22,9 @@ Tick = Callable[[int], None]
 # Pillow converts these to RGB without loss of range. Its 16- and 32-bit modes are clipped, not scaled: refused instead.
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-# Named, because Pillow otherwise tries each of its forty formats in turn: half the time of a small image.
-_FORMATS = ("PNG", "JPEG", "WEBP")
+# Named, because Pillow otherwise tries each of its forty formats in turn: half the time of a small image. GIF stands for files
+# that bear the name of another format, as some published data sets hold them.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 _PER_THREAD_CALL = 64
 
 

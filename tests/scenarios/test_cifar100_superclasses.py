@@ -18,9 +18,9 @@ import torch
 from scenarios import cifar100_superclasses
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
 from scenarios.parts import decoded_cache
-from scenarios.parts.cifar100 import parquet as parquet_reader
 from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
 from scenarios.parts.decoded_cache import CacheWarning, cache_folder
+from scenarios.parts.images import parquet_table
 from tests.scenarios.tiny_cifar100 import (
     Rows,
     TinyCifar100,
@@ -96,7 +96,7 @@ def test_all_layouts_give_the_same_fingerprint_whatever_their_file_order(tmp_pat
 def test_a_task_holds_the_images_of_its_classes(
     tiny_parquet: Path, tiny_parts: Parts, rows_per_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_reader, "_ROWS_PER_BATCH", rows_per_batch)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_BATCH", rows_per_batch)
     for task in load(tiny_parquet, tasks=6, order=1):
         for label, name in enumerate(task.classes):
             assert SUPERCLASS_OF[name] == task.name
@@ -248,7 +248,7 @@ def test_a_tree_with_a_wrong_count_a_stray_class_or_a_bad_picture_is_refused(tre
     content = picture.read_bytes()
     for wrong, says in (
         (content[:-300], "not a readable image"),
-        (b"no picture", "not a PNG, JPEG, WEBP image"),
+        (b"no picture", "not a PNG, JPEG, WEBP, BMP, TIFF, PPM, GIF image"),
         (encoded(np.zeros((8, 8, 3), np.uint8)), "is 8x8, expected 32x32"),
         (encoded(np.zeros((32, 32), np.uint16)), "expected 8 bits per channel"),
     ):

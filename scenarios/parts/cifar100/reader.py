@@ -99,13 +99,17 @@ class GrowingTask:
         return DecodedTask(*self._arrays["train"], *self._arrays["test"])
 
 
-def check_labels(where: str, fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> None:
-    """Raise DataError unless fine and coarse labels, int64 (N,) each, are in range and belong together."""
+def check_labels(where: str, fine: NDArray[np.int64], coarse: NDArray[np.int64] | None) -> None:
+    """Raise DataError unless fine and coarse labels, int64 (N,) each, are in range and belong together.
+
+    coarse: None if there are none: they follow from the fine ones.
+    """
+    check_range(where, "fine", fine, len(FINE_NAMES))
+    if coarse is None:
+        return
     if len(fine) != len(coarse):
         raise DataError(f"{where}: has {len(fine)} fine labels but {len(coarse)} coarse labels")
-    for kind, labels, count in (("fine", fine, len(FINE_NAMES)), ("coarse", coarse, len(COARSE_NAMES))):
-        if (outside := np.flatnonzero((labels < 0) | (labels >= count))).size:
-            raise DataError(f"{where}: row {outside[0]} has {kind} label {labels[outside[0]]}, expected 0..{count - 1}")
+    check_range(where, "coarse", coarse, len(COARSE_NAMES))
     if (wrong := np.flatnonzero(COARSE_OF_FINE[fine] != coarse)).size:
         row = wrong[0]
         name = FINE_NAMES[fine[row]]
@@ -113,6 +117,12 @@ def check_labels(where: str, fine: NDArray[np.int64], coarse: NDArray[np.int64])
             f"{where}: fine and coarse labels disagree on {wrong.size} rows; row {row} is {fine[row]} ({name}) in "
             f"{coarse[row]} ({COARSE_NAMES[coarse[row]]}), but {name} belongs to {SUPERCLASS_OF[name]}"
         )
+
+
+def check_range(where: str, kind: str, labels: NDArray[np.int64], count: int) -> None:
+    """Raise DataError unless labels, int64 (N,), are 0..count-1. kind: names them in the message."""
+    if (outside := np.flatnonzero((labels < 0) | (labels >= count))).size:
+        raise DataError(f"{where}: row {outside[0]} has {kind} label {labels[outside[0]]}, expected 0..{count - 1}")
 
 
 def check_counts(where: str, fine: NDArray[np.int64], expected: int) -> None:

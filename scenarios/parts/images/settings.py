@@ -1,0 +1,87 @@
+"""Settings of scenarios whose images lie in folders and are brought to one size."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field, field_validator
+
+from scenarios.base import DataError, ScenarioSettings, SourceOptions
+from scenarios.parts.data_location import describe_folder, search_roots
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+
+LARGEST, LONGEST = 2**27, 32
+"""A resized image may have so many pixels before its centre is cut out, or so many times those of the centre: beyond both, it is
+an image of absurd proportions, and would fill the memory."""
+
+
+class FolderSettings(ScenarioSettings):
+    """The folders that hold the images, and the one size that they are brought to."""
+
+    folders: list[str] = Field(
+        min_length=1, description="the folders of the data sets, relative to the data root if not absolute"
+    )
+    image_size: int = Field(224, ge=1, le=4096, description="shorter side after resizing, and side of the centre crop")
+    mean: tuple[Share, Share, Share] = Field((0.485, 0.456, 0.406), description="per channel; ImageNet's if not given")
+    std: tuple[PositiveShare, PositiveShare, PositiveShare] = Field(
+        (0.229, 0.224, 0.225), description="per channel; ImageNet's if not given"
+    )
+
+    @field_validator("folders")
+    @classmethod
+    def _check_names(cls, folders: list[str]) -> list[str]:
+        names = [named(Path(folder)) for folder in folders]
+        for name, folder in zip(names, folders, strict=True):
+            if name in ("", ".."):
+                raise ValueError(f"`{folder}` has no name that a task could take")
+            if names.count(name) > 1:
+                raise ValueError(f"two folders are named `{name}`; a task is named by its folder, so names must differ")
+        return folders
+
+
+def without(settings: dict[str, Any], *places: str) -> dict[str, Any]:
+    """Settings as JSON without those that only say where images lie: names and pixels are in the fingerprint."""
+    return {key: value for key, value in settings.items() if key not in places}
+
+
+def named(path: Path) -> str:
+    """The name of a file or folder in Unicode's normal form C: macOS stores other bytes for the same letters than Linux."""
+    return unicodedata.normalize("NFC", path.name)
+
+
+def found_folders(folders: list[str], source: SourceOptions) -> dict[str, Path]:
+    """Task name to folder, in the order of the settings. Raises DataError if one is not there."""
+    roots = search_roots(source)
+    found = {}
+    for folder in folders:
+        places = [root / folder for root in roots]  # an absolute folder stays itself
+        there = next((place for place in places if place.is_dir()), None)
+        if there is None:
+            seen = "; ".join(dict.fromkeys(describe_folder(place) for place in places))
+            raise DataError(f"scenario.folders: {folder} not found ({seen}); name the folder above it with --data-root")
+        found[named(there)] = there
+    return found
+
+
+def resize_and_crop(image: Image.Image, where: str, size: int) -> NDArray[np.uint8]:
+    """RGB image to uint8 (3, size, size): shorter side to `size` (bilinear, antialiased), then the centre.
+
+    where: names the image in errors.
+    Raises DataError for an image so long that it would not fit into memory.
+    """
+    shorter = min(image.size)
+    width, height = (size * side // shorter for side in image.size)
+    if width * height > max(LARGEST, LONGEST * size * size):
+        raise DataError(
+            f"{where}: is {image.width}x{image.height}, too long to be resized to a shorter side of {size}; crop it first"
+        )
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
