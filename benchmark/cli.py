@@ -23,7 +23,7 @@ from benchmark.commands.evaluate import parser as evaluate
 from benchmark.commands.parsing.options import OUTPUT, OneLineParser, examples_text
 from benchmark.commands.timing import parser as timing
 from benchmark.commands.verify import parser as verify
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, one_line
 from benchmark.planning.options import RUNS, RunOptions
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if threading.current_thread() is threading.main_thread():
             # A scheduler's `terminate` is Ctrl-C from somebody else: workers end, files are whole, the same command goes on.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        code: int = options.execute(options, _console())
-        return code
+        return _executed(options)
     except ConfigError as error:
         return _mistake(str(error))
     except OSError as error:
@@ -74,8 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _mistake(str(error))
 
 
+def _executed(options: argparse.Namespace) -> int:
+    """Execute the command. Returns its exit code."""
+    try:
+        code: int = options.execute(options, _console())
+        return code
+    except SystemExit as error:
+        # No command ends like this. Code of a plug-in does, and would end the program without a word.
+        from benchmark.plugins import ended
+
+        return _mistake(f"code of a plug-in ends the program {ended(error)}")
+
+
 def _mistake(line: str) -> int:
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"error: {one_line(line)}\n")
     return 2
 
 

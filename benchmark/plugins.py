@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from types import ModuleType
 from typing import Generic, TypeVar
 
 from attacks.base import Attack
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
 from methods.base import Method
+from reports.numbers.labels import label_mistake
 from scenarios.base import Scenario
 
 T = TypeVar("T")
@@ -115,6 +117,8 @@ class Kind(Generic[T]):
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         name = path.stem
+        if mistake := label_mistake(name):
+            raise ConfigError(f"a {self.noun} is named by its file, and {name!r} {mistake}; give the file another name")
         if name in self.all():
             raise ConfigError(f"{path}: a {self.noun} called {name!r} exists already; give the file another name")
         module = import_file(path, f"_plugin_{self.package}.{name}")
@@ -150,13 +154,24 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 
 @contextmanager
 def _mistakes_named(path: Path) -> Iterator[None]:
-    """Turn any error inside the block into ConfigError, one line with file and cause."""
+    """Turn any error inside the block into ConfigError, one line with file and cause. Only Ctrl-C goes through."""
     try:
         yield
     except SyntaxError as error:
         raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as error:
+        raise ConfigError(f"{path}: cannot be imported: it ends the program {ended(error)}") from error
+    except BaseException as error:
         raise ConfigError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
+
+
+def ended(error: SystemExit) -> str:
+    """The call of `sys.exit` that ends the program, and its place: `with sys.exit(3), mine.py, line 7`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f", {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"with sys.exit({'' if error.code is None else quoted(error.code)}){place}"
 
 
 def _names(classes: list[type[T]]) -> str:

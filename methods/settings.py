@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 __all__ = ["MethodSettings", "Strict", "setting_added_later"]
 
 _LATER = "added_later"
+_MOST = 2**63 - 1
 
 
 def setting_added_later(default: Any, **options: Any) -> Any:
@@ -30,6 +31,16 @@ class Strict(BaseModel):
     """A group of settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_whole_numbers(cls, given: Any) -> Any:
+        """Refuse a whole number that no float and no tensor can hold, before anything is computed with it."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, int) and abs(each) > _MOST:
+                    raise ValueError(f"{name}: a whole number of more than 63 bits")
+        return given
 
     def identity(self) -> dict[str, Any]:
         """The settings as JSON, as far as they name a run: without `setting_added_later` settings at their defaults."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,10 @@ def test_a_gpu_that_is_not_there_is_refused(
         ),
         (plugin_methods.HEAD.replace("    version = 1\n", "    version = None\n"), ["lacks version"]),
         (plugin_methods.HEAD + plugin_methods.HEAD.replace("Mine", "Other"), ["2 (Mine, Other)"]),
+        ("import sys\nsys.exit(3)\n", ["ends the program with sys.exit(3)", "line 2"]),
+        ("exit()\n", ["ends the program with sys.exit()", "cannot be imported"]),
+        ("class Odd(BaseException):\n    pass\nraise Odd('so')\n", ["cannot be imported (Odd: so)"]),
+        ("raise ValueError('\\x1b[31mred' + 'x' * 9999)\n", [r"ValueError: \x1b[31mred", "..."]),
     ],
 )
 def test_a_broken_method_file_is_named_with_its_cause(
@@ -119,6 +124,22 @@ def test_a_broken_method_file_is_named_with_its_cause(
     assert call("run", "--preset", "digits", "--methods", path, "--results", str(tmp_path / "runs")) == 2
     line = one_line(capsys.readouterr().err)
     assert all(word in line for word in [*words, path]), line
+
+
+def test_a_plug_in_that_ends_the_program_while_a_run_is_planned_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"{plugin_methods.HEAD}\n    @classmethod\n    def check(cls, settings, network):\n        raise SystemExit(0)\n"
+    path = plugin_methods.write(tmp_path, source, "ends")
+    assert call("run", "--preset", "digits", "--methods", path, "--results", str(tmp_path / "runs"), "--dry-run") == 2
+    assert re.search(
+        r"plug-in ends the program with sys.exit\(0\), .*ends\.py, line \d+$", one_line(capsys.readouterr().err)
+    )
+
+
+def test_ctrl_c_while_a_plug_in_is_imported_stops(tmp_path: Path) -> None:
+    path = plugin_methods.write(tmp_path, "raise KeyboardInterrupt\n", "stopped")
+    assert call("run", "--preset", "digits", "--methods", path, "--results", str(tmp_path / "runs")) == 130
 
 
 def test_a_method_file_may_not_take_a_built_in_methods_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

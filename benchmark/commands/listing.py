@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.parsing.options import add_command, add_results, must_be_there
 from benchmark.planning.options import PUBLISHED
-from benchmark.planning.preset_files import available
+from benchmark.planning.preset_files import available, read_preset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,9 +80,7 @@ def scenarios() -> Rows:
 
 def presets() -> Rows:
     """Every built-in preset. Imports no torch."""
-    import yaml
-
-    files = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in available().items()}
+    files = {name: read_preset(path) for name, path in available().items()}
     return [{"name": name, "summary": " ".join(str(file["description"]).split())} for name, file in files.items()]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from attacks.base import Attack, AttackError
 from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
@@ -20,8 +19,9 @@ from benchmark.contract.method_requirements import METHOD_REQUIREMENTS
 from benchmark.contract.method_trial import Learned, MethodTrial
 from benchmark.contract.requirement import RequirementResult, results_of
 from benchmark.contract.scenario_requirements import SCENARIO_REQUIREMENTS, ScenarioTrial
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.planning.demands import demands
+from benchmark.planning.preset_files import YamlMistake, read_yaml
 from benchmark.planning.presets import validated
 from benchmark.plugins import ATTACKS, METHODS, SCENARIOS, Kind, Plugin, import_file
 from scenarios.base import DataError, Scenario, SourceOptions
@@ -122,11 +122,11 @@ def parsed(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {override!r}: expected key=value, such as steps=5")
+            raise ConfigError(f"--set {quoted(override)}: expected key=value, such as steps=5")
         try:
-            given[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+            given[key] = read_yaml(value)
+        except YamlMistake as error:
+            raise ConfigError(f"--set {quoted(override)}: the value is not valid YAML ({error})") from None
     return given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,11 @@ from typing import Any
 from attacks.base import Attack, AttackError
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import Transfer
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.plugins import ATTACKS, Plugin
+
+MOST_ATTACKS = 10_000
+"""Attacks that one entry of a preset stands for, at most."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ def check_classes(demands: Iterable[Demand], class_counts: Sequence[int], where:
 def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:
     """The demands of one entry, its sweeps multiplied out. Raises ConfigError."""
     if "attack" not in entry:
-        raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {entry!r}")
+        raise ConfigError(f"{where}: expected {{attack: NAME, ...}}, got {quoted(entry)}")
     fields = dict(entry)
     kind, _, algorithm = str(fields.pop("attack")).partition(":")
     plugin = ATTACKS.find(kind)
     samples = fields.pop("samples", None)
     if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
-        raise ConfigError(f"{where}.samples = {samples!r}: a number of images per task, 1 or more")
+        raise ConfigError(f"{where}.samples = {quoted(samples)}: a number of images per task, 1 or more")
     sources = _sources(fields.pop("from", None), where)
     if plugin.cls is Transfer:
         raise ConfigError(
@@ -91,6 +95,8 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
     swept = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
     if empty := [name for name, values in swept.items() if not values]:
         raise ConfigError(f"{where}.{empty[0]} = []: an empty sweep; give one value or more")
+    if (count := math.prod(len(values) for values in swept.values())) > MOST_ATTACKS:
+        raise ConfigError(f"{where}: sweeps of {count:,} attacks in all, more than {MOST_ATTACKS:,}; give fewer values")
     attacks = []
     for values in itertools.product(*swept.values()):
         chosen = dict(zip(swept, values, strict=True))
@@ -112,14 +118,14 @@ def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str)
     for name in fields:
         if name not in valid:
             known = nearest(name, valid | {"samples", "from"})
-            raise ConfigError(f"{where}: attack {plugin.name} has no field {name!r}{known}")
+            raise ConfigError(f"{where}: attack {plugin.name} has no field {quoted(name)}{known}")
 
 
 def _sources(given: Any, where: str) -> list[str]:
     """The sources of an entry's transfers; empty without `from`. Raises ConfigError."""
     sources = [] if given is None else given if isinstance(given, list) else [given]
     if given is not None and (not sources or not all(isinstance(source, str) and source for source in sources)):
-        raise ConfigError(f"{where}.from = {given!r}: labels of rows, or earlier")
+        raise ConfigError(f"{where}.from = {quoted(given)}: labels of rows, or earlier")
     return sources
 
 

@@ -18,7 +18,7 @@ from results.files import StoreError
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
-Tell = Callable[[int, int, Sequence[Attack], Exception | None], None]
+Tell = Callable[[int, int, Sequence[Attack], BaseException | None], None]
 """Told how cells ended: id of the task learned last, id of the attacked task, the attacks, and the error if they failed."""
 
 
@@ -30,8 +30,8 @@ def attack_and_record(
     cells: of this task and of one turn.
     tell: is called for each group of attacks that ran together.
     shelf: keeps images that are to be judged afresh; None to keep none.
-    An attack that raises fails the cells of its group; the others go on. Raises BrokenContract for a classifier that does not
-    keep its contract, StoreError and OSError if nothing can be stored.
+    An attack that raises or ends the program fails the cells of its group; the others go on. Raises BrokenContract for a
+    classifier that does not keep its contract, StoreError and OSError if nothing can be stored.
     """
     check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
     fingerprint = classifier_fingerprint(classifier)
@@ -43,12 +43,13 @@ def attack_and_record(
         else:
             left.append(rest)
     for work in shared_work(left):
-        failure = None
+        failure: BaseException | None = None
         try:
             _attack_and_record(work, classifier, fingerprint, task, recorder, shelf)
         except (StoreError, OSError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # An attack that calls `sys.exit` fails like one that raises.
             failure = error
         tell(work.after_task, task.id, work.run.members, failure)
 

@@ -164,10 +164,10 @@ class Execution:
                 attack_and_record(mine, classifier, task, self.recorder, self._tell, self.shelf)
             except (StoreError, OSError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
 
-    def _tell(self, after_task: int, task: int, attacks: Sequence[Attack], error: Exception | None) -> None:
+    def _tell(self, after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
         """Note how attacks on a task ended."""
         for attack in attacks:
             name = self.job.preset.attack_name(attack)
@@ -187,7 +187,7 @@ class Execution:
         for task in self.tasks:
             try:
                 rows += QUESTIONS[phase](self.method.classifier(task.id).to(self.device), task, self.job.preset.asking)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 # Its attacks failed in the same way and say so; there is no reason to ask the others.
                 self.fail(f"{phase} on task {task.id}", error, task=task.id, check=phase)
                 return False

@@ -73,7 +73,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
     with store.working():
         recorder = Recorder(store, job.preset, machine.device, machine.threads)
 
-        def tell(after_task: int, task: int, attacks: Sequence[Attack], error: Exception | None) -> None:
+        def tell(after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
             for attack in attacks:
                 name = job.preset.attack_name(attack)
                 if error is not None:
@@ -94,7 +94,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
                 attack_and_record(bound, classifier, task, recorder, tell)
             except (StoreError, OSError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
     return JobResult(job.hash, tuple(failure_lines(job, failures)))
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from benchmark.evaluating.settings import Evaluation
 from methods.backbones import BackboneChoice
 from methods.settings import Strict
 from methods.training.recipe import Recipe
+
+
+def _number_or_text(value: Any) -> Any:
+    """The value as it is. Raises ValueError unless it is text or a finite number."""
+    if isinstance(value, str) or (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ):
+        return value
+    raise ValueError("expected a number such as 8/255 or 0.1")
 
 
 class MethodEntry(Strict):
@@ -48,7 +58,7 @@ class PresetFile(Strict):
     description: str
     scenario: dict[str, Any]
     backbone: BackboneChoice
-    eps: str | float | int
+    eps: Annotated[str | float | int, BeforeValidator(_number_or_text)]
     recipe: Recipe
     methods: list[MethodEntry] = Field(min_length=1)
     optional: list[MethodEntry] = Field([])

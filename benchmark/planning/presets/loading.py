@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmark.errors import ConfigError, nearest
-from benchmark.planning.preset_files import available, preset_file
+from benchmark.planning.preset_files import YamlMistake, available, preset_file, read_preset
 from benchmark.planning.presets.overrides import label_of, merged, names_of, override
 from benchmark.planning.presets.preset import Preset
 from benchmark.plugins import METHODS
@@ -55,9 +53,9 @@ def load_preset(
 def _read(path: Path) -> dict[str, Any]:
     """The keys of a preset's file, those that it extends included. Raises ConfigError."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+        raw = read_preset(path)
+    except (OSError, YamlMistake) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({error})") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     return _extended(raw, path) if "extends" in raw else raw
@@ -69,7 +67,7 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     base = available().get(name)
     if base is None or base.stem == path.stem:
         raise ConfigError(f"{path.stem}: extends = {name!r}: not a built-in preset{nearest(name, available())}")
-    under = yaml.safe_load(base.read_text(encoding="utf-8"))
+    under = read_preset(base)
     if "extends" in under:
         raise ConfigError(f"{path.stem}: extends = {name!r}: that one extends another; extend {under['extends']!r}")
     return merged(under, {key: value for key, value in raw.items() if key != "extends"})

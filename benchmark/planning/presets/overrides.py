@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
+from benchmark.planning.preset_files import YamlMistake, read_yaml
 
 
 def override(raw: dict[str, Any], text: str) -> None:
@@ -15,11 +14,11 @@ def override(raw: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set {text!r}: expected key.path=value, such as recipe.epochs=5")
+        raise ConfigError(f"--set {quoted(text)}: expected key.path=value, such as recipe.epochs=5")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML") from None
+        parsed = read_yaml(value)
+    except YamlMistake as error:
+        raise ConfigError(f"--set {quoted(text)}: the value is not valid YAML ({error})") from None
     if parts[0] == "methods":
         _override_rows(raw, parts[1:], parsed, text)
         return
@@ -29,7 +28,7 @@ def override(raw: dict[str, Any], text: str) -> None:
             # A field at its default is not in the file. An unknown field is found when the preset is validated.
             if place.get(part) is not None:
                 what = "is a list; set it whole" if isinstance(place[part], list) else "holds no keys in this preset"
-                raise ConfigError(f"--set {text!r}: {part} {what}")
+                raise ConfigError(f"--set {quoted(text)}: {part} {what}")
             place[part] = {}
         place = place[part]
     place[parts[-1]] = parsed
@@ -38,7 +37,7 @@ def override(raw: dict[str, Any], text: str) -> None:
 def _override_rows(raw: dict[str, Any], parts: list[str], value: Any, text: str) -> None:
     """`methods.LABEL.key=value` changes a setting of that row, `methods.LABEL.recipe.key=value` its recipe."""
     if len(parts) < 2 or parts[1:] == ["recipe"]:
-        raise ConfigError(f"--set {text!r}: expected methods.LABEL.setting=value")
+        raise ConfigError(f"--set {quoted(text)}: expected methods.LABEL.setting=value")
     rows = raw.get("methods")
     entries = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
     # As in --methods: a label names one row; a method's name all rows of it that have other labels too.
@@ -47,14 +46,14 @@ def _override_rows(raw: dict[str, Any], parts: list[str], value: Any, text: str)
     ]
     if not chosen:
         names = {name for entry in entries for name in names_of(entry)}
-        raise ConfigError(f"--set {text!r}: no row {parts[0]!r} in this preset{nearest(parts[0], names)}")
+        raise ConfigError(f"--set {quoted(text)}: no row {parts[0]!r} in this preset{nearest(parts[0], names)}")
     for entry in chosen:
         place = entry.setdefault("recipe" if parts[1] == "recipe" else "settings", {})
         path = parts[2:] if parts[1] == "recipe" else parts[1:]
         for part in path[:-1]:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"--set {text!r}: {part} holds no keys in this preset")
+                raise ConfigError(f"--set {quoted(text)}: {part} holds no keys in this preset")
         place[path[-1]] = value
 
 

@@ -12,7 +12,7 @@ import torch
 from attacks.base import Attack
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import EARLIER
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.evaluating.fingerprints import attack_name, evaluation_fields
 from benchmark.evaluating.questions import Asking
 from benchmark.evaluating.settings import Evaluation
@@ -23,6 +23,7 @@ from benchmark.planning.presets.validated import validated
 from benchmark.plugins import METHODS, SCENARIOS, Plugin
 from methods.base import Method, MethodSettings
 from methods.training.recipe import Recipe
+from reports.numbers.labels import label_mistake, likeness
 from scenarios.base import DataError, Scenario, ScenarioSettings, SourceOptions, Task
 
 
@@ -85,12 +86,21 @@ class Preset:
         return [self.row(entry) for entry in self.file.methods]
 
     def _check_labels(self) -> None:
-        """Raise ConfigError if two rows have one label, or a transfer comes from a row that is not there."""
+        """Raise ConfigError if two rows have one label or look as if, or a transfer comes from a row that is not there."""
         labels = [row.label for row in self.rows]
-        if repeated := {label for label in labels if labels.count(label) > 1}:
-            raise ConfigError(
-                f"{self._where}: methods: label {sorted(repeated)[0]!r} stands twice; give each row its own label"
-            )
+        by_look: dict[str, str] = {}
+        for label in labels:
+            other = by_look.get(likeness(label))
+            if other == label:
+                raise ConfigError(
+                    f"{self._where}: methods: label {quoted(label)} stands twice; give each row its own label"
+                )
+            if other is not None:
+                raise ConfigError(
+                    f"{self._where}: methods: labels {quoted(other)} and {quoted(label)} differ in case, spaces or Unicode form "
+                    "alone; give each row a label that readers can tell apart"
+                )
+            by_look[likeness(label)] = label
         for demand in self.transfers:
             source = getattr(demand.attack, "source", "")
             if source not in (EARLIER, *labels):
@@ -168,12 +178,15 @@ class Preset:
     def row(self, entry: MethodEntry) -> PresetRow:
         """The row that an entry of `methods` describes. Raises ConfigError."""
         plugin = METHODS.find(entry.method)
-        where = f"{self._where}: methods.{entry.label or plugin.name}"
+        label = entry.label or plugin.name
+        if mistake := label_mistake(label):
+            raise ConfigError(f"{self._where}: methods: label {quoted(label)} {mistake}")
+        where = f"{self._where}: methods.{label}"
         settings = validated(plugin.cls.Settings, entry.settings, f"{where}.settings")
         recipe = self.file.recipe
         if entry.recipe:
             recipe = validated(Recipe, merged(recipe.model_dump(), entry.recipe), f"{where}.recipe")
-        return PresetRow(plugin, entry.label or plugin.name, settings, recipe, entry.source)
+        return PresetRow(plugin, label, settings, recipe, entry.source)
 
     def choose(self, names: Sequence[str] | None) -> list[PresetRow]:
         """The rows that `--methods` names; None: all rows of the preset.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.errors import ConfigError, nearest
+from benchmark.errors import ConfigError, nearest, quoted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,7 +33,7 @@ def validated(model: type[M], given: Any, where: str) -> M:
             raise ConfigError(f"{where}: {field}: missing{more}") from None
         message = first["msg"].removeprefix("Value error, ")
         # A message about several fields at once names them itself.
-        value = f"{field} = {first['input']!r}: " if field else ""
+        value = f"{field} = {quoted(first['input'])}: " if field else ""
         raise ConfigError(f"{where}: {value}{message}{more}") from None
 
 
