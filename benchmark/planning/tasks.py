@@ -1,8 +1,11 @@
-"""Loading the tasks of a preset, and finding one by its number or name."""
+"""Loading the tasks of a preset, telling what is odd about their images, and finding one by its number or name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -10,7 +13,12 @@ from benchmark.errors import ConfigError
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
 from results.files import canonical_json
+from results.schema import DATA
 from scenarios.base import SourceOptions, Task
+
+
+class DataWarning(UserWarning):
+    """Something is odd about the images of a task; what is measured on them may mean less than it seems."""
 
 
 def find_task(tasks: Sequence[Task], name: str) -> Task:
@@ -23,11 +31,18 @@ def find_task(tasks: Sequence[Task], name: str) -> Task:
 
 
 def load_with_progress(preset: Preset, machine: Machine, console: Console) -> list[Task]:
-    """Load the preset's tasks; a progress bar shows images being decoded. Raises DataError, ConfigError."""
+    """Load the preset's tasks; a progress bar shows images being decoded, and warnings of the data are printed.
+
+    Raises DataError, ConfigError.
+    """
     from rich.progress import Progress, TaskID
 
     scenario = preset.scenario(machine.source)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    # The progress bar goes before the lines that follow it.
+    with (
+        _told(console),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         bars: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -35,12 +50,49 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
                 bars[what] = progress.add_task(what, total=total)
             progress.update(bars[what], completed=done, total=total)
 
-        return scenario.load(machine.device, report)
+        tasks = scenario.load(machine.device, report)
+        for line in warnings_of(tasks):
+            warnings.warn(line, DataWarning, stacklevel=2)
+        return tasks
+
+
+@contextmanager
+def _told(console: Console) -> Iterator[None]:
+    """Print the warnings of Python that are given inside the block, each once, as one line at its end."""
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for line in dict.fromkeys(" ".join(str(warning.message).split()) for warning in given):
+                console.print(f"warn: {line}", style="yellow", highlight=False, markup=False)
+
+
+def load_and_warn(preset: Preset, machine: Machine) -> list[Task]:
+    """Load the preset's tasks; warnings of the data are warnings of Python (`DataWarning`). Raises DataError, ConfigError."""
+    tasks = load_tasks(preset, machine)
+    for line in warnings_of(tasks):
+        warnings.warn(line, DataWarning, stacklevel=2)
+    return tasks
 
 
 def load_tasks(preset: Preset, machine: Machine) -> list[Task]:
-    """Load the preset's tasks. Raises DataError, ConfigError."""
+    """Load the preset's tasks and tell no warnings: another process has. Raises DataError, ConfigError."""
     return preset.scenario(machine.source).load(machine.device)
+
+
+def warnings_of(tasks: Sequence[Task]) -> list[str]:
+    """The warnings of the tasks' data, one line each, in order."""
+    return [line for task in tasks for line in task.warnings]
+
+
+def warning_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """The warnings of the tasks' data as facts, numbered within their task."""
+    return [
+        {"task": task.id, "phase": DATA, "name": "warning", "value": float(number), "text": line}
+        for task in tasks
+        for number, line in enumerate(task.warnings)
+    ]
 
 
 _loaded: dict[tuple[str, SourceOptions, str], list[Task]] = {}

@@ -20,6 +20,7 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.stored_runs import find_run, state_key, task_key
+from benchmark.planning.tasks import warning_rows
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.judging_afresh import judge_afresh
@@ -28,7 +29,7 @@ from benchmark.running.recording import Recorder
 from methods.base import Method
 from results.checkpoints import Checkpoints, stored_bytes
 from results.files import StoreError
-from results.schema import AFRESH, COSTS
+from results.schema import AFRESH, COSTS, DATA
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -90,6 +91,8 @@ class Execution:
         self.store.write_config(self.job.identity, provenance(self.machine))
         record_demand(self.job, self.machine, self.tasks)
         self.store.write_tasks(task_rows(self.tasks))
+        if warned := warning_rows(self.tasks):
+            self.store.write_part("facts", DATA, warned)
         for turn in self.turns:
             if task_key(turn) in self.checkpoints:
                 try:

@@ -14,7 +14,7 @@ from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import Planned, plan
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import record_demand, task_rows
-from benchmark.planning.tasks import load_tasks
+from benchmark.planning.tasks import load_and_warn
 from benchmark.running.engine import run_jobs
 from benchmark.running.failures import JobResult
 from benchmark.running.transfers import plan_transfers
@@ -121,7 +121,7 @@ class PresetRun:
                 store.clear_failures()
 
 
-def prepare(options: RunOptions, load: Callable[[Preset, Machine], list[Task]] = load_tasks) -> PresetRun:
+def prepare(options: RunOptions, load: Callable[[Preset, Machine], list[Task]] = load_and_warn) -> PresetRun:
     """Read a preset, load its tasks and make the jobs of the rows that the options choose. Nothing is executed.
 
     load: loads the tasks.

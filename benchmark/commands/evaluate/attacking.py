@@ -26,7 +26,7 @@ from benchmark.planning.extra_attacks import extra_demands
 from benchmark.planning.machine import Machine, make_machine
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
-from benchmark.planning.tasks import find_task, load_tasks
+from benchmark.planning.tasks import find_task, load_and_warn
 from reports.checks.verdicts import FAIL, Verdict
 from reports.numbers.attack_facts import COUNTED_EXTRAS
 from reports.numbers.metrics import WORST
@@ -97,7 +97,7 @@ class ModuleProtocol:
 
 
 def choose_protocol(
-    options: RunOptions, task: str, load: Callable[[Preset, Machine], list[Task]] = load_tasks
+    options: RunOptions, task: str, load: Callable[[Preset, Machine], list[Task]] = load_and_warn
 ) -> ModuleProtocol:
     """Read the preset and load its tasks. Raises ConfigError and DataError.
 
