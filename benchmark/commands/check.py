@@ -58,6 +58,8 @@ def check(name: str, overrides: Sequence[str], data_root: Path | None, console: 
         for result in check_target(target, Path(folder), overrides, data_root):
             style = "dim" if result.skipped else "red" if result.problem else None
             console.print(str(result), style=style, highlight=False, markup=False)
+            for line in result.odd:
+                console.print(f"warn {line}", style="yellow", highlight=False, markup=False)
             results.append(result)
     failed = sum(bool(result.problem) for result in results)
     skipped = sum(bool(result.skipped) for result in results)

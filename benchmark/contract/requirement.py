@@ -44,12 +44,14 @@ class Requirement(Generic[S]):
     test: returns if it holds; raises Broken if not, or whatever the plug-in raises.
     gate: True if none of the later requirements can be tested without it.
     applies: returns True if it concerns this plug-in; called after all earlier gates hold.
+    odd: lines on what is odd although the requirement holds; called only if it does.
     """
 
     holds: str
     test: Callable[[S], None]
     gate: bool = False
     applies: Callable[[S], bool] = lambda subject: True
+    odd: Callable[[S], Sequence[str]] = lambda subject: ()
 
     def __str__(self) -> str:
         return self.holds
@@ -62,11 +64,13 @@ class RequirementResult:
     holds: the requirement in words.
     problem: one line that says what is wrong and what to change; None if it holds.
     skipped: True if it could not be tested.
+    odd: lines on what is odd although it holds.
     """
 
     holds: str
     problem: str | None = None
     skipped: bool = False
+    odd: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.skipped:
@@ -83,7 +87,8 @@ def results_of(requirements: Sequence[Requirement[S]], subject: S) -> Iterator[R
         elif requirement.applies(subject):
             problem = problem_of(requirement, subject)
             stopped = requirement.gate and problem is not None
-            yield RequirementResult(requirement.holds, problem)
+            odd = () if problem is not None else tuple(requirement.odd(subject))
+            yield RequirementResult(requirement.holds, problem, odd=odd)
 
 
 def problem_of(requirement: Requirement[S], subject: S) -> str | None:

@@ -207,7 +207,12 @@ SCENARIO_REQUIREMENTS: tuple[Requirement[ScenarioTrial], ...] = (
         lambda trial: declared.docstring_is_there(type(trial.scenario)),
     ),
     Requirement("its settings are typed and their defaults valid", settings_are_typed_and_valid),
-    Requirement("it loads", it_loads, gate=True),
+    Requirement(
+        "it loads",
+        it_loads,
+        gate=True,
+        odd=lambda trial: [line for task in trial.tasks for line in task.warnings],
+    ),
     Requirement("its stream is what it loads", its_stream_is_what_it_loads),
     Requirement("names are unique, classes in alphabetical order", names_are_unique_and_sorted),
     Requirement("images are uint8 of the announced shape, labels 0..classes-1", images_and_labels_are_typed),
