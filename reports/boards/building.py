@@ -155,14 +155,18 @@ def _demanded_at(row: Row) -> tuple[str, str]:
 
 
 def _set_superseded_aside(rows: list[Row]) -> None:
-    """Set aside the rows of a label that was demanded again under another identity: the one demanded last is current."""
-    current: dict[str, Row] = {}
+    """Set aside the rows of a label that was demanded again under another identity: the one demanded last is current.
+
+    A published row stays beside one of other data: whoever runs the preset on another copy of the images repeats nothing of it.
+    """
     for row in rows:
-        if row.label not in current or _demanded_at(row) > _demanded_at(current[row.label]):
-            current[row.label] = row
-    for row in rows:
-        if row is not current[row.label]:
-            newer = current[row.label]
+        rivals = [
+            each
+            for each in rows
+            if each.label == row.label and not (row.published and _threat(each)[2] != _threat(row)[2])
+        ]
+        newer = max(rivals, key=_demanded_at)
+        if newer is not row:
             row.verdict = SUPERSEDED
             row.reason = f"superseded: {newer.label} was demanded again with other settings ({newer.short_identity})"
 

@@ -48,6 +48,17 @@ def test_an_older_row_of_the_same_label_is_superseded(tmp_path):
     assert below.reason.startswith("superseded")
 
 
+def test_a_published_row_is_not_superseded_by_a_run_on_other_data(tmp_path):
+    for label in ("one", "other"):
+        write_run(tmp_path / "published" / "digits", FakeRun(label, demanded_at="2025-01-01T00:00:00+00:00"))
+    write_run(tmp_path / "runs", FakeRun("one", samples=60))
+    (board,) = build_boards(load(tmp_path / "runs", tmp_path / "published"))
+    assert {row.label for row in board.ranked} == {"one", "other"}
+    (below,) = board.below
+    assert (below.label, below.verdict, below.published) == ("one", "other protocol", False)
+    assert below.reason.endswith("of other data")
+
+
 def test_demanding_the_old_settings_again_makes_them_current(tmp_path):
     old = FakeRun(settings={"epochs": 1}, demanded_at="2025-01-01T00:00:00+00:00")
     store = write_run(tmp_path, old)
