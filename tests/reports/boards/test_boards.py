@@ -51,7 +51,7 @@ def test_an_older_row_of_the_same_label_is_superseded(tmp_path):
 def test_a_published_row_is_not_superseded_by_a_run_on_other_data(tmp_path):
     for label in ("one", "other"):
         write_run(tmp_path / "published" / "digits", FakeRun(label, demanded_at="2025-01-01T00:00:00+00:00"))
-    write_run(tmp_path / "runs", FakeRun("one", samples=60))
+    write_run(tmp_path / "runs", FakeRun("one", samples=60, settings={"another": 1}))
     (board,) = build_boards(load(tmp_path / "runs", tmp_path / "published"))
     assert {row.label for row in board.ranked} == {"one", "other"}
     (below,) = board.below
