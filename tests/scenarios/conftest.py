@@ -11,6 +11,8 @@ from PIL import Image
 from scenarios.base import SourceOptions
 from scenarios.digits import Digits
 from scenarios.image_folder import ImageFolder
+from scenarios.parquet import Parquet
+from tests.scenarios.pictures import write_parquet_set
 from tests.scenarios.tiny_cifar100 import TINY, MakeScenario, Rows, TinyCifar100, made_up, write_parquet
 
 
@@ -49,7 +51,16 @@ def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["digits", "cifar100_superclasses", "image_folder"])
+@pytest.fixture(scope="session")
+def parquet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets in parquet files, of four and of six classes."""
+    root = tmp_path_factory.mktemp("parquet")
+    write_parquet_set(root / "birds", 4)
+    write_parquet_set(root / "cars", 6, seed=1, image="img", raw=True, names=list("fedcba"))
+    return root
+
+
+@pytest.fixture(params=["digits", "cifar100_superclasses", "image_folder", "parquet"])
 def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
     """make_scenario(**settings): each scenario in turn, on small data."""
     if request.param == "digits":
@@ -57,7 +68,8 @@ def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
     if request.param == "cifar100_superclasses":
         source = SourceOptions(request.getfixturevalue("tiny_parquet"))
         return lambda **settings: TinyCifar100(TinyCifar100.Settings(**{"tasks": 4, **settings}), source)
-    source = SourceOptions(request.getfixturevalue("picture_folders"))
-    return lambda **settings: ImageFolder(
-        ImageFolder.Settings(**{"folders": ["birds", "cars"], "image_size": 8, **settings}), source
-    )
+    kind, place = {"image_folder": (ImageFolder, "picture_folders"), "parquet": (Parquet, "parquet_folders")}[
+        request.param
+    ]
+    source = SourceOptions(request.getfixturevalue(place))
+    return lambda **settings: kind(kind.Settings(**{"folders": ["birds", "cars"], "image_size": 8, **settings}), source)

@@ -88,10 +88,11 @@ class ParquetSet:
             raise DataError(
                 f"{self.folder}: {self.name}: {shards[0].label} holds numbers in one file and text in another"
             )
-        told = shards[0].table.class_names(shards[0].label)
-        for shard in shards:
-            if (names_here := shard.table.class_names(shard.label)) is not None and names_here != told:
-                raise DataError(f"{shard.table.file}: names its classes otherwise than {shards[0].table.file.name}")
+        named = [(shard, each) for shard in shards if (each := shard.table.class_names(shard.label)) is not None]
+        told = named[0][1] if named else None
+        for shard, each in named:
+            if each != told:
+                raise DataError(f"{shard.table.file}: names its classes otherwise than {named[0][0].table.file.name}")
         names: dict[int | str, str] = {}
         numbers = [value for value in values if isinstance(value, int)]
         width = len(str(max(numbers, default=0)))

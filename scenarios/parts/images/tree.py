@@ -7,6 +7,7 @@ whose images lie together beside a file of labels (`val/images/*` with `val/val_
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
@@ -144,7 +145,7 @@ class ImageTree(ImageSource):
         return np.array([image.label for image in self._listed[part]], dtype=np.int64)
 
     def names(self, part: str) -> Sequence[str]:
-        return [f"{self.name}/{image.file.relative_to(self.folder).as_posix()}" for image in self._listed[part]]
+        return [f"{self.name}/{_shown(image.file.relative_to(self.folder))}" for image in self._listed[part]]
 
     def encoded(self, part: str) -> Iterator[EncodedImages]:
         files = [image.file for image in self._listed[part]]
@@ -164,19 +165,23 @@ class ImageTree(ImageSource):
                 if file in used or file.is_dir() or not all(map(is_visible, below.parts)):
                     continue
                 if file.suffix.lower() in SUFFIXES:
-                    deeper[below.parent.as_posix()] += 1
+                    deeper[_shown(below.parent)] += 1
                 elif file.suffix.lower() in _other_images():
                     other.append(below)
         found = [
-            f"task {self.name}: {folder} holds {count} images that are not read, because they lie deeper than the others"
+            f"task {self.name}: {folder} holds {count} image{'' if count == 1 else 's'} that lie deeper than the others: not read"
             for folder, count in sorted(deeper.items())
         ]
         if other:
             kinds = ", ".join(sorted({file.suffix.lower() for file in other}))
-            found.append(
-                f"task {self.name}: {len(other)} files of kinds that are not read ({kinds}), such as {other[0].as_posix()}"
-            )
+            files = "1 file of a kind that is" if len(other) == 1 else f"{len(other)} files of kinds that are"
+            found.append(f"task {self.name}: {files} not read ({kinds}), such as {_shown(other[0])}")
         return tuple(found)
+
+
+def _shown(path: Path) -> str:
+    """A path below a task's folder as text, the same wherever it was written."""
+    return unicodedata.normalize("NFC", path.as_posix())
 
 
 def _root_of(folder: Path) -> Path:
