@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from reports.boards.board import Board, Row
+from reports.console import PlainConsole
+from reports.numbers.labels import visible
 from reports.numbers.metrics import CLEAN, WORST
 from reports.tables.leaderboard import caption
 from reports.tables.words import amount, label_of, percent, short_name, verdict_of
@@ -19,28 +20,29 @@ _COLOURS = {"pass": "green", "warn": "yellow", "not_run": "dim", "incomplete": "
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print every board, the rows below the line with their reasons, stored files with problems, and the path of the page."""
-    console = console or Console()
+    console = console or PlainConsole()
     if not report.boards:
         console.print(EMPTY)
     for board in report.boards:
         _print_board(board, console)
     for problem in report.problems:
-        console.print(f"[yellow]not used:[/] {escape(str(problem))}", soft_wrap=True, highlight=False)
-    console.print(f"report: {escape(str(report.page))}", soft_wrap=True, highlight=False)
+        told = Text.assemble(("not used:", "yellow"), " ", visible(str(problem)))
+        console.print(told, soft_wrap=True, highlight=False)
+    console.print(Text(f"report: {visible(str(report.page))}"), soft_wrap=True, highlight=False)
 
 
 def _print_board(board: Board, console: Console) -> None:
-    console.print(f"\n[bold]{escape(board.preset)}[/]", highlight=False)
+    console.print(Text.assemble("\n", (visible(board.preset), "bold")), highlight=False)
     if board.ranked:
         console.print(_table(board, narrow=console.width < NARROW))
-        console.print(Text(caption(board), style="dim"))
+        console.print(Text(visible(caption(board)), style="dim"))
     else:
         console.print("No row is ranked yet.")
     for row in board.ranked:
         if row.reason:
             console.print(_note(row))
     if board.below:
-        console.print("[bold]below the line[/]", highlight=False)
+        console.print(Text("below the line", "bold"), highlight=False)
         for row in board.below:
             console.print(_note(row))
 
@@ -51,7 +53,7 @@ def _note(row: Row) -> Text:
     note.append(row.verdict, _COLOURS.get(row.verdict, "red"))
     # The reason of a failure begins with the verdict; say it once.
     return note.append(
-        row.reason.removeprefix(row.verdict) if row.reason.startswith(row.verdict) else f": {row.reason}"
+        visible(row.reason.removeprefix(row.verdict) if row.reason.startswith(row.verdict) else f": {row.reason}")
     )
 
 

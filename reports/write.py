@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ import pandas as pd
 
 from reports.boards.board import Board
 from reports.boards.building import build_boards
+from reports.boards.left_out import leave_out, of_sound_ones, under_presets
 from reports.exhibits.exhibits import Exhibits, exhibits_of
 from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report
 from reports.exhibits.steps_figure import exhibit_figures
@@ -31,8 +34,8 @@ from reports.tables.latex import leaderboard_latex
 from reports.tables.leaderboard import wide_table
 from reports.tables.markdown import leaderboard_markdown
 from reports.tables.words import to_csv
-from results import Problem, Results
-from results.files import write_text
+from results import Problem, Results, Run
+from results.files import StoreError, write_text
 
 EMPTY = "No results yet: no stored run is a row of any preset."
 
@@ -60,10 +63,41 @@ class Report:
 def write_report(results: Results, output: Path | str) -> Report:
     """Write leaderboard.csv/.md/.tex, exhibits.md/.tex, index.html, checks.html, tables/, rows/ and figures/ into `output`.
 
-    Files of an older report there are removed. Equal records give equal bytes, but for the time on the page.
+    Files of an older report there are removed. Equal records give equal bytes, but for the time on the page. A run of which no
+    row can be made, or none that can be written, is left out and told among the problems. Raises OSError and StoreError if
+    there is no place to write to.
     """
-    output = Path(output)
-    boards = build_boards(results)
+    try:
+        return _write(results, build_boards(results), Path(output))
+    except (OSError, StoreError):
+        raise
+    except Exception:
+        sound = _without_unwritable_rows(results)
+    return _write(sound, build_boards(sound), Path(output))
+
+
+def _without_unwritable_rows(results: Results) -> Results:
+    """The results without the rows that no file can be written of; these are told among the problems of their runs."""
+    unwritable: dict[str, set[str]] = defaultdict(set)
+    for preset in sorted({name for run in results.runs for name in run.protocols}):
+        runs = [under_presets(run, {preset}) for run in results.runs if preset in run.protocols]
+
+        def written(of: Sequence[Run]) -> Report:
+            tried = Results(list(of), [])
+            with tempfile.TemporaryDirectory() as folder:
+                return _write(tried, build_boards(tried), Path(folder))
+
+        def tell(run: Run, error: Exception, preset: str = preset) -> None:
+            leave_out(run, preset, error)
+            unwritable[run.hash].add(preset)
+
+        of_sound_ones(runs, written, tell)
+    return Results(
+        [under_presets(run, set(run.protocols) - unwritable[run.hash]) for run in results.runs], results.unreadable
+    )
+
+
+def _write(results: Results, boards: list[Board], output: Path) -> Report:
     exhibits = exhibits_of(boards, read_published())
     report = Report(output, boards, wide_table(boards), results.problems)
     figures = _figures(exhibits, output / "figures")

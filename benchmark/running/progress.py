@@ -10,9 +10,12 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from benchmark.learning.events import Event
 from benchmark.planning.plan import Planned
+from reports.console import PlainConsole
+from reports.numbers.labels import visible
 
 
 def duration(seconds: float) -> str:
@@ -67,7 +70,7 @@ class Display:
     """A listener that shows events. Without a terminal it prints one line when a job starts, ends or has news."""
 
     def __init__(self, planned: Sequence[Planned], workers: int, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or PlainConsole()
         self.lines = {item.job.hash: _Line(item) for item in planned}
         self.workers = workers
         self._live: Live | None = None
@@ -92,7 +95,7 @@ class Display:
         if event.kind == "start":
             line.began, line.text = time.monotonic(), "starting"
             if self._live is None:
-                self.console.print(f"{name}: started", highlight=False)
+                self.console.print(f"{name}: started", highlight=False, markup=False)
         elif event.kind == "epoch":
             line.count_epoch(event)
             line.text = self._epoch_text(event)
@@ -129,8 +132,8 @@ class Display:
             share = line.done_passes / line.planned.passes if line.planned.passes else 0.0
             job = line.planned.job
             table.add_row(
-                f"[bold]{job.label}[/] s{job.seed}",
-                line.text.replace("[", "\\["),
+                Text.assemble((visible(job.label), "bold"), f" s{job.seed}"),
+                Text(visible(line.text)),
                 f"{share:4.0%}",
                 f"left {duration(left)}" if left is not None else "",
             )

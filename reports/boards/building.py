@@ -10,6 +10,7 @@ from math import nan
 import pandas as pd
 
 from reports.boards.board import CONTROL, FAILED, INCOMPLETE, OTHER_PROTOCOL, SET_ASIDE, SUPERSEDED, Board, Row, Seed
+from reports.boards.left_out import UnusableError, leave_out, of_sound_ones
 from reports.boards.measures import measures_of
 from reports.checks.verdicts import FAIL, WARN, Check, judge, overall
 from reports.numbers.attack_facts import AttackFacts, attack_facts
@@ -25,25 +26,54 @@ from results.file_names import file_names
 
 
 def judged(results: Results, preset: str) -> list[Seed]:
-    """Judge the runs that are rows of one preset, with the evidence as the checks see it. Runs of other presets are not read."""
-    wanted = [run for run in results.runs if preset in run.protocols]
-    protocols = {run.hash: Protocol(run.protocols[preset]) for run in wanted}
-    read = [_read(run, {preset: protocols[run.hash]})[preset] for run in wanted if protocols[run.hash].is_row]
-    return [Seed(evidence, judge(evidence)) for evidence in with_controls(read)]
+    """Judge the runs that are rows of one preset, with the evidence as the checks see it. Runs of other presets are not read.
+
+    A run that cannot be read or judged is left out; its `problems` say why.
+    """
+    read = [each for run in results.runs for each in _rows_of(run, preset).values()]
+
+    def seeds(evidences: Sequence[Evidence]) -> list[Seed]:
+        return [Seed(evidence, judge(evidence)) for evidence in with_controls(evidences)]
+
+    return of_sound_ones(read, seeds, lambda evidence, error: leave_out(evidence.run, preset, error)) or []
 
 
 def build_boards(results: Results, checks: Sequence[Check] | None = None) -> list[Board]:
     """Build one board per preset that any run is a row of, in the order of their names.
 
-    checks: None for all. Tables of a run are read once and let go.
+    checks: None for all. Tables of a run are read once and let go. A run of which no row can be made is left out, and its
+    `problems` say why; the others are as if it were not there.
     """
     gathered: dict[str, list[Evidence]] = defaultdict(list)
-    for run in sorted(results.runs, key=lambda run: (run.label, run.row, run.seed, run.hash)):
-        protocols = {name: Protocol(stored) for name, stored in run.protocols.items()}
-        for preset, evidence in _read(run, {name: p for name, p in protocols.items() if p.is_row}).items():
+    for run in sorted(results.runs, key=lambda run: (run.label, run.row, str(run.seed).zfill(20), run.hash)):
+        for preset, evidence in _rows_of(run).items():
             gathered[preset].append(evidence)
     stems = file_names(gathered)
-    return [_board(preset, stems[preset], gathered[preset], checks) for preset in sorted(gathered)]
+
+    def board(preset: str) -> Board | None:
+        return of_sound_ones(
+            gathered[preset],
+            lambda evidences: _board(preset, stems[preset], evidences, checks),
+            lambda evidence, error: leave_out(evidence.run, preset, error),
+        )
+
+    return [found for preset in sorted(gathered) if (found := board(preset)) is not None]
+
+
+def _rows_of(run: Run, only: str | None = None) -> dict[str, Evidence]:
+    """The evidence on a run under each preset that it is a row of, or under `only`, without those that cannot be read."""
+    found: dict[str, Evidence] = {}
+    try:
+        presets = [name for name in run.protocols if only in (None, name)]
+    except Exception as error:
+        leave_out(run, only or "all", error)
+        return found
+
+    def rows(names: Sequence[str]) -> dict[str, Evidence]:
+        protocols = {name: Protocol(run.protocols[name]) for name in names}
+        return _read(run, {name: protocol for name, protocol in protocols.items() if protocol.is_row})
+
+    return of_sound_ones(presets, rows, lambda preset, error: leave_out(run, preset, error)) or found
 
 
 def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
@@ -52,18 +82,23 @@ def _read(run: Run, protocols: dict[str, Protocol]) -> dict[str, Evidence]:
         return {}
     tasks, evaluations, facts = run.tasks, run.evaluations, run.facts
     known = attack_facts(evaluations)
+    held = evaluations.groupby("attack")["attack_version"].max()
     everything: dict[int, Outcomes] = {}
     found = {}
     for preset, protocol in protocols.items():
+        if protocol.eps is None and protocol.eps_text:
+            raise UnusableError(f"eps = {protocol.eps_text[:40]}: no number that anything can be measured at")
         count = protocol.tasks or len(tasks) or 1
         if count not in everything:
             everything[count] = outcomes_of(run.predictions, count)
-        demanded = {name: facts_ for name, facts_ in known.items() if name in protocol.attacks}
+        # Numbers of an older version than the preset demands are of another attack.
+        older = {name for name, version in protocol.versions.items() if held.get(name, version) < version}
+        demanded = {name: facts_ for name, facts_ in known.items() if name in protocol.attacks and name not in older}
         submitted = submissions(known, {facts_.threat for facts_ in demanded.values()})
         demanded |= submitted
         extra = {name: facts_ for name, facts_ in known.items() if name in protocol.checks and name not in demanded}
         names = [name for attack in [*demanded.values(), *extra.values()] for name in (attack.name, attack.any)]
-        outcomes = everything[count].only([*protocol.attacks, *names])
+        outcomes = everything[count].only([name for name in (*protocol.attacks, *names) if name not in older])
         outcomes = with_unchanged_images(outcomes, submitted)
         evidence = Evidence(run, protocol, outcomes, tasks, evaluations, facts, demanded, extra)
         found[preset] = replace(evidence, outcomes=_with_worst(evidence))
@@ -85,7 +120,7 @@ def _with_worst(evidence: Evidence) -> Outcomes:
     return outcomes
 
 
-def _board(preset: str, stem: str, evidences: list[Evidence], checks: Sequence[Check] | None) -> Board:
+def _board(preset: str, stem: str, evidences: Sequence[Evidence], checks: Sequence[Check] | None) -> Board:
     """Judge and rank the rows of one preset."""
     grouped: dict[tuple[str, str], list[Seed]] = defaultdict(list)
     for evidence in with_controls(evidences):

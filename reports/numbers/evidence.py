@@ -20,6 +20,7 @@ from reports.numbers.attack_facts import (
     ranking_norm,
     worst_at,
 )
+from reports.numbers.labels import shown_label
 from reports.numbers.metrics import CLEAN, WORST, accuracy
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
 from reports.numbers.protocol import Protocol
@@ -54,8 +55,8 @@ class Evidence:
 
     @property
     def label(self) -> str:
-        """The preset's name for the run; another preset may have another."""
-        return str(self.protocol.stored.get("label") or self.run.label)
+        """The preset's name for the run, as every output shows it; another preset may have another."""
+        return shown_label(str(self.protocol.stored.get("label") or self.run.label))
 
     @property
     def ranking(self) -> Threat:

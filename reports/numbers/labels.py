@@ -24,6 +24,8 @@ def visible(text: str) -> str:
 
     A terminal obeys none of it, and a table keeps its rows.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_escape(character) if _is_hidden(character) else character for character in text)
 
 

@@ -22,8 +22,14 @@ class Protocol:
 
     @property
     def eps(self) -> Fraction | None:
-        """The eps of the ranking."""
-        return fraction(self.stored.get("ranking_eps", self.stored.get("eps")))
+        """The eps of the ranking; None if the record does not say, or says no number that can be measured at."""
+        return fraction(self.eps_text)
+
+    @property
+    def eps_text(self) -> str:
+        """The eps of the ranking as it is stored; empty if the record does not say."""
+        stored = self.stored.get("ranking_eps", self.stored.get("eps"))
+        return "" if stored is None else str(stored)
 
     @property
     def matrix(self) -> list[str]:
@@ -49,6 +55,11 @@ class Protocol:
     def checks(self) -> list[str]:
         """Extra attacks, for the checks; of numbers, only `worst` counts what some of them broke. Older records lack them."""
         return list(self.stored.get("checks", []))
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version of each attack that was demanded, by its name; empty in older records, whose attacks count as they are."""
+        return {str(name): int(version) for name, version in self.stored.get("versions", {}).items()}
 
     @property
     def tasks(self) -> int:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.boards.board import Board
 from reports.boards.version import published_note
+from reports.numbers.labels import visible
 from reports.tables.leaderboard import caption, compact_table
 from reports.tables.markdown import WORDS
 
@@ -64,7 +65,7 @@ def _character(character: str) -> str:
 
 
 def _comment(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def latex_table(frame: pd.DataFrame, text: str, label: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.boards.board import Board
 from reports.boards.version import published_note
+from reports.numbers.labels import visible
 from reports.tables.capacity import decisions_caption, decisions_table
 from reports.tables.leaderboard import accuracy_table, below_table, caption, compact_table
 from reports.tables.training import recipes_table
@@ -57,8 +58,8 @@ def replaced_between(page: str, begin: str, end: str, middle: str, name: str) ->
 
 
 def markdown_text(text: str) -> str:
-    """The text with all markup escaped. A pipe is, because it would end a cell of a table even in code."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
+    """The text in one line with all markup escaped. A pipe is, because it would end a cell of a table even in code."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$]|&(?=#?\w+;))", r"\\\1", visible(text))
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

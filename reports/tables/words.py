@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 import pandas as pd
 
 from reports.boards.board import Board, Row
 from reports.boards.sweeps import ranking_of
 from reports.numbers.attack_facts import SUBMITTED, AttackFacts
+from reports.numbers.labels import begins_like_a_formula, visible
 from reports.numbers.wording import in_eps
 from results.schema import ANY
 
@@ -16,9 +20,27 @@ MARKS = {"extra_data": "extra data", "image_memory": "keeps images"}
 """Marks behind the label, by need: every reader of the row must know of these needs."""
 
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
 def to_csv(frame: pd.DataFrame) -> str:
-    """Write a frame as deterministic text: numbers in full precision, `n/a` for NaN."""
-    return frame.to_csv(index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+    """Write a frame as deterministic text: numbers in full precision, `n/a` for NaN.
+
+    Text is visible, and no spreadsheet takes it for a formula: a quote stands before what begins like one.
+    """
+    plain = frame.set_axis([_cell(str(name)) for name in frame.columns], axis="columns")
+    for place, dtype in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            texts = frame.iloc[:, place]
+            plain.isetitem(place, texts.map(lambda value: _cell(value) if isinstance(value, str) else value).array)
+    return plain.to_csv(index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+
+
+@lru_cache(maxsize=10_000)
+def _cell(text: str) -> str:
+    """The text of a cell, visible, and harmless to a spreadsheet."""
+    shown = visible(text)
+    return f"'{shown}" if begins_like_a_formula(shown) and not _NUMBER.fullmatch(shown) else shown
 
 
 def percent(value: float) -> str:
