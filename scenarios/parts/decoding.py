@@ -68,6 +68,9 @@ def decode_images(
             out[i] = convert(decode_image(encoded[i], name), name)
         return len(indices)
 
+    if len(encoded) <= _PER_THREAD_CALL:
+        tick(fill(range(len(encoded))))
+        return out
     # Pillow decodes and resizes without the interpreter's lock: large images gain from threads, small ones lose little.
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:

@@ -108,4 +108,7 @@ def _read_labels(table: ImageTable) -> NDArray[np.int64]:
 
 
 def _integers(table: ImageTable, column: str) -> NDArray[np.int64]:
-    return integers(table.values(column), f"{table.file}: {column}")
+    values = table.values(column)
+    if None in values:
+        raise DataError(f"{table.file}: row {values.index(None)} has no {column}")
+    return integers(values, f"{table.file}: {column}")

@@ -89,6 +89,9 @@ class ImageTable:
         """
         wanted = np.arange(self.rows) if rows is None else rows
         self._check_type(column)
+        # Row groups are often small: some are joined, so that a batch is worth the threads that decode it.
+        contents: list[bytes] = []
+        places: list[str] = []
         with _damage_named(self.file), _opened(self.file) as table:
             start = 0
             for group in range(table.num_row_groups):
@@ -96,10 +99,15 @@ class ImageTable:
                 if ((wanted >= start) & (wanted < end)).any():
                     for batch in table.iter_batches(_ROWS_PER_BATCH, row_groups=[group], columns=[column]):
                         here = wanted[(wanted >= start) & (wanted < start + len(batch))]
-                        if len(here):
-                            yield self._taken(batch.column(0), here - start, here, column)
+                        contents += self._taken(batch.column(0), here - start, here, column)
+                        places += [f"{self.file}: row {row}" for row in here]
                         start += len(batch)
+                        if len(contents) >= _ROWS_PER_BATCH:
+                            yield EncodedImages(contents, places)
+                            contents, places = [], []
                 start = end
+        if contents:
+            yield EncodedImages(contents, places)
 
     def _check_type(self, column: str) -> None:
         kind = self._schema.field(column).type
@@ -112,16 +120,15 @@ class ImageTable:
                 f"{self.file}: {column} is {kind}, expected encoded images: bytes, or a struct with `bytes`"
             )
 
-    def _taken(self, values: Any, positions: NDArray[np.int64], rows: NDArray[np.int64], column: str) -> EncodedImages:
+    def _taken(self, values: Any, positions: NDArray[np.int64], rows: NDArray[np.int64], column: str) -> list[bytes]:
         structs = pa.types.is_struct(values.type)
-        contents = values.take(pa.array(positions)).to_pylist()
-        encoded: list[bytes | Path] = []
-        for row, content in zip(rows, contents, strict=True):
+        encoded: list[bytes] = []
+        for row, content in zip(rows, values.take(pa.array(positions)).to_pylist(), strict=True):
             found = content.get("bytes") if structs and content is not None else content
             if not found:
                 raise DataError(f"{self.file}: row {row}: {column} holds no bytes{_path_of(content)}")
             encoded.append(found)
-        return EncodedImages(encoded, [f"{self.file}: row {row}" for row in rows])
+        return encoded
 
 
 def _path_of(content: Any) -> str:
