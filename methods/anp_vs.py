@@ -6,6 +6,7 @@ one task; the two ways to learn several are chosen here: see `AnpVsSettings.weig
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -18,7 +19,7 @@ from attacks.threat_model import ThreatModel, parse_fraction
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, RunSpec, State
 from methods.parts.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
-from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Recipe, SecondOptimizer
+from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Recipe, SecondOptimizer, make_adam
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
 
@@ -93,7 +94,8 @@ class NeuralPruning(Objective):
         network, settings = self.network, self.settings
         # Masks become part of the weights once per step, and not once per step of the attack.
         mean = network.materialise()
-        adversarial = attack(batch.images, partial(_summed_loss, mean, batch.labels))
+        on_mean = replace(attack, network=mean, bn_mode="eval")
+        adversarial = on_mean(batch.images, partial(_summed_loss, mean, batch.labels))
         clean, _ = network.sampled(batch.images)
         # Its weight is 2/3 for the weights and 1 for the masks.
         output, _ = network.sampled(adversarial, gain=1.5)
@@ -178,8 +180,9 @@ class AnpVs(Method):
         if settings.warm_start and is_new:
             network.load_state_dict(context.prerequisite(WARM_START).classifier(task.id).state_dict())
             set_batch_norm(network, settings.bn_momentum, settings.bn_eps)
-        masked = MaskedNetwork(network, masks, settings.dropout, context.rng(task.id, "train", "masks"))
-        optimizer = torch.optim.Adam(masks.parameters(), lr=settings.mask_rate)
+        generator = context.rng(task.id, "train", "masks")
+        masked = MaskedNetwork(network, masks, settings.dropout, generator)
+        optimizer = make_adam(masks.parameters(), settings.mask_rate)
         share = settings.mask_rate / context.recipe.learning_rate
         fit = Fit(
             network=masked,
@@ -187,6 +190,7 @@ class AnpVs(Method):
             validate=lambda: context.validate(masked.materialise(), task),
             objective=NeuralPruning(masked, settings, settings.kl_images or len(task.train)),
             second=SecondOptimizer(optimizer, lambda epoch: share * context.recipe.rate(epoch)),
+            generators=[generator],
         )
         context.train(fit, [task])
         if not self._independent:

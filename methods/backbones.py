@@ -7,7 +7,7 @@ something else.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -60,10 +60,12 @@ class Backbone(nn.Module):
     layers: all of it, one after another.
     features: how many features an image has.
     linear_std: standard deviation of the linear layers' initial weights; None: Kaiming-normal, which narrow layers need.
+    instead: runs in place of the layers, on images and to features as they do (`methods/training/folded.py`); None: they run.
     """
 
     features: int
     linear_std: float | None = None
+    instead: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, layers: Sequence[nn.Module], features: int) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class Backbone(nn.Module):
         self.features = features
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
+        return self.layers(images) if self.instead is None else self.instead(images)
 
     def shared_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and weights that tasks own in pruning methods: of convolutions and linear layers, no biases, no batch norm."""

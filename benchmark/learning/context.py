@@ -211,6 +211,9 @@ class RunContext:
         if selected.collapsed is not None:
             text = "robust accuracy fell from one epoch to the next: the network of an epoch before was kept"
             self.record_fact(phase, "collapsed_epoch", selected.collapsed, self._turn, text)
+        if self.device.type == "cuda":
+            text = selected.why_plain or "steps were recorded once and repeated"
+            self.record_fact(phase, "recorded_steps", selected.recordings, self._turn, text)
         self.logs.training += [
             {
                 "task": self._turn,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from methods.backbones import BatchNorm, TaskNetwork
 from methods.parts.ownership import PackedWeights
-from methods.training import SecondOptimizer, Step
+from methods.training import SecondOptimizer, Step, make_adam
 
 OF_TRAINING = ("pick_masks", "owned")
 """Beginnings of the names in a sub-network's state that are not the task's network."""
@@ -88,7 +88,7 @@ class Subnetwork(TaskNetwork):
             for name, weight in self.shared.items()
         }
         self.apply_picks()
-        return SecondOptimizer(torch.optim.Adam(self.pick_masks, lr=rate(0)), rate)
+        return SecondOptimizer(make_adam(self.pick_masks, rate(0)), rate)
 
     def picks(self) -> dict[str, Tensor]:
         """The weights of earlier tasks that are in use: bool, by name."""

@@ -11,7 +11,7 @@ Selected, Epoch, Validation: what a training gives back.
 """
 
 from methods.training.choice import TrainedBy
-from methods.training.fit import Fit, SecondOptimizer, Step, autocast, make_optimizer
+from methods.training.fit import Fit, SecondOptimizer, Step, autocast, make_adam, make_optimizer
 from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.loop import VERSION, Diverged, train
 from methods.training.objectives import (
@@ -48,6 +48,7 @@ __all__ = [
     "TrainingAttack",
     "Validation",
     "autocast",
+    "make_adam",
     "make_optimizer",
     "train",
 ]

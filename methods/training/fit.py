@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,7 @@ class Fit:
     after_step: called after they stepped, once per step and not once per attack step, for effective weights and cuts.
     second: an optimiser for parameters that the recipe's does not move.
     patience: training stops after so many validations without a better one; None: never.
+    generators: those that `logits` or the network draw from in a step, beside the objective's and the attack's.
     """
 
     network: nn.Module
@@ -67,28 +69,39 @@ class Fit:
     after_step: Callable[[Step], None] | None = None
     second: SecondOptimizer | None = None
     patience: int | None = None
+    generators: Sequence[torch.Generator] = ()
 
     def logits_of(self, batch: Batch) -> Logits:
         """The function from images to logits for a batch."""
         return self.logits(batch) if self.logits else self.network
 
-    def step(self, batch: Batch, attack: InnerAttack, recipe: Recipe, step: Step) -> tuple[Tensor, Tensor]:
-        """Make one training step on a batch: the loss (scalar) and the logits (N, classes), detached."""
+    def move(
+        self, batch: Batch, attack: InnerAttack, recipe: Recipe, optimizer: torch.optim.Optimizer
+    ) -> tuple[Tensor, Tensor]:
+        """Move the parameters by one step on a batch: its loss (scalar) and its logits (N, classes), detached.
+
+        It may be recorded once and repeated (`methods/training/captured.py`), so nothing in it waits for the device, and what a
+        callable decides in it is decided for all steps.
+
+        optimizer: the recipe's.
+        """
         with autocast(recipe, batch.images.device):
             loss, output = self.objective.loss(self.logits_of(batch), batch, attack)
-        step.optimizer.zero_grad(set_to_none=True)
-        if self.second:
-            self.second.optimizer.zero_grad(set_to_none=True)
+        self.clear_gradients(optimizer)
         loss.backward()
         self.objective.after_backward(attack)
         if self.after_backward:
             self.after_backward()
-        step.optimizer.step()
+        optimizer.step()
         if self.second:
             self.second.optimizer.step()
-        if self.after_step:
-            self.after_step(step)
         return loss.detach(), output.detach()
+
+    def clear_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients of everything that an optimiser moves."""
+        optimizer.zero_grad(set_to_none=True)
+        if self.second:
+            self.second.optimizer.zero_grad(set_to_none=True)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
@@ -106,6 +119,32 @@ def make_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=recipe.learning_rate)
+        return make_adam(groups, recipe.learning_rate)
     nesterov = recipe.nesterov and recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
+    rate, on_gpu = _rate_on(parameters[0].device, recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov, fused=on_gpu or None)
+
+
+def make_adam(parameters: Any, rate: float) -> torch.optim.Adam:
+    """Adam, on a GPU in a form whose step can be recorded. parameters: or groups of them, as torch takes them."""
+    given = list(parameters)
+    first = given[0]["params"][0] if isinstance(given[0], dict) else given[0]
+    on_device, on_gpu = _rate_on(first.device, rate)
+    return torch.optim.Adam(given, lr=on_device, fused=on_gpu or None)
+
+
+def _rate_on(device: torch.device, rate: float) -> tuple[float | Tensor, bool]:
+    """A learning rate as an optimiser on the device wants it, and True on a GPU.
+
+    There it is a tensor: a recorded step reads it, so it can be set between steps.
+    """
+    return (torch.tensor(rate, device=device), True) if device.type == "cuda" else (rate, False)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

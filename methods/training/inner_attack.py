@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attacks.parts.ascent import ascend
 from attacks.threat_model import ThreatModel, parse_fraction
+from methods.training.folded import folded
 from methods.training.recipe import Recipe
 
 Logits = Callable[[Tensor], Tensor]
@@ -42,6 +43,7 @@ class InnerAttack:
     steps: number of steps.
     bn_mode: "eval" or "train", the mode of the network during the attack.
     generator: draws the starts, on the images' device.
+    folded: True for an attack on a copy in bfloat16 with batch norm folded in, made anew for each attack.
     """
 
     network: nn.Module
@@ -50,6 +52,7 @@ class InnerAttack:
     steps: int
     bn_mode: str
     generator: torch.Generator
+    folded: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe, network: nn.Module, eps: Fraction, generator: torch.Generator) -> InnerAttack:
@@ -61,6 +64,7 @@ class InnerAttack:
             steps=recipe.attack.steps,
             bn_mode=recipe.attack.bn_mode,
             generator=generator,
+            folded=recipe.attack.folded,
         )
 
     def __call__(self, images: Tensor, loss: Callable[[Tensor], Tensor], start: Tensor | None = None) -> Tensor:
@@ -86,6 +90,7 @@ class InnerAttack:
         """
         modes = [(module, module.training) for module in self.network.modules()]
         self.network.train(self.bn_mode == "train")
-        yield
+        with folded(self.network, torch.bfloat16) if self.folded else nullcontext():
+            yield
         for module, training in modes:
             module.training = training

@@ -14,8 +14,9 @@ from itertools import repeat
 
 import torch
 
+from methods.training.captured import Recorder, Steps, recorder_for
 from methods.training.collapse import CollapseGuard
-from methods.training.fit import Fit, Step, make_optimizer
+from methods.training.fit import Fit, Step, make_optimizer, set_rate
 from methods.training.inner_attack import Batch, InnerAttack
 from methods.training.recipe import Recipe
 from methods.training.selection import Epoch, KeptEpoch, Selected
@@ -39,6 +40,7 @@ def train(
     eps: Fraction,
     rng: Generators,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    recorder: Recorder | None = None,
 ) -> Selected:
     """Train on the tasks' training images, mixed, and leave the network of the selected epoch behind.
 
@@ -48,13 +50,15 @@ def train(
     eps: radius of the training attack, in pixels of [0, 1].
     rng: purpose → a generator on the images' device.
     on_epoch: called with each epoch's log.
+    recorder: records steps and repeats them; None: the one of the device, if it has one.
 
     The ragged last batch of a pass over the images is dropped (every pass has another order); a task smaller than a batch is one
     batch. Raises Diverged if the loss is not finite.
     """
     recipe = fit.objective.recipe(recipe)
     attack = InnerAttack.of(recipe, fit.network, eps, rng("attack start"))
-    epochs, guard = _Epochs(fit, tasks, recipe, attack, rng), CollapseGuard(fit, attack, rng)
+    epochs = _Epochs(fit, tasks, recipe, attack, rng, recorder or recorder_for(tasks[0].train.labels.device))
+    guard = CollapseGuard(fit, attack, rng)
     kept = KeptEpoch(fit, recipe.selection)
     log: list[Epoch] = []
     for epoch in range(recipe.epochs):
@@ -86,6 +90,8 @@ def train(
         epochs=log,
         image_gradients=gradients * epochs.batch_size,
         collapsed=log[-1].epoch if collapsed else None,
+        recordings=epochs.steps.recordings,
+        why_plain=epochs.steps.why_plain,
     )
 
 
@@ -101,36 +107,45 @@ class _Seen:
 class _Epochs:
     """The epochs of one training.
 
+    steps: makes their steps.
     number: how many steps were made so far.
     """
 
     def __init__(
-        self, fit: Fit, tasks: Sequence[LearnTask], recipe: Recipe, attack: InnerAttack, rng: Generators
+        self,
+        fit: Fit,
+        tasks: Sequence[LearnTask],
+        recipe: Recipe,
+        attack: InnerAttack,
+        rng: Generators,
+        recorder: Recorder | None,
     ) -> None:
-        self._fit, self._recipe, self._attack = fit, recipe, attack
+        self._fit, self._recipe = fit, recipe
         size = sum(len(task.train) for task in tasks)
         self.batch_size = min(recipe.batch_size, size)
-        self._steps, self._device = size // self.batch_size, tasks[0].train.labels.device
+        self._per_epoch, self._device = size // self.batch_size, tasks[0].train.labels.device
         self._minibatches = _minibatches(tasks, self.batch_size, fit.objective.replays, recipe, rng)
         self._optimizer = make_optimizer(fit.parameters, recipe)
+        generators = [attack.generator, *fit.generators]
+        self.steps = Steps(fit, attack, recipe, self._optimizer, generators, recorder)
         self.number = 0
 
     def run(self, epoch: int) -> _Seen:
         """Train for one epoch (from 0). Raises Diverged if its loss is not finite."""
-        fit, recipe, steps, optimizer = self._fit, self._recipe, self._steps, self._optimizer
+        fit, recipe, steps, optimizer = self._fit, self._recipe, self._per_epoch, self._optimizer
         if fit.second:
-            _set_rate(fit.second.optimizer, fit.second.rate(epoch))
+            set_rate(fit.second.optimizer, fit.second.rate(epoch))
         fit.network.train()
         # Sums stay on the device; reading them would make the host wait for every step.
         loss_sum, right = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
         first: Batch | None = None
         for k in range(steps):
             if k == 0 or recipe.rate_per == "step":
-                _set_rate(optimizer, recipe.rate(epoch + k / steps))
+                set_rate(optimizer, recipe.rate(epoch + k / steps))
             batch = next(self._minibatches)
             first = first or batch
             self.number += 1
-            loss, output = fit.step(batch, self._attack, recipe, Step(self.number, epoch, steps, optimizer))
+            loss, output = self.steps.make(batch, Step(self.number, epoch, steps, optimizer))
             loss_sum += loss
             right += (output.argmax(1) == batch.labels).sum()
         assert first is not None
@@ -155,8 +170,3 @@ def _minibatches(
         for index in order[:whole].split(batch_size):
             batch = Batch(augment(images[index], augmentation_rng), labels[index], task_ids[index])
             yield from repeat(batch, replays)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate

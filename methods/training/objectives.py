@@ -31,7 +31,7 @@ class CollapseWatch:
     def accuracy(self, logits: Logits, batch: Batch, attack: InnerAttack, generator: torch.Generator) -> float:
         """Robust accuracy on the batch, of the network in eval mode."""
         size = float(attack.threat_model.eps) / 4
-        pgd = replace(attack, steps=self.steps, step_size=size, bn_mode="eval", generator=generator)
+        pgd = replace(attack, steps=self.steps, step_size=size, bn_mode="eval", generator=generator, folded=False)
         with pgd.own_mode():
             found = pgd(batch.images, lambda images: F.cross_entropy(logits(images), batch.labels, reduction="sum"))
             with torch.no_grad():

@@ -40,6 +40,9 @@ class TrainingAttack(Strict):
     steps: int = Field(10, ge=1, description="PGD steps")
     step_size: StepSize = Field("eps/4", description="a number such as 2/255, or a multiple of eps such as eps/4")
     bn_mode: Literal["eval", "train"] = Field("eval", description="mode of the network during the attack")
+    folded: bool = setting_added_later(
+        False, description="precision bf16, bn_mode eval: attack a copy in bfloat16 with batch norm folded in"
+    )
 
 
 class Selection(Strict):
@@ -86,6 +89,12 @@ class Recipe(Strict):
     def _check_cyclic(self) -> Recipe:
         if self.schedule == "cyclic" and self.rate_per != "step":
             raise ValueError("schedule = cyclic rises from 0: set rate_per to step")
+        return self
+
+    @model_validator(mode="after")
+    def _check_folded(self) -> Recipe:
+        if self.attack.folded and (self.precision != "bf16" or self.attack.bn_mode != "eval"):
+            raise ValueError("attack.folded = true needs precision = bf16 and attack.bn_mode = eval")
         return self
 
     def rate(self, epoch: float) -> float:

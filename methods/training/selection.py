@@ -43,6 +43,8 @@ class Selected:
     epochs: the log, in order.
     image_gradients: gradients with respect to images that were taken, counted in images.
     collapsed: the epoch in which training collapsed and ended (`CollapseWatch`); `last` is then of the epoch before it.
+    recordings: how often a step was recorded, to be repeated from then on (`methods/training/captured.py`).
+    why_plain: the reason for which steps were made one by one; empty if they were not.
     """
 
     epoch: int
@@ -51,6 +53,8 @@ class Selected:
     epochs: list[Epoch]
     image_gradients: int
     collapsed: int | None = None
+    recordings: int = 0
+    why_plain: str = ""
 
 
 class KeptEpoch:

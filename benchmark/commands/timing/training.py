@@ -32,6 +32,7 @@ from methods.training import (
     autocast,
     make_optimizer,
 )
+from methods.training.captured import Steps, recorder_for
 from methods.training.fast import FastSettings
 from methods.training.free import FreeSettings
 from methods.training.recipe import Recipe
@@ -100,13 +101,16 @@ def _unused() -> Validation:
 
 
 def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
-    """One step of the shared training loop. Its learning rate is too small to change anything."""
+    """One step of the shared training loop, recorded where it can be. Its learning rate is too small to change anything."""
     slow = recipe.model_copy(update={"learning_rate": 1e-9})
     optimizer = make_optimizer(fit.parameters, slow)
+    attack = dataclasses.replace(inner, network=fit.network)
+    generators = [attack.generator, *fit.generators]
+    steps = Steps(fit, attack, slow, optimizer, generators, recorder_for(batch.images.device))
 
     def step() -> None:
         fit.network.train()
-        fit.step(batch, dataclasses.replace(inner, network=fit.network), slow, Step(1, 0, 100, optimizer))
+        steps.make(batch, Step(1, 0, 100, optimizer))
 
     return step
 

@@ -1,0 +1,165 @@
+"""A step that is recorded once and repeated is the step that is made each time, for every objective and every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
+from methods.training.captured import WARM_UPS, GraphRecorder, Recorder, recorder_for
+from methods.training.fast import FastSettings
+from methods.training.free import FreeSettings
+from methods.training.inner_attack import Batch, InnerAttack, Logits
+from methods.training.trades import TradesSettings
+from methods.training.validation import Validation
+from scenarios.base import LearnTask
+from tests.benchmark.running.stored import runs, table
+from tests.methods.training.recording import Refusing, StandIn, moved_elsewhere
+from tests.methods.training.training_cases import EPS, digits_task, network, recipe, same
+from tests.tiny import run_tiny
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "clean": CleanTraining,
+    "adversarial": AdversarialTraining,
+    "trades": TradesSettings().objective,
+    "free": FreeSettings(replays=3).objective,
+    "fast": FastSettings().objective,
+}
+METHODS = ("joint_at", "anp_vs", "packnet", "cmat")
+"""Those whose steps are others than an objective on one network."""
+
+
+@pytest.fixture(scope="module")
+def task() -> LearnTask:
+    return digits_task(0.5)
+
+
+def trained(
+    task: LearnTask,
+    recorder: Recorder | None,
+    objective: Objective | None = None,
+    chosen: Recipe | None = None,
+    **fit: Any,
+) -> tuple[nn.Module, Selected]:
+    """A small network trained under a recorder, and the outcome of the training."""
+    net = network()
+    made = Fit(net, list(net.parameters()), lambda: _validation(net, task), objective or AdversarialTraining(), **fit)
+    rng = lambda purpose: torch.Generator().manual_seed(len(purpose))  # noqa: E731
+    return net, train(made, [task], chosen or recipe(), EPS, rng, recorder=recorder)
+
+
+def _validation(net: nn.Module, task: LearnTask) -> Validation:
+    net.eval()
+    with torch.no_grad():
+        right = net(task.validation.images.float() / 255).argmax(1) == task.validation.labels
+    return Validation(right, right)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bf16", "attack": {"steps": 2, "folded": True}}], ids=["", "folded"]
+)
+def test_recorded_steps_are_the_steps_made_one_by_one(task: LearnTask, name: str, changes: dict[str, Any]) -> None:
+    plain, told_of_plain = trained(task, None, OBJECTIVES[name](), recipe(**changes))
+    recorder = StandIn()
+    recorded, told = trained(task, recorder, OBJECTIVES[name](), recipe(**changes))
+    assert same(recorded, plain.state_dict())
+    assert [epoch.loss for epoch in told.epochs] == [epoch.loss for epoch in told_of_plain.epochs]
+    assert (told.recordings, told.why_plain) == (1, "")
+    assert (told_of_plain.recordings, told_of_plain.why_plain) == (0, "there is no GPU")
+    steps = len(task.train) // 16 * len(told.epochs)
+    assert (recorder.asides, recorder.repeated) == (WARM_UPS, steps - WARM_UPS)
+
+
+def test_learning_rates_that_change_with_every_step_reach_recorded_steps(task: LearnTask) -> None:
+    chosen = recipe(schedule="cosine", rate_per="step")
+    plain, recorded = (trained(task, recorder, chosen=chosen)[0] for recorder in (None, StandIn()))
+    assert same(recorded, plain.state_dict())
+
+
+def test_a_callable_after_the_step_decides_by_its_number(task: LearnTask) -> None:
+    numbers: list[int] = []
+    trained(task, StandIn(), after_step=lambda step: numbers.append(step.number))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_network_whose_tensors_are_others_is_recorded_again(task: LearnTask) -> None:
+    net = network()
+
+    def move(step: Step) -> None:
+        if step.number == 7:
+            moved_elsewhere(net)
+
+    fit = Fit(net, list(net.parameters()), lambda: _validation(net, task), after_step=move)
+    told = train(fit, [task], recipe(), EPS, lambda purpose: torch.Generator().manual_seed(0), recorder=StandIn())
+    assert told.recordings == 2
+
+
+def test_a_step_that_cannot_be_recorded_is_made_as_it_is_and_the_reason_is_told(task: LearnTask) -> None:
+    plain, _ = trained(task, None)
+    found, told = trained(task, Refusing())
+    assert same(found, plain.state_dict())
+    assert (told.recordings, told.why_plain) == (0, "operation not permitted when stream is capturing")
+
+
+class _Waits(AdversarialTraining):
+    """Makes the host wait for a number in every step."""
+
+    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
+        output = logits(batch.images)
+        assert float(output.detach().abs().max()) >= 0
+        return F.cross_entropy(output, batch.labels), output
+
+
+class _DrawsElsewhere(AdversarialTraining):
+    """Draws from the generator of the process."""
+
+    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
+        output = logits(batch.images + 0.01 * torch.rand_like(batch.images))
+        return F.cross_entropy(output, batch.labels), output
+
+
+@pytest.mark.parametrize(("objective", "words"), [(_Waits, "not permitted"), (_DrawsElsewhere, "not registered")])
+def test_the_stand_in_refuses_what_a_graph_would(task: LearnTask, objective: type[Objective], words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        trained(task, StandIn(), objective())
+
+
+def test_steps_of_every_method_can_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_tiny(tmp_path, METHODS, results="plain") == 0
+    recorders: list[StandIn] = []
+    monkeypatch.setattr(loop, "recorder_for", lambda device: recorders.append(StandIn()) or recorders[-1])
+    assert run_tiny(tmp_path, METHODS, results="recorded") == 0
+    plain, recorded = ({run.label: run for run in runs(tmp_path, name)} for name in ("plain", "recorded"))
+    assert plain.keys() == recorded.keys() >= {*METHODS}
+    for label, run in plain.items():
+        assert table(recorded[label]).equals(table(run)), label
+    assert sum(recorder.repeated for recorder in recorders) > 100
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_on_a_gpu_a_graph_trains_the_same_network_to_the_bit(task: LearnTask, name: str) -> None:
+    device = torch.device("cuda")
+    on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
+    found = []
+    for recorder in (GraphRecorder(device), Refusing()):
+        net = network().to(device)
+        fit = Fit(net, list(net.parameters()), lambda net=net: _validation(net, on_gpu), OBJECTIVES[name]())
+        rng = lambda purpose: torch.Generator(device).manual_seed(len(purpose))  # noqa: E731
+        told = train(fit, [on_gpu], recipe(), EPS, rng, recorder=recorder)
+        found.append(({key: tensor.cpu() for key, tensor in net.state_dict().items()}, told))
+    assert found[0][1].recordings == 1
+    assert found[0][1].why_plain == ""
+    assert same(network(), found[0][0]) is False
+    assert all(torch.equal(tensor, found[1][0][key]) for key, tensor in found[0][0].items())
+
+
+def test_only_a_gpu_has_a_recorder() -> None:
+    assert recorder_for(torch.device("cpu")) is None
