@@ -106,7 +106,7 @@ class Shelf:
         notes["covers"] = json.dumps(covers)
         first = int(attacked.samples.min())
         with whole_file(self.folder / f"{digest([name, task, first])[:20]}.safetensors") as temporary:
-            save_file({key: torch.cat(tensors) for key, tensors in parts.items()}, temporary, notes)
+            save_file({key: torch.cat(tensors).contiguous() for key, tensors in parts.items()}, temporary, notes)
 
     def __bool__(self) -> bool:
         return self.folder.is_dir() and any(self.folder.glob("*.safetensors"))
