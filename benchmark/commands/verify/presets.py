@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine, make_machine
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, PresetRow, load_preset
+from benchmark.planning.presets.overrides import taken_apart
 from benchmark.planning.protocols import protocol_of
 from benchmark.planning.tasks import load_with_progress
 from methods.base import MethodError
@@ -156,7 +156,7 @@ def _is_row(protocol: Mapping[str, Any]) -> bool:
 
 def _preset(name: str, protocol: Mapping[str, Any], seed: int, options: RunOptions) -> Preset:
     """The preset called `name` with the row that the demand is of; if rows need the run, with all rows that may."""
-    file, *overrides = shlex.split(name.removesuffix(PRETRAINING))
+    file, overrides = taken_apart(name.removesuffix(PRETRAINING), str(protocol.get("command", "")))
     file = options.preset or file
     if _is_row(protocol):
         methods = [str(protocol["label"])] if "label" in protocol else []

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.preset_files import YamlMistake, available, preset_file, read_preset
-from benchmark.planning.presets.overrides import label_of, merged, names_of, override
+from benchmark.planning.presets.overrides import joined, label_of, merged, names_of, override
 from benchmark.planning.presets.preset import Preset
 from benchmark.plugins import METHODS
 
@@ -47,7 +47,7 @@ def load_preset(
         raw["seeds"] = list(seeds)
     if checks is not None and isinstance(raw.get("evaluation"), dict):
         raw["evaluation"] = {**raw["evaluation"], "checks": checks}
-    return Preset(" ".join([path.stem, *sorted(overrides)]), raw, path.stem)
+    return Preset(joined(path.stem, overrides), raw, path.stem)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.planning.preset_files import YamlMistake, read_yaml
+from benchmark.planning.presets.file import PresetFile
+
+_BEFORE_A_KEY = re.compile(r" (?=(?P<field>[^\s.=]+)(\.[^\s=]+)*=)")
+"""A space after which a key of `--set` may stand, with the field of a preset that the key begins with."""
 
 
 def override(raw: dict[str, Any], text: str) -> None:
@@ -75,3 +83,56 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if nested else value
     return result
+
+
+def joined(stem: str, overrides: Sequence[str]) -> str:
+    """The name of a preset's board: the stem of its file, and the overrides in order. `taken_apart` undoes it."""
+    return " ".join([stem, *sorted(overrides)])
+
+
+def taken_apart(name: str, command: str = "") -> tuple[str, list[str]]:
+    """The stem and the overrides that a board's name was joined of.
+
+    command: as recorded with the demand. It holds the overrides as they were given. Where it does not make the name, the name is
+    cut at each space before a key, outside brackets and quotes: values hold spaces too.
+    """
+    given = sorted(_set_by(command))
+    if given and name.endswith(f" {' '.join(given)}"):
+        return name.removesuffix(f" {' '.join(given)}"), given
+    spaces = [
+        match.start()
+        for match in _BEFORE_A_KEY.finditer(name)
+        if match["field"] in PresetFile.model_fields and not _is_inside(name[: match.start()])
+    ]
+    overrides = [name[start + 1 : end] for start, end in itertools.pairwise([*spaces, len(name)])]
+    return name[: spaces[0]] if spaces else name, overrides
+
+
+def _set_by(command: str) -> list[str]:
+    """The values of `--set` in a command line."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    found, reading = [], False
+    for word in words:
+        if word.startswith("--"):
+            reading = word == "--set"
+            found += [word.removeprefix("--set=")] if word.startswith("--set=") else []
+        elif reading:
+            found.append(word)
+    return found
+
+
+def _is_inside(text: str) -> bool:
+    """True if brackets or quotes that opened in `text` are still open at its end."""
+    open_brackets, quote, before = 0, "", "="
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and before in "=[{(,: ":
+            quote = letter
+        else:
+            open_brackets += (letter in "[{") - (letter in "]}")
+        before = letter
+    return bool(quote) or open_brackets > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from benchmark.errors import ConfigError
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.restoring import Classifiers
 from benchmark.planning.options import RunOptions
+from benchmark.planning.presets.overrides import taken_apart
 from benchmark.planning.stored_runs import find_stored_run, task_key
 from benchmark.planning.tasks import find_task
 from results.checkpoints import Checkpoints
@@ -76,8 +78,10 @@ def _require_checkpoints(run: Run) -> None:
     """Raise ConfigError, with the command that makes the run here, if the run has no checkpoints."""
     if run.published or not Checkpoints(run.directory / "checkpoints").names():
         what = "is a published record without checkpoints" if run.published else "holds no checkpoints"
-        preset = next(iter(run.protocols), "PRESET")
-        command = f"run --preset {preset} --methods {run.label} --seeds {run.seed} --force"
+        name, demand = next(iter(run.protocols.items()), ("PRESET", {}))
+        preset, overrides = taken_apart(name, str(demand.get("command", "")))
+        words = ["run", "--preset", preset, "--methods", run.label, "--seeds", str(run.seed)]
+        command = shlex.join([*words, *(["--set", *overrides] if overrides else []), "--force"])
         raise ConfigError(f"{run.label}: {what}, so nothing can be scored; make it here first with `{command}`")
 
 

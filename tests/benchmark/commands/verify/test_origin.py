@@ -6,6 +6,7 @@ import json
 
 from tests.benchmark.commands.verify.edited_records import edit, set_to
 from tests.benchmark.commands.verify.verified import set_in, the_run, verify
+from tests.tiny import run_tiny
 
 
 def test_a_configuration_that_was_edited_is_found(folder, capsys):
@@ -69,3 +70,12 @@ def test_tasks_that_were_edited_and_presets_that_changed_are_found(folder, capsy
     code, shown = verify(folder, capsys)
     assert code == 1
     assert "preset tiny does not make this run any more: its standard differs in recipe.epochs" in shown
+
+
+def test_a_run_of_values_with_spaces_is_made_again(tmp_path, capsys):
+    values = ["evaluation.final=[{attack: fgsm, samples: 20}, {attack: noise}]", "description=it's two words"]
+    rows = [{"method": "standard"}]
+    assert run_tiny(tmp_path, rows=rows, evaluation={"checks": "none"}, options={"overrides": values}) == 0
+    code, shown = verify(tmp_path, capsys)
+    assert "presets: 1 preset made it again: ok" in shown
+    assert code == 0, shown
