@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import io
 import os
 import shlex
 import signal
@@ -25,6 +24,7 @@ from benchmark.commands.timing import parser as timing
 from benchmark.commands.verify import parser as verify
 from benchmark.errors import ConfigError, one_line
 from benchmark.planning.options import RUNS, RunOptions
+from benchmark.processes import steady_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,9 @@ COMMANDS = (run, report, listing, evaluate, audit, verify, check, new_method, ti
 DEFAULT_PRESET = "digits"
 RESUMED = ("run", "audit")
 """Commands that go on where they were stopped."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Errors of a disk, which libraries raise without the name of the file."""
 
 PLACES = ("--data-root", "--results", "--output")
 """Options whose values say where somebody keeps files, which is of no use to others."""
@@ -44,23 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit codes: 0 done; 1 something failed (a cell, a requirement, with --strict a check); 2 the command, the configuration or the
     data is wrong; 130 stopped.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        parser = make_parser()
-        if "_ARGCOMPLETE" in os.environ:
-            import argcomplete
+    with steady_streams():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
 
-            argcomplete.autocomplete(parser)
-        options = parser.parse_args(given)
-        options.command = recorded(given)
-        if threading.current_thread() is threading.main_thread():
-            # A scheduler's `terminate` is Ctrl-C from somebody else: workers end, files are whole, the same command goes on.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-        return _executed(options)
+
+def _main(given: Sequence[str]) -> int:
+    try:
+        try:
+            return _executed(given)
+        finally:
+            # A full disk may show only here, and nothing may be lost without a word.
+            sys.stdout.flush()
     except ConfigError as error:
         return _mistake(str(error))
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
         return _mistake(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
@@ -73,8 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _mistake(str(error))
 
 
-def _executed(options: argparse.Namespace) -> int:
+def _executed(given: Sequence[str]) -> int:
     """Execute the command. Returns its exit code."""
+    parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(given)
+    options.command = recorded(given)
+    if threading.current_thread() is threading.main_thread():
+        # A scheduler's `terminate` is Ctrl-C from somebody else: workers end, files are whole, the same command goes on.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.execute(options, _console())
         return code
@@ -104,13 +115,10 @@ def _is_mistake(error: Exception) -> bool:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from reports.console import PlainConsole
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal of another encoding shows a question mark for a letter that it lacks.
-        sys.stdout.reconfigure(errors="replace")
     # A file or a pipe has no width: tables get enough to be read, and lines are not broken.
-    return Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=True)
+    return PlainConsole() if sys.stdout.isatty() else PlainConsole(width=120, soft_wrap=True)
 
 
 def recorded(given: Sequence[str]) -> str:
@@ -119,7 +127,8 @@ def recorded(given: Sequence[str]) -> str:
     for before, word in zip(["", *given], given, strict=False):
         name, equals, _ = word.partition("=")
         words.append("DIR" if before in PLACES else f"{name}=DIR" if equals and name in PLACES else word)
-    return shlex.join(["python", "run_benchmark.py", *words])
+    # An argument may hold bytes that are no UTF-8; a file of records may not.
+    return shlex.join(["python", "run_benchmark.py", *words]).encode("utf-8", "replace").decode("utf-8")
 
 
 def make_parser() -> OneLineParser:

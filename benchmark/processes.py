@@ -1,7 +1,8 @@
-"""Processes of the harness: each ends when the process that started it is gone."""
+"""Processes of the harness: each ends when the process that started it is gone, and none ends because nobody reads its output."""
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import sys
@@ -9,10 +10,94 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
+
+
+class SteadyStream:
+    """A standard stream that its reader may leave: what is written then is dropped, and the work goes on.
+
+    A disk that cannot take the output is told to whoever writes, because there a reader waits for it.
+    """
+
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        """name: of the stream, for messages; without one nothing is told."""
+        self._stream, self._name = stream, name
+        self._lost: OSError | None = None
+        if name and isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows a question mark for a letter that it lacks.
+            stream.reconfigure(errors="replace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text. Raises OSError with the stream's name if a disk cannot take it."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered. Raises OSError with the stream's name if a disk could not take something."""
+        if self._lost is not None:
+            # argparse passes over the error that told it first.
+            raise self._lost
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._leave()
+            if self._name and not isinstance(error, BrokenPipeError):
+                self._lost = OSError(error.errno, error.strerror, self._name)
+                raise self._lost from error
+
+    def _leave(self) -> None:
+        """Send the rest nowhere: also what is buffered, which the interpreter would write at its end."""
+        with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+def make_streams_steady() -> None:
+    """From now on, standard output and errors go on if they are closed, if nobody reads them, and in any encoding.
+
+    Writing to standard output raises OSError with its name if it leads to a disk that cannot take it.
+    """
+    for number in range(3):
+        if not _is_open(number):
+            # A file that is opened later would get this number, and all that is printed.
+            os.open(os.devnull, os.O_RDWR)
+    # Python has None in the place of a stream that was closed.
+    sys.stdout = SteadyStream(sys.stdout or _nowhere(), "standard output")  # type: ignore[assignment]
+    sys.stderr = SteadyStream(sys.stderr or _nowhere())  # type: ignore[assignment]
+
+
+@contextmanager
+def steady_streams() -> Iterator[None]:
+    """Inside the block, standard streams are as `make_streams_steady` makes them."""
+    before = sys.stdout, sys.stderr
+    make_streams_steady()
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def end_with_parent() -> None:

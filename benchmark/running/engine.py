@@ -13,10 +13,10 @@ from contextlib import suppress
 
 from benchmark.learning.events import Event, Listener
 from benchmark.planning.jobs import Job, tasks_of
-from benchmark.planning.machine import Machine
+from benchmark.planning.machine import Machine, use_device
 from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
-from benchmark.processes import end_with_parent, main_left_out
+from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
 from benchmark.running.execution import execute
 from benchmark.running.failures import JobResult
 from benchmark.running.transfers import execute_transfers
@@ -157,6 +157,8 @@ def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queu
     # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent tells the user.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
+    make_streams_steady()
+    use_device(machine.device)
     _worker_events = events
     _worker_tasks = load_tasks(preset, machine)
 

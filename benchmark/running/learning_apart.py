@@ -20,8 +20,8 @@ from benchmark.learning.events import Event, Listener
 from benchmark.learning.learner import Learner
 from benchmark.learning.opened_files import Watch, data_places
 from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine
-from benchmark.processes import end_with_parent, main_left_out
+from benchmark.planning.machine import Machine, use_device
+from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
 from benchmark.running.failures import LearningFailed
 from results.files import StoreError
 from results.store import RunStore
@@ -147,7 +147,9 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
     # Ctrl-C reaches this process too. The parent tells the user, and what is stored is whole.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
+    make_streams_steady()
     torch.set_num_threads(machine.threads)
+    use_device(machine.device)
     device = torch.device(machine.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
