@@ -33,9 +33,9 @@ def write_copy(parts: dict[str, Rows], folder: Path, **options: object) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("image", ["img", "image"])
-@pytest.mark.parametrize("label", ["fine_label", "label"])
-@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(
+    ("image", "label", "raw"), [("img", "fine_label", True), ("image", "label", False), ("image", "label", True)]
+)
 def test_coarse_labels_follow_from_the_fine_ones_whatever_the_columns_are_called(
     tmp_path: Path, tiny_parquet: Path, tiny_parts: dict[str, Rows], image: str, label: str, raw: bool
 ) -> None:

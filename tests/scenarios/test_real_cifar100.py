@@ -11,6 +11,7 @@ import torch
 
 from scenarios.base import SourceOptions, fingerprint_of_tasks
 from scenarios.cifar100_superclasses import Cifar100Superclasses
+from scenarios.parts.cifar100.published import FINGERPRINTS
 from scenarios.parts.decoding import decode_image
 from tests.scenarios.tiny_cifar100 import PARTS, TINY, Rows, TinyCifar100, write_parquet, write_pickles, write_tree
 
@@ -38,6 +39,9 @@ def test_the_complete_data_set_has_its_known_counts_constants_and_fingerprint() 
         assert values.mean().item() == pytest.approx(Cifar100Superclasses.mean[channel], abs=5e-5)
         assert values.std().item() == pytest.approx(Cifar100Superclasses.std[channel], abs=5e-5)
     assert fingerprint_of_tasks(tasks) == FINGERPRINT
+    raw = scenario.raw_tasks([task.name for task in tasks])
+    assert {task.name: task.fingerprint() for task in raw} == FINGERPRINTS
+    assert [task.warnings for task in tasks if task.warnings] == []
 
 
 def test_all_layouts_of_real_images_agree(tmp_path: Path) -> None:
