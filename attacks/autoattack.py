@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from attacks.composition import VARIANTS, CompositionVariant, Official
 
@@ -12,10 +11,9 @@ from attacks.composition import VARIANTS, CompositionVariant, Official
 class AutoAttack(Official):
     """AutoAttack under its official settings, for four classes or more.
 
-    APGD-CE and targeted APGD-DLR of 100 steps, FAB-T of 100, Square of 5,000 queries, min(9, C − 1) targets ("standard").
+    APGD-CE and targeted APGD-DLR of 100 steps, FAB-T of 100, Square of 5,000 queries whose sizes shrink on the fixed schedule,
+    min(9, C − 1) targets ("standard").
     """
-
-    version: ClassVar[int] = 1
 
     @property
     def variant(self) -> CompositionVariant:

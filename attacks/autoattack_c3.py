@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from attacks.composition import VARIANTS, CompositionVariant, Official
 
@@ -12,10 +11,8 @@ from attacks.composition import VARIANTS, CompositionVariant, Official
 class AutoAttackC3(Official):
     """AutoAttack for three classes. It has a name of its own because its parts differ: targeted DLR needs a fourth logit.
 
-    APGD-CE, APGD-DLR, APGD with targeted cross-entropy, FAB-T, Square; steps, queries and targets as in `autoattack`.
+    APGD-CE, APGD-DLR, APGD with targeted cross-entropy, FAB-T, Square; steps, queries, schedule and targets as in `autoattack`.
     """
-
-    version: ClassVar[int] = 1
 
     @property
     def variant(self) -> CompositionVariant:

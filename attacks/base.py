@@ -181,10 +181,26 @@ class Attack(ABC):
         """Remarks on settings that are allowed but hardly meant, one line each, for the record."""
         return ()
 
+    def warnings_of_classes(self, count: int) -> tuple[str, ...]:
+        """Remarks on settings that are allowed but hardly meant for a classifier of `count` classes, one line each."""
+        given, usual = (getattr(each, "targets", 0) for each in (self, type(self)))
+        if given == usual:
+            return ()
+        if count == 2 and usual == 0:
+            return (f"targets = {given}: of 2 classes one is aimed at, which is what the attack without targets does",)
+        return (f"targets = {given}: of {count} classes {count - 1} can be aimed at",) if given >= count else ()
+
     def check_classes(self, count: int) -> None:
         """Raise AttackError unless the attack can be run on a classifier of `count` classes; asked before anything is run."""
         if count < 2:
             raise AttackError(f"{self.name}: a classifier needs 2 classes, this one has {count}")
+
+    def check_images(self, shape: tuple[int, int, int], classes: int) -> None:
+        """Raise AttackError unless the attack can be run on such images and so many classes; asked before anything is run.
+
+        shape: (C, H, W).
+        """
+        self.check_classes(classes)
 
     def family(self) -> tuple[Any, ...]:
         """The family of this attack: attacks of one class and equal families may be run by one call of `run_together`.

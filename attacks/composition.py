@@ -9,12 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from attacks.apgd import APGD
-from attacks.base import MANY, AttackError, Trace
+from attacks.base import MANY, AttackError, Trace, added_later, describe
 from attacks.fab import FAB
 from attacks.search import Search, SearchAttack
-from attacks.square import Square
+from attacks.settings import one_of
+from attacks.square import FIXED, STRETCHED, Square
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 
@@ -22,6 +24,8 @@ OFFICIAL_STEPS = 100
 """Of each part that takes gradients."""
 OFFICIAL_QUERIES = 5000
 """Of Square."""
+OFFICIAL_SCHEDULE = FIXED
+"""Of Square: the official code composes it with `resc_schedule=False`."""
 OFFICIAL_TARGETS = 9
 """Other classes that targeted parts aim at. A classifier of fewer has C − 1 of them, and all are aimed at."""
 
@@ -29,35 +33,35 @@ Parts = dict[str, SearchAttack]
 """The parts, by their names in a trace, in the order in which they run."""
 
 
-def standard(model: ThreatModel, steps: int, queries: int) -> Parts:
+def standard(model: ThreatModel, steps: int, queries: int, schedule: str) -> Parts:
     """The composition for four classes and more: AutoAttack's own."""
     return {
         "apgd ce": APGD(threat_model=model, steps=steps),
         "apgd-t dlr": APGD(threat_model=model, steps=steps, loss="dlr", targets=OFFICIAL_TARGETS),
-        **_last(model, steps, queries),
+        **_last(model, steps, queries, schedule),
     }
 
 
-def three_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
+def three_classes(model: ThreatModel, steps: int, queries: int, schedule: str) -> Parts:
     """The composition for three classes, where targeted DLR is not defined: DLR, and cross-entropy of the target."""
     return {
         "apgd ce": APGD(threat_model=model, steps=steps),
         "apgd dlr": APGD(threat_model=model, steps=steps, loss="dlr"),
         "apgd-t ce": APGD(threat_model=model, steps=steps, targets=OFFICIAL_TARGETS),
-        **_last(model, steps, queries),
+        **_last(model, steps, queries, schedule),
     }
 
 
-def two_classes(model: ThreatModel, steps: int, queries: int) -> Parts:
+def two_classes(model: ThreatModel, steps: int, queries: int, schedule: str) -> Parts:
     """The composition for two classes, where DLR is not defined: as for three, without it."""
-    parts = three_classes(model, steps, queries)
+    parts = three_classes(model, steps, queries, schedule)
     return {name: part for name, part in parts.items() if name != "apgd dlr"}
 
 
-def _last(model: ThreatModel, steps: int, queries: int) -> Parts:
+def _last(model: ThreatModel, steps: int, queries: int, schedule: str) -> Parts:
     return {
         "fab-t": FAB(threat_model=model, steps=steps, targets=OFFICIAL_TARGETS),
-        "square": Square(threat_model=model, queries=queries),
+        "square": Square(threat_model=model, queries=queries, schedule=schedule),
     }
 
 
@@ -65,12 +69,12 @@ def _last(model: ThreatModel, steps: int, queries: int) -> Parts:
 class CompositionVariant:
     """A composition.
 
-    parts: threat model, steps and queries → its parts.
+    parts: threat model, steps, queries and schedule of Square → its parts.
     fewest, most: numbers of classes it is for; None: no limit.
     official: the name of the attack that has these parts under official settings.
     """
 
-    parts: Callable[[ThreatModel, int, int], Parts]
+    parts: Callable[[ThreatModel, int, int, str], Parts]
     fewest: int
     most: int | None
     official: str
@@ -124,13 +128,32 @@ class Composition(SearchAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class Official(Composition):
-    """Base of the compositions under AutoAttack's official settings: 100 steps, 5,000 queries, and no field that changes them."""
+    """Base of the compositions under AutoAttack's official settings: 100 steps, 5,000 queries, a fixed schedule of Square.
+
+    schedule: of Square. "stretched" is not official: it makes version 1 of these attacks again, which stretched the schedule to
+        its queries, and their name then says so. Rows that were measured with it are compared under it.
+
+    Raises AttackError for another schedule.
+    """
+
+    version: ClassVar[int] = 2
 
     steps = OFFICIAL_STEPS
+    schedule: str = added_later(OFFICIAL_SCHEDULE)
+
+    def __post_init__(self) -> None:
+        one_of("schedule", self.schedule, (OFFICIAL_SCHEDULE, STRETCHED))
+        if self.schedule == STRETCHED:
+            object.__setattr__(self, "version", 1)
+
+    def specification(self) -> dict[str, Any]:
+        """As of any attack; under the stretched schedule it is that of version 1, which had no such field."""
+        return {name: value for name, value in super().specification().items() if name != "schedule"}
 
     def parts(self) -> Parts:
-        return self.variant.parts(self.threat_model, OFFICIAL_STEPS, OFFICIAL_QUERIES)
+        return self.variant.parts(self.threat_model, OFFICIAL_STEPS, OFFICIAL_QUERIES, self.schedule)
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.threat_model}"
+        extras = {} if self.schedule == OFFICIAL_SCHEDULE else {"schedule": self.schedule}
+        return describe(self.kind, self.threat_model, extras)

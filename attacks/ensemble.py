@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from attacks.base import AttackError, describe
+from attacks.base import added_later, describe
 from attacks.composition import VARIANTS, Composition, CompositionVariant, Parts
-from attacks.settings import whole_number
+from attacks.settings import one_of, whole_number
+from attacks.square import FIXED, STRETCHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,8 @@ class Ensemble(Composition):
     steps: 1 or more, of each part that takes gradients.
     queries: 1 or more, of Square.
     composition: "standard", "c3" or "c2".
+    schedule: of Square, "stretched" to its queries or "fixed". AutoAttack's is fixed, for its 5,000 queries; with far fewer a
+        fixed schedule ends while squares are large.
 
     Raises AttackError otherwise.
     """
@@ -26,23 +29,26 @@ class Ensemble(Composition):
     steps: int = 20
     queries: int = 1000
     composition: str = "standard"
+    schedule: str = added_later(STRETCHED)
 
     def __post_init__(self) -> None:
         whole_number("steps", self.steps)
         whole_number("queries", self.queries)
-        if self.composition not in VARIANTS:
-            raise AttackError(f"composition = {self.composition!r}: expected one of {', '.join(VARIANTS)}")
+        one_of("composition", self.composition, tuple(VARIANTS))
+        one_of("schedule", self.schedule, (STRETCHED, FIXED))
 
     @property
     def variant(self) -> CompositionVariant:
         return VARIANTS[self.composition]
 
     def parts(self) -> Parts:
-        return self.variant.parts(self.threat_model, self.steps, self.queries)
+        return self.variant.parts(self.threat_model, self.steps, self.queries, self.schedule)
 
     @property
     def name(self) -> str:
         extras: dict[str, Any] = {"steps": self.steps, "queries": self.queries}
         if self.composition != "standard":
             extras["composition"] = self.composition
+        if self.schedule != STRETCHED:
+            extras["schedule"] = self.schedule
         return describe(self.kind, self.threat_model, extras)

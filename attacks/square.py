@@ -10,14 +10,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import MANY, AttackError, Trace, describe, outcome_of
+from attacks.base import MANY, AttackError, Trace, added_later, describe, outcome_of
 from attacks.parts.squares import Draws, random_pattern, random_window, reshaped_change, stripes, tiles
 from attacks.search import Search, SearchAttack
-from attacks.settings import exact_number, whole_number
+from attacks.settings import exact_number, one_of, whole_number
 from attacks.starts import Starts
 
 SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries of 10,000 after which the share of pixels that a square covers is halved (section 5 of the paper)."""
+
+STRETCHED, FIXED = "stretched", "fixed"
+"""Schedules: all of `SCHEDULE`, stretched or shrunk to the number of queries; or `SCHEDULE` as it stands, up to that number."""
 
 ROWS = {"cpu": 64, "cuda": 512}
 """Rows of a batch beyond which a forward pass costs little less per row."""
@@ -30,10 +33,11 @@ FIXED_ROWS = {"cpu": 5, "cuda": 128}
 class Square(SearchAttack):
     """Random search over squares of constant change: a proposal that lowers the margin is kept (algorithms 1 to 3).
 
-    queries: 1 or more, of each image and restart, after the first point. The schedule of sizes is stretched to this number, as in
-        AutoAttack.
+    queries: 1 or more, of each image and restart, after the first point.
     restarts: 1 or more.
     p_init: above 0 to 1, the share of pixels that the first squares cover; what `parse_fraction` reads, as a Fraction.
+    schedule: of the squares' sizes. "stretched" to `queries`, as the paper says for other numbers than 10,000; or "fixed": halved
+        after 10, 50, ... queries however many there are, as in AutoAttack, whose code sets `resc_schedule=False`.
 
     Raises AttackError otherwise. No gradient is taken.
 
@@ -46,10 +50,12 @@ class Square(SearchAttack):
     queries: int = 5000
     restarts: int = 1
     p_init: Fraction = Fraction(4, 5)
+    schedule: str = added_later(STRETCHED)
 
     def __post_init__(self) -> None:
         whole_number("queries", self.queries)
         whole_number("restarts", self.restarts)
+        one_of("schedule", self.schedule, (STRETCHED, FIXED))
         object.__setattr__(self, "p_init", exact_number("p_init", self.p_init))
         if not 0 < self.p_init <= 1:
             raise AttackError(f"p_init = {self.p_init}: expected a number above 0, at most 1, such as 4/5")
@@ -61,6 +67,8 @@ class Square(SearchAttack):
             extras["r"] = self.restarts
         if self.p_init != Fraction(4, 5):
             extras["p"] = str(self.p_init)
+        if self.schedule != STRETCHED:
+            extras["schedule"] = self.schedule
         return describe(f"{self.kind}-{self.queries}", self.threat_model, extras)
 
     def passes(self, classes: int = MANY) -> float:
@@ -81,7 +89,7 @@ class Square(SearchAttack):
         smallest, most = (3 if self.threat_model.norm == "l2" else 1), min(height, width)
         found = []
         for query in range(self.queries):
-            place = query * 10_000 // self.queries
+            place = query if self.schedule == FIXED else query * 10_000 // self.queries
             share = float(self.p_init) / 2 ** sum(place > bound for bound in SCHEDULE)
             side = max(round(math.sqrt(share * height * width)), smallest)
             if self.threat_model.norm == "l2" and side % 2 == 0:

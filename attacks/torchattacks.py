@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -68,8 +69,25 @@ REPEATS = {
 }
 """Arguments by which the cost is multiplied."""
 
+CHANNELS = dict.fromkeys(("TIFGSM", "PIFGSM", "PIFGSMPP"), 3)
+"""The number of channels for which the filters of an algorithm are made."""
+L2_SQUARES = 5
+"""The shortest side of images on which Square lays out its squares under L2; a shorter one is divided by zero."""
+FEWEST_STEPS = {("EADL1", "max_iterations"): 10, ("EADEN", "max_iterations"): 10}
+"""Fewest steps, by algorithm and argument: every tenth part of them is looked at, and no part is a division by zero."""
+TRIED_PASSES = 20
+"""Forward passes after which a trial ends: whatever fails for the shape of the images has failed by then."""
+TOO_LARGE_TO_TRY = {"JSMA"}
+"""Algorithms that compare all pairs of pixels: a trial on large images would take all memory. They run on every shape."""
+
 FLOAT32_ONLY = {"EADL1", "EADEN", "FAB", "AutoAttack", "TIFGSM", "PIFGSM", "PIFGSMPP"}
 """Algorithms that mix float32 constants with the images. The others compute in the type of the images."""
+
+ATTACK_NOTHING = {
+    "VANILA": "attacks nothing: it returns the images as they are; the attack clean says so",
+    "GN": "adds noise without a look at eps, and what leaves the ball does not count; the attack noise stays inside",
+}
+"""Algorithms that are no attack within eps, and why."""
 
 LARGEST_EXCESS = 1e-3
 """The part of eps by which an attack that was given eps may miss the ball; that much is rounding and is projected away."""
@@ -171,6 +189,13 @@ class Torchattacks(Attack):
             found.append(
                 "torchattacks' AutoAttack takes 10 steps where AutoAttack takes 100; the attack autoattack does"
             )
+        if self.algorithm in ATTACK_NOTHING:
+            found.append(f"{self.label} {ATTACK_NOTHING[self.algorithm]}")
+        found += [
+            f"{name} = 0: {self.label} stays where it starts"
+            for name, value in self.arguments
+            if name in STEPS and value == 0
+        ]
         try:
             installed = importlib.metadata.version("torchattacks")
         except importlib.metadata.PackageNotFoundError:
@@ -186,7 +211,31 @@ class Torchattacks(Attack):
         ratio = settings.get("loss") == "dlr" or settings.get("version") == "rand"
         fewest = 4 if targeted else 3 if ratio else 2
         if count < fewest:
-            raise AttackError(f"{self.label} needs {fewest} classes for its loss dlr, the classifier has {count}")
+            instead = "loss: ce"
+            if self.algorithm == "AutoAttack":
+                instead = "autoattack-c2" if count == 2 else "autoattack-c3"
+            elif self.algorithm == "APGDT":
+                instead = "apgd with targets, whose loss is ce"
+            raise AttackError(
+                f"{self.label} needs {fewest} classes for its loss dlr, the classifier has {count}: use {instead}"
+            )
+
+    def check_images(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().check_images(shape, classes)
+        channels, height, width = shape
+        these = f"{channels}x{height}x{width}"
+        if channels != CHANNELS.get(self.algorithm, channels):
+            raise AttackError(
+                f"{self.label} filters images of {CHANNELS[self.algorithm]} channels, these are {these}: use MIFGSM or NIFGSM"
+            )
+        tiles = self.algorithm == "Square" or self._settings().get("version") in ("standard", "plus")
+        if tiles and self.threat_model.norm == "l2" and min(height, width) < L2_SQUARES:
+            instead = "autoattack" if self.algorithm == "AutoAttack" else "square"
+            raise AttackError(
+                f"{self.label} needs images of {L2_SQUARES} pixels a side under l2, these are {these}: use {instead}"
+            )
+        if self.algorithm not in TOO_LARGE_TO_TRY and (said := _trial(self, shape, classes)):
+            raise AttackError(f"images of {these}: {said}")
 
     def constructor_arguments(self) -> dict[str, Any]:
         """The arguments as the constructor takes them, eps and norm included. Raises AttackError for one that is not valid."""
@@ -238,6 +287,8 @@ class Torchattacks(Attack):
                 raise AttackError(f"{wrong}a number such as 2/255, 0.1 or eps/4") from None
         elif isinstance(default, int) and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
             raise AttackError(f"{wrong}a whole number of 0 or more")
+        elif (self.algorithm, name) in FEWEST_STEPS and value < FEWEST_STEPS[self.algorithm, name]:
+            raise AttackError(f"{wrong}a whole number of {FEWEST_STEPS[self.algorithm, name]} or more")
         elif isinstance(value, int) and value > MOST:
             raise AttackError(f"{self.label}: {name}: expected a whole number of 0 to {MOST:,}")
         return value
@@ -313,6 +364,42 @@ class Torchattacks(Attack):
         if given_eps and not bool(kept.all()):
             self.threat_model.check(found, images)
         return torch.where(kept[:, None, None, None], self.threat_model.ball(images).project(found), images)
+
+
+class _EnoughError(Exception):
+    """A trial went on for as many forward passes as it may."""
+
+
+class _MeanColour(nn.Module):
+    """Logits that are linear in the mean of each channel, for images of any size. Ends its trial after `TRIED_PASSES`."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        numbers = torch.arange(1.0, 1 + channels * classes).view(classes, channels)
+        self.weight = nn.Parameter(numbers.sin(), requires_grad=False)
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        if self.passes > TRIED_PASSES:
+            raise _EnoughError
+        return images.mean((2, 3)) @ self.weight.T
+
+
+@lru_cache(maxsize=1024)
+def _trial(attack: Torchattacks, shape: tuple[int, int, int], classes: int) -> str:
+    """The words in which an attack fails on two images of this shape, on a tiny classifier; empty if it does not."""
+    classifier = _MeanColour(shape[0], classes)
+    images = torch.linspace(0.2, 0.8, 2 * math.prod(shape)).view(2, *shape)
+    labels, start = classifier(images).argmax(1), Starts(0, "trial", torch.arange(2))
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), untouched(classifier, start) as seed:
+            attack.inside(attack._attacked(Victim(classifier, images, labels), classes, seed), images)
+    except _EnoughError:
+        return ""
+    except (AttackError, ThreatModelError) as error:
+        return str(error).removeprefix(f"{attack.name}: ")
+    return ""
 
 
 def _constructor(algorithm: str) -> Any:

@@ -53,8 +53,14 @@ class Transfer(Attack):
     def warnings(self) -> tuple[str, ...]:
         return self.made_with.warnings()
 
+    def warnings_of_classes(self, count: int) -> tuple[str, ...]:
+        return self.made_with.warnings_of_classes(count)
+
     def check_classes(self, count: int) -> None:
         self.made_with.check_classes(count)
+
+    def check_images(self, shape: tuple[int, int, int], classes: int) -> None:
+        self.made_with.check_images(shape, classes)
 
     def passes(self, classes: int = MANY) -> float:
         return self.made_with.passes(classes) + 1

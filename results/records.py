@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,8 +65,15 @@ class Run:
 
     @property
     def protocols(self) -> dict[str, dict[str, Any]]:
-        """The demands on this run, by preset."""
-        return self.config.get("protocols", {})
+        """The demands on this run, by preset, with the names that attacks have now.
+
+        A demand that does not say of which version its attacks are is older than the versions that changed names.
+        """
+        stored = self.config.get("protocols", {})
+        return {
+            preset: _renamed(demand) if isinstance(demand, dict) and "versions" not in demand else demand
+            for preset, demand in stored.items()
+        }
 
     def _read(self, table: str, columns: pa.Schema) -> pd.DataFrame:
         parts = parts_of(self.directory, table)
@@ -87,7 +96,7 @@ class Run:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row per (after_task, task, sample, attack), with the columns of `schema.PREDICTIONS`."""
-        frame = self._read("predictions", schema.PREDICTIONS)
+        frame = _with_names_of(self.evaluations, self._read("predictions", schema.PREDICTIONS))
         # Rows of an attack's older versions stay stored. Only the newest version counts, also in cells that it has not attacked.
         rows = self.evaluations
         newest = rows.groupby("attack")["attack_version"].transform("max")
@@ -100,7 +109,13 @@ class Run:
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        return self._read("evaluations", schema.EVALUATIONS)
+        """One row per evaluation, with the columns of `schema.EVALUATIONS` and the names that attacks have now."""
+        frame = self._read("evaluations", schema.EVALUATIONS)
+        older = _older(frame)
+        for column in ("attack", "trajectory") if older.any() else ():
+            stored = frame.loc[older, column].dropna()
+            frame.loc[stored.index, column] = [name_of_older(name) for name in stored]
+        return frame
 
     @cached_property
     def facts(self) -> pd.DataFrame:
@@ -141,6 +156,68 @@ class Results:
     def problems(self) -> list[Problem]:
         """Unreadable directories, and unreadable parts of the runs that were met so far."""
         return self.unreadable + [problem for run in self.runs for problem in run.problems]
+
+
+_OLDER_NAME = re.compile(
+    rf"(?<!\S)(?P<kind>{'|'.join(kind for kind, _ in schema.OLDER_VERSIONS)}) (?:linf|l2) [^ ]+(?= (?!schedule=)|$)"
+)
+
+
+def name_of_older(stored: str) -> str:
+    """The name that an attack of an older version has now, from its stored one: with the setting that makes it.
+
+    A name that says it already, or is of another attack, stays.
+    """
+    return _OLDER_NAME.sub(_with_setting, stored)
+
+
+def _with_setting(found: re.Match[str]) -> str:
+    settings = schema.OLDER_VERSIONS[found["kind"], 1]
+    return " ".join([found[0], *(f"{name}={value}" for name, value in settings.items())])
+
+
+def _older(evaluations: pd.DataFrame) -> pd.Series:
+    """True for each evaluation whose attack, or the one that made its transfer, is of such an older version: bool (n,)."""
+
+    def is_older(specification: Any) -> bool:
+        try:
+            fields = json.loads(specification)
+            made = [each for each in (fields, fields.get("made_with")) if isinstance(each, dict)]
+            return any((each.get("attack"), each.get("version")) in schema.OLDER_VERSIONS for each in made)
+        except (AttributeError, TypeError, ValueError):
+            return False
+
+    specifications = evaluations["specification"]
+    return specifications.isin([each for each in specifications.unique() if is_older(each)])
+
+
+def _renamed(demand: Mapping[str, Any]) -> dict[str, Any]:
+    """A demand with the names of older attacks as they are now, wherever it names attacks."""
+
+    def now(value: Any) -> Any:
+        if isinstance(value, list):
+            return [name_of_older(name) if isinstance(name, str) else name for name in value]
+        if isinstance(value, dict):
+            return {name_of_older(name): count for name, count in value.items()}
+        return value
+
+    naming = ("matrix", "matrix_samples", "final", "samples", "transfers", "checks")
+    return {name: now(value) if name in naming else value for name, value in demand.items()}
+
+
+def _with_names_of(evaluations: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the attacks' names as their evaluations have them, where an older version has another one now."""
+    older = _older(evaluations)
+    if not older.any():
+        return predictions
+    mine = predictions["evaluation_id"].isin(evaluations.loc[older, "evaluation_id"].unique())
+    for stored in predictions.loc[mine, "attack"].unique():
+        name = name_of_older(str(stored))
+        if name != stored:
+            attack = predictions["attack"]
+            known = attack if name in attack.cat.categories else attack.cat.add_categories(name)
+            predictions["attack"] = known.where(~(mine & (attack == stored)), name).cat.remove_unused_categories()
+    return predictions
 
 
 def _stand_twice(predictions: pd.DataFrame) -> np.ndarray:

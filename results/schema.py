@@ -9,6 +9,12 @@ VERSION = 1
 ANY = " any"
 """Suffix of the attack name under which the any-iterate outcome of the same attack is stored."""
 
+OLDER_VERSIONS = {(kind, 1): {"schedule": "stretched"} for kind in ("autoattack", "autoattack-c2", "autoattack-c3")}
+"""Older versions of attacks that a setting makes now: (kind, version) → that setting. They have it in their name.
+
+AutoAttack's first version stretched the schedule of Square to its queries, which the official code does not do.
+"""
+
 TASKS = pa.schema(
     [
         ("task", pa.int16()),

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from attacks.base import Attack, AttackError
+from attacks.base import MANY, Attack, AttackError
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import Transfer
 from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.plugins import ATTACKS, Plugin
+from scenarios.base import Stream
 
 MOST_ATTACKS = 10_000
 """Attacks that one entry of a preset stands for, at most."""
@@ -65,14 +66,24 @@ def is_transfer(demand: Demand) -> bool:
     return isinstance(demand.attack, Transfer)
 
 
-def check_classes(demands: Iterable[Demand], class_counts: Sequence[int], where: str) -> None:
-    """Raise ConfigError, before anything is trained, if an attack cannot be run on a task with its number of classes."""
+def check_attacks(demands: Iterable[Demand], stream: Stream, where: str) -> None:
+    """Raise ConfigError, before anything is trained, if an attack cannot be run on a task: on its classes, or its images."""
     for demand in demands:
-        for task, count in enumerate(class_counts):
+        for task, count in enumerate(stream.class_counts):
             try:
-                demand.attack.check_classes(count)
+                demand.attack.check_images(stream.image_shape, count)
             except AttackError as error:
                 raise ConfigError(f"{where}: {demand.attack.name} on task {task}: {error}") from None
+
+
+def warnings_of_attacks(demands: Iterable[Demand], stream: Stream) -> list[str]:
+    """The warnings of attacks about settings that are hardly meant on the tasks of a stream, one line each."""
+    fewest = min(stream.class_counts, default=MANY)
+    return [
+        f"{demand.attack.name}: {line}"
+        for demand in demands
+        for line in (*demand.attack.warnings(), *demand.attack.warnings_of_classes(fewest))
+    ]
 
 
 def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]:

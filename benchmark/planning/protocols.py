@@ -27,6 +27,7 @@ class RunProtocol:
     samples: number of samples per task, by attack after the last task that does not cover all.
     transfers: names of the transfers. They are made once their sources are stored; a row is complete without them.
     checks: names of the extra attacks; a row is complete without them.
+    versions: the version of each attack that numbers are made of, by its name.
     tasks: number of tasks.
     all_at_once: True if the method learns all tasks in one turn.
     claims, needs: of the method, sorted.
@@ -45,6 +46,7 @@ class RunProtocol:
     samples: dict[str, int]
     transfers: list[str]
     checks: list[str]
+    versions: dict[str, int]
     tasks: int
     all_at_once: bool = False
     claims: list[str] = field(default_factory=list)
@@ -92,6 +94,10 @@ def preset_protocol(preset: Preset, tasks: Sequence[Task], label: str, *, transf
         samples=samples([*preset.final, *from_others]),
         transfers=names(from_others),
         checks=names(extra_demands(preset, tasks)),
+        versions={
+            preset.attack_name(demand.attack): demand.attack.version
+            for demand in [*preset.matrix, *preset.final, *from_others]
+        },
         tasks=len(tasks),
     )
 

@@ -10,8 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.errors import ConfigError
+from benchmark.planning.demands import warnings_of_attacks
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset
+from reports.numbers.labels import visible
 from results.files import canonical_json
 from results.schema import DATA
 from scenarios.base import SourceOptions, Task
@@ -19,6 +21,10 @@ from scenarios.base import SourceOptions, Task
 
 class DataWarning(UserWarning):
     """Something is odd about the images of a task; what is measured on them may mean less than it seems."""
+
+
+class AttackWarning(UserWarning):
+    """An attack has settings that are allowed and hardly meant; it may be weaker than its name."""
 
 
 def find_task(tasks: Sequence[Task], name: str) -> Task:
@@ -31,10 +37,11 @@ def find_task(tasks: Sequence[Task], name: str) -> Task:
 
 
 def load_with_progress(preset: Preset, machine: Machine, console: Console) -> list[Task]:
-    """Load the preset's tasks; a progress bar shows images being decoded, and warnings of the data are printed.
+    """Load the preset's tasks; a progress bar shows images being decoded, and warnings of data and attacks are printed.
 
     Raises DataError, ConfigError.
     """
+    from rich.markup import escape
     from rich.progress import Progress, TaskID
 
     scenario = preset.scenario(machine.source)
@@ -47,12 +54,14 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
 
         def report(what: str, done: int, total: int) -> None:
             if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
+                bars[what] = progress.add_task(escape(visible(what)), total=total)
             progress.update(bars[what], completed=done, total=total)
 
         tasks = scenario.load(machine.device, report)
         for line in warnings_of(tasks):
             warnings.warn(line, DataWarning, stacklevel=2)
+        for line in warnings_of_attacks([*preset.final, *preset.transfers], scenario.stream()):
+            warnings.warn(line, AttackWarning, stacklevel=2)
         return tasks
 
 
@@ -69,10 +78,15 @@ def _told(console: Console) -> Iterator[None]:
 
 
 def load_and_warn(preset: Preset, machine: Machine) -> list[Task]:
-    """Load the preset's tasks; warnings of the data are warnings of Python (`DataWarning`). Raises DataError, ConfigError."""
+    """Load the preset's tasks; warnings are Python's: of the data `DataWarning`, of attacks `AttackWarning`.
+
+    Raises DataError, ConfigError.
+    """
     tasks = load_tasks(preset, machine)
     for line in warnings_of(tasks):
         warnings.warn(line, DataWarning, stacklevel=2)
+    for line in warnings_of_attacks([*preset.final, *preset.transfers], preset.scenario(machine.source).stream()):
+        warnings.warn(line, AttackWarning, stacklevel=2)
     return tasks
 
 

@@ -105,12 +105,13 @@ def _samples(answers: list[dict[str, Any]], key: str) -> list[Sample]:
 
 def _not_handed_over(evidence: Evidence, answers: list[dict[str, Any]]) -> list[tuple[int, str]]:
     """(task, attack) of evaluations after the last task, clean and at the ranking's eps, that no classifier judged anew."""
-    judged = {(answer["task"], *map(str, covered)) for answer in answers for covered in answer["covers"]}
+    # By the evaluation's id, the last of what an answer covers: an attack may have had another name then.
+    judged = {(answer["task"], str(covered[-1])) for answer in answers for covered in answer["covers"] if covered}
     names = {CLEAN, *(attack.name for attack in evidence.at_ranking_eps())}
     rows = evidence.evaluations
     rows = rows[(rows["after_task"] == evidence.outcomes.last) & rows["attack"].isin(names)]
     there = {(int(row["task"]), str(row["attack"])): False for row in rows.to_dict("records")}
     for row in rows.to_dict("records"):
         key = (int(row["task"]), str(row["attack"]))
-        there[key] = there[key] or (*key, str(row["evaluation_id"])) in judged
+        there[key] = there[key] or (key[0], str(row["evaluation_id"])) in judged
     return sorted(key for key, found in there.items() if not found)

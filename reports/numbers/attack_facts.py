@@ -12,7 +12,7 @@ import pandas as pd
 
 from reports.numbers.metrics import CLEAN, WORST
 from reports.numbers.wording import fraction, over_255
-from results.schema import ANY
+from results.schema import ANY, OLDER_VERSIONS
 
 TRANSFER = "transfer"
 SUBMITTED = "submitted"
@@ -88,19 +88,23 @@ def attack_facts(evaluations: pd.DataFrame) -> dict[str, AttackFacts]:
         name = str(row.attack)
         found[name] = AttackFacts(
             name, text(row.kind), text(row.norm), fraction(row.eps), whole(row.steps), fraction(row.step_size),
-            whole(row.restarts), text(row.loss), _rest(row.specification),
+            whole(row.restarts), text(row.loss), _rest(row.specification, text(row.kind), whole(row.attack_version)),
         )  # fmt: skip
     return dict(sorted(found.items()))
 
 
-def _rest(specification: Any) -> tuple[tuple[str, str], ...]:
-    """The fields of a stored specification that have no column; empty if it is missing or unreadable."""
+def _rest(specification: Any, kind: str, version: int) -> tuple[tuple[str, str], ...]:
+    """The fields of a stored specification that have no column; empty if it is missing or unreadable.
+
+    An older version of an attack has the setting that makes it now.
+    """
     try:
         fields = json.loads(specification) if isinstance(specification, str) else {}
     except ValueError:
         fields = {}
     if not isinstance(fields, dict):
         return ()
+    fields = fields | OLDER_VERSIONS.get((kind, version), {})
     left = {name: value for name, value in fields.items() if name not in (*_COLUMNS, _ORIGIN)}
     return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in left.items()))
 

@@ -115,7 +115,7 @@ def _model_info(row: Row) -> dict[str, Any]:
     width = backbone.get("width")
     official = [
         attack.name for attack in first.evidence.attacks.values()
-        if attack.kind == "autoattack" and attack.threat == first.evidence.ranking
+        if attack.kind == "autoattack" and attack.threat == first.evidence.ranking and not attack.rest
     ]  # fmt: skip
     return {
         "name": row.label,

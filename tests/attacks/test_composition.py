@@ -10,6 +10,7 @@ from attacks.autoattack_c2 import AutoAttackC2
 from attacks.autoattack_c3 import AutoAttackC3
 from attacks.base import AttackError
 from attacks.ensemble import Ensemble
+from attacks.square import Square
 from attacks.threat_model import ThreatModel
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
 
@@ -28,6 +29,9 @@ def test_the_official_settings_are_the_published_ones_and_no_field_changes_them(
     assert (parts["apgd ce"].loss, parts["apgd ce"].targets) == ("ce", 0)
     assert (parts["apgd-t dlr"].loss, parts["apgd-t dlr"].targets) == ("dlr", 9)
     assert (parts["fab-t"].targets, parts["square"].queries) == (9, 5000)
+    assert (
+        parts["square"].schedule == "fixed"
+    )  # as in fra31/auto-attack, autoattack.py: SquareAttack(resc_schedule=False)
     assert all(part.restarts == 1 for part in parts.values())
     with pytest.raises(TypeError):
         AutoAttack(threat_model=EIGHT, steps=10)
@@ -44,6 +48,27 @@ def test_compositions_for_few_classes_have_other_names_and_no_undefined_loss():
         "autoattack-c2 linf 8/255",
         "ensemble linf 8/255 steps=20 queries=1000",
     ]
+
+
+@pytest.mark.parametrize("attack", [AutoAttack, AutoAttackC2, AutoAttackC3])
+def test_a_stretched_schedule_is_version_1_again_and_its_name_says_so(attack):
+    first, official = attack(threat_model=EIGHT, schedule="stretched"), attack(threat_model=EIGHT)
+    assert first.specification() == {"attack": first.kind, "version": 1, "norm": "linf", "eps": "8/255"}
+    assert official.specification() == {"attack": first.kind, "version": 2, "norm": "linf", "eps": "8/255"}
+    assert (first.version, official.version) == (1, 2)
+    assert first.name == f"{first.kind} linf 8/255 schedule=stretched"
+    assert first.parts()["square"] == Square(threat_model=EIGHT, queries=5000)
+    assert first != official
+    with pytest.raises(AttackError, match="schedule = 'other': expected one of fixed, stretched"):
+        attack(threat_model=EIGHT, schedule="other")
+
+
+def test_an_ensemble_stretches_unless_it_is_told_otherwise():
+    assert "schedule" not in Ensemble(threat_model=EIGHT).specification()
+    assert Ensemble(threat_model=EIGHT).parts()["square"].schedule == "stretched"
+    fixed = Ensemble(threat_model=EIGHT, steps=100, queries=5000, schedule="fixed")
+    assert fixed.parts() == AutoAttack(threat_model=EIGHT).parts()
+    assert fixed.name == "ensemble linf 8/255 steps=100 queries=5000 schedule=fixed"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +128,7 @@ def test_a_composition_costs_no_more_than_its_parts_and_ends_when_nothing_stands
         ({"steps": 0}, "steps = 0"),
         ({"queries": 0}, "queries = 0"),
         ({"composition": "c4"}, "composition = 'c4': expected one of standard, c3, c2"),
+        ({"schedule": "c4"}, "schedule = 'c4': expected one of stretched, fixed"),
     ],
 )
 def test_wrong_settings_are_one_line(settings, message):

@@ -117,6 +117,43 @@ def test_the_sides_shrink_on_the_published_schedule_stretched_to_the_queries():
     assert all(side % 2 and side >= 3 for side in l2)
 
 
+def test_a_fixed_schedule_halves_after_as_many_queries_however_many_there_are():
+    """AutoAttack's p_selection with resc_schedule=False: it is (its own words) `p_init / 2` for 10 < it <= 50, and so on."""
+    whole = Square(threat_model=EIGHT, queries=10_000).sides(32, 32).tolist()
+    for queries in (100, 5000, 10_000):
+        fixed = Square(threat_model=EIGHT, queries=queries, schedule="fixed").sides(32, 32).tolist()
+        assert fixed == whole[:queries]
+    official = Square(threat_model=EIGHT, queries=5000, schedule="fixed").sides(32, 32).tolist()
+    for query, share in ((0, 0.8), (10, 0.8), (11, 0.4), (51, 0.2), (1001, 0.025), (4000, 0.8 / 64), (4999, 0.8 / 128)):
+        assert official[query] == round((share * 1024) ** 0.5), query
+    assert Square(threat_model=EIGHT, queries=5000).sides(32, 32).tolist()[4999] == 1  # stretched: 0.8 / 512
+    l2 = Square(threat_model=ThreatModel(1, "l2"), queries=300, schedule="fixed").sides(32, 32).tolist()
+    assert l2 == Square(threat_model=ThreatModel(1, "l2"), queries=10_000).sides(32, 32).tolist()[:300]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_fixed_schedule_is_as_strong_as_that_of_torchattacks(norm):
+    differences = []
+    for seed in range(3):
+        attack = Square(threat_model=ThreatModel(EPS[norm], norm), queries=200, schedule="fixed")
+        mine = accuracy_after(attack, seed)
+        network, images, labels, _ = case(seed)
+        with torch.random.fork_rng():  # it reseeds the global generator
+            for draw in range(2):
+                eps = float(attack.threat_model.eps)
+                other = torchattacks.Square(
+                    network, norm=NAMES[norm], eps=eps, n_queries=200, seed=draw, resc_schedule=False
+                )
+                differences.append(mine - accuracy_on(other(images, labels), seed))
+    assert abs(sum(differences) / 6) < STANDARD_ERROR
+
+
+def test_the_schedule_is_no_part_of_older_specifications():
+    assert "schedule" not in Square(threat_model=EIGHT).specification()
+    assert Square(threat_model=EIGHT, schedule="fixed").specification()["schedule"] == "fixed"
+    assert Square(threat_model=EIGHT, schedule="fixed").name == "square-5000 linf 8/255 schedule=fixed"
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 5, 8])
 def test_the_l2_pattern_has_norm_one_and_two_bumps_of_opposite_sign(side):
     pattern = eta(side)
@@ -161,6 +198,7 @@ def test_broken_images_are_not_asked_again():
         ({"restarts": 0}, "restarts = 0"),
         ({"p_init": 0}, "p_init = 0: expected a number above 0"),
         ({"p_init": "big"}, "p_init: 'big' is not a number"),
+        ({"schedule": "official"}, "schedule = 'official': expected one of stretched, fixed"),
     ],
 )
 def test_wrong_settings_are_one_line(changes, message):

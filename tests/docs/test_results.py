@@ -15,12 +15,13 @@ from tests.docs.pages import PAGES, README, section, tables
 
 (RESULTS,) = [page for page in PAGES if page.name == "results.md"]
 CIFAR100 = "## CIFAR-100 without a GPU: `cifar100-cpu`"
+STRETCHED = "AutoAttack, schedule stretched"
 STRONG = {
     "PGD-10": "pgd-10 linf 8/255 a=2/255 any",
     "PGD-40": "pgd-40 linf 8/255 a=2/255 any",
     "PGD-40, 5 restarts": "pgd-40 linf 8/255 a=2/255 r=5 any",
     "PGD-40, margin": "pgd-40 linf 8/255 a=2/255 loss=margin any",
-    "AutoAttack": "autoattack linf 8/255",
+    STRETCHED: "autoattack linf 8/255 schedule=stretched",
     "L2 128/255, PGD-40": "pgd-40 l2 128/255 a=32/255 any",
     "transfer from single_task_standard": "transfer from=single_task_standard pgd-40 linf 8/255 a=2/255",
     "from single_task_at": "transfer from=single_task_at pgd-40 linf 8/255 a=2/255",
@@ -66,7 +67,7 @@ def test_the_strong_attacks_are_those_of_the_records(published: Tables) -> None:
     for label, *shown in quoted[1:]:
         rows = published.predictions(label)
         last = rows[rows["after_task"] == rows["after_task"].max()]
-        attacked = last[last["attack"] == STRONG["AutoAttack"]].set_index(["task", "sample"]).index
+        attacked = last[last["attack"] == STRONG[STRETCHED]].set_index(["task", "sample"]).index
         for attack, number in zip(STRONG.values(), shown, strict=True):
             assert number == accuracy(last, attack, attacked), f"{label} under {attack}"
 

@@ -45,6 +45,7 @@ class FakeAttack:
     any_power: float | None = 0.02
     rest: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, Any] | None = None
+    version: int = 1
 
     @property
     def outcomes(self) -> list[tuple[str, float]]:
@@ -55,7 +56,7 @@ class FakeAttack:
 
     @property
     def specification(self) -> dict[str, Any]:
-        fields = {"attack": self.kind, "version": 1, "norm": self.norm, "eps": self.eps, "steps": self.steps}
+        fields = {"attack": self.kind, "version": self.version, "norm": self.norm, "eps": self.eps, "steps": self.steps}
         return fields | {"step_size": self.step_size, "restarts": self.restarts, "loss": self.loss} | dict(self.rest)
 
 
@@ -114,7 +115,8 @@ def transfer(source: str, power: float = 0.3, samples: int | None = None) -> Fak
 def autoattack(standing: Mapping[str, int], power: float = 1.2) -> FakeAttack:
     """standing: what each part leaves, of every task."""
     trace = {"loss": [], "standing": dict(standing)}
-    return FakeAttack(f"autoattack linf {over_255(EPS)}", "autoattack", power, steps=100, any_power=None, trace=trace)
+    name = f"autoattack linf {over_255(EPS)}"
+    return FakeAttack(name, "autoattack", power, steps=100, any_power=None, trace=trace, version=2)
 
 
 def zero() -> FakeAttack:
@@ -273,6 +275,7 @@ def demand(store: RunStore, fake: FakeRun) -> None:
     protocol |= {"matrix": [a.name for a in fake.matrix], "final": [a.name for a in fake.final], "command": "run"}
     protocol |= {"transfers": [a.name for a in fake.transfers]} if fake.transfers else {}
     protocol |= {"checks": [a.name for a in fake.checks]} if fake.checks else {}
+    protocol |= {"versions": {a.name: a.version for a in (*fake.matrix, *fake.final, *fake.transfers)}}
     # Older records do not say what a method claims.
     protocol |= {} if fake.claims is None else {"claims": list(fake.claims)}
     store.demand(fake.preset, {"label": fake.name, **protocol, **fake.protocol})
@@ -334,7 +337,8 @@ def _evaluation(fake: FakeRun, attack: FakeAttack, i: int, j: int, n: int, evalu
         "after_task": i, "task": j, "attack": attack.name, "evaluation_id": evaluation, "kind": attack.kind,
         "norm": attack.norm, "eps": attack.eps, "steps": attack.steps, "step_size": attack.step_size,
         "restarts": attack.restarts, "loss": attack.loss, "specification": json.dumps(attack.specification),
-        "samples": n, "largest_change": float(Fraction(attack.eps)), "unchanged": True, "seconds": 0.1,
+        "attack_version": attack.version, "samples": n, "largest_change": float(Fraction(attack.eps)), "unchanged": True,
+        "seconds": 0.1,
         "gradient_evaluations": attack.steps * n, "trace": json.dumps(trace),
     }  # fmt: skip
     if fake.edit_evaluation is not None:

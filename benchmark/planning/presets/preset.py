@@ -16,7 +16,7 @@ from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.evaluating.fingerprints import attack_name, evaluation_fields
 from benchmark.evaluating.questions import Asking
 from benchmark.evaluating.settings import Evaluation
-from benchmark.planning.demands import Demand, check_classes, demands, is_transfer, joined
+from benchmark.planning.demands import Demand, check_attacks, demands, is_transfer, joined
 from benchmark.planning.presets.file import MethodEntry, PresetFile
 from benchmark.planning.presets.overrides import merged
 from benchmark.planning.presets.validated import validated
@@ -159,7 +159,7 @@ class Preset:
         try:
             with torch.device("meta"):
                 self.file.backbone.build(scenario.stream().image_shape)
-            check_classes([*self.final, *self.transfers], scenario.stream().class_counts, "evaluation")
+            check_attacks([*self.final, *self.transfers], scenario.stream(), "evaluation")
         except (DataError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario

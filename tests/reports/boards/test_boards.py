@@ -238,3 +238,16 @@ def test_a_row_without_an_extra_attack_is_warned_of_only_if_that_attack_found_mo
         rows = {row.label: row for row in only(tmp_path / str(edit), one, FakeRun("other", edit_margin=edit)).rows}
         assert rows["other"].reason == expected
         assert "without" not in rows["one"].reason
+
+
+def test_numbers_of_an_older_version_than_the_preset_demands_are_not_held(tmp_path):
+    """A published record, say: its preset has demanded a newer version since, and nothing was run again."""
+    usual = {"final": [pgd(40)], "matrix": [clean(), pgd(10)]}
+    of_today = dict.fromkeys(("clean", pgd(10).name), 1) | {pgd(40).name: 2}
+    older = only(tmp_path / "a", FakeRun(**usual, protocol={"versions": of_today})).rows[0]
+    assert (older.verdict, older.reason) == ("incomplete", "incomplete: 1 of 1 final attacks missing")
+    assert older.rank is None
+    newer = only(tmp_path / "b", FakeRun(matrix=usual["matrix"], final=[replace(pgd(40), version=2)])).rows[0]
+    assert newer.rank == 1
+    silent = only(tmp_path / "c", FakeRun(**usual, protocol={"versions": {}})).rows[0]
+    assert silent.rank == 1

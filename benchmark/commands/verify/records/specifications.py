@@ -14,6 +14,8 @@ from benchmark.errors import ConfigError
 from benchmark.evaluating.fingerprints import attack_name
 from benchmark.plugins import ATTACKS
 from results.files import canonical_json
+from results.records import name_of_older
+from results.schema import OLDER_VERSIONS
 
 COMMON = ("attack", "version", "file", "norm", "eps")
 """Fields of every specification; the others are the attack's own."""
@@ -48,6 +50,8 @@ def made_of(specification: Mapping[str, Any]) -> Attack:
     except ConfigError:
         raise UnknownAttackError(f"there is no attack {kind} here") from None
     given = {name: value for name, value in specification.items() if name not in COMMON}
+    version = specification.get("version")
+    given |= OLDER_VERSIONS.get((kind, version), {}) if isinstance(version, int) else {}
     fields = {name: made_of(value) if _is_attack(value) else value for name, value in given.items()}
     known = {item.name for item in dataclasses.fields(cls) if item.init}
     try:
@@ -84,7 +88,7 @@ def verify_columns(row: Mapping[str, Any], specification: Mapping[str, Any], whe
     if int(row["steps"]) != attack.steps:
         problems.add("steps are not what the specification says", [where])
     name = attack_name(attack, int(row["seed"]))
-    if row["attack"] != name:
+    if name not in (row["attack"], name_of_older(row["attack"])):
         problems.add("an attack's name that is not that of its specification", [f"{where} (it is {name})"])
 
 
