@@ -99,8 +99,9 @@ def _without_unwritable_rows(results: Results) -> Results:
 
 def _write(results: Results, boards: list[Board], output: Path) -> Report:
     exhibits = exhibits_of(boards, read_published())
-    report = Report(output, boards, wide_table(boards), results.problems)
     figures = _figures(exhibits, output / "figures")
+    # Last, because figures meet parts that nothing else reads.
+    report = Report(output, boards, wide_table(boards), results.problems)
     write_text(output / "leaderboard.csv", to_csv(report.table))
     write_text(output / "leaderboard.md", leaderboard_markdown(boards, EMPTY))
     write_text(output / "leaderboard.tex", leaderboard_latex(boards, EMPTY))

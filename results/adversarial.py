@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from results.files import StoreError, whole_file
@@ -59,7 +59,7 @@ def write_images(path: Path, kept: AdversarialImages, notes: Mapping[str, str]) 
         "images_float32": kept.images[~exact],
     }
     with whole_file(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(notes))
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(notes)))
 
 
 def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from results.files import StoreError, read_json, whole_file, write_json
@@ -60,7 +60,8 @@ class Checkpoints:
 
     def names(self) -> list[str]:
         """The names of all checkpoints, sorted."""
-        return sorted(path.stem for path in self.directory.glob("*.json"))
+        # Some file systems put files of their own beside others, with a dot before the name.
+        return sorted(path.stem for path in self.directory.glob("*.json") if not path.name.startswith("."))
 
     def __contains__(self, name: str) -> bool:
         return self._manifest(name).exists()
@@ -73,7 +74,8 @@ class Checkpoints:
             # A torn blob of the same name is written again: a task that is learned once more may end in the same tensors.
             if not self._is_whole(key):
                 with whole_file(self._blob(key)) as temporary:
-                    save_file({_KEY: tensor.detach().cpu().contiguous().clone()}, temporary)
+                    # As bytes, so that a full disk is an error of the system like any other.
+                    temporary.write_bytes(save({_KEY: tensor.detach().cpu().contiguous().clone()}))
                 self._whole.add(key)
             blobs[tensor_name] = key
         write_json(self._manifest(name), {"tensors": blobs, "values": checkpoint.values, "result": checkpoint.result})
@@ -83,11 +85,21 @@ class Checkpoints:
 
         Raises StoreError, naming the file, if the manifest or a blob is missing, truncated or exchanged.
         """
-        manifest = read_json(self._manifest(name))
+        manifest = self._read_manifest(name)
         tensors = {}
         for tensor_name, key in manifest["tensors"].items():
             tensors[tensor_name] = self._read(key).to(device)
         return Checkpoint(tensors, manifest["values"], manifest["result"])
+
+    def _read_manifest(self, name: str) -> dict[str, Any]:
+        """The manifest of a checkpoint. Raises StoreError if it is missing, truncated or no manifest."""
+        manifest = read_json(self._manifest(name))
+        parts = manifest if isinstance(manifest, dict) else {}
+        tensors = parts.get("tensors")
+        named = isinstance(tensors, dict) and all(isinstance(key, str) for key in tensors.values())
+        if not named or not isinstance(parts.get("values"), dict) or "result" not in parts:
+            raise StoreError(f"{self._manifest(name)}: not the manifest of a checkpoint")
+        return parts
 
     def _read(self, key: str) -> Tensor:
         """The tensor of a blob. Raises StoreError if it is missing, truncated or exchanged."""
@@ -110,14 +122,20 @@ class Checkpoints:
 
     def values(self, name: str) -> dict[str, Any]:
         """The JSON values of a checkpoint, without its tensors."""
-        values: dict[str, Any] = read_json(self._manifest(name))["values"]
+        values: dict[str, Any] = self._read_manifest(name)["values"]
         return values
 
     def forget(self, names: list[str]) -> None:
-        """Delete these checkpoints and the blobs that no other checkpoint needs."""
+        """Delete these checkpoints and the blobs that no other checkpoint needs.
+
+        While a manifest is unreadable, nobody knows which blobs it needs: all of them stay.
+        """
         for name in names:
             self._manifest(name).unlink(missing_ok=True)
-        needed = {key for name in self.names() for key in read_json(self._manifest(name))["tensors"].values()}
+        try:
+            needed = {key for name in self.names() for key in self._read_manifest(name)["tensors"].values()}
+        except StoreError:
+            return
         for path in self.directory.glob("blobs/*.safetensors"):
             if path.stem not in needed:
                 path.unlink()

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,30 @@ def digest(value: Any) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what was written there takes its place at the end, unless an error came first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path beside `path`; what was written there takes its place at the end, unless an error came first.
+
+    Raises StoreError, naming the file, if it cannot be written: a full disk, a folder of somebody else's. What was stored there
+    stays as it was.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes files private to the user; records are meant to be read and merged like any other file.
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        # Libraries name the temporary file, or none; a folder that is in the way is named by the error.
+        where = error.filename if temporary is None and error.filename else path
+        reason = (error.strerror or str(error) or type(error).__name__).splitlines()[0]
+        raise StoreError(f"{where}: cannot be written ({reason})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results import schema
-from results.files import digest, whole_file
+from results.files import StoreError, digest, whole_file
 from results.parts import parts_of, read_parts
 
 FOLDER, KEY = "merged", b"parts"
@@ -51,7 +51,7 @@ def merge(directory: Path) -> None:
         rows, problems = read_parts(parts, columns)
         if problems:
             continue
-        with suppress(OSError), whole_file(path) as temporary:
+        with suppress(StoreError), whole_file(path) as temporary:
             pq.write_table(rows.replace_schema_metadata({KEY: key}), temporary, compression="zstd")
 
 

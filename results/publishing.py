@@ -38,8 +38,9 @@ def publish(run: Run, folder: Path) -> Path:
             raise StoreError(str(problems[0]))
         with whole_file(target / table / "all.parquet") as temporary:
             pq.write_table(rows, temporary, compression="zstd", compression_level=19)
+    tasks = (run.directory / "tasks.parquet").read_bytes()
     with whole_file(target / "tasks.parquet") as temporary:
-        temporary.write_bytes((run.directory / "tasks.parquet").read_bytes())
+        temporary.write_bytes(tasks)
     # The configuration comes last: a directory without one is no run.
     write_json(target / "config.json", run.config)
     return target

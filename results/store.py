@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ class RunStore:
         """Store the tasks, once: they are part of the run's identity."""
         path = self.directory / "tasks.parquet"
         if read_parts([path], schema.TASKS)[1]:
+            if path.exists():
+                self._aside(path)
             self._write(path, rows, schema.TASKS)
 
     def write_part(self, table: str, name: str, rows: Iterable[Mapping[str, Any]] | pa.Table) -> None:
@@ -94,6 +96,10 @@ class RunStore:
     def has_part(self, table: str, name: str) -> bool:
         """True if part `name` of `table` is stored."""
         return (self.directory / table / f"{name}.parquet").exists()
+
+    def evaluated(self, turn: int) -> bool:
+        """True if something was evaluated after task `turn`."""
+        return any((self.directory / "evaluations").glob(f"*.{turn:03d}.*.parquet"))
 
     def drop_part(self, table: str, name: str) -> None:
         """Delete a part, because it is about weights that no longer exist."""
@@ -171,7 +177,8 @@ class RunStore:
 
             def beat() -> None:
                 while not stop.wait(HEARTBEAT_SECONDS):
-                    path.touch()
+                    with suppress(OSError):
+                        path.touch()
 
             thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
             thread.start()

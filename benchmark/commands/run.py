@@ -88,6 +88,10 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
     for moved in work.set_aside():
         say(f"set aside {moved}", "yellow")
     planned = work.plan()
+    for item in (item for item in planned if item.complete):
+        for problem in item.unusable:
+            reason = "a published record" if item.published else "no checkpoint is here; --force learns the run anew"
+            say(f"not made again: {problem} ({reason})", "yellow")
     ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console))
     failures = list(ended.failures)
     if strict:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from attacks.base import Attack
@@ -106,7 +106,7 @@ class Shelf:
         notes["covers"] = json.dumps(covers)
         first = int(attacked.samples.min())
         with whole_file(self.folder / f"{digest([name, task, first])[:20]}.safetensors") as temporary:
-            save_file({key: torch.cat(tensors).contiguous() for key, tensors in parts.items()}, temporary, notes)
+            temporary.write_bytes(save({key: torch.cat(tensors).contiguous() for key, tensors in parts.items()}, notes))
 
     def __bool__(self) -> bool:
         return self.folder.is_dir() and any(self.folder.glob("*.safetensors"))

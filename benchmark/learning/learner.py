@@ -148,9 +148,12 @@ class Learner:
     def _save(self, turn: int, learned: Checkpoint) -> None:
         """Store the facts and the checkpoint of a turn; records of classifiers that are no more are set aside."""
         context = self.context
-        for phase in OF_CLASSIFIERS:
-            self.store.drop_part("facts", phase)
-        for problem in self.store.set_stale_aside(turn, learned.values["classifiers"]):
+        stale = self.store.set_stale_aside(turn, learned.values["classifiers"])
+        if stale or not self.store.evaluated(turn):
+            # A turn that was learned again for its facts ends in the classifiers that were evaluated: what is known of them holds.
+            for phase in OF_CLASSIFIERS:
+                self.store.drop_part("facts", phase)
+        for problem in stale:
             self.listen(Event(self.job.hash, self.job.label, self.job.seed, "note", text=f"set aside {problem}"))
         context.spent.peak_memory_mb = peak_memory_mb(self.device)
         self.store.write_part("facts", task_key(turn), context.logs.facts)

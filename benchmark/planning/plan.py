@@ -16,9 +16,10 @@ from benchmark.evaluating.questions import asked_phases
 from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work
 from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
-from benchmark.planning.stored_runs import find_run, task_key
+from benchmark.planning.stored_runs import find_run, learnable_again, task_key, unusable, without_facts
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
+from results.parts import Problem
 from results.records import Run
 from results.schema import COSTS
 from results.store import RunStore
@@ -36,7 +37,8 @@ class Planned:
     evaluation_passes: forward-sized passes of one image that the attacks cost, at most.
     run: the stored run; None if nothing is stored.
     published: True if `run` is a tracked record.
-    parts_missing: True if the run is learned but its last facts (costs, probes) are not stored.
+    parts_missing: True if the run is learned but parts are not stored, or unusable, that can be made again.
+    unusable: the parts that reports cannot use.
     """
 
     job: Job
@@ -47,6 +49,7 @@ class Planned:
     run: Run | None
     published: bool = False
     parts_missing: bool = False
+    unusable: tuple[Problem, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -111,13 +114,24 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         # Extra attacks are run while the classifiers are there; nothing is learned again for them.
         lacking = _missing(job, run, tasks, extra=True)
     work = shared_work(lacking)
+    broken = [] if run is None else unusable(run)
+    again: list[int] = []
+    if learned and not published:
+        # A part that is unreadable counts as missing: it is set aside before anything is made again.
+        torn = {problem.path.stem for problem in broken if problem.path.parent.name in ("facts", "training")}
+        candidates = [turn for turn in turns if task_key(turn) in torn or turn in without_facts(local, turns)]
+        again = [
+            turn for turn in candidates if learnable_again(Checkpoints(local.directory / "checkpoints"), turns, turn)
+        ]
+    to_learn = sorted({*to_learn, *again})
     return Planned(
         job=job,
         turns=len(to_learn),
         work=tuple(work),
         learning_passes=_learning_passes(job, tasks, to_learn),
         evaluation_passes=sum(passes_of(item, tasks) for item in _paid(job, work)),
-        parts_missing=learned and not all(local.has_part("facts", part) for part in _last_parts(job)),
+        parts_missing=learned and (bool(broken) or not all(local.has_part("facts", part) for part in _last_parts(job))),
+        unusable=tuple(broken),
         run=run,
         published=published,
     )

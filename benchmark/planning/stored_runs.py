@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import ConfigError
@@ -9,7 +10,12 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from results.checkpoints import Checkpoints
 from results.files import StoreError
+from results.parts import Problem
 from results.records import DIRECTORY_DIGITS, Results, Run, read_run
+from results.store import RunStore
+
+WHOLE = "all"
+"""The name of the one part that a published table is stored in."""
 
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:
@@ -23,6 +29,28 @@ def find_run(run_hash: str, machine: Machine) -> Run | None:
             if run.hash == run_hash:
                 found.append(run)
     return max(found, key=lambda run: run.stored_evaluations, default=None)
+
+
+def unusable(run: Run) -> list[Problem]:
+    """The parts of a stored run that no report can use, of all its tables. What can be made again is."""
+    for table in ("tasks", "evaluations", "predictions", "facts", "training"):
+        getattr(run, table)
+    return list(run.problems)
+
+
+def without_facts(store: RunStore, turns: Sequence[int]) -> list[int]:
+    """The turns, of those that are learned, whose facts or epochs are not stored. Only learning makes them."""
+    if store.has_part("facts", WHOLE):
+        # A copy of a published run: one part holds the facts of all turns.
+        return []
+    tables = ("facts", "training")
+    return [turn for turn in turns if not all(store.has_part(table, task_key(turn)) for table in tables)]
+
+
+def learnable_again(checkpoints: Checkpoints, turns: Sequence[int], turn: int) -> bool:
+    """True if a learned turn can be learned once more by itself: its own checkpoint and that of the turn before are kept."""
+    before = turns[: turns.index(turn)][-1:]
+    return all(task_key(each) in checkpoints for each in [turn, *before])
 
 
 def task_key(turn: int) -> str:

@@ -19,7 +19,7 @@ from benchmark.planning.cells import Cell, Stored, demanded, missing_cells
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.protocols import record_demand, task_rows
-from benchmark.planning.stored_runs import find_run, state_key, task_key
+from benchmark.planning.stored_runs import find_run, learnable_again, state_key, task_key, without_facts
 from benchmark.planning.tasks import warning_rows
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
@@ -105,11 +105,12 @@ class Execution:
         """Learn and attack turn by turn, then record the facts that end a run."""
         stored = self._stored()
         latest = max((turn for turn in self.turns if self._is_learned(turn)), default=-1)
+        again = self._learned_again([turn for turn in self.turns if turn <= latest])
         for turn in self.turns:
             cells = self._missing(stored, turn)
-            if turn < latest and not cells:
+            if turn < latest and not cells and turn not in again:
                 continue
-            if not self._is_learned(turn):
+            if turn in again or not self._is_learned(turn):
                 self.learn(turn)
                 # Learning sets evaluations of other classifiers aside.
                 cells = self._missing(self._stored(), turn)
@@ -118,6 +119,19 @@ class Execution:
             self.attack(cells)
             self._forget_old_checkpoints(turn)
         self._finish()
+
+    def _learned_again(self, learned: Sequence[int]) -> list[int]:
+        """The turns, of those that were learned, that are learned once more, because their facts or epochs were unreadable."""
+        found = without_facts(self.store, learned)
+        again = [turn for turn in found if learnable_again(self.checkpoints, self.turns, turn)]
+        for turn in again:
+            self.note(f"the facts of task {turn} are made by learning alone: it is learned again")
+        for turn in set(found) - set(again):
+            self.note(
+                f"the facts of task {turn} are not made again: its checkpoint, or that of the task before, was not kept "
+                f"(keep: {self.job.preset.file.keep}); --force learns the run anew"
+            )
+        return again
 
     def _finish(self) -> None:
         """Ask, judge, prove, and write the costs: these come last, because a run without its costs is not finished."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 
 from results import load, schema
-from results.files import StoreError, digest, whole_file, write_json
+from results.checkpoints import Checkpoint, Checkpoints
+from results.files import StoreError, digest, whole_file, write_json, write_text
 from results.store import RunStore, demand_of_published
 from tests.conftest import REPOSITORY
 
@@ -57,6 +62,32 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_disk_that_is_full_is_one_line_and_what_was_stored_stays(
+    tmp_path: Path,
+) -> None:
+    store = make_run(tmp_path)
+    checkpoints = Checkpoints(store.directory / "checkpoints")
+    checkpoints.save("task-000", Checkpoint({"a": torch.zeros(4)}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    writes: list[Callable[[], object]] = [
+        lambda: write_text(tmp_path / "report.md", "words"),
+        lambda: store.write_part("predictions", "part", [{**PREDICTION, "margin": 0.25}]),
+        lambda: store.demand("digits", {"label": "AT"}),
+        lambda: checkpoints.save("task-000", Checkpoint({"a": torch.ones(4)})),
+    ]
+    # The kernel's own limit on the size of a file: every library meets it where it would meet a full disk.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        for write in writes:
+            with pytest.raises(StoreError, match=rf"^{tmp_path}/.*: cannot be written \(.*\)$"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_truncated_part_is_named_and_the_others_are_read(tmp_path: Path) -> None:

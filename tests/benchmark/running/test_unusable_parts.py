@@ -1,0 +1,98 @@
+"""Parts that a report cannot use are made again by the next run, or it says why not. Nothing is deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmark.commands.run import run
+from benchmark.planning.options import RunOptions
+from results import Run, load
+from tests.benchmark.running.stored import only, table
+from tests.tiny import run_tiny
+
+
+def problems(folder: Path) -> list[str]:
+    """The parts that reports cannot use, by table and name."""
+    stored = only(folder)
+    for name in ("tasks", "evaluations", "predictions", "facts", "training"):
+        getattr(stored, name)
+    return [f"{problem.path.parent.name}/{problem.path.name}" for problem in stored.problems]
+
+
+def content(stored: Run) -> tuple[list[str], list[str]]:
+    """Facts and epochs, without what a clock says."""
+    facts = stored.facts.drop(columns="value").to_csv(index=False).splitlines()
+    return sorted(facts), sorted(stored.training.drop(columns="seconds").to_csv(index=False).splitlines())
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 is how it begins", b"words of another program\n" * 9])
+def test_facts_and_epochs_that_are_unreadable_are_made_again(tmp_path: Path, damage: bytes) -> None:
+    run_tiny(tmp_path)
+    before, predictions = content(only(tmp_path)), table(only(tmp_path))
+    directory = only(tmp_path).directory
+    parts = ["facts/task-000", "training/task-001", "facts/probes", "facts/cost"]
+    for part in parts:
+        (directory / f"{part}.parquet").write_bytes(damage)
+    assert sorted(problems(tmp_path)) == sorted(f"{part}.parquet" for part in parts)
+    assert run_tiny(tmp_path) == 0
+    assert problems(tmp_path) == []
+    assert content(only(tmp_path)) == before
+    assert table(only(tmp_path)).equals(predictions), "what was evaluated stays"
+    assert sorted(path.read_bytes() for path in directory.glob("set-aside/*")) == [damage] * len(parts)
+    written = {path: path.stat().st_mtime_ns for path in directory.glob("*/*.parquet")}
+    assert run_tiny(tmp_path) == 0
+    assert {path: path.stat().st_mtime_ns for path in directory.glob("*/*.parquet")} == written, "nothing is left to do"
+
+
+def test_facts_of_a_task_whose_checkpoint_was_not_kept_are_told_and_the_run_stays_complete(tmp_path: Path) -> None:
+    run_tiny(tmp_path, keep="last")
+    shown = _shown(tmp_path, "facts/task-000.parquet")
+    assert "the facts of task 0 are not made again: its checkpoint" in shown
+    assert "--force learns the run anew" in shown
+    assert "Nothing to do" in _shown(tmp_path)
+
+
+def test_facts_of_a_run_without_checkpoints_are_told_every_time(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    (only(tmp_path).directory / "checkpoints").rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        shown = _shown(tmp_path, "facts/cost.parquet")
+        assert "not made again: " in shown
+        assert "facts/cost.parquet" in shown
+        assert "no checkpoint is here" in shown
+
+
+def _shown(folder: Path, damaged: str | None = None) -> str:
+    """All that `run` prints, after a part was damaged."""
+    if damaged:
+        (only(folder).directory / damaged).write_bytes(b"")
+    console = Console(record=True, quiet=False, width=400, file=(folder / "shown").open("a"))
+    options = RunOptions(str(folder / "tiny.yaml"), results=folder / "runs", published=folder / "published", workers=1)
+    assert run(options, console) == 0
+    return console.export_text()
+
+
+def test_a_table_of_tasks_that_is_a_folder_is_moved_away(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    path = only(tmp_path).directory / "tasks.parquet"
+    path.unlink()
+    path.mkdir()
+    assert run_tiny(tmp_path) == 0
+    assert len(only(tmp_path).tasks) == 2
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"tensors": {"a": 5}, "values": {}, "result": null}', "{"])
+def test_a_manifest_that_is_none_costs_its_own_task_alone(tmp_path: Path, content: str) -> None:
+    run_tiny(tmp_path)
+    directory = only(tmp_path).directory
+    (directory / "checkpoints" / "task-001.json").write_text(content)
+    (directory / "checkpoints" / "._task-001.json").write_bytes(b"\x00\x05")
+    (directory / "facts" / "cost.parquet").unlink()
+    (directory / "evaluations" / sorted(path.name for path in directory.glob("evaluations/*"))[-1]).write_bytes(b"")
+    assert run_tiny(tmp_path) == 0
+    assert json.loads((directory / "checkpoints" / "task-001.json").read_text())["tensors"]
+    assert load(tmp_path / "runs", None).problems == []
