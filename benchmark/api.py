@@ -83,7 +83,7 @@ def run_preset(
     results: folder of runs.
     published: folder of tracked runs, which count as done.
     data_root: folder of the images; download: True to fetch a missing data set.
-    device: `auto`, `cpu` or `cuda`.
+    device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
     workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for.
     force: True to set stored runs aside and run again.
     learn_here: True to learn in the process that attacks, for a debugger; the check `learned_without_test` is then not run.
@@ -173,7 +173,7 @@ def evaluate_module(
     task: number or name of the task.
     overrides: `key.path=value` each, as after `--set`.
     data_root: folder of the images; download: True to fetch a missing data set.
-    device: `auto`, `cpu` or `cuda`.
+    device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
     Raises ConfigError, for a model that breaks its contract too, and DataError. An attack that fails is a line in `failures`.
     """
     root = None if data_root is None else Path(data_root)

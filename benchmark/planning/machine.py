@@ -22,7 +22,7 @@ class Machine:
     runs: folder of the run directories.
     published: folder of tracked records, which count as stored.
     source: where scenarios find their images.
-    device: of torch, such as `cpu` or `cuda`.
+    device: of torch, such as `cpu`, `cuda` or `cuda:1`.
     workers: number of processes, 1 or more.
     threads: CPU threads of each process, 1 or more.
     command: the command line, for the record.
@@ -48,8 +48,8 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: no CUDA GPU is there (torch {torch.__version__}); use --device cpu")
+    _must_be_there(device)
+    use_device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(preset.file.threads or cores, cores)
     workers = options.workers
@@ -71,6 +71,32 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
         options.command,
         learn_apart=not options.learn_here,
     )
+
+
+def _must_be_there(device: str) -> None:
+    """Raise ConfigError if a device is not there, or lacks the arithmetic that is needed."""
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: no CUDA GPU is there (torch {torch.__version__}); use --device cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {device}: this machine has {counted(torch.cuda.device_count(), 'CUDA GPU')}, numbered from 0"
+        )
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError(f"--device mps: no such GPU is there (torch {torch.__version__}); use --device cpu")
+        try:
+            torch.zeros(1, dtype=torch.float64, device=device)
+        except (TypeError, RuntimeError) as error:
+            raise ConfigError(
+                "--device mps: it cannot compute in float64, as attacks and checks must; use --device cpu"
+            ) from error
+
+
+def use_device(device: str) -> None:
+    """Make a GPU that was chosen by its number the one that this process means by `cuda`."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
 
 
 def check_writable(folder: Path) -> None:

@@ -15,6 +15,23 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "results" / "runs"
 PUBLISHED = ROOT / "results" / "published"
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Values of `--device`; `cuda` may be followed by the number of a GPU."""
+
+
+def device_name(text: str) -> str:
+    """A device as torch writes it: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Raises ConfigError for anything else.
+
+    Of the processor and of MPS there is one, so `cpu:0` is `cpu`.
+    """
+    name = text.strip().lower()
+    if re.fullmatch(r"(cpu|mps):0", name):
+        name = name.partition(":")[0]
+    cuda = re.fullmatch(r"cuda:([0-9]{1,3})", name)
+    if name not in DEVICES and not cuda:
+        raise ConfigError(f"--device {text}: expected auto, cpu, cuda, cuda:N (the GPU of number N, from 0) or mps")
+    return f"cuda:{int(cuda[1])}" if cuda else name
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -28,7 +45,7 @@ class RunOptions:
     pretrain: the scenario that pretrained_at starts from, as YAML.
     checks: extra attacks, `none`, `final` or `deep`; None: as the preset says.
     data_root: the folder of the images; download: True if a missing data set is fetched.
-    device: `auto`, `cpu` or `cuda`.
+    device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
     workers: runs side by side; None: as many as there are cores for, one on a GPU.
     dry_run: True if nothing is started or written.
     force: True if stored runs are set aside and run again.
@@ -67,7 +84,6 @@ class RunOptions:
             raise ConfigError("--methods: give one label, method or file or more")
         if self.seeds is not None and not self.seeds:
             raise ConfigError("--seeds: give one number or more, such as --seeds 0 1 2")
-        if self.device not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", self.device):
-            raise ConfigError(f"--device {self.device}: expected auto, cpu or cuda")
+        object.__setattr__(self, "device", device_name(self.device))
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: give 1 or more")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.planning.options import PUBLISHED, ROOT
+from benchmark.planning.options import DEVICES, PUBLISHED, ROOT
 from benchmark.planning.preset_files import available
 
 KINDS = ("methods", "attacks", "scenarios")
@@ -46,6 +46,10 @@ def methods(prefix: str, **_: Any) -> list[str]:
 def plugins(prefix: str, **_: Any) -> list[str]:
     """Plug-ins of every kind and Python files."""
     return [*(name for kind in KINDS for name in plugin_names(kind)), *_files(prefix, "py")]
+
+
+def devices(**_: Any) -> list[str]:
+    return list(DEVICES)
 
 
 def python_files(prefix: str, **_: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.commands.parsing import choices
 from benchmark.errors import ConfigError, nearest
-from benchmark.planning.options import ROOT, RUNS, RunOptions
+from benchmark.planning.options import ROOT, RUNS, RunOptions, device_name
 from benchmark.planning.preset_files import labels, preset_file
 
 if TYPE_CHECKING:
@@ -124,9 +124,14 @@ def add_data(parser: OneLineParser, meaning: str = "the folder of the images", *
 
 
 def add_device(parser: OneLineParser) -> None:
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one (default: auto)"
+    action = parser.add_argument(
+        "--device",
+        default="auto",
+        type=device_name,
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="auto: a GPU if there is one (default: auto)",
     )
+    choices.completed(action, choices.devices)
 
 
 def add_workers(parser: OneLineParser) -> None:

@@ -24,6 +24,7 @@ from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from benchmark.commands.timing.clock import Clock
 from benchmark.evaluating.determinism import full_precision
+from benchmark.planning.machine import use_device
 from benchmark.processes import in_fresh_process
 from methods.backbones import TaskNetwork
 
@@ -189,6 +190,7 @@ def peak_memory(network: TaskNetwork, device: torch.device) -> dict[str, Any]:
 def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> float | None:
     import torchattacks
 
+    use_device(device_name)
     device = torch.device(device_name)
     images = torch.rand(rows, *IMAGE_SHAPE, device=device)
     labels = torch.zeros(rows, dtype=torch.int64, device=device)

@@ -19,7 +19,7 @@ from benchmark.learning.context import RunContext
 from benchmark.learning.opened_files import data_places
 from benchmark.learning.restoring import restored_state, stream_of
 from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine
+from benchmark.planning.machine import Machine, use_device
 from benchmark.plugins import METHODS
 from results.checkpoints import Checkpoints
 from results.records import Run
@@ -97,6 +97,7 @@ def repository_modules() -> tuple[str, ...]:
 
 def warm_up(device: torch.device) -> None:
     """Use the device and the reader of tensors once: torch loads modules, libraries and devices when they are first needed."""
+    use_device(str(device))
     image = torch.zeros(1, 1, 8, 8, device=device, requires_grad=True)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 2)).to(device).eval()
     nn.functional.cross_entropy(network(image), torch.zeros(1, dtype=torch.int64, device=device)).backward()

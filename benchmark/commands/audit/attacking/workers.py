@@ -17,7 +17,7 @@ from benchmark.commands.audit.attacking.predicting import chosen_images, predict
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.learning.restoring import Classifiers
 from benchmark.planning.jobs import Job
-from benchmark.planning.machine import Machine
+from benchmark.planning.machine import Machine, use_device
 from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
 from benchmark.processes import end_with_parent
@@ -100,6 +100,7 @@ def _start(preset: Preset, machine: Machine, folder: Path, samples: int, machine
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
     torch.set_num_threads(machine.threads)
+    use_device(machine.device)
     store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, machines)
     _attacker = Attacker(store, preset.evaluation.batch_size)
 
