@@ -102,9 +102,15 @@ def classifier_kept(classifier: nn.Module) -> Iterator[None]:
 
 def _rebind(now: dict[str, Tensor | None], then: dict[str, Tensor | None]) -> None:
     """Put back tensors that were replaced instead of written, as a forward pass may: `self.count = self.count + 1`."""
-    if now.keys() != then.keys() or any(now[name] is not then[name] for name in then):
+    # Those of a scripted module are no dict: `keys` gives a list.
+    if set(now.keys()) == set(then) and all(now[name] is then[name] for name in then):
+        return
+    if isinstance(now, dict):
         now.clear()
         now.update(then)
+    else:
+        for name, tensor in then.items():
+            now[name] = tensor
 
 
 def _write(tensor: Tensor, value: Tensor) -> None:

@@ -9,7 +9,7 @@ from attacks.base import AttackError
 from attacks.parts.guard import classifier_kept
 from attacks.victim import checked_logits
 from benchmark.contract.requirement import Broken
-from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, PROBABILITY_TOLERANCE
+from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, PROBABILITY_TOLERANCE, written_to
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
@@ -129,11 +129,11 @@ def _close(first: Tensor, second: Tensor) -> bool:
 
 
 def asking_changes_nothing(task: Task, classifier: nn.Module) -> None:
-    images = probes(task)
-    before, fingerprint = images.clone(), classifier_fingerprint(classifier)
+    before, fingerprint = probes(task), classifier_fingerprint(classifier)
+    images = before.clone()
     with torch.no_grad():
         classifier(images)
-    if not torch.equal(images, before):
+    if written_to(images) or not torch.equal(images, before):
         raise Broken(
             f"classifier({task.id}) changes the images it is asked about",
             "work on a copy: `images - mean`, not `images.sub_(mean)`",
@@ -147,7 +147,8 @@ def asking_changes_nothing(task: Task, classifier: nn.Module) -> None:
 
 def gradients_reach_the_images(task: Task, classifier: nn.Module) -> None:
     images = probes(task).requires_grad_()
-    logits = classifier(images)
+    # A copy, because one that writes to its images is told by another requirement.
+    logits = classifier(images.clone())
     if not logits.requires_grad:
         raise Broken(
             f"classifier({task.id}) cuts the gradient: its logits do not depend on the images for autograd",

@@ -26,15 +26,24 @@ class BrokenContract(AttackError):
 def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> None:
     """Raise BrokenContract unless the classifier is in eval mode, frozen, and returns finite logits (N, classes).
 
+    A classifier that writes to the images it is asked about is refused too: whoever asks it would go on with others.
+
     images: float (N, C, H, W) in [0, 1], a few of the task's.
     classes: number of the task's classes.
     """
-    if any(module.training for module in classifier.modules()):
+    if any(getattr(module, "training", False) for module in classifier.modules()):
         raise BrokenContract("eval_mode", "the classifier is not in eval mode; return it after .eval()")
     if any(parameter.requires_grad for parameter in classifier.parameters()):
         raise BrokenContract("eval_mode", "the classifier is not frozen; return it after .requires_grad_(False)")
+    asked = images.clone()
     with torch.no_grad():
-        logits = checked_logits(classifier, images, 0)
+        logits = checked_logits(classifier, asked, 0)
+    if written_to(asked) or not torch.equal(asked, images):
+        raise BrokenContract(
+            "unchanged",
+            "the classifier writes to the images it is asked about (an in-place layer comes first?); "
+            "let it work on a copy, such as images.clone()",
+        )
     if logits.shape[1] != classes:
         raise BrokenContract(
             "head_sliced",
@@ -52,3 +61,8 @@ def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> Non
             "outputs_are_logits",
             "the classifier returns probabilities (they are not negative and sum to 1); return logits, without softmax",
         )
+
+
+def written_to(copy: Tensor) -> bool:
+    """True if a tensor that was cloned was written to since, with other values or not: autograd refuses that in a leaf."""
+    return not copy.is_inference() and copy._version > 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack
@@ -22,10 +24,11 @@ def classifier_fingerprint(classifier: nn.Module) -> str:
     """
     state = hashlib.sha256(repr(classifier).encode())
     for name, module in classifier.named_modules():
-        state.update(f"{name} {module.training}\n".encode())
+        # A frozen script has no mode; it is the one in which it was frozen.
+        state.update(f"{name} {getattr(module, 'training', False)}\n".encode())
     stored = classifier.state_dict(keep_vars=True)
     for name, tensor in stored.items():
-        state.update(f"{name} {tensor.requires_grad} {tensor_hash(tensor)}\n".encode())
+        state.update(f"{name} {_stored(tensor)}\n".encode())
     for name, buffer in classifier.named_buffers(remove_duplicate=False):
         if name not in stored:
             state.update(f"{name} not stored {tensor_hash(buffer)}\n".encode())
@@ -33,7 +36,36 @@ def classifier_fingerprint(classifier: nn.Module) -> str:
         for key, value in sorted(_attributes(module).items()):
             what = tensor_hash(value) if isinstance(value, Tensor) else repr(value)
             state.update(f"{name} {key} {what}\n".encode())
+    for name, module in classifier.named_modules():
+        state.update(_script(name, module))
     return state.hexdigest()
+
+
+def _script(name: str, module: nn.Module) -> bytes:
+    """The code of a graph, or of a scripted or traced module, which no `repr` tells, and the tensors written into it."""
+    if isinstance(module, torch.fx.GraphModule):
+        return f"{name} {module.code}\n".encode()
+    if not isinstance(module, torch.jit.ScriptModule):
+        return b""
+    try:
+        graph, (_, constants) = str(module.inlined_graph), module.code_with_constants
+    except (RuntimeError, AttributeError):  # one without `forward`
+        return b""
+    tensors = " ".join(f"{key} {tensor_hash(value)}" for key, value in sorted(constants.const_mapping.items()))
+    # Torch numbers classes of one name as they come, so the same network gets other numbers in another process. Comments name
+    # files and lines.
+    code = re.sub(r"\.___torch_mangle_[0-9]+|#.*", "", graph)
+    return f"{name} {code} {tensors}\n".encode()
+
+
+def _stored(value: object) -> str:
+    """A value of a state dict as text. Quantised layers store types and tuples beside tensors."""
+    if isinstance(value, Tensor):
+        kind = f" {value.dtype}" if value.is_quantized else ""
+        return f"{value.requires_grad} {tensor_hash(value.dequantize() if value.is_quantized else value)}{kind}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_stored, value))})"
+    return repr(value)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

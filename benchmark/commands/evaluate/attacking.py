@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from attacks.base import Attack, AttackError, Outcome
 from attacks.threat_model import ThreatModelError
 from benchmark.commands.evaluate.made_anew import FromFile
+from benchmark.commands.evaluate.preprocessing import preprocessing_warnings
+from benchmark.commands.evaluate.strange_modules import found_asking, one_line, plain, ready, run_uncompiled
 from benchmark.commands.evaluate.temporary_run import TemporaryRun
 from benchmark.errors import ConfigError
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes, attack_task
 from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, check_classifier
+from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.planning.cells import cells_of, shared_work
 from benchmark.planning.extra_attacks import extra_demands
 from benchmark.planning.machine import Machine, make_machine
@@ -68,6 +69,8 @@ class ModuleEvaluation:
         use count on the images that they cover.
     verdicts: one per check.
     failures: one line per attack that failed, and per attack that changed the classifier or the global random states.
+    notes: one line per thing that was done so that the module could be measured, such as a cast of the images.
+    warnings: one line per reason to doubt that the numbers are those of the network that was meant.
     """
 
     preset: Preset
@@ -76,6 +79,8 @@ class ModuleEvaluation:
     worst: AttackAccuracy
     verdicts: list[Verdict]
     failures: list[str]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def attacks(self) -> pd.DataFrame:
@@ -116,50 +121,62 @@ def attack_module(
     watch: Watch = nullcontext,
     *,
     file: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> ModuleEvaluation:
     """Attack a classifier and judge it. It is left in the mode and on the device that it came in.
 
-    classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task).
+    classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task), or to an output that holds them.
     name: of the classifier, for messages.
     file: `FILE.py[:NAME]` that makes it anew; None if no file does.
+    warnings: one line for everything that is known of it already.
     Raises ConfigError if the classifier breaks its contract.
     """
     if not isinstance(classifier, nn.Module):
         raise ConfigError(f"{name}: expected an nn.Module, got {classifier!r}")
-    if any(is_lazy(parameter) for parameter in chain(classifier.parameters(), classifier.buffers())):
-        raise ConfigError(f"{name}: a layer has no weights yet; send one batch through it first")
     preset, machine, task = protocol.preset, protocol.machine, protocol.task
     torch.set_num_threads(machine.threads)
-    with _ready(classifier, machine.device):
-        try:
-            check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
-        except Exception as error:
-            raise ConfigError(f"{name}: {_line(error)}") from error
+    inside, notes = plain(classifier)
+    with _mistakes_of(name), run_uncompiled(), ready(inside, machine.device):
+        trial = to_float(task.validation.images[:CONTRACT_IMAGES])
+        asking = found_asking(inside, trial, len(task.classes))
+        asked = asking.of(inside)
+        _check(asked, task)
         with TemporaryDirectory(prefix="evaluate-") as folder:
-            source = None if file is None else FromFile.of(file, machine)
-            run = TemporaryRun(Path(folder), classifier, task, preset, machine, source)
-            attacked, extra, failures = _attack_all(classifier, task, preset, run, watch)
+            source = None if file is None else FromFile.of(file, machine, asking)
+            run = TemporaryRun(Path(folder), asked, task, preset, machine, source)
+            attacked, extra, failures = _attack_all(asked, task, preset, run, watch)
             verdicts = run.verdicts()
+        stream = preset.scenario(machine.source).stream()
+        scale = preprocessing_warnings(asked, task, stream.mean, stream.std)
     accuracies = [each for attack, parts in attacked.items() for each in _accuracies(attack, parts)]
-    return ModuleEvaluation(preset, task, accuracies, _worst(attacked, extra, preset), verdicts, failures)
+    return ModuleEvaluation(
+        preset,
+        task,
+        accuracies,
+        _worst(attacked, extra, preset),
+        verdicts,
+        failures,
+        notes=[*notes, *asking.notes()],
+        warnings=[*warnings, *scale],
+    )
 
 
 @contextmanager
-def _ready(classifier: nn.Module, device: str) -> Iterator[None]:
-    """Put a classifier on a device, frozen and in eval mode; afterwards everything is as it was."""
-    training = [module for module in classifier.modules() if module.training]
-    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    homes = {tensor.device for tensor in chain(classifier.parameters(), classifier.buffers())}
+def _mistakes_of(name: str) -> Iterator[None]:
+    """Put the name of a classifier before what is wrong with it."""
     try:
-        classifier.to(device).eval().requires_grad_(False)
         yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        if len(homes) == 1:
-            classifier.to(homes.pop())
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _check(classifier: nn.Module, task: Task) -> None:
+    """Raise ConfigError if a classifier breaks its contract, or cannot be told from others."""
+    try:
+        check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
+        classifier_fingerprint(classifier)
+    except Exception as error:
+        raise ConfigError(_line(error)) from error
 
 
 def _attack_all(
@@ -245,4 +262,4 @@ def _accuracy(name: str, right: dict[int, bool]) -> AttackAccuracy:
 def _line(error: BaseException) -> str:
     """An error in one line; an unexpected one with its type."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, AttackError | ThreatModelError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, AttackError | ThreatModelError) else one_line(error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +16,7 @@ from benchmark.commands.evaluate.loading import load_classifier
 from benchmark.planning.options import RunOptions
 from benchmark.planning.tasks import load_with_progress
 from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
-from results.files import whole_file
+from results.files import whole_file, write_json
 
 
 def evaluate(
@@ -23,17 +25,17 @@ def evaluate(
     """Attack the classifier at `FILE.py[:NAME]` and print what the attacks and the checks found.
 
     task: number or name of the task.
-    output: a CSV file for the table.
+    output: a file for the table, CSV, or JSON with everything that was found if it ends in `.json`.
     strict: True if a failed check counts as a failure.
     Returns the exit code: 0, or 1 if an attack failed. Raises ConfigError and DataError; a classifier that breaks its contract is
     a ConfigError too.
     """
-    classifier = load_classifier(target)
+    loaded = load_classifier(target)
     protocol = choose_protocol(options, task, lambda preset, machine: load_with_progress(preset, machine, console))
-    found = attack_module(classifier, target, protocol, console.status, file=target)
+    found = attack_module(loaded.module, target, protocol, console.status, file=target, warnings=loaded.warnings)
     show(found, target, console)
     if output is not None:
-        write_csv([*found.accuracies, found.worst], output)
+        write(found, target, output)
     return 1 if found.failures or (strict and found.failed_checks) else 0
 
 
@@ -46,8 +48,12 @@ def show(found: ModuleEvaluation, target: str, console: Console) -> None:
     task, preset = found.task, found.preset
     say(f"{target} on task {task.id} ({task.name}, {len(task.classes)} classes) of preset {preset.name}")
     console.print(_table([*found.accuracies, found.worst]))
+    for note in found.notes:
+        say(f"note: {note}")
     for failure in found.failures:
         say(f"failed: {failure}", "red")
+    for warning in found.warnings:
+        say(f"warn: {warning}", "yellow")
     if preset.transfers:
         say("left out: transfers, which need the preset's own runs")
     say(f"checks: {_counts(found.verdicts)}")
@@ -70,6 +76,34 @@ def _table(accuracies: Sequence[AttackAccuracy]) -> Table:
         interval = f"[{100 * each.low:.1f}, {100 * each.high:.1f}]"
         table.add_row(each.attack, str(each.samples), f"{100 * each.accuracy:.1f}", interval)
     return table
+
+
+def write(found: ModuleEvaluation, target: str, path: Path) -> None:
+    """Write the table as CSV, or everything that was found as JSON if the path ends in `.json`."""
+    if path.suffix.lower() == ".json":
+        write_json(path, as_json(found, target))
+    else:
+        write_csv([*found.accuracies, found.worst], path)
+
+
+def as_json(found: ModuleEvaluation, target: str) -> dict[str, Any]:
+    """Everything that was found. Accuracies are fractions; those of no images are null."""
+
+    def of(each: AttackAccuracy) -> dict[str, Any]:
+        return {key: None if value != value else value for key, value in asdict(each).items()}
+
+    task = found.task
+    return {
+        "classifier": target,
+        "preset": found.preset.name,
+        "task": {"id": task.id, "name": task.name, "classes": list(task.classes)},
+        "accuracies": [of(each) for each in found.accuracies],
+        "worst": of(found.worst),
+        "notes": found.notes,
+        "warnings": found.warnings,
+        "failures": found.failures,
+        "checks": [{"check": each.check, "status": each.status, "reason": each.reason} for each in found.verdicts],
+    }
 
 
 def write_csv(accuracies: Sequence[AttackAccuracy], path: Path) -> None:

@@ -5,23 +5,48 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from benchmark.commands.evaluate.files import module_file
+from benchmark.commands.evaluate.loaded_weights import watched_loading
+from benchmark.commands.evaluate.strange_modules import hint, one_line
 from benchmark.errors import ConfigError, nearest
 from benchmark.plugins import import_file
 
 
-def load_classifier(target: str) -> nn.Module:
+@dataclass(frozen=True)
+class Loaded:
+    """A module as a file made it. warnings: one line on weights that were not loaded into it, if there are any."""
+
+    module: nn.Module
+    warnings: list[str]
+
+
+def load_classifier(target: str) -> Loaded:
     """The module at `FILE.py[:NAME]`: an nn.Module, or what a class or function makes without arguments.
 
     Without a name the file must hold one nn.Module, or else one class of nn.Module. Raises ConfigError.
     """
+    path = module_file(target)
+    with watched_loading() as loading:
+        try:
+            made = _made(target, _import(path))
+        except ConfigError as error:
+            line = loading.line_on(error)
+            if line is None:
+                raise
+            raise ConfigError(f"{target}: {line}") from error
+    return Loaded(made, loading.warnings(made))
+
+
+def _made(target: str, module: ModuleType) -> nn.Module:
     file, _, name = target.partition(":")
-    module = _import(module_file(target))
     candidates = _candidates(module)
     if not name:
         if len(candidates) != 1:
@@ -32,14 +57,49 @@ def load_classifier(target: str) -> nn.Module:
     if not hasattr(module, name):
         raise ConfigError(f"{file}: there is no {name!r}{nearest(name, _callables(module))}")
     found_ = getattr(module, name)
-    try:
-        made = found_ if isinstance(found_, nn.Module) else found_()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ConfigError(f"{target}: cannot be made without arguments ({reason})") from error
+    made = found_ if isinstance(found_, nn.Module) or not callable(found_) else _called(target, found_)
     if not isinstance(made, nn.Module):
-        raise ConfigError(f"{target}: expected an nn.Module, or what makes one; found {type(made).__name__}")
+        raise ConfigError(
+            f"{target}: expected an nn.Module, or what makes one; found {type(made).__name__}{_mend(made)}"
+        )
     return made
+
+
+def _called(target: str, maker: Callable[[], object]) -> object:
+    """The value that a class or function makes. Raises ConfigError."""
+    try:
+        return maker()
+    except Exception as error:
+        without = "cannot be made without arguments" if _needs_arguments(maker) else "fails when it is made"
+        raise ConfigError(f"{target}: {without} ({one_line(error)}){hint(error)}") from error
+    except SystemExit as error:
+        raise ConfigError(f"{target}: ends the program when it is made (exit code {error.code})") from error
+
+
+def _needs_arguments(maker: Callable[[], object]) -> bool:
+    try:
+        inspect.signature(maker).bind()
+    except TypeError:
+        return True
+    except ValueError:  # of builtins, which do not tell
+        pass
+    return False
+
+
+def _mend(found: object) -> str:
+    """The end of a line on what is no nn.Module: what would be right; empty if nothing tells."""
+    if isinstance(found, torch.export.ExportedProgram):
+        return "; take its .module()"
+    if isinstance(found, tuple | list):
+        places = [place for place, part in enumerate(found) if isinstance(part, nn.Module)]
+        return f"; take its element {places[0]}" if places else ""
+    if isinstance(found, Mapping) and found:
+        modules = [key for key, part in found.items() if isinstance(part, nn.Module)]
+        if modules:
+            return f"; take its {modules[0]!r}"
+        if any(isinstance(part, Tensor | Mapping) for part in found.values()):
+            return ", weights without a network; build the network, load_state_dict() them, and return it"
+    return ""
 
 
 def _of_nn(module: ModuleType) -> dict[str, object]:

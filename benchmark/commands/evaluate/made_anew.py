@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmark.commands.evaluate.files import module_file
 from benchmark.commands.evaluate.loading import load_classifier
+from benchmark.commands.evaluate.strange_modules import WayOfAsking, detach_computed, plain, run_uncompiled, settle
 from benchmark.learning import afresh
 from benchmark.learning.confined import process as confined
 from benchmark.learning.confined.process import Limits, Made, NotMade, plug_in_files
@@ -32,24 +33,34 @@ class FromFile:
 
     target: `FILE.py[:NAME]`.
     device: of the network.
+    asking: the way in which the network is asked.
     """
 
     target: str
     device: str
     limits: Limits
+    asking: WayOfAsking
 
     @classmethod
-    def of(cls, target: str, machine: Machine) -> FromFile:
+    def of(cls, target: str, machine: Machine, asking: WayOfAsking) -> FromFile:
         """The source of a network whose evaluation begins now."""
         own = (str(module_file(target).resolve()), *plug_in_files())
         return cls(
-            target, machine.device, Limits(own, data_places(machine.source.data_root), time.time(), machine.threads)
+            target,
+            machine.device,
+            Limits(own, data_places(machine.source.data_root), time.time(), machine.threads),
+            asking,
         )
 
     def gather(self) -> Callable[[], Callable[[], Made]]:
         """Make the network. Raises ConfigError."""
         warm_up(torch.device(self.device))
-        network = load_classifier(self.target).to(self.device).eval().requires_grad_(False)
+        inside, _ = plain(load_classifier(self.target).module)
+        settle(inside, self.device)
+        detach_computed(inside)
+        network = self.asking.of(inside)
+        # For the life of this process, which is a network's own.
+        run_uncompiled()
 
         def made(task: int) -> nn.Module:
             # Nobody is ever shown this one, so every copy of it has seen nothing.

@@ -38,7 +38,9 @@ def add_parser(commands: common.Commands) -> None:
     common.add_overrides(parser)
     common.add_data(parser)
     common.add_device(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table there too")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.csv|FILE.json", help="write the table there too; as JSON, everything found"
+    )
     common.add_strict(parser)
 
 

@@ -104,3 +104,19 @@ def test_gpus_that_were_not_used_yet_get_the_seed_that_the_program_set(monkeypat
         with random_state_kept():
             torch.manual_seed(42)
         assert seeds == [41, 42, 41]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda module: torch.jit.trace(module, torch.rand(1, 3, 8, 8))])
+def test_the_guard_puts_back_a_scripted_classifier(make):
+    classifier = make(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 2)).eval())
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    with untouched(classifier, batch(4)[2]), torch.no_grad():
+        classifier.train()
+        for tensor in [*classifier.parameters(), *classifier.buffers()]:
+            tensor.add_(1)
+        getattr(classifier, "2").weight = nn.Parameter(torch.zeros(2, 192))
+    assert not any(module.training for module in classifier.modules())
+    assert {name: value.tolist() for name, value in classifier.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }

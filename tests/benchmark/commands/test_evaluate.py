@@ -86,7 +86,8 @@ WRONG = {
     ),
     "syntax": ("def x(:", "", "0", "line 1"),
     "import": ("import not_there", "", "0", "cannot be imported (ModuleNotFoundError"),
-    "arguments": ("from torch import nn", ":nn", "0", "cannot be made without arguments"),
+    "arguments": ("def make(size):\n    return size", ":make", "0", "cannot be made without arguments"),
+    "no class": ("from torch import nn", ":nn", "0", "expected an nn.Module, or what makes one; found module"),
     "no classifier": ("def make():\n    return 3", ":make", "0", "found int"),
     "raises": ("from torch import nn\nnet = nn.Linear(5, 2)", "", "0", "RuntimeError"),
     "task": (
@@ -224,7 +225,7 @@ def test_the_network_of_a_file_is_made_anew_and_judged(tmp_path, monkeypatch, na
     target = f"{write(tmp_path, extra=REMEMBERS)}:{name}"
     preset = write_preset(tmp_path, evaluation={"final": [{"attack": "fgsm"}]})
     protocol = choose_protocol(RunOptions(str(preset)), "0")
-    found = attack_module(load_classifier(target), target, protocol, file=target if file else None)
+    found = attack_module(load_classifier(target).module, target, protocol, file=target if file else None)
     (verdict,) = [verdict for verdict in found.verdicts if verdict.check == "judged_afresh"]
     assert verdict.status == status
     assert words in verdict.reason
