@@ -7,6 +7,7 @@ fingerprints are made here, so that two readers of the same data agree. A plug-i
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -51,8 +52,19 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(doing, done so far, total) while images are decoded; doing: what is done, as words."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def one_line(text: str) -> str:
+    """A message with its control characters spelled out: names of files and classes may hold line breaks and worse."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 class DataError(Exception):
     """A data set is missing, truncated or wrong; the message is one line that says where, and what would be right."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,5 +424,5 @@ def _build_task(
         test=image_set(test_images, test_labels, np.arange(len(test_labels))),
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         test_fingerprint=parts[-1],
-        warnings=(*raw.warnings, *duplicates),
+        warnings=tuple(map(one_line, (*raw.warnings, *duplicates))),
     )

@@ -50,6 +50,23 @@ def test_every_shape_of_the_tree_gives_the_same_task(
     assert tasks[0].warnings == ()
 
 
+def test_parts_may_be_written_in_capitals(tmp_path: Path, plain: list[Task]) -> None:
+    tree = write_tree(tmp_path / "made")
+    (tmp_path / "t").mkdir()
+    for part in ("train", "test"):
+        (tree / part).rename(tmp_path / "t" / part.title())
+    assert fingerprint_of_tasks(load(tmp_path)) == fingerprint_of_tasks(plain)
+
+
+def test_a_line_break_in_a_name_breaks_no_line(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "t", classes=("a\nb", "c\x1b[31m"))
+    shutil.copy(tree / "train" / "a\nb" / "0.png", tree / "test" / "a\nb" / "x.png")
+    (line,) = load(tmp_path)[0].warnings
+    assert "t/test/a\\nb/x.png (a\\nb)" in line
+    write_class(tree / "train" / "x\ny\x1b", 1, pictures(3))
+    assert "`x\\ny\\x1b` is in train only" in message_of(tmp_path)
+
+
 def test_what_operating_systems_leave_behind_is_no_class_and_no_picture(tmp_path: Path, plain: list[Task]) -> None:
     tree = write_tree(tmp_path / "t" / "t")
     for place in (tmp_path / "t", tree, tree / "train", tree / "test"):

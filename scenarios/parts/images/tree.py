@@ -52,25 +52,24 @@ class ImageTree(ImageSource):
     @staticmethod
     def looks_like(folder: Path) -> bool:
         """True if `folder`, or the only folder in it, holds a folder `train` with folders in it."""
-        train = _root_of(folder) / "train"
-        return train.is_dir() and any(entry.is_dir() for entry in visible_entries(train))
+        train = _folder_in(_root_of(folder), "train")
+        return train is not None and any(entry.is_dir() for entry in visible_entries(train))
 
     @cached_property
     def _parts(self) -> Mapping[str, Path]:
         """The folder of each part. Raises DataError."""
         root = _root_of(self.folder)
-        if not (root / "train").is_dir():
+        train = _folder_in(root, "train")
+        tests = [test for name in TEST_FOLDERS if (test := _folder_in(root, name)) is not None]
+        if train is None or not tests:
             raise DataError(f"{describe_folder(root)}; {_EXPECTED}")
-        tests = [root / name for name in TEST_FOLDERS if (root / name).is_dir()]
-        if not tests:
-            raise DataError(f"{describe_folder(root)}; {_EXPECTED}")
-        labelled = [test for test in tests if not _is_unlabelled(test, root / "train")]
+        labelled = [test for test in tests if not _is_unlabelled(test, train)]
         if not labelled:
             raise DataError(
                 f"{describe_folder(tests[0])}; its images have no labels: expected one folder per class, or "
                 f"{TOGETHER}/ beside a file {tests[0].name}_annotations.txt"
             )
-        return {"train": root / "train", "test": labelled[0]}
+        return {"train": train, "test": labelled[0]}
 
     @cached_property
     def _folders(self) -> Mapping[str, Mapping[str, Sequence[Path]]]:
@@ -186,10 +185,17 @@ def _shown(path: Path) -> str:
 
 def _root_of(folder: Path) -> Path:
     """The folder that holds the parts: `folder`, or the only folder in it, for archives often hold a folder of their name."""
-    if (folder / "train").is_dir():
+    if _folder_in(folder, "train") is not None:
         return folder
     inner = [entry for entry in visible_entries(folder) if entry.is_dir()]
-    return inner[0] if len(inner) == 1 and (inner[0] / "train").is_dir() else folder
+    return inner[0] if len(inner) == 1 and _folder_in(inner[0], "train") is not None else folder
+
+
+def _folder_in(folder: Path, name: str) -> Path | None:
+    """The folder of that name in `folder`, or one whose name differs from it in case alone; None if there is none."""
+    if (folder / name).is_dir():
+        return folder / name
+    return next((each for each in visible_entries(folder) if each.name.lower() == name and each.is_dir()), None)
 
 
 def _labels_of(folder: Path) -> Path | None:
