@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training.fast import FastSettings
+from methods.training.algorithms.fast import FastSettings
 
 
 class FastAT(OneNetwork):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training.free import FreeSettings
+from methods.training.algorithms.free import FreeSettings
 
 
 class FreeAT(OneNetwork):

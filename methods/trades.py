@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training.trades import TradesSettings
+from methods.training.algorithms.trades import TradesSettings
 
 
 class Trades(OneNetwork):

@@ -125,7 +125,7 @@ GRADIENTS = "gradients"
 """Facts from finite differences: how far the gradient of each classifier is from what the classifier does."""
 
 DATA = "data"
-"""Warnings of the data that a run was made on: images under two classes, images to learn from that are tested on, other copies."""
+"""Warnings of the data of a run: images under two classes, images to learn from that are tested on, other copies."""
 
 LEARNING = "learning"
 """Facts on what a method reached for while it learned: files that it opened, loaders that it called."""

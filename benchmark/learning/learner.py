@@ -150,7 +150,7 @@ class Learner:
         context = self.context
         stale = self.store.set_stale_aside(turn, learned.values["classifiers"])
         if stale or not self.store.evaluated(turn):
-            # A turn that was learned again for its facts ends in the classifiers that were evaluated: what is known of them holds.
+            # A turn that was learned again for its facts ends in the classifiers that were evaluated: their facts hold.
             for phase in OF_CLASSIFIERS:
                 self.store.drop_part("facts", phase)
         for problem in stale:

@@ -23,7 +23,7 @@ Outcome = tuple[Tensor, Tensor]
 """The loss of a step (scalar) and its logits (N, classes)."""
 
 
-class Recorder(Protocol):
+class StepRecorder(Protocol):
     """Records the work of a step once, and repeats it."""
 
     def aside(self) -> AbstractContextManager[None]:
@@ -76,7 +76,7 @@ class GraphRecorder:
         return replay
 
 
-def recorder_for(device: torch.device) -> Recorder | None:
+def recorder_for(device: torch.device) -> StepRecorder | None:
     """The recorder of a device: one of CUDA graphs on a GPU, none elsewhere."""
     return GraphRecorder(device) if device.type == "cuda" else None
 
@@ -103,7 +103,7 @@ class Steps:
         recipe: Recipe,
         optimizer: torch.optim.Optimizer,
         generators: Sequence[torch.Generator],
-        recorder: Recorder | None,
+        recorder: StepRecorder | None,
     ) -> None:
         self._fit, self._attack, self._recipe, self._optimizer = fit, attack, recipe, optimizer
         self._generators, self._recorder = generators, recorder
@@ -133,7 +133,7 @@ class Steps:
     def _as_it_is(self, batch: Batch) -> Outcome:
         return self._fit.move(batch, self._attack, self._recipe, self._optimizer)
 
-    def _record(self, recorder: Recorder, batch: Batch) -> _Recorded | None:
+    def _record(self, recorder: StepRecorder, batch: Batch) -> _Recorded | None:
         """Record a step on copies of a batch's tensors; None if that fails, and then all steps to come are made as they are."""
         held = Batch(batch.images.clone(), batch.labels.clone(), batch.tasks.clone())
         # Gradients made outside would be added to; those of the recording live in its own memory.

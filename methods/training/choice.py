@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator
 
 from methods.settings import setting_added_later
-from methods.training.fast import FastSettings
-from methods.training.free import FreeSettings
+from methods.training.algorithms.fast import FastSettings
+from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.trades import TradesSettings
 from methods.training.objectives import AdversarialTraining, AlgorithmSettings, CleanTraining, Objective
-from methods.training.trades import TradesSettings
 
 
 class CleanChoice(AlgorithmSettings):

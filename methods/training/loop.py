@@ -14,7 +14,7 @@ from itertools import repeat
 
 import torch
 
-from methods.training.captured import Recorder, Steps, recorder_for
+from methods.training.captured import StepRecorder, Steps, recorder_for
 from methods.training.collapse import CollapseGuard
 from methods.training.fit import Fit, Step, make_optimizer, set_rate
 from methods.training.inner_attack import Batch, InnerAttack
@@ -40,7 +40,7 @@ def train(
     eps: Fraction,
     rng: Generators,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    recorder: Recorder | None = None,
+    recorder: StepRecorder | None = None,
 ) -> Selected:
     """Train on the tasks' training images, mixed, and leave the network of the selected epoch behind.
 
@@ -118,7 +118,7 @@ class _Epochs:
         recipe: Recipe,
         attack: InnerAttack,
         rng: Generators,
-        recorder: Recorder | None,
+        recorder: StepRecorder | None,
     ) -> None:
         self._fit, self._recipe = fit, recipe
         size = sum(len(task.train) for task in tasks)

@@ -32,11 +32,11 @@ from methods.training import (
     autocast,
     make_optimizer,
 )
+from methods.training.algorithms.fast import FastSettings
+from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.trades import TradesSettings
 from methods.training.captured import Steps, recorder_for
-from methods.training.fast import FastSettings
-from methods.training.free import FreeSettings
 from methods.training.recipe import Recipe
-from methods.training.trades import TradesSettings
 
 
 def time_training(

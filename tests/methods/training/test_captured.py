@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
-from methods.training.captured import WARM_UPS, GraphRecorder, Recorder, recorder_for
-from methods.training.fast import FastSettings
-from methods.training.free import FreeSettings
+from methods.training.algorithms.fast import FastSettings
+from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.trades import TradesSettings
+from methods.training.captured import WARM_UPS, GraphRecorder, StepRecorder, recorder_for
 from methods.training.inner_attack import Batch, InnerAttack, Logits
-from methods.training.trades import TradesSettings
 from methods.training.validation import Validation
 from scenarios.base import LearnTask
 from tests.benchmark.running.stored import runs, table
@@ -42,7 +42,7 @@ def task() -> LearnTask:
 
 def trained(
     task: LearnTask,
-    recorder: Recorder | None,
+    recorder: StepRecorder | None,
     objective: Objective | None = None,
     chosen: Recipe | None = None,
     **fit: Any,

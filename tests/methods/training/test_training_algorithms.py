@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
 from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, trades, train
+from methods.training.algorithms.fast import FastSettings
+from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.trades import TradesSettings, divergence
 from methods.training.choice import CleanChoice, FastChoice, FreeChoice, MadryChoice, TradesChoice, TrainedBy
-from methods.training.fast import FastSettings
-from methods.training.free import FreeSettings
 from methods.training.recipe import Recipe
-from methods.training.trades import TradesSettings, divergence
 from results import load
 from scenarios.base import LearnTask
 from tests.methods.training.training_cases import EPS, digits_task, network, same

@@ -1,0 +1,1 @@
+"""Training algorithms: objectives of their own, and their settings. One file each."""
