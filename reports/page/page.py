@@ -67,13 +67,16 @@ def render_page(
 ) -> str:
     """The page of the leaderboard. All text from stored records is escaped; figures are inlined.
 
+    Boards with a row of one's own come first, those of published rows alone below; each leads with its first figure.
+
     entries: the rows' JSON entries by name.
     figures: by preset.
     problems: stored files that could not be used.
     made: the time of the report, as text.
     empty: the text if there is no board.
     """
-    shown = [page_board(board, entries) for board in boards]
+    own_first = sorted(boards, key=lambda board: all(row.published for row in board.rows))
+    shown = [page_board(board, entries) for board in own_first]
     return (
         _templates()
         .get_template("index.html")
