@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from attacks.composition import VARIANTS, CompositionVariant, Official
 
@@ -14,6 +15,8 @@ class AutoAttack(Official):
     APGD-CE and targeted APGD-DLR of 100 steps, FAB-T of 100, Square of 5,000 queries whose sizes shrink on the fixed schedule,
     min(9, C − 1) targets ("standard").
     """
+
+    version: ClassVar[int] = 2
 
     @property
     def variant(self) -> CompositionVariant:

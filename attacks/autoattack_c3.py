@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from attacks.composition import VARIANTS, CompositionVariant, Official
 
@@ -13,6 +14,8 @@ class AutoAttackC3(Official):
 
     APGD-CE, APGD-DLR, APGD with targeted cross-entropy, FAB-T, Square; steps, queries, schedule and targets as in `autoattack`.
     """
+
+    version: ClassVar[int] = 2
 
     @property
     def variant(self) -> CompositionVariant:

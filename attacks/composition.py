@@ -136,7 +136,7 @@ class Official(Composition):
     Raises AttackError for another schedule.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int]
 
     steps = OFFICIAL_STEPS
     schedule: str = added_later(OFFICIAL_SCHEDULE)

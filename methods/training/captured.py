@@ -105,7 +105,7 @@ class Steps:
         generators: Sequence[torch.Generator],
         recorder: StepRecorder | None,
     ) -> None:
-        self._fit, self._attack, self._recipe, self._optimizer = fit, attack, recipe, optimizer
+        self.fit, self._attack, self._recipe, self._optimizer = fit, attack, recipe, optimizer
         self._generators, self._recorder = generators, recorder
         self._recorded: _Recorded | None = None
         self._made = self.recordings = 0
@@ -116,8 +116,8 @@ class Steps:
         outcome = self._moved(batch)
         self._made += 1
         # Methods decide by the step's number here, such as when to cut, so it is no part of the recording.
-        if self._fit.after_step:
-            self._fit.after_step(step)
+        if self.fit.after_step:
+            self.fit.after_step(step)
         return outcome
 
     def _moved(self, batch: Batch) -> Outcome:
@@ -126,26 +126,26 @@ class Steps:
         if self._made < WARM_UPS:
             with self._recorder.aside():
                 return self._as_it_is(batch)
-        if self._recorded is None or not self._recorded.reads(self._fit.network):
+        if self._recorded is None or not self._recorded.reads(self.fit.network):
             self._recorded = self._record(self._recorder, batch)
         return self._recorded.repeat(batch) if self._recorded else self._as_it_is(batch)
 
     def _as_it_is(self, batch: Batch) -> Outcome:
-        return self._fit.move(batch, self._attack, self._recipe, self._optimizer)
+        return self.fit.move(batch, self._attack, self._recipe, self._optimizer)
 
     def _record(self, recorder: StepRecorder, batch: Batch) -> _Recorded | None:
         """Record a step on copies of a batch's tensors; None if that fails, and then all steps to come are made as they are."""
         held = Batch(batch.images.clone(), batch.labels.clone(), batch.tasks.clone())
         # Gradients made outside would be added to; those of the recording live in its own memory.
-        self._fit.clear_gradients(self._optimizer)
+        self.fit.clear_gradients(self._optimizer)
         try:
             repeat = recorder.record(lambda: self._as_it_is(held), self._generators)
         except RuntimeError as error:
             self.why_plain = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self._fit.clear_gradients(self._optimizer)
+            self.fit.clear_gradients(self._optimizer)
             return None
         self.recordings += 1
-        return _Recorded(held, repeat, _addresses(self._fit.network))
+        return _Recorded(held, repeat, _addresses(self.fit.network))
 
 
 class _Recorded:

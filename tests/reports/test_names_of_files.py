@@ -17,7 +17,7 @@ OVERRIDES = " ".join(
      "evaluation.batch_size=1024", "backbone.width=0.25", "methods.cmat.settings.first_task_epochs=40"]
 )  # fmt: skip
 OTHER = f"{OVERRIDES}0"
-LABEL = "cmat with a label that says everything about how it was trained, and for how long, and why, and by whom"
+LABEL = "cmat with a label that says everything about how it was trained, and for how long, and why"
 LONG_ATTACK = "a_row_of_a_name_that_is_longer_than_anybody_would_choose_without_need_or_at_least_some_reason"
 
 

@@ -98,6 +98,7 @@ class _Made:
             "ranking_eps": str(self.preset.eps),
         }
         protocol |= {"matrix": self.matrix, "final": list(self.attacks), "samples": {}, "tasks": self.tasks}
+        protocol["versions"] = {name: attack.version for name, attack in self.attacks.items()}
         self.store.demand(self.preset.name, {**protocol, "row_of_preset": True, "command": "generated"})
 
     def _outcomes(self, name: str) -> list[tuple[str, float]]:

@@ -20,7 +20,7 @@ from benchmark.learning.opened_files import data_places
 from benchmark.learning.restoring import restored_state, stream_of
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
-from benchmark.plugins import METHODS
+from benchmark.plugins import ATTACKS, METHODS, SCENARIOS
 from results.checkpoints import Checkpoints
 from results.records import Run
 from results.store import RunStore
@@ -70,7 +70,9 @@ class FromCheckpoint:
         state = restored_state(Checkpoints(store.directory / "checkpoints"), self.key, device)
         for name in self.modules:
             importlib.import_module(name)
-        METHODS.all()
+        # All plug-ins of the repository: a preset looks for its own among them, and somebody may have edited one meanwhile.
+        for kind in (METHODS, ATTACKS, SCENARIOS):
+            kind.all()
         warm_up(device)
 
         def importing() -> Callable[[], Made]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.evaluating.inspection import code_files
 from benchmark.evaluating.inspection.code_files import MOST_DATA, data_in_code, is_about_packages, is_code
 from tests.conftest import REPOSITORY
 
@@ -48,7 +49,9 @@ def test_a_file_that_is_no_code_counts_as_a_whole(tmp_path: Path) -> None:
     assert data_in_code([str(path)])[str(path)] >= 3000
 
 
-def test_data_in_many_files_adds_up(tmp_path: Path) -> None:
+def test_data_in_many_files_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Modules of other tests are in this process, and hold data of their own.
+    monkeypatch.setattr(code_files, "sys", types.SimpleNamespace(modules={}))
     paths = [tmp_path / f"part_{i}.py" for i in range(4)]
     for i, path in enumerate(paths):
         path.write_text(f"X = {data(900, i)!r}")

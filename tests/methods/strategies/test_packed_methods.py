@@ -17,8 +17,8 @@ from methods.base import MethodError
 from methods.parts.ownership import FREE
 from methods.parts.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
-from methods.training import Batch, Fit, InnerAttack, Step
-from methods.training.recipe import Recipe
+from methods.training import Batch, Step
+from methods.training.captured import Steps
 from results.checkpoints import stored_bytes
 from scenarios.base import Task
 from tests.tiny import SHORT, begun, learn
@@ -55,16 +55,16 @@ def start(folder: Path, row: dict[str, Any]) -> tuple[PackedMethod, RunContext, 
 def after_every_step(monkeypatch: pytest.MonkeyPatch, look: Callable[[Subnetwork, Step], None]) -> list[int]:
     """Call `look` after every optimiser step of packed training; the list counts the steps."""
     steps: list[int] = []
-    real = Fit.step
+    real = Steps.make
 
-    def stepped(fit: Fit, batch: Batch, attack: InnerAttack, recipe: Recipe, step: Step) -> tuple[Tensor, Tensor]:
-        result = real(fit, batch, attack, recipe, step)
-        assert isinstance(fit.network, Subnetwork)
-        look(fit.network, step)
+    def stepped(made: Steps, batch: Batch, step: Step) -> tuple[Tensor, Tensor]:
+        result = real(made, batch, step)
+        assert isinstance(made.fit.network, Subnetwork)
+        look(made.fit.network, step)
         steps.append(step.number)
         return result
 
-    monkeypatch.setattr(Fit, "step", stepped)
+    monkeypatch.setattr(Steps, "make", stepped)
     return steps
 
 

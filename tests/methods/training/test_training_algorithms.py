@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
-from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, trades, train
+from methods.training import Batch, CollapseWatch, Fit, InnerAttack, Objective, Selected, Validation, train
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
-from methods.training.algorithms.trades import TradesSettings, divergence
+from methods.training.algorithms.trades import TradesLoss, TradesSettings, divergence
 from methods.training.choice import CleanChoice, FastChoice, FreeChoice, MadryChoice, TradesChoice, TrainedBy
 from methods.training.recipe import Recipe
 from results import load
@@ -70,7 +70,7 @@ def run(task: LearnTask, objective: Objective, chosen: Recipe, net: nn.Module | 
 def test_trades_is_clean_cross_entropy_and_beta_times_the_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     net, given = network().eval(), batch()
     moved = (given.images + 0.05).clamp(0, 1)
-    monkeypatch.setattr(trades.TradesLoss, "_attack", lambda self, logits, images, attack: moved)
+    monkeypatch.setattr(TradesLoss, "_attack", lambda self, logits, images, attack: moved)
     loss, output = TradesSettings(beta=3).objective().loss(net, given, attack_on(net))
     clean = net(given.images)
     p, q = clean.softmax(1), net(moved).softmax(1)

@@ -37,7 +37,7 @@ def test_a_configuration_that_was_edited_is_found(folder, capsys):
     assert "a demand that cannot be read: tiny" in shown
     config.write_text(whole)
     set_in(config, "protocols", "tiny", "samples", "fgsm linf 51/255", value="many")
-    assert "verdicts cannot be derived from these records: tiny" in verify(folder, capsys)[1]
+    assert "verdicts under a preset that the run is no row of: tiny" in verify(folder, capsys)[1]
     config.write_text(whole)
     set_in(config, "identity", "hash", value=7)
     code, shown = verify(folder, capsys, the_run(folder).name)
