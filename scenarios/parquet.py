@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from scenarios.base import DataError, Progress, RawTask, Scenario, ScenarioSettings
+from scenarios.base import DataError, ScenarioSettings
 from scenarios.parts.images.parquet import Columns, ParquetImages, ParquetSet, parquet_sets
+from scenarios.parts.images.scenario import FolderScenario
 from scenarios.parts.images.settings import FolderSettings, found_folders, without
-from scenarios.parts.images.source import PARTS, read_sources
+from scenarios.parts.images.source import PARTS
 
 ClassName = str | int
 Group = Annotated[list[ClassName], Field(min_length=2)]
@@ -43,7 +44,7 @@ class ParquetSettings(FolderSettings):
         return self
 
 
-class Parquet(Scenario):
+class Parquet(FolderScenario):
     """Data sets in parquet files, such as the Hugging Face hub has them; images uint8 (N, 3, S, S).
 
     Each folder of `folders` holds `train-*.parquet` and `test-*.parquet` (or `validation-*.parquet`), or several data sets in
@@ -60,27 +61,8 @@ class Parquet(Scenario):
         places = ("folders", "image_column", "label_column", "groups", "task_column")
         return without(super().identity_settings(settings), *places)
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return (3, self.settings.image_size, self.settings.image_size)
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        return self.settings.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        return self.settings.std
-
-    def task_classes(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Raises DataError if files or columns are missing, or a task has fewer than two classes."""
-        return [(name, task.classes) for name, task in self._tasks.items()]
-
-    def raw_tasks(self, names: Sequence[str], progress: Progress | None = None) -> list[RawTask]:
-        return read_sources([self._tasks[name] for name in names], self.settings.image_size, progress)
-
     @cached_property
-    def _tasks(self) -> dict[str, ParquetImages]:
+    def sources(self) -> dict[str, ParquetImages]:
         """The tasks of all data sets, in the order of the settings."""
         columns = Columns(self.settings.image_column, self.settings.label_column)
         folders = found_folders(self.settings.folders, self.source)
