@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.parts.guard import classifier_kept
+from attacks.victim import checked_logits
 from benchmark.evaluating.attacking import subset
 from benchmark.evaluating.determinism import full_precision, repeatable
 from results.schema import PROBES, SAFE_MARGIN
@@ -25,16 +26,17 @@ def probe(classifier: nn.Module, task: Task) -> list[dict[str, Any]]:
     Returns two facts. `repeat_difference`: how far logits differ between two passes. `batch_difference`: how far they differ
     between an image in a batch, the image alone, and the image in another order among other images. Differences are in units of
     the largest logit. The text of each fact names samples whose predicted class changed by more than rounding.
+    Raises AttackError if an answer is not a row of logits per image.
     """
     order = task.test.samples[task.test.balanced_order()]
     asked, others = (subset(task.test, part.tolist()) for part in (order[:IMAGES], order[IMAGES : 2 * IMAGES]))
     images, company = to_float(asked.images), to_float(others.images)
     samples = asked.samples.cpu()
     with torch.no_grad(), repeatable(), full_precision(), classifier_kept(classifier):
-        first = classifier(images)
-        second = classifier(images)
-        alone = torch.cat([classifier(image) for image in images.split(1)])
-        among = classifier(torch.cat([company, images.flip(0)]))[len(company) :].flip(0)
+        # Each answer is looked at: a classifier that squeezes its output answers one image in another shape than many.
+        first, second = (checked_logits(classifier, images, 0) for _ in range(2))
+        alone = torch.cat([checked_logits(classifier, image, 0) for image in images.split(1)])
+        among = checked_logits(classifier, torch.cat([company, images.flip(0)]), 0)[len(company) :].flip(0)
     return [
         _fact(task, "repeat_difference", first, [second], samples),
         _fact(task, "batch_difference", first, [alone, among], samples),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.base import AttackError
 from benchmark.contract.attack_trial import SmoothConv
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.probing import IMAGES, probe
@@ -88,3 +89,8 @@ def test_what_a_classifier_does_to_itself_on_the_way_is_put_back(task):
     before = classifier_fingerprint(classifier)
     probe(classifier, task)
     assert classifier_fingerprint(classifier) == before
+
+
+def test_another_shape_for_one_image_is_told_in_the_words_of_the_contract(task):
+    with pytest.raises(AttackError, match=r"shape \(2,\); expected float logits \(1, C\)"):
+        answers(task, lambda logits, images: logits.squeeze())
