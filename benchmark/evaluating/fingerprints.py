@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +17,11 @@ from methods import backbones
 from results.checkpoints import tensor_hash
 from results.files import digest
 
+MOST_BYTES = 2 * 2**30
+"""Bytes of the copies that `Snapshots` keeps of classifiers that are not the last one."""
+LARGE, MOST_THREADS = 8 * 2**20, 8
+"""Bytes of tensors from which on several threads hash them, and how many do at most."""
+
 
 def classifier_fingerprint(classifier: nn.Module) -> str:
     """SHA-256 over everything that decides what a classifier answers: 64 hex digits.
@@ -22,50 +29,195 @@ def classifier_fingerprint(classifier: nn.Module) -> str:
     That is its structure, the modes of its modules, every parameter and buffer, and also non-persistent buffers, plain tensors
     and numbers that modules hold as attributes, which a state dict leaves out.
     """
-    state = hashlib.sha256(repr(classifier).encode())
-    for name, module in classifier.named_modules():
-        # A frozen script has no mode; it is the one in which it was frozen.
-        state.update(f"{name} {getattr(module, 'training', False)}\n".encode())
-    stored = classifier.state_dict(keep_vars=True)
-    for name, tensor in stored.items():
-        state.update(f"{name} {_stored(tensor)}\n".encode())
-    for name, buffer in classifier.named_buffers(remove_duplicate=False):
-        if name not in stored:
-            state.update(f"{name} not stored {tensor_hash(buffer)}\n".encode())
-    for name, module in classifier.named_modules():
-        for key, value in sorted(_attributes(module).items()):
-            what = tensor_hash(value) if isinstance(value, Tensor) else repr(value)
-            state.update(f"{name} {key} {what}\n".encode())
-    for name, module in classifier.named_modules():
-        state.update(_script(name, module))
+    parts = list(_parts(classifier))
+    hashes = iter(_hashes([part for part in parts if isinstance(part, Tensor)]))
+    return _digest(next(hashes) if isinstance(part, Tensor) else part for part in parts)
+
+
+class Snapshot:
+    """A classifier as it is now: all of what its fingerprint is of, with copies of its tensors where they are.
+
+    It tells whether the classifier is still the same bit for bit, without reading a tensor to the host.
+    """
+
+    def __init__(self, classifier: nn.Module, like: Iterable[Snapshot] = ()) -> None:
+        """like: earlier snapshots; tensors that are equal to theirs are neither copied nor hashed once more."""
+        others = [snapshot.parts for snapshot in like]
+        self.parts: list[str | _Copy] = []
+        for place, part in enumerate(_parts(classifier)):
+            if isinstance(part, Tensor):
+                there = [other[place] for other in others if place < len(other)]
+                known = next((copy for copy in there if isinstance(copy, _Copy) and copy.equals(part)), None)
+                self.parts.append(known or _Copy(part))
+            else:
+                self.parts.append(part)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As `classifier_fingerprint` of the classifier as it was."""
+        copies = [part for part in self.parts if isinstance(part, _Copy) and part.hash is None]
+        for copy, found in zip(copies, _hashes([copy.tensor() for copy in copies]), strict=True):
+            copy.hash = found
+        return _digest(str(part.hash) if isinstance(part, _Copy) else part for part in self.parts)
+
+    def is_of(self, classifier: nn.Module) -> bool:
+        """True if the classifier's fingerprint is still this one's."""
+        now = list(_parts(classifier))
+        return len(now) == len(self.parts) and all(
+            before.equals(part) if isinstance(before, _Copy) else before == part
+            for before, part in zip(self.parts, now, strict=True)
+        )
+
+    def nbytes(self) -> int:
+        """Bytes of its copies."""
+        return sum(part.nbytes for part in self.parts if isinstance(part, _Copy))
+
+
+class Snapshots:
+    """Snapshots of the classifiers of one run, which have most of their tensors in common.
+
+    A network that all tasks share is hashed once per turn, and a classifier that does not change once per run.
+    """
+
+    def __init__(self) -> None:
+        self._last: Snapshot | None = None
+        self._of_task: dict[int, Snapshot] = {}
+
+    def take(self, classifier: nn.Module, task: int) -> Snapshot:
+        """A snapshot of the classifier of a task, by its id."""
+        known = [snapshot for snapshot in (self._of_task.get(task), self._last) if snapshot is not None]
+        self._last = Snapshot(classifier, known)
+        self._of_task.pop(task, None)
+        if self._last.nbytes() + self._nbytes() <= MOST_BYTES:
+            self._of_task[task] = self._last
+        return self._last
+
+    def _nbytes(self) -> int:
+        copies = {id(part): part for snapshot in self._of_task.values() for part in snapshot.parts}
+        return sum(part.nbytes for part in copies.values() if isinstance(part, _Copy))
+
+
+class _Copy:
+    """A tensor as it was: a copy on its device, or its hash alone if it is of a kind that cannot be compared by its bits.
+
+    hash: as `tensor_hash` gives it; None until it is known.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        with torch._C.DisableTorchFunctionSubclass():
+            bits = _bits(tensor)
+            self._bits = None if bits is None else bits.clone()
+        self.dtype, self.nbytes = tensor.dtype, 0 if self._bits is None else self._bits.nbytes
+        self.hash = tensor_hash(tensor) if self._bits is None else None
+
+    def tensor(self) -> Tensor:
+        """The tensor that was copied."""
+        assert self._bits is not None
+        return self._bits.view(self.dtype)
+
+    def equals(self, now: object) -> bool:
+        """True if it is a tensor of the same type, shape and bits, in the same place."""
+        if not isinstance(now, Tensor):
+            return False
+        with torch._C.DisableTorchFunctionSubclass():
+            bits = _bits(now)
+            if bits is not None and self._bits is not None:
+                alike = (now.dtype, bits.shape, bits.device) == (self.dtype, self._bits.shape, self._bits.device)
+                return alike and torch.equal(bits, self._bits)
+        return bits is None and self._bits is None and tensor_hash(now) == self.hash
+
+
+def _bits(tensor: Tensor) -> Tensor | None:
+    """A dense tensor as whole numbers of its bits, where it is; None for any other one.
+
+    Floating-point numbers are no bits: zero equals minus zero, and NaN equals nothing.
+    """
+    # What a subclass says of itself is not asked; one that holds other tensors has no bits of its own.
+    plain = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__ and tensor.layout == torch.strided
+    size = tensor.element_size() if plain and not tensor.is_meta and not tensor.is_quantized else 0
+    if size not in _WORDS or tensor.is_conj() or tensor.is_neg():
+        return None
+    return tensor.detach().view(_WORDS[size])
+
+
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _hashes(tensors: Sequence[Tensor]) -> list[str]:
+    """The hash of each tensor. Large ones are read and hashed side by side, where the process may use several cores."""
+    workers = min(MOST_THREADS, torch.get_num_threads())
+    if workers == 1 or sum(tensor.nbytes for tensor in tensors if tensor.layout == torch.strided) < LARGE:
+        return [tensor_hash(tensor) for tensor in tensors]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(tensor_hash, tensors))
+
+
+def _digest(parts: Iterable[str]) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part.encode())
     return state.hexdigest()
 
 
-def _script(name: str, module: nn.Module) -> bytes:
+def _parts(classifier: nn.Module) -> Iterator[str | Tensor]:
+    """Everything that a fingerprint is of, in order: texts, and tensors in the places of their hashes."""
+    yield repr(classifier)
+    for name, module in classifier.named_modules():
+        # A frozen script has no mode; it is the one in which it was frozen.
+        yield f"{name} {getattr(module, 'training', False)}\n"
+    stored = classifier.state_dict(keep_vars=True)
+    for name, tensor in stored.items():
+        yield f"{name} "
+        yield from _stored(tensor)
+        yield "\n"
+    for name, buffer in classifier.named_buffers(remove_duplicate=False):
+        if name not in stored:
+            yield f"{name} not stored "
+            yield buffer
+            yield "\n"
+    for name, module in classifier.named_modules():
+        for key, value in sorted(_attributes(module).items()):
+            yield f"{name} {key} "
+            yield value if isinstance(value, Tensor) else repr(value)
+            yield "\n"
+    for name, module in classifier.named_modules():
+        yield from _script(name, module)
+
+
+def _script(name: str, module: nn.Module) -> Iterator[str | Tensor]:
     """The code of a graph, or of a scripted or traced module, which no `repr` tells, and the tensors written into it."""
     if isinstance(module, torch.fx.GraphModule):
-        return f"{name} {module.code}\n".encode()
-    if not isinstance(module, torch.jit.ScriptModule):
-        return b""
+        yield f"{name} {module.code}\n"
+    if isinstance(module, torch.fx.GraphModule) or not isinstance(module, torch.jit.ScriptModule):
+        return
     try:
         graph, (_, constants) = str(module.inlined_graph), module.code_with_constants
     except (RuntimeError, AttributeError):  # one without `forward`
-        return b""
-    tensors = " ".join(f"{key} {tensor_hash(value)}" for key, value in sorted(constants.const_mapping.items()))
+        return
     # Torch numbers classes of one name as they come, so the same network gets other numbers in another process. Comments name
     # files and lines.
     code = re.sub(r"\.___torch_mangle_[0-9]+|#.*", "", graph)
-    return f"{name} {code} {tensors}\n".encode()
+    yield f"{name} {code} "
+    for place, (key, value) in enumerate(sorted(constants.const_mapping.items())):
+        yield f"{' ' if place else ''}{key} "
+        yield value
+    yield "\n"
 
 
-def _stored(value: object) -> str:
-    """A value of a state dict as text. Quantised layers store types and tuples beside tensors."""
+def _stored(value: object) -> Iterator[str | Tensor]:
+    """A value of a state dict. Quantised layers store types and tuples beside tensors."""
     if isinstance(value, Tensor):
-        kind = f" {value.dtype}" if value.is_quantized else ""
-        return f"{value.requires_grad} {tensor_hash(value.dequantize() if value.is_quantized else value)}{kind}"
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(_stored, value))})"
-    return repr(value)
+        yield f"{value.requires_grad} "
+        yield value.dequantize() if value.is_quantized else value
+        yield f" {value.dtype}" if value.is_quantized else ""
+    elif isinstance(value, tuple | list):
+        yield "("
+        for place, item in enumerate(value):
+            yield ", " if place else ""
+            yield from _stored(item)
+        yield ")"
+    else:
+        yield repr(value)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
