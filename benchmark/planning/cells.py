@@ -45,12 +45,14 @@ class Work:
     task: id of the attacked task.
     run: the attacks.
     samples: ids of the samples, ascending.
+    extra: True for extra attacks.
     """
 
     after_task: int
     task: int
     run: SharedRun
     samples: tuple[int, ...]
+    extra: bool = False
 
 
 class Stored:
@@ -151,7 +153,7 @@ def shared_work(cells: Sequence[Cell]) -> list[Work]:
     for cell in cells:
         groups.setdefault((cell.after_task, cell.task, cell.extra), []).append(cell)
     works = []
-    for (after_task, task, _), group in groups.items():
+    for (after_task, task, extra), group in groups.items():
         lacking = {cell.attack: cell.missing for cell in group}
         for run in share_runs(lacking):
             by_sample: dict[int, list[Attack]] = {}
@@ -162,6 +164,7 @@ def shared_work(cells: Sequence[Cell]) -> list[Work]:
             for sample, attacks in sorted(by_sample.items()):
                 together.setdefault(tuple(attacks), []).append(sample)
             works += [
-                Work(after_task, task, SharedRun(attacks), tuple(samples)) for attacks, samples in together.items()
+                Work(after_task, task, SharedRun(attacks), tuple(samples), extra)
+                for attacks, samples in together.items()
             ]
     return works

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from attacks.base import Attack, Outcome
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes
-from benchmark.evaluating.fingerprints import evaluation_id
+from benchmark.evaluating.fingerprints import Snapshots, evaluation_id
 from benchmark.planning.cells import Cell, Work
 from benchmark.planning.presets import Preset
 from results import schema
@@ -27,10 +27,13 @@ class Recorder:
 
     Each evaluation is two parts named by its id, turn and first sample: its predictions, then its row in `evaluations`.
     The row comes last, so predictions count as stored only if both are whole.
+
+    snapshots: of the classifiers that were attacked.
     """
 
     def __init__(self, store: RunStore, preset: Preset, device: str, threads: int) -> None:
         self.store, self.preset, self.device, self.threads = store, preset, device, threads
+        self.snapshots = Snapshots()
 
     def record(self, work: Work, task: Task, classifier: str, attacked: Attacked) -> None:
         """Store the outcomes of every attack that ran. classifier: its fingerprint."""
