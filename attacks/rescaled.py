@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
+from attacks.parts.two_precisions import in_both
 from attacks.pgd import PGD
 from attacks.settings import exact_number
 from attacks.starts import Starts
@@ -45,7 +46,7 @@ class Rescaled(PGD):
         cls, attacks: Sequence[Attack], classifier: nn.Module, images: Tensor, labels: Tensor, start: Starts
     ) -> SharedResult:
         scale = _scale_of(attacks[0])
-        shared = super().run_together(attacks, _Scaled(classifier, scale), images, labels, start)
+        shared = super().run_together(attacks, _scaled(classifier, scale), images, labels, start)
         return replace(shared, results={attack: _unscaled(result, scale) for attack, result in shared.results.items()})
 
     def run(
@@ -57,7 +58,7 @@ class Rescaled(PGD):
         checkpoints: Sequence[int] | None = None,
     ) -> AttackResult:
         scale = float(self.scale)
-        return _unscaled(super().run(_Scaled(classifier, scale), images, labels, start, checkpoints), scale)
+        return _unscaled(super().run(_scaled(classifier, scale), images, labels, start, checkpoints), scale)
 
 
 class _Scaled(nn.Module):
@@ -73,6 +74,10 @@ class _Scaled(nn.Module):
         # Any other answer goes on as it is, to be refused where the answers of all classifiers are checked.
         usable = isinstance(logits, Tensor) and logits.is_floating_point()
         return logits * self.scale if usable else logits
+
+
+def _scaled(classifier: nn.Module, scale: float) -> nn.Module:
+    return in_both(classifier, lambda module: _Scaled(module, scale))
 
 
 def _scale_of(attack: Attack) -> float:

@@ -3,6 +3,8 @@
 A `Search` holds, for each image of a batch, the worst point found so far. Every point that is evaluated is shown to it, so that
 nothing found is lost, and the next part of an ensemble goes on with the images that are still right.
 
+On a classifier of two precisions the search runs on the fast one. An image is broken only if the exact one is wrong on it.
+
 A plug-in imports from here.
 """
 
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without, worse
+from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
 from attacks.threat_model import SMALLEST_NORM, Ball, ThreatModel, l2_norm
 from attacks.victim import Victim, check_samples
@@ -27,19 +30,21 @@ __all__ = ["Search", "SearchAttack", "surface_point"]
 class Search:
     """The worst outcome met so far for each image of a batch, and the point where it was met. Begins with the clean images.
 
-    victim: the classifier and the batch.
+    victim: the classifier and the batch; of two precisions the fast one, by which the search finds its way.
+    judge: the exact classifier and the batch; None: the victim is exact.
     ball: around all images.
     worst: float (N, C, H, W), the worst points, always in ball and box.
-    outcome: at the worst points.
-    clean_logits: float (N, C), of the unchanged images.
+    outcome: at the worst points, exact.
+    clean_logits: float (N, C), of the unchanged images, exact.
     """
 
-    def __init__(self, threat_model: ThreatModel, victim: Victim) -> None:
-        self.victim = victim
+    def __init__(self, threat_model: ThreatModel, victim: Victim, judge: Victim | None = None) -> None:
+        self.victim, self.judge = victim, judge
         self.ball: Ball = threat_model.ball(victim.images)
         self.worst = victim.images.clone()
-        self.clean_logits = victim.logits_only(victim.images)
+        self.clean_logits = (judge or victim).logits_only(victim.images)
         self.outcome: Outcome = outcome_of(self.clean_logits, victim.labels)
+        self._suspects = None if judge is None else _Suspects(victim.images, victim.labels)
 
     @property
     def classes(self) -> int:
@@ -48,26 +53,75 @@ class Search:
 
     def standing(self) -> Tensor:
         """Indices of the images that are still classified right: int64 (M,), ascending. Waits for the device."""
+        self.settle()
         return (self.outcome.predicted == self.victim.labels).nonzero().squeeze(1)
 
     def is_standing(self, index: Tensor) -> Tensor:
-        """True for each row whose image is still classified right: bool (M,). index: int64 (M,), which may repeat images."""
+        """True for each row whose image is still classified right: bool (M,). index: int64 (M,), which may repeat images.
+
+        Waits for the device if there are two precisions.
+        """
+        self.settle()
         return self.outcome.predicted[index] == self.victim.labels[index]
 
     def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
-        """Take note of evaluated points.
+        """Take note of evaluated points. Waits for nothing.
 
         points: float (M, C, H, W), inside the ball.
-        logits: float (M, C), at the points.
+        logits: float (M, C), the victim's at the points.
         index: int64 (M,), the points' images, none twice: several points of one image are shown in turn.
         """
-        labels, logits = self.victim.labels[index], logits.detach()
-        before = Outcome(self.outcome.predicted[index], self.outcome.margin[index])
-        found = outcome_of(logits, labels)
-        take = is_worse(before, found, labels)
-        after = worse(before, found, labels)
-        self.outcome.predicted[index], self.outcome.margin[index] = after.predicted, after.margin
-        self.worst[index] = torch.where(take[:, None, None, None], points.detach(), self.worst[index])
+        if self._suspects is None:
+            _keep_worst(self.outcome, self.worst, points.detach(), logits.detach(), self.victim.labels, index)
+        else:
+            self._suspects.see(points.detach(), logits.detach(), index)
+
+    def settle(self, everything: bool = False) -> None:
+        """Ask the exact classifier about the points that the fast one takes for broken. Nothing to do in one precision.
+
+        everything: True to ask about the worst points of all images that were seen since they were asked about last.
+        """
+        if self._suspects is None or self.judge is None:
+            return
+        index = self._suspects.to_be_judged(everything)
+        for part in self.victim.parts(len(index)) if len(index) else ():
+            rows = index[part]
+            points = self._suspects.points[rows]
+            logits = self.judge.logits_only(points)
+            _keep_worst(self.outcome, self.worst, points, logits, self.victim.labels, rows)
+
+
+class _Suspects:
+    """For each image of a batch the point at which the fast classifier was worst since the exact one was asked about it.
+
+    points: float (N, C, H, W).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.points, self._labels = images.clone(), labels
+        unseen = torch.full(labels.shape, torch.inf, device=labels.device)
+        self._outcome = Outcome(labels.clone(), unseen)
+
+    def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
+        _keep_worst(self._outcome, self.points, points, logits, self._labels, index)
+
+    def to_be_judged(self, everything: bool) -> Tensor:
+        """Indices of the images that are suspected broken, or of all that were seen: int64 (M,). They are forgotten here."""
+        seen = self._outcome.margin < torch.inf
+        index = (seen if everything else seen & (self._outcome.predicted != self._labels)).nonzero().squeeze(1)
+        self._outcome.predicted[index], self._outcome.margin[index] = self._labels[index], torch.inf
+        return index
+
+
+def _keep_worst(outcome: Outcome, worst: Tensor, points: Tensor, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+    """Write the outcomes at points, and the points, over those of their images wherever they are worse."""
+    labels = labels[index]
+    before = Outcome(outcome.predicted[index], outcome.margin[index])
+    found = outcome_of(logits, labels)
+    take = is_worse(before, found, labels)
+    after = worse(before, found, labels)
+    outcome.predicted[index], outcome.margin[index] = after.predicted, after.margin
+    worst[index] = torch.where(take[:, None, None, None], points, worst[index])
 
 
 def surface_point(ball: Ball, start: Starts, draw: int, share: float = 1.0) -> Tensor:
@@ -113,14 +167,17 @@ class SearchAttack(Attack):
     ) -> AttackResult:
         if self.checked(checkpoints) != (self.steps,):
             raise AttackError(f"checkpoints {checkpoints} of {self.name}: its iterates depend on its number of steps")
-        with torch.inference_mode(False), torch.enable_grad():
-            victim = Victim(classifier, images, labels)
+        with torch.inference_mode(False), torch.enable_grad(), walking(classifier) as (walked, judge):
+            victim = Victim(walked, images, labels)
+            asked = [victim] if judge is None else [victim, Victim(judge, images, labels)]
             check_samples(start, images)
-            search = Search(self.threat_model, victim)
+            search = Search(self.threat_model, *asked)
             self.check_classes(search.classes)
-            victim.check_finite()
+            asked[-1].check_finite()
             trace = self.extend(search, start)
-            victim.check_finite()
+            search.settle(everything=True)
+            for each in asked:
+                each.check_finite()
         self.threat_model.check(search.worst, victim.images)
         outcome = {self.steps: search.outcome}
         trace.largest_change.append(float(self.threat_model.largest_change(search.worst, victim.images).amax()))
@@ -131,5 +188,5 @@ class SearchAttack(Attack):
             worst=search.worst,
             trace=trace,
             gradient_evaluations=victim.gradient_evaluations,
-            forward_passes=victim.forward_passes,
+            forward_passes=sum(each.forward_passes for each in asked),
         )

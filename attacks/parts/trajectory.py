@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult, Trace, is_worse, outcome_of, worse
 from attacks.parts.capture import capturable
 from attacks.parts.losses import TARGETED, find_loss, likeliest_others
+from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
 from attacks.threat_model import Ball, ThreatModel
-from attacks.victim import check_inputs, check_samples, checked_logits, image_gradient, usable_in_autograd
+from attacks.victim import Victim, check_inputs, check_samples, checked_logits, image_gradient, usable_in_autograd
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +87,29 @@ def walk_lanes(
     state (a classifier in train mode may do so itself).
     """
     largest_label = check_inputs(images, labels)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), walking(classifier) as (walked, exact):
         images, labels = usable_in_autograd(images), usable_in_autograd(labels)
         others, choosing = None, 0
         if any(lane.target is not None for demand in demands.values() for lane in demand.lanes):
             with torch.no_grad():
-                logits = checked_logits(classifier, images, largest_label)
+                logits = checked_logits(exact or walked, images, largest_label)
             others, choosing = likeliest_others(logits, labels, logits.shape[1] - 1), len(images)
         lengths = _lengths(demands, None if others is None else others.shape[1])
         rows = _rows(list(lengths), images, labels, others, start)
         stops = {steps for demand in demands.values() for steps in demand.checkpoints}
-        work = _iterate(classifier, largest_label, loss, eot, rows.ball.norm)
-        iterate = capturable(work, (largest_label, loss, eot, rows.ball.norm), classifier, images.device)
-        record = _walk(iterate, rows, list(lengths.values()), stops)
+        if not max(lengths.values()):
+            # Nobody walks, so there is nothing that the fast classifier could save.
+            walked, exact = exact or walked, None
+        judge = None if exact is None else _Judge(Victim(exact, images, labels))
+        work = _iterate(walked, largest_label, loss, eot, rows.ball.norm)
+        iterate = capturable(work, (largest_label, loss, eot, rows.ball.norm), walked, images.device)
+        record = _walk(iterate, rows, list(lengths.values()), stops, judge)
+        if judge is not None:
+            judge.victim.check_finite()
         walks = _Walks(list(lengths), list(lengths.values()), record, eot)
     results = {attack: walks.result(attack, demand, images, labels) for attack, demand in demands.items()}
     count, steps = len(images), sum(lengths.values())
-    passes = count * (eot * steps + len(lengths)) + choosing
+    passes = count * (eot * steps + len(lengths)) + choosing + (judge.victim.forward_passes if judge else 0)
     return SharedResult(results, count * eot * steps, passes)
 
 
@@ -224,6 +231,57 @@ class _Stop:
     worst: Tensor
 
 
+class _Judge:
+    """The exact classifier's word on a walk that the fast one took: it alone makes outcomes.
+
+    It is asked at every checkpoint and at milestones, about the point reached and about the point at which the fast classifier
+    was worst since the last milestone. `any` is the worst of its answers. Milestones are the same whatever runs beside, so that
+    an attack's outcomes are its own.
+
+    victim: the exact classifier, and the batch.
+    judged: int64 (rows,) each time it was asked, about how many points of each row.
+    """
+
+    def __init__(self, victim: Victim) -> None:
+        self.victim = victim
+        self.judged: list[Tensor] = []
+        self._known: tuple[Outcome, Tensor] | None = None
+
+    @staticmethod
+    def is_milestone(number: int) -> bool:
+        """True for iterates 10, 20, 40, 80, ...: there any-iterate outcomes of longer attacks include those of shorter ones."""
+        tens, rest = divmod(number, 10)
+        return rest == 0 and tens.bit_count() == 1
+
+    def stop(self, number: int, points: Tensor, worst: Tensor, here: Tensor, labels: Tensor) -> _Stop:
+        """The outcomes after `number` steps.
+
+        points, worst: float (rows, C, H, W), where the rows are, and where the fast classifier was worst.
+        here: bool (rows,), True if the two are the same.
+        labels: int64 (rows,).
+        """
+        final = self._ask(points, labels)
+        self.judged.append(2 - here.long())
+        any_, images = final, points
+        elsewhere = (~here).nonzero().squeeze(1)
+        if len(elsewhere):
+            asked = self._ask(worst[elsewhere], labels[elsewhere])
+            there = Outcome(
+                final.predicted.index_copy(0, elsewhere, asked.predicted),
+                final.margin.index_copy(0, elsewhere, asked.margin),
+            )
+            any_, images = _worst_of([(final, points), (there, worst)], labels)
+        if self._known is not None:
+            before, where = self._known
+            any_, images = _worst_of([(_first(before, len(labels)), where[: len(labels)]), (any_, images)], labels)
+        if self.is_milestone(number):
+            self._known = any_, images
+        return _Stop(final, any_, points, images)
+
+    def _ask(self, points: Tensor, labels: Tensor) -> Outcome:
+        return outcome_of(self.victim.logits_only(points), labels)
+
+
 @dataclass(frozen=True, slots=True)
 class _LaneRecord:
     """The record of a walk, on the device, per row.
@@ -231,41 +289,52 @@ class _LaneRecord:
     stops: by number of steps.
     iterates: per iterate, (loss, change, not finite).
     gradients: per gradient, the shares of (zero, non-finite) entries.
+    judged: of each time that a judge was asked, the number of points of each row.
     """
 
     stops: dict[int, _Stop]
     iterates: list[tuple[Tensor, ...]]
     gradients: list[tuple[Tensor, ...]]
+    judged: list[Tensor]
 
 
-def _walk(iterate: Iterate, rows: _LaneRows, lengths: list[int], stops: set[int]) -> _LaneRecord:
-    record = _LaneRecord({}, [], [])
+def _walk(iterate: Iterate, rows: _LaneRows, lengths: list[int], stops: set[int], judge: _Judge | None) -> _LaneRecord:
+    record = _LaneRecord({}, [], [], judge.judged if judge else [])
     lane = len(rows.points) // len(lengths)
     points = worst = rows.points.detach()
     labels, any_, count = rows.labels, None, len(points)
+    here = torch.ones_like(labels, dtype=torch.bool)
     constants = rows.constants(count)
     for number in range(lengths[0] + 1):
         walking = lane * sum(length >= number for length in lengths)
         if walking < count:
             count = walking
-            points, worst, labels = points[:count], worst[:count], labels[:count]
+            points, worst, labels, here = points[:count], worst[:count], labels[:count], here[:count]
             constants = rows.constants(count)
-            assert any_ is not None
-            any_ = Outcome(any_.predicted[:count], any_.margin[:count])
+            any_ = None if any_ is None else _first(any_, count)
         said = iterate(number < lengths[0], rows.targets is not None, points, *constants)
         final = Outcome(said[0], said[1])
         record.iterates.append(said[2:5])
         if any_ is None:
-            any_ = final
+            any_, worst, here = final, points, torch.ones_like(here)
         else:
-            take = is_worse(any_, final, labels)
-            any_, worst = worse(any_, final, labels), torch.where(take[:, None, None, None], points, worst)
-        if number in stops:
-            record.stops[number] = _Stop(final, any_, points, worst)
+            here = is_worse(any_, final, labels)
+            any_, worst = worse(any_, final, labels), torch.where(here[:, None, None, None], points, worst)
+        if judge is None:
+            if number in stops:
+                record.stops[number] = _Stop(final, any_, points, worst)
+        elif number in stops or judge.is_milestone(number):
+            record.stops[number] = judge.stop(number, points, worst, here, labels)
+            # Behind a milestone the fast classifier looks for another point than the one that was judged.
+            any_ = None if judge.is_milestone(number) else any_
         if number < lengths[0]:
             record.gradients.append(said[5:7])
             points = said[7]
     return record
+
+
+def _first(outcome: Outcome, count: int) -> Outcome:
+    return Outcome(outcome.predicted[:count], outcome.margin[:count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +362,13 @@ class _Walks:
         attack.threat_model.check(adversarial, images)
         attack.threat_model.check(worst_images, images)
         cost = self.eot * sum(self.lengths[index] for index in mine)
-        return AttackResult(final, any_, adversarial, worst_images, trace, count * cost, count * (cost + len(mine)))
+        passes = count * (cost + len(mine)) + self._judged(mine, count)
+        return AttackResult(final, any_, adversarial, worst_images, trace, count * cost, passes)
+
+    def _judged(self, mine: list[int], count: int) -> int:
+        """How many points of these lanes a judge was asked about."""
+        parts = [judged[lane * count : (lane + 1) * count] for judged in self.record.judged for lane in mine]
+        return int(torch.cat(parts).sum()) if parts else 0
 
     def _trace(self, mine: list[int], steps: int, count: int) -> Trace:
         """Means over the walks (the largest change: the maximum), in one transfer to the host."""

@@ -11,14 +11,15 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.base import ADDED_LATER, Attack, AttackResult, Outcome, margins
 from attacks.clean import Clean
 from attacks.parts.guard import random_state_kept
+from attacks.parts.two_precisions import TwoPrecisions
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel
 from benchmark.contract import attack_refusals, declared
-from benchmark.contract.attack_trial import IMAGES, AttackTrial
+from benchmark.contract.attack_trial import IMAGES, AttackTrial, SmoothConv
 from benchmark.contract.requirement import Broken, Requirement
 from benchmark.contract.surroundings import random_states, seed_everything
 
@@ -122,13 +123,24 @@ def images_stay_in_ball_and_box(trial: AttackTrial) -> None:
 
 
 def outcomes_are_the_classifier_on_the_images(trial: AttackTrial) -> None:
-    batch, result, steps = trial.batch(), trial.usual, trial.attack.steps
+    _outcomes_are_said_by(trial.classifier(), trial, trial.usual, "the classifier")
+
+
+def outcomes_are_exact(trial: AttackTrial) -> None:
+    # Another network, not a rounded one: what is taken from it is seen at once.
+    exact, other = trial.classifier(), SmoothConv(trial.classes, seed=5).eval()
+    result = trial.run(classifier=TwoPrecisions(exact, other))
+    _outcomes_are_said_by(exact, trial, result, "the exact classifier of two precisions")
+
+
+def _outcomes_are_said_by(classifier: nn.Module, trial: AttackTrial, result: AttackResult, said: str) -> None:
+    batch, steps = trial.batch(), trial.attack.steps
     for name, outcome, images in (
         ("final", result.final[steps], result.adversarial),
         ("any", result.any[steps], result.worst),
     ):
         kept = "adversarial" if name == "final" else "worst"
-        logits = trial.classifier()(images).detach()
+        logits = classifier(images).detach()
         if outcome.predicted.dtype != torch.int64 or outcome.margin.dtype != torch.float32:
             raise Broken(
                 f"`{name}` has predictions of {outcome.predicted.dtype} and margins of {outcome.margin.dtype}",
@@ -137,7 +149,7 @@ def outcomes_are_the_classifier_on_the_images(trial: AttackTrial) -> None:
         close = torch.allclose(outcome.margin, margins(logits, batch.labels), rtol=1e-5, atol=MARGIN_TOLERANCE)
         if not torch.equal(outcome.predicted, logits.argmax(1)) or not close:
             raise Broken(
-                f"`{name}` is not what the classifier says about `{kept}`",
+                f"`{name}` is not what {said} says about `{kept}`",
                 "ask the classifier about the very images that are returned, after the last projection",
             )
         if images.requires_grad or outcome.margin.requires_grad:
@@ -341,6 +353,7 @@ ATTACK_REQUIREMENTS: tuple[Requirement[AttackTrial], ...] = (
     Requirement("it runs", it_runs, gate=True),
     Requirement("its images stay in the ball and in [0, 1]", images_stay_in_ball_and_box),
     Requirement("its outcomes are the classifier on its images", outcomes_are_the_classifier_on_the_images),
+    Requirement("its outcomes are those of full precision, whatever it walks on", outcomes_are_exact),
     Requirement("any iterate is never better than the final one", any_iterate_is_the_worst),
     Requirement("its trace and costs are numbers", its_trace_is_numbers),
     Requirement("it leaves classifier, batch and random state as they were", it_leaves_everything_as_it_was),

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackResult, Outcome, SharedResult
+from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.fingerprints import classifier_fingerprint
-from benchmark.evaluating.inspection.python_state import python_state
+from benchmark.evaluating.inspection.kept_state import StateWatch
 from benchmark.evaluating.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.precision import Arithmetic, Precision, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
-from results.checkpoints import tensor_hash
 from scenarios.base import ImageSet, Task
 from scenarios.parts.augmentation import to_float
 
@@ -81,30 +78,44 @@ def attack_task(
     run: SharedRun,
     evaluation: Evaluation,
     *,
+    arithmetic: Arithmetic | None = None,
+    watch: StateWatch | None = None,
     batch_size: int | None = None,
     keep_images: bool = False,
 ) -> Attacked:
-    """Attack test images of a task with the preset's seed and batch size.
+    """Attack test images of a task with the preset's seed, batch size and precision.
 
     samples: ids of the images.
     run: the attacks, which run together.
+    arithmetic: that of the classifier, from `arithmetic_of`, if it was found before.
+    watch: over the classifier, if it is attacked more than once.
     batch_size: instead of the preset's.
     keep_images: True to return the worst and the last images too.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
     return attack_images(
-        classifier,
+        arithmetic or arithmetic_of(classifier, task.test, evaluation.precision),
         subset(task.test, samples),
         run,
         seed=evaluation.seed,
         key=task.test_fingerprint,
         batch_size=batch_size or evaluation.batch_size,
         keep_images=keep_images,
+        watch=watch,
     )
 
 
+def arithmetic_of(classifier: nn.Module, images: ImageSet, precision: Precision) -> Arithmetic:
+    """The way in which attacks compute on a classifier if a precision is allowed.
+
+    images: any that it is made for; their shape and device alone are used.
+    """
+    with repeatable(), full_precision():
+        return arithmetic_for(classifier, images.images.shape[1:], images.images.device, precision)
+
+
 def attack_images(
-    classifier: nn.Module,
+    arithmetic: Arithmetic,
     test: ImageSet,
     run: SharedRun,
     *,
@@ -112,16 +123,20 @@ def attack_images(
     key: str,
     batch_size: int,
     keep_images: bool = False,
+    watch: StateWatch | None = None,
 ) -> Attacked:
     """Attack every image of `test` with the attacks of `run`, in batches.
 
+    arithmetic: the classifier, and the precision in which attacks walk.
     seed, key: an image's random start follows from these two and its sample id.
     batch_size: images that go through the classifier at once, at most; fewer where memory is short.
     keep_images: True to return the worst and the last images too.
+    watch: over the classifier, if it is attacked more than once.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
-    _settle(classifier, test)
-    before = _state(classifier)
+    classifier = arithmetic.exact
+    watch = watch or StateWatch(classifier)
+    watch.begin(lambda: _settle(classifier, test))
     began = time.perf_counter()
     with repeatable(), full_precision():
         device = test.labels.device
@@ -134,11 +149,15 @@ def attack_images(
             start = Starts(seed, key, test.samples[index])
             images = to_float(test.images[index])
             try:
-                result = run.run(classifier, images, test.labels[index], start)
-            except RuntimeError as error:
-                if not out_of_memory(error) or len(index) == 1:
+                result = run.run(arithmetic.classifier, images, test.labels[index], start)
+            except (RuntimeError, AttackError) as error:
+                if out_of_memory(error) and len(index) > 1:
+                    rows //= 2
+                elif arithmetic.classifier is not classifier:
+                    # A fault of the fast copy is none of the classifier, which is attacked as it is from here on.
+                    arithmetic = arithmetic.without_copy(f"its copy fails under attack: {error}")
+                else:
                     raise
-                rows //= 2
                 continue
             for attack, change in _changes(result, images).items():
                 changes[attack] = max(change, changes.get(attack, 0.0))
@@ -150,13 +169,14 @@ def attack_images(
         samples=test.samples.cpu(),
         labels=test.labels.cpu(),
         outcomes={
-            attack: _outcomes(attack, result, changes[attack], keep_images) for attack, result in whole.results.items()
+            attack: _outcomes(attack, result, changes[attack], keep_images, arithmetic)
+            for attack, result in whole.results.items()
         },
         rows=rows,
         seconds=seconds,
         gradient_evaluations=whole.gradient_evaluations,
         forward_passes=whole.forward_passes,
-        unchanged=_state(classifier) == before,
+        unchanged=watch.unchanged(),
     )
 
 
@@ -179,10 +199,12 @@ def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
                 low, high = torch.aminmax(returned)
                 change = attack.threat_model.largest_change(returned, images).amax()
                 known[key] = torch.stack([change.double(), low.double(), high.double()])
-        found[attack] = [known[id(returned), attack.threat_model.norm] for returned in (each.adversarial, each.worst)]
+        found[attack] = [(id(returned), attack.threat_model.norm) for returned in (each.adversarial, each.worst)]
+    # In one transfer, because each waits for the device.
+    numbers = dict(zip(known, torch.stack(list(known.values())).tolist(), strict=True))
     changes = {}
-    for attack, returned_values in found.items():
-        change_of, low_of, high_of = zip(*(values.tolist() for values in returned_values), strict=True)
+    for attack, keys in found.items():
+        change_of, low_of, high_of = zip(*(numbers[key] for key in keys), strict=True)
         if min(low_of) < 0 or max(high_of) > 1:
             raise ThreatModelError(
                 f"{attack.name}: images reach {min(low_of):.6f} .. {max(high_of):.6f}, outside [0, 1]"
@@ -191,12 +213,16 @@ def _changes(result: SharedResult, images: Tensor) -> dict[Attack, float]:
     return changes
 
 
-def _outcomes(attack: Attack, result: AttackResult, change: float, keep_images: bool) -> AttackOutcomes:
+def _outcomes(
+    attack: Attack, result: AttackResult, change: float, keep_images: bool, arithmetic: Arithmetic
+) -> AttackOutcomes:
     trace = dataclasses.asdict(result.trace)
     if not trace["standing"]:
         del trace["standing"]
     if attack.warnings():
         trace["warnings"] = list(attack.warnings())
+    if said := arithmetic.said():
+        trace["precision"] = said
     return AttackOutcomes(
         final=result.final[attack.steps],
         any=result.any[attack.steps],
@@ -219,30 +245,38 @@ def _settle(classifier: nn.Module, test: ImageSet) -> None:
         classifier(grey)
 
 
-def _state(classifier: nn.Module) -> tuple[object, ...]:
-    """Everything that attacks must leave as it was: the classifier, its gradients, and the global random states."""
-    gradients = {name: p.grad is not None and tensor_hash(p.grad) for name, p in classifier.named_parameters()}
-    on_gpu = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
-    # As bytes: to print the 624 words of numpy's state took longer than to hash a small classifier.
-    name, words, *counters = np.random.get_state(legacy=True)
-    of_numpy = (name, np.asarray(words).tobytes(), *counters)
-    random_states = (torch.get_rng_state().numpy().tobytes(), on_gpu, of_numpy, random.getstate())
-    return classifier_fingerprint(classifier), python_state(classifier), gradients, random_states
-
-
 def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
-    def move(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
-        return {steps: Outcome(outcome.predicted.cpu(), outcome.margin.cpu()) for steps, outcome in outcomes.items()}
+    """The result of one batch on the CPU. All outcomes are fetched at once, because each transfer waits for the device."""
+    every = [
+        outcome
+        for each in result.results.values()
+        for by_steps in (each.final, each.any)
+        for outcome in by_steps.values()
+    ]
+    fetched = dict(zip(map(id, every), _fetched(every), strict=True))
+    images: dict[int, Tensor] = {}
+
+    def image(tensor: Tensor) -> Tensor:
+        # Attacks that share a trajectory return the same images.
+        return images.setdefault(id(tensor), tensor.cpu() if id(tensor) not in images else tensor)
 
     def one(result: AttackResult) -> AttackResult:
         # If nobody keeps these images, an empty tensor per batch holds their count alone.
         empty = torch.empty(len(result.adversarial), 0)
-        worst, last = (result.worst.cpu(), result.adversarial.cpu()) if keep_images else (empty, empty)
-        return dataclasses.replace(
-            result, final=move(result.final), any=move(result.any), adversarial=last, worst=worst
-        )
+        worst, last = (image(result.worst), image(result.adversarial)) if keep_images else (empty, empty)
+        final, of_any = ({k: fetched[id(o)] for k, o in found.items()} for found in (result.final, result.any))
+        return dataclasses.replace(result, final=final, any=of_any, adversarial=last, worst=worst)
 
     return dataclasses.replace(result, results={attack: one(each) for attack, each in result.results.items()})
+
+
+def _fetched(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Outcomes of one batch on the CPU, in two transfers."""
+    if all(outcome.predicted.device.type == "cpu" for outcome in outcomes):
+        return [Outcome(outcome.predicted, outcome.margin.cpu()) for outcome in outcomes]
+    predicted = torch.stack([outcome.predicted for outcome in outcomes]).cpu()
+    margin = torch.stack([outcome.margin for outcome in outcomes]).cpu()
+    return [Outcome(*both) for both in zip(predicted, margin, strict=True)]
 
 
 def subset(test: ImageSet, samples: Sequence[int]) -> ImageSet:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from benchmark.evaluating.precision import Precision, short_name
 from methods.settings import Strict
 
 
@@ -14,7 +15,8 @@ class Evaluation(Strict):
 
     seed: whole number, 0 or more; every random start follows from it.
     batch_size: images that go through a classifier at once, at most; 1 or more.
-    precision: of the classifier's arithmetic; `fp32` alone.
+    precision: in which attacks may walk: `fp32`, `tf32`, `bf16` or `fp16`. What they find is judged in float32, and where a
+        precision saves nothing they walk in float32 too. `float32`, `bfloat16` and `float16` are read as well.
     matrix: attacks on every task seen so far, run after each task; one entry or more.
     final: further attacks, run after the last task only.
     keep_images: True to store the adversarial images that a classifier gets wrong.
@@ -24,7 +26,7 @@ class Evaluation(Strict):
 
     seed: int = Field(0, ge=0)
     batch_size: int = Field(500, ge=1)
-    precision: Literal["fp32"] = "fp32"
+    precision: Annotated[Precision, BeforeValidator(short_name)] = "fp32"
     matrix: list[dict[str, Any]] = Field(min_length=1)
     final: list[dict[str, Any]] = Field([])
     keep_images: bool = False

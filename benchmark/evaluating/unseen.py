@@ -16,7 +16,7 @@ from attacks.parts.guard import classifier_kept
 from attacks.parts.sharing import SharedRun
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
-from benchmark.evaluating.attacking import attack_images
+from benchmark.evaluating.attacking import arithmetic_of, attack_images
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.settings import Evaluation
 from results.schema import UNSEEN
@@ -48,7 +48,7 @@ def ask_unseen(
     validation, test = (_some(part) for part in (task.validation, task.test))
     with repeatable(), full_precision(), classifier_kept(classifier):
         attacked = attack_images(
-            classifier,
+            arithmetic_of(classifier, validation, evaluation.precision),
             validation,
             SharedRun((attack,)),
             seed=evaluation.seed,

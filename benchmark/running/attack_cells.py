@@ -7,14 +7,17 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from attacks.base import Attack
-from benchmark.evaluating.attacking import attack_task
+from attacks.parts.clock import purpose
+from benchmark.evaluating.attacking import arithmetic_of, attack_task
 from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, check_classifier
-from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.evaluating.inspection.kept_state import StateWatch
 from benchmark.evaluating.kept_images import broken_images
+from benchmark.evaluating.precision import Arithmetic
 from benchmark.learning.handed_over import Shelf
 from benchmark.planning.cells import Cell, Work, shared_work
 from benchmark.running.recording import Recorder
 from results.files import StoreError
+from results.schema import PROBES
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
 
@@ -33,19 +36,29 @@ def attack_and_record(
     An attack that raises or ends the program fails the cells of its group; the others go on. Raises BrokenContract for a
     classifier that does not keep its contract, StoreError and OSError if nothing can be stored.
     """
-    check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
-    fingerprint = classifier_fingerprint(classifier)
+    with purpose(PROBES):
+        check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
+    with purpose("hash"):
+        snapshot = recorder.snapshots.take(classifier, task.id)
+        fingerprint = snapshot.fingerprint
     left = []
     for cell in cells:
-        rest = recorder.reuse(cell, task, fingerprint)
+        with purpose("write"):
+            rest = recorder.reuse(cell, task, fingerprint)
         if rest is None:
             tell(cell.after_task, task.id, [cell.attack], None)
         else:
             left.append(rest)
-    for work in shared_work(left):
+    works = shared_work(left)
+    if not works:
+        return
+    with purpose("prepare"):
+        arithmetic = arithmetic_of(classifier, task.test, recorder.preset.evaluation.precision)
+    watch = StateWatch(classifier, snapshot)
+    for work in works:
         failure: BaseException | None = None
         try:
-            _attack_and_record(work, classifier, fingerprint, task, recorder, shelf)
+            _attack_and_record(work, arithmetic, watch, fingerprint, task, recorder, shelf)
         except (StoreError, OSError):
             raise
         except (Exception, SystemExit) as error:
@@ -55,17 +68,34 @@ def attack_and_record(
 
 
 def _attack_and_record(
-    work: Work, classifier: nn.Module, fingerprint: str, task: Task, recorder: Recorder, shelf: Shelf | None
+    work: Work,
+    arithmetic: Arithmetic,
+    watch: StateWatch,
+    fingerprint: str,
+    task: Task,
+    recorder: Recorder,
+    shelf: Shelf | None,
 ) -> None:
-    evaluation = recorder.preset.evaluation
+    classifier, evaluation = arithmetic.exact, recorder.preset.evaluation
     shown = shelf is not None and any(shelf.wants(attack) for attack in work.run.members)
     keep_images = evaluation.keep_images or shown
-    attacked = attack_task(classifier, task, work.samples, work.run, evaluation, keep_images=keep_images)
-    if evaluation.keep_images:
-        for attack, outcomes in attacked.outcomes.items():
-            kept = broken_images(outcomes, attacked, task, classifier)
-            recorder.keep_images(work, attack, task, fingerprint, kept)
-    if shelf is not None and shown:
-        shelf.put(recorder.named(attacked, task, fingerprint), task.id, attacked)
-    # Last, because a cell that is recorded is done.
-    recorder.record(work, task, fingerprint, attacked)
+    with purpose(f"{'extra' if work.extra else 'attack'} {work.run.attack.kind}"):
+        attacked = attack_task(
+            classifier,
+            task,
+            work.samples,
+            work.run,
+            evaluation,
+            arithmetic=arithmetic,
+            watch=watch,
+            keep_images=keep_images,
+        )
+    with purpose("write"):
+        if evaluation.keep_images:
+            for attack, outcomes in attacked.outcomes.items():
+                kept = broken_images(outcomes, attacked, task, classifier)
+                recorder.keep_images(work, attack, task, fingerprint, kept)
+        if shelf is not None and shown:
+            shelf.put(recorder.named(attacked, task, fingerprint), task.id, attacked)
+        # Last, because a cell that is recorded is done.
+        recorder.record(work, task, fingerprint, attacked)

@@ -6,6 +6,7 @@ Exact but for rounding.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -103,3 +104,18 @@ def _in_turn(layers: Sequence[Layer], dtype: torch.dtype) -> Layer:
         return features.to(images.dtype)
 
     return run
+
+
+def folded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    """A copy of a network whose backbones run on folded copies of their weights for good; None if none of them can be folded.
+
+    network: in the mode in which the copy is to be asked. Its answers are of the images' dtype; no gradient reaches a weight.
+    dtype: of the folded weights and of what lies between them.
+    """
+    copied = copy.deepcopy(network).requires_grad_(False)
+    changed = False
+    for module in copied.modules():
+        if isinstance(module, Backbone) and (layers := fold(list(module.layers), dtype)) is not None:
+            module.instead = _in_turn(layers, dtype)
+            changed = True
+    return copied if changed else None

@@ -14,6 +14,7 @@ from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_trial import SmoothConv
 from benchmark.evaluating.attacking import AttackOutcomes, attack_images
+from benchmark.evaluating.precision import Arithmetic
 from scenarios.base import ImageSet
 
 
@@ -40,7 +41,9 @@ def of_further(by: float, image: float) -> AttackOutcomes:
     test = ImageSet(images, torch.tensor([0, 1, 1]), torch.arange(3))
     attack = Further(threat_model=ThreatModel(Fraction(1, 5)), by=by)
     run = SharedRun((attack,))
-    return attack_images(SmoothConv(2).eval(), test, run, seed=0, key="k", batch_size=2).outcomes[attack]
+    return attack_images(Arithmetic(SmoothConv(2).eval(), "fp32"), test, run, seed=0, key="k", batch_size=2).outcomes[
+        attack
+    ]
 
 
 def test_the_change_of_images_is_measured_and_not_taken_from_what_the_attack_says() -> None:

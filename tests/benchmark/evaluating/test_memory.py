@@ -12,6 +12,7 @@ from attacks.threat_model import ThreatModel
 from benchmark.evaluating import attacking
 from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.memory import activation_bytes, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.precision import Arithmetic
 from scenarios.base import ImageSet
 
 
@@ -39,7 +40,8 @@ def measured(net: nn.Module, batch_size: int = 500):
     model = ThreatModel("8/255")
     attacks = [PGD(threat_model=model, steps=3, step_size=size) for size in ("eps/4", "eps/2")]
     (run,) = share_runs(attacks)
-    found = attack_images(net.eval().requires_grad_(False), images(), run, seed=0, key="k", batch_size=batch_size)
+    arithmetic = Arithmetic(net.eval().requires_grad_(False), "fp32")
+    found = attack_images(arithmetic, images(), run, seed=0, key="k", batch_size=batch_size)
     return found, attacks
 
 

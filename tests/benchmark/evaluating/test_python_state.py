@@ -23,6 +23,7 @@ from attacks.parts.sharing import SharedRun
 from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.evaluating.inspection.python_state import MOST_OBJECTS, python_state
+from benchmark.evaluating.precision import Arithmetic
 from methods.backbones import BackboneChoice, MultiHead, initialise
 from scenarios.base import ImageSet
 from tests.benchmark.evaluating.planted_gradients import network
@@ -171,7 +172,12 @@ class Lazy(nn.Module):
 def attacked(classifier):
     images = ImageSet(torch.arange(4 * 64).reshape(4, 1, 8, 8).byte(), torch.tensor([0, 1, 0, 1]), torch.arange(4))
     return attack_images(
-        classifier.eval().requires_grad_(False), images, SharedRun((Clean(),)), seed=0, key="", batch_size=2
+        Arithmetic(classifier.eval().requires_grad_(False), "fp32"),
+        images,
+        SharedRun((Clean(),)),
+        seed=0,
+        key="",
+        batch_size=2,
     )
 
 
