@@ -15,12 +15,25 @@ import pandas as pd
 import pyarrow as pa
 
 from results import schema
-from results.files import StoreError, read_json
+from results.files import StoreError, digest, read_json
 from results.merged import read_merged
 from results.parts import Problem, parts_of, read_parts
 
 DIRECTORY_DIGITS = 16
 """A run's directory is named by this many hex digits of its identity's hash."""
+
+NAMES = ("label", "row", "hash")
+"""Fields of an identity that do not say what was trained."""
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """SHA-256 over the fields of an identity that say what was trained, its seed among them: 64 hex digits."""
+    return digest({name: value for name, value in identity.items() if name not in NAMES})
+
+
+def row_hash(identity: Mapping[str, Any]) -> str:
+    """SHA-256 over the same fields without the seed: that of the row, if the run needs no other runs."""
+    return identity_hash({name: value for name, value in identity.items() if name != "seed"})
 
 
 @dataclass
@@ -231,8 +244,12 @@ def _stand_twice(predictions: pd.DataFrame) -> np.ndarray:
     return pd.Series(key).duplicated().to_numpy()
 
 
-def read_run(directory: Path, published: bool = False) -> Run:
-    """The run stored in `directory`. Raises StoreError if its config.json is missing, broken or of another version."""
+def read_run(directory: Path, published: bool = False, *, edited: bool = False) -> Run:
+    """The run stored in `directory`.
+
+    edited: True to read it although its identity was changed after it was stored.
+    Raises StoreError if its config.json is missing, broken, of another version or edited.
+    """
     path = directory / "config.json"
     if not path.exists():
         raise StoreError(f"{directory}: no config.json, so this is no finished run directory")
@@ -247,14 +264,37 @@ def read_run(directory: Path, published: bool = False) -> Run:
         raise StoreError(f"{path}: hash, row, method and label of the identity are text")
     if identity["schema"] != schema.VERSION:
         raise StoreError(f"{path}: written in record format {identity['schema']}, this version reads {schema.VERSION}")
+    if not edited and (changed := _changed(identity)):
+        raise StoreError(
+            f"{path}: changed after it was stored: {changed}; write the fields back as they were, or let `run` learn it anew"
+        )
     return Run(directory, config, published)
 
 
-def load(runs: Path | str = "results/runs", published: Path | str | None = "results/published") -> Results:
+def _changed(identity: Mapping[str, Any]) -> str:
+    """The reason why an identity is not the one that was stored; empty if it is, as far as it tells by itself.
+
+    The row of a run that needs others is hashed from the rows of those, and in older records from their hashes.
+    """
+    try:
+        found, row = identity_hash(identity), row_hash(identity)
+    except ValueError:
+        return "a number of its identity is not finite"
+    if found != identity["hash"]:
+        return f"its identity hashes to {found[:DIRECTORY_DIGITS]}, not to {identity['hash'][:DIRECTORY_DIGITS]}"
+    if not identity.get("prerequisites") and row != identity["row"]:
+        return f"its row hashes to {row[:DIRECTORY_DIGITS]}, not to {identity['row'][:DIRECTORY_DIGITS]}"
+    return ""
+
+
+def load(
+    runs: Path | str = "results/runs", published: Path | str | None = "results/published", *, edited: bool = False
+) -> Results:
     """Every run under `runs`, and every published one that is not there too.
 
     runs: a folder with one directory per run.
     published: a folder with one folder per preset, each with such directories; None: none.
+    edited: True to read runs too whose identity was changed after they were stored.
 
     A missing folder counts as empty. A run that is in both places is one run: the copy that holds more.
     """
@@ -265,7 +305,7 @@ def load(runs: Path | str = "results/runs", published: Path | str | None = "resu
         places += [(path, True) for preset in _directories(Path(published)) for path in _directories(preset)]
     for directory, is_published in places:
         try:
-            run = read_run(directory, is_published)
+            run = read_run(directory, is_published, edited=edited)
         except StoreError as error:
             unreadable.append(Problem(directory, str(error).removeprefix(f"{directory}: ")))
             continue

@@ -16,6 +16,7 @@ from methods.base import Method, MethodSettings
 from methods.training.recipe import Recipe
 from results import schema
 from results.files import digest
+from results.records import identity_hash
 from scenarios.base import SPLIT_SEED, VALIDATION_FRACTION, Stream
 from scenarios.parts import augmentation
 
@@ -74,7 +75,7 @@ def run_identity(
         "label": label or method.name,
         # A prerequisite's hash differs from seed to seed, so it counts in the row by its own row.
         "row": digest({**row, "prerequisites": sorted(needed["row"] for needed in prerequisites)}),
-        "hash": digest({**row, "seed": seed}),
+        "hash": identity_hash({**row, "seed": seed}),
     }
 
 

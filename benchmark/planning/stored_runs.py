@@ -19,13 +19,21 @@ WHOLE = "all"
 
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:
-    """The stored run with this hash, local or published, whichever holds more cells; None if there is none."""
+    """The stored run with this hash, local or published, whichever holds more cells; None if there is none.
+
+    A published record that is unreadable or was edited counts for nothing, and reports name it; a local one is a StoreError.
+    """
     name = run_hash[:DIRECTORY_DIGITS]
     local = machine.runs / name
     found = []
     for directory in [local, *sorted(machine.published.glob(f"*/{name}"))]:
         if (directory / "config.json").exists():
-            run = read_run(directory, published=directory != local)
+            try:
+                run = read_run(directory, published=directory != local)
+            except StoreError:
+                if directory == local:
+                    raise
+                continue
             if run.hash == run_hash:
                 found.append(run)
     return max(found, key=lambda run: run.stored_evaluations, default=None)

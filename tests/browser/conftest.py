@@ -11,7 +11,6 @@ import pytest
 
 from reports.write import write_report
 from results import load
-from results.files import read_json, write_json
 from tests.reports.synthetic_runs import FakeRun, clean, fgsm, pgd, write_run
 
 HOSTILE = "<script>alert(1)</script>"
@@ -40,12 +39,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(root, FakeRun("packnet", "unfinished", learned=2, settings={"a": 1}))
     for method in ("cmat", "packnet"):
         other = FakeRun(
-            method, preset="other", final=[fgsm("1/10")], matrix=[clean(), pgd(7, "1/10")], eps="1/10", tasks=2
+            method,
+            preset="other",
+            identity={"scenario": {"name": "photographs", "fingerprint": "other"}},
+            final=[fgsm("1/10")],
+            matrix=[clean(), pgd(7, "1/10")],
+            eps="1/10",
+            tasks=2,
         )
-        store = write_run(root, other)
-        config = read_json(store.directory / "config.json")
-        config["identity"]["scenario"]["name"] = "photographs"
-        write_json(store.directory / "config.json", config)
+        write_run(root, other)
     return write_report(load(root, None), tmp_path_factory.mktemp("report")).output
 
 

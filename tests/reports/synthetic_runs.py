@@ -18,6 +18,7 @@ from reports.checks.check import Check
 from reports.checks.verdicts import CHECKS
 from results import load, schema
 from results.files import digest, read_json, write_json
+from results.records import identity_hash, row_hash
 from results.store import RunStore
 
 EPS = "1/5"
@@ -190,6 +191,7 @@ class FakeRun:
     learned: int | None = None
     all_at_once: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
     eps: str = EPS
     matrix: Sequence[FakeAttack] = field(default_factory=lambda: [clean(), pgd(10)])
     final: Sequence[FakeAttack] = field(default_factory=lambda: [noise(), fgsm(), pgd(40), *other_sizes()])
@@ -222,17 +224,12 @@ def write_run(root: Path, fake: FakeRun, *, by_cell: bool = False) -> RunStore:
 
     by_cell: a part per cell, as a run that goes on writes them; else one part for all, which is made and read in less time.
     """
-    row = {"method": fake.method, "settings": fake.settings, "recipe": {"eps": fake.eps}, "preset_data": fake.tasks}
-    identity = {
-        "schema": 1,
-        "hash": digest([row, fake.seed]),
-        "row": digest(row),
-        "label": fake.name,
-        "seed": fake.seed,
-    }
-    identity |= {"method": fake.method, "scenario": {"name": "digits", "fingerprint": f"{fake.tasks}x{fake.samples}"}}
+    made_up = {"settings": fake.settings, "eps": fake.eps}
+    identity: dict[str, Any] = {"schema": 1, "method": fake.method, "seed": fake.seed, "made_up": made_up}
+    identity |= {"scenario": {"name": "digits", "fingerprint": f"{fake.tasks}x{fake.samples}"}}
     identity |= {"backbone": {"name": fake.backbone, "width": 1.0}} if fake.backbone else {}
-    store = RunStore(root, str(identity["hash"]))
+    identity = with_hashes({**identity, **fake.identity, "label": fake.name})
+    store = RunStore(root, identity["hash"])
     store.write_config(identity, {"device": "cpu"})
     demand(store, fake)
     store.write_tasks(_tasks(fake))
@@ -252,6 +249,11 @@ def write_run(root: Path, fake: FakeRun, *, by_cell: bool = False) -> RunStore:
     if fake.failure:
         store.fail(**fake.failure)
     return store
+
+
+def with_hashes(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity with the hashes of its fields: that of a run which was not changed after it was stored."""
+    return {**identity, "row": row_hash(identity), "hash": identity_hash(identity)}
 
 
 def board_of(folder: Path, *fakes: FakeRun, checks: Sequence[Check] = ()) -> Board:

@@ -17,7 +17,7 @@ from reports.terminal import print_report
 from results import load
 from results.files import read_json, write_json
 from tests.reports.quick_report import quick_report
-from tests.reports.synthetic_runs import FakeRun, pgd, write_run
+from tests.reports.synthetic_runs import FakeRun, pgd, with_hashes, write_run
 
 TINY_EPS = f"1/{10**400}"
 
@@ -37,6 +37,10 @@ def demanded(**fields: Any) -> Callable[[Path], None]:
     return edited(lambda config: config["protocols"]["digits"].update(fields))
 
 
+def identified(**fields: Any) -> Callable[[Path], None]:
+    return edited(lambda config: config.update(identity=with_hashes({**config["identity"], **fields})))
+
+
 SPOILED: dict[str, Callable[[Path], None]] = {
     "an eps that underflows": demanded(ranking_eps=TINY_EPS, eps=TINY_EPS),
     "an eps with a huge exponent": demanded(ranking_eps="1e99999999"),
@@ -47,9 +51,10 @@ SPOILED: dict[str, Callable[[Path], None]] = {
     "fewer tasks than are stored": demanded(tasks=1),
     "a number of samples that is none": demanded(samples={"clean": "all"}),
     "needs that are no list": demanded(needs=3),
-    "a seed that is text": edited(lambda config: config["identity"].update(seed="0")),
-    "a seed that is a list": edited(lambda config: config["identity"].update(seed=[0])),
-    "a backbone without a name": edited(lambda config: config["identity"].update(backbone={"width": "wide"})),
+    "a seed that is text": identified(seed="0"),
+    "a seed that is a list": identified(seed=[0]),
+    "a backbone without a name": identified(backbone={"width": "wide"}),
+    "an identity that was edited": edited(lambda config: config["identity"].update(backbone={"name": "wide"})),
     "provenance that is no object": edited(lambda config: config.update(provenance=[1, 2])),
 }
 

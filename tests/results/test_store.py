@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from results import load, schema
+from results import Problem, load, schema
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError, digest, whole_file, write_json, write_text
 from results.store import RunStore, demand_of_published
@@ -137,6 +138,37 @@ def test_a_broken_config_is_named_not_read(tmp_path: Path, content: str) -> None
     results = load(tmp_path, None)
     assert results.runs == []
     assert store.directory.name in str(results.problems[0])
+
+
+@pytest.mark.parametrize("field", ["method", "seed", "hash", "row", "added"])
+def test_an_identity_that_was_edited_is_named_not_read(tmp_path: Path, field: str) -> None:
+    store = make_run(tmp_path)
+    config = json.loads((store.directory / "config.json").read_text())
+    config["identity"][field] = {"seed": 7, "added": float("nan")}.get(field, "ab" * 32)
+    (store.directory / "config.json").write_text(json.dumps(config))
+    results = load(tmp_path, None)
+    assert results.runs == []
+    (problem,) = results.problems
+    assert re.fullmatch(r"config.json: changed after it was stored: .*; write .* anew", _without(tmp_path, problem))
+    assert len(load(tmp_path, None, edited=True).runs) == 1
+
+
+def _without(folder: Path, problem: Problem) -> str:
+    return problem.reason.removeprefix(f"{problem.path}/")
+
+
+def test_a_name_that_was_edited_is_a_name(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    path = store.directory / "config.json"
+    path.write_text(path.read_text().replace('"AT"', '"AT with another name"'))
+    (run,) = load(tmp_path, None).runs
+    assert run.label == "AT with another name"
+
+
+def test_every_published_record_is_as_it_was_stored() -> None:
+    results = load(REPOSITORY / "results" / "none", REPOSITORY / "results" / "published")
+    assert results.problems == []
+    assert len(results.runs) == len(list((REPOSITORY / "results" / "published").glob("*/*/config.json")))
 
 
 def test_a_folder_without_a_config_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from benchmark.running.recording import Recorder
 from reports.boards.building import judged
 from reports.checks.verdicts import Verdict
 from results import load, schema
-from results.files import digest
+from results.records import identity_hash, row_hash
 from results.schema import AFRESH, LEARNING
 from results.store import RunStore
 from scenarios.base import Task
@@ -44,10 +44,10 @@ class TemporaryRun:
         """folder: an empty one; the run is of no use afterwards. source: of the classifier; None if it has no file."""
         self._folder, self._classifier, self._preset, self._task = folder, classifier, preset, replace(task, id=0)
         self._fingerprint = classifier_fingerprint(classifier)
-        run_hash = digest(self._fingerprint)
-        self._store = RunStore(folder, run_hash)
-        identity = {"schema": schema.VERSION, "hash": run_hash, "row": run_hash, "method": "module", "label": "module"}
-        self._store.write_config({**identity, "seed": 0}, {})
+        identity = {"schema": schema.VERSION, "method": "module", "classifier": self._fingerprint, "seed": 0}
+        self._store = RunStore(folder, identity_hash(identity))
+        named = {"label": "module", "row": row_hash(identity), "hash": self._store.hash}
+        self._store.write_config({**identity, **named}, {})
         self._store.write_tasks(task_rows([self._task]))
         self._recorder = Recorder(self._store, preset, machine.device, machine.threads)
         self._source, self._shelf = source, Shelf(self._store.directory, preset.ranking)

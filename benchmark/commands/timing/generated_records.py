@@ -16,6 +16,7 @@ from benchmark.evaluating.fingerprints import attack_name
 from benchmark.planning.presets import Preset
 from results import schema
 from results.files import canonical_json, digest
+from results.records import identity_hash, row_hash
 from results.store import RunStore
 
 CLASSES, SAMPLES = 5, 500
@@ -43,7 +44,7 @@ def generate(root: Path, preset: Preset, size: Size) -> int:
     labels = [row.label for row in preset.rows][: size.methods]
     labels += [f"method_{k:02d}" for k in range(len(labels), size.methods)]
     return sum(
-        _Made(RunStore(root, digest([label, seed])), preset, label, seed, k, size).write()
+        _Made(root, preset, label, seed, k, size).write()
         for k, label in enumerate(labels)
         for seed in range(size.seeds)
     )
@@ -52,9 +53,11 @@ def generate(root: Path, preset: Preset, size: Size) -> int:
 class _Made:
     """A made-up run. Earlier methods have larger margins; every second method forgets."""
 
-    def __init__(self, store: RunStore, preset: Preset, label: str, seed: int, place: int, size: Size) -> None:
-        self.store, self.preset, self.label, self.seed, self.size = store, preset, label, seed, size
+    def __init__(self, root: Path, preset: Preset, label: str, seed: int, place: int, size: Size) -> None:
+        self.preset, self.label, self.seed, self.size = preset, label, seed, size
         self.tasks = size.tasks
+        self.identity = self._identity()
+        self.store = RunStore(root, self.identity["hash"])
         self.quality, self.forgets = 1.6 - 0.06 * place, FORGOTTEN * (place % 2)
         # The control falls, or no row would be ranked.
         self.exposed = 3.0 if "standard" in label else 1.0
@@ -84,14 +87,16 @@ class _Made:
         self.store.write_part("facts", "costs", self._facts())
         return len(predictions)
 
-    def _write_config(self) -> None:
-        identity = {
-            "schema": schema.VERSION, "hash": self.store.hash, "row": digest(self.label), "label": self.label,
-            "method": self.label, "seed": self.seed, "eps": str(self.preset.eps), "settings": {}, "recipe": {},
+    def _identity(self) -> dict[str, Any]:
+        fields = {
+            "schema": schema.VERSION, "method": self.label, "seed": self.seed, "eps": str(self.preset.eps),
             "scenario": {"name": self.preset.scenario_plugin.name, "fingerprint": f"generated {self.tasks}"},
-            "backbone": self.preset.file.backbone.model_dump(),
+            "backbone": self.preset.file.backbone.model_dump(), "settings": {}, "recipe": {},
         }  # fmt: skip
-        self.store.write_config(identity, {"device": "none", "versions": {}})
+        return {**fields, "label": self.label, "row": row_hash(fields), "hash": identity_hash(fields)}
+
+    def _write_config(self) -> None:
+        self.store.write_config(self.identity, {"device": "none", "versions": {}})
         protocol: dict[str, Any] = {
             "label": self.label,
             "eps": str(self.preset.eps),

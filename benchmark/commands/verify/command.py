@@ -32,7 +32,7 @@ def verify(name: str, options: RunOptions, console: Console, submission: tuple[P
     submission: a file of adversarial images and the task they are of. They are scored and kept; the run is not verified.
     Returns 0, or 1 if something does not hold. Raises ConfigError, StoreError and MethodError.
     """
-    results = load(options.results, options.published)
+    results = load(options.results, options.published, edited=submission is None)
     run = find_stored_run(name, results, options.results)
     if submission is not None:
         from benchmark.commands.verify.submit.scoring import submit

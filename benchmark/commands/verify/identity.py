@@ -10,19 +10,14 @@ from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.planning.protocols import flat
 from reports.numbers.wording import counted
 from results.files import canonical_json, digest
-from results.records import DIRECTORY_DIGITS, Results, Run
-
-OUTSIDE_ROW = ("seed", "label", "row", "hash")
-"""Fields of an identity that the hash of the row leaves out: they differ between seeds, or are names and hashes."""
-NAMES = ("label", "hash", "row")
-"""Fields of an identity that do not say what was trained."""
+from results.records import DIRECTORY_DIGITS, NAMES, Results, Run, identity_hash
 
 
 def verify_identity(run: Run, results: Results) -> Finding:
     """Compute the hashes of the identity and of its row again, and compare the directory's name with them."""
     problems = Problems()
     fields = row_fields(run)
-    found = digest({**fields, "seed": run.identity["seed"]})
+    found = identity_hash(run.identity)
     if found != run.hash:
         problems.add(f"the identity hashes to {found[:DIRECTORY_DIGITS]}, not to {run.hash[:DIRECTORY_DIGITS]}: edited")
     if run.directory.name != run.hash[:DIRECTORY_DIGITS]:
@@ -33,7 +28,7 @@ def verify_identity(run: Run, results: Results) -> Finding:
 
 def row_fields(run: Run) -> dict[str, Any]:
     """The fields of a run's identity that all seeds of its row have in common."""
-    return {name: value for name, value in run.identity.items() if name not in OUTSIDE_ROW}
+    return {name: value for name, value in run.identity.items() if name not in (*NAMES, "seed")}
 
 
 def _verify_row(run: Run, fields: Mapping[str, Any], rows: Mapping[str, str], problems: Problems) -> str:

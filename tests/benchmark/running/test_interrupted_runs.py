@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,14 @@ def test_a_torn_part_is_set_aside_and_measured_again(tmp_path: Path) -> None:
     assert len(list(only(tmp_path).directory.glob("set-aside/*"))) == 1
 
 
-def test_a_broken_configuration_sets_the_run_aside_and_it_is_run_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoil", [lambda text: text[:14], lambda text: text.replace('"epochs": ', '"epochs": 1')])
+def test_a_configuration_that_is_broken_or_was_edited_sets_the_run_aside_and_it_is_run_again(
+    tmp_path: Path, spoil: Callable[[str], str]
+) -> None:
     run_tiny(tmp_path)
     before, directory = table(only(tmp_path)), only(tmp_path).directory
-    (directory / "config.json").write_text('{"identity": ')
+    config = directory / "config.json"
+    config.write_text(spoil(config.read_text()))
     assert run_tiny(tmp_path) == 0
     assert table(only(tmp_path)).equals(before)
     (kept,) = (tmp_path / "runs" / ".set-aside").iterdir()

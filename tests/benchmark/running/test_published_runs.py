@@ -32,6 +32,19 @@ def test_a_published_run_stands_on_the_board_of_a_copied_preset(tmp_path: Path) 
     assert set(published.protocols) == {"tiny", "copy"}
 
 
+def test_a_published_record_that_was_edited_counts_for_nothing(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    folders = ["--results", str(tmp_path / "elsewhere"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 0
+    (config,) = (tmp_path / "published").glob("*/*/config.json")
+    config.write_text(config.read_text().replace('"epochs": ', '"epochs": 1'))
+    assert run_tiny(tmp_path) == 0
+    results = load(tmp_path / "runs", tmp_path / "published")
+    assert [run.published for run in results.runs] == [False]
+    assert [problem.path for problem in results.problems] == [config.parent]
+
+
 def test_a_published_run_says_what_the_run_said_and_counts_as_done(tmp_path: Path) -> None:
     run_tiny(tmp_path)
     (tmp_path / "runs").rename(tmp_path / "elsewhere")

@@ -25,7 +25,6 @@ from reports.numbers.published_values import REFERENCE, read_published
 from reports.numbers.statistics.intervals import t_interval
 from reports.write import write_report
 from results import load
-from results.files import read_json, write_json
 from tests.reports.synthetic_capacity import capacity_facts, cmat
 from tests.reports.synthetic_runs import FakeRun, clean, pgd, write_run
 
@@ -60,11 +59,9 @@ def longest():
 def stored(root, *fakes, scenario=SCENARIO, trained=(), recipe=None):
     """Write runs of a scenario; trained: their eps in training, 8/255 where it is not given."""
     for k, fake in enumerate(fakes):
-        path = write_run(root, fake).directory / "config.json"
-        config = read_json(path)
-        config["identity"]["scenario"]["name"] = scenario
-        config["identity"] |= {"eps": trained[k] if k < len(trained) else EIGHT, "recipe": recipe or {}}
-        write_json(path, config)
+        identity = {"scenario": {"name": scenario, "fingerprint": f"{fake.tasks}x{fake.samples}"}}
+        identity |= {"eps": trained[k] if k < len(trained) else EIGHT, "recipe": recipe or {}}
+        write_run(root, replace(fake, identity=identity))
     return root
 
 
