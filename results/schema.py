@@ -118,6 +118,9 @@ HARNESS = "harness"
 COSTS = "cost"
 """The costs of the run. A run without this part is not finished."""
 
+SECONDS = "seconds"
+"""Facts on where the time of the run went: seconds by purpose, in the processes that worked on it. Older runs have none."""
+
 PROBES = "probes"
 """Facts from a few forward passes on each classifier."""
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from attacks.parts.clock import purpose
 from benchmark.evaluating.validation import validate
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.opened_files import Watch
@@ -179,13 +180,14 @@ class RunContext:
         state = self._method.state()
         self._record_watch()
         values = {"method": state.values, "spent": self.spent.to_json(), "logs": self.logs.to_json()}
-        with self._watch.harness():
+        with self._watch.harness(), purpose("write"):
             self._checkpoints.save(key, Checkpoint(state.tensors, values, result))
         return result
 
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
         self.spent.image_gradients += len(task.validation) * self.recipe.selection.steps
-        return validate(classifier, task, self.recipe, self.exact_eps)
+        with purpose("validate"):
+            return validate(classifier, task, self.recipe, self.exact_eps)
 
     def train(
         self, fit: Fit, tasks: list[LearnTask], *, phase: str = "train", recipe: Recipe | None = None

@@ -8,7 +8,8 @@ from functools import partial
 
 import torch
 
-from benchmark.evaluating.fingerprints import classifier_fingerprint
+from attacks.parts.clock import purpose
+from benchmark.evaluating.fingerprints import Snapshots
 from benchmark.evaluating.validation import validate
 from benchmark.learning import unforgetting_proof as unforgetting
 from benchmark.learning.context import RunContext, Spent
@@ -49,7 +50,7 @@ class Learner:
         self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self.turns = job.turns(len(stream))
         self.at_turn: int | None = None
-        self._machine = machine
+        self._machine, self._snapshots = machine, Snapshots()
         needed: dict[str, Callable[[], Prerequisite]] = {
             key: partial(FinishedRun, need, machine) for key, need in job.needs.items()
         }
@@ -85,7 +86,7 @@ class Learner:
         if turn == self.turns[0]:
             self._note_of_needed_runs()
         context = self.context
-        with self.watch.reaching():
+        with purpose("learn"), self.watch.reaching():
             if self.job.all_at_once:
                 context.begin_turn(-1, len(self.stream), "all tasks")
                 self.method.learn_all(list(tasks), context)
@@ -93,12 +94,15 @@ class Learner:
                 context.begin_turn(turn, len(self.stream), tasks[0].name)
                 self.method.learn(tasks[0], context)
             context.end_turn()
-            self.recheck_validation(turn, tasks)
-            if self.job.claims_unforgetting:
-                self._fingerprint(turn, tasks[-1])
-            state = self.method.state()
-            fingerprints = {str(task): classifier_fingerprint(self.method.classifier(task)) for task in range(turn + 1)}
-        self._save(turn, Checkpoint(state.tensors, {"method": state.values, "classifiers": fingerprints}))
+            with purpose("validate"):
+                self.recheck_validation(turn, tasks)
+            with purpose("hash"):
+                if self.job.claims_unforgetting:
+                    self._fingerprint(turn, tasks[-1])
+                state = self.method.state()
+                fingerprints = {str(task): self._fingerprint_of(task) for task in range(turn + 1)}
+        with purpose("write"):
+            self._save(turn, Checkpoint(state.tensors, {"method": state.values, "classifiers": fingerprints}))
         self.at_turn = turn
 
     def _restore_turn_before(self, turn: int) -> None:
@@ -136,6 +140,9 @@ class Learner:
             logged = [fact for fact in self.context.logs.facts if fact["name"] == name]
             if logged:
                 record(HARNESS, name, logged[-1]["value"], -1 if all_at_once else turn)
+
+    def _fingerprint_of(self, task: int) -> str:
+        return self._snapshots.take(self.method.classifier(task), task).fingerprint
 
     def _fingerprint(self, turn: int, task: LearnTask) -> None:
         """Record what a later proof of not forgetting compares with; an earlier proof is void."""

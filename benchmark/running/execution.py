@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from attacks.base import Attack
+from attacks.parts.clock import purpose
 from benchmark.evaluating.determinism import repeatable
 from benchmark.evaluating.questions import QUESTIONS, asked_phases
 from benchmark.learning.context import Spent
@@ -15,7 +16,7 @@ from benchmark.learning.events import Event, Listener
 from benchmark.learning.handed_over import Shelf
 from benchmark.learning.provenance import provenance
 from benchmark.learning.restoring import restored_method, stream_of
-from benchmark.planning.cells import Cell, Stored, demanded, missing_cells
+from benchmark.planning.cells import Cell, Stored, demanded, missing_cells, to_hand_over_again
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.protocols import record_demand, task_rows
@@ -26,6 +27,7 @@ from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.judging_afresh import judge_afresh
 from benchmark.running.learning_apart import Learns, LearnsApart, LearnsHere
 from benchmark.running.recording import Recorder
+from benchmark.running.seconds import timed
 from methods.base import Method
 from results.checkpoints import Checkpoints, stored_bytes
 from results.files import StoreError
@@ -41,8 +43,8 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
     """
     store = RunStore(machine.runs, job.hash)
     torch.set_num_threads(machine.threads)
-    with store.working():
-        execution = Execution(job, machine, tasks, store, listen)
+    with store.working(), timed(store) as note_seconds:
+        execution = Execution(job, machine, tasks, store, listen, note_seconds)
         try:
             execution.prepare()
             with repeatable():
@@ -67,11 +69,21 @@ class Execution:
 
     method: as the state after the turn in hand makes it.
     turn: the turn that was learned last; None if nothing was learned.
+    note_seconds: stores where the time went so far.
     """
 
-    def __init__(self, job: Job, machine: Machine, tasks: list[Task], store: RunStore, listen: Listener) -> None:
+    def __init__(
+        self,
+        job: Job,
+        machine: Machine,
+        tasks: list[Task],
+        store: RunStore,
+        listen: Listener,
+        note_seconds: Callable[[], None] = lambda: None,
+    ) -> None:
         self.job, self.machine, self.tasks, self.store, self.listen = job, machine, tasks, store, listen
         self.failures: list[tuple[str, str]] = []
+        self.note_seconds = note_seconds
         self.device = torch.device(machine.device)
         self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self.recorder = Recorder(store, job.preset, machine.device, machine.threads)
@@ -111,13 +123,17 @@ class Execution:
             if turn < latest and not cells and turn not in again:
                 continue
             if turn in again or not self._is_learned(turn):
+                evaluated = self.store.evaluated(turn)
                 self.learn(turn)
-                # Learning sets evaluations of other classifiers aside.
-                cells = self._missing(self._stored(), turn)
+                if evaluated:
+                    # Learning sets evaluations of other classifiers aside.
+                    stored = self._stored()
+                    cells = self._missing(stored, turn)
             self.restore(turn)
             self.listen(self._event("task", turn))
             self.attack(cells)
             self._forget_old_checkpoints(turn)
+            self.note_seconds()
         self._finish()
 
     def _learned_again(self, learned: Sequence[int]) -> list[int]:
@@ -138,12 +154,14 @@ class Execution:
         phases = () if self.job.learn_only else asked_phases(self.job.preset.evaluation)
         if not all(self.store.has_part("facts", phase) or self.ask(phase) for phase in phases):
             return
+        self.hand_over_again()
         if not self.judge_afresh():
             return
         self.write_costs()
 
     def _stored(self) -> Stored:
-        return Stored(self.store.read(), self.job.preset)
+        with purpose("read"):
+            return Stored(self.store.read(), self.job.preset)
 
     def _is_learned(self, turn: int) -> bool:
         return state_key(self.checkpoints, self.job, turn) is not None
@@ -157,7 +175,8 @@ class Execution:
         """Make the method anew, in its state after `turn`. Classifiers that are attacked come from the stored state alone."""
         key = state_key(self.checkpoints, self.job, turn)
         assert key is not None
-        self.method = restored_method(self.job, self.machine, key)
+        with purpose("read"):
+            self.method = restored_method(self.job, self.machine, key)
 
     def learn(self, turn: int) -> None:
         """Learn a turn, where no test image is."""
@@ -172,13 +191,16 @@ class Execution:
 
     # -- attacking ------------------------------------------------------------------------------------------------------
 
-    def attack(self, cells: Sequence[Cell]) -> None:
-        """Attack cells of one turn, task by task; a crash fails its own cells and no others."""
+    def attack(self, cells: Sequence[Cell], *, again: bool = False) -> None:
+        """Attack cells of one turn, task by task; a crash fails its own cells and no others.
+
+        again: True for cells that are recorded, which are attacked once more for their images alone.
+        """
         for task in {cell.task: self.tasks[cell.task] for cell in cells}.values():
             mine = [cell for cell in cells if cell.task == task.id]
             try:
                 classifier = self.method.classifier(task.id).to(self.device)
-                attack_and_record(mine, classifier, task, self.recorder, self._tell, self.shelf)
+                attack_and_record(mine, classifier, task, self.recorder, self._tell, self.shelf, again=again)
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
@@ -203,13 +225,29 @@ class Execution:
         rows = []
         for task in self.tasks:
             try:
-                rows += QUESTIONS[phase](self.method.classifier(task.id).to(self.device), task, self.job.preset.asking)
+                with purpose(phase):
+                    classifier = self.method.classifier(task.id).to(self.device)
+                    rows += QUESTIONS[phase](classifier, task, self.job.preset.asking)
             except (Exception, SystemExit) as error:
                 # Its attacks failed in the same way and say so; there is no reason to ask the others.
                 self.fail(f"{phase} on task {task.id}", error, task=task.id, check=phase)
                 return False
         self.store.write_part("facts", phase, rows)
         return True
+
+    def hand_over_again(self) -> None:
+        """Attack once more what was to be judged afresh, if neither the answers nor its images are stored."""
+        if self.job.learn_only or self.store.has_part("facts", AFRESH):
+            return
+        shown = self.shelf.shown(self.store.read().evaluations["evaluation_id"].unique())
+        cells = [
+            cell
+            for cell in to_hand_over_again(self.job, self.tasks, self._stored())
+            if (cell.task, self.job.preset.attack_name(cell.attack)) not in shown
+        ]
+        if cells:
+            self.note(f"{len(cells)} attacks run once more: the answers of classifiers made anew are not stored")
+        self.attack(cells, again=True)
 
     def judge_afresh(self) -> bool:
         """Let classifiers made anew judge what the attacks handed over, and prove a claim not to forget, in a confined process.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attacks.parts.clock import purpose
 from benchmark.learning import afresh
 from benchmark.learning import unforgetting_proof as unforgetting
 from benchmark.learning.confined import process as confined
@@ -38,12 +39,15 @@ def judge_afresh(job: Job, machine: Machine, key: str, store: RunStore, shelf: S
     error = ""
     process = None
     try:
-        with confined.ConfinedProcess(FromCheckpoint.of(job, machine, key, run)) as process:
+        with purpose("start"), confined.ConfinedProcess(FromCheckpoint.of(job, machine, key, run)) as process:
             if judges:
-                judged = [afresh.confined_by(process.means), *afresh.judge(process, handed_over, classifiers, job.hash)]
+                with purpose(AFRESH):
+                    judged = afresh.judge(process, handed_over, classifiers, job.hash)
+                judged.insert(0, afresh.confined_by(process.means))
             # Last, because attacks on old cells show the process clean images.
             if proves:
-                proved = unforgetting.prove(process, job, machine, run, tasks)
+                with purpose(UNFORGETTING):
+                    proved = unforgetting.prove(process, job, machine, run, tasks)
             reached = process.reached
     except CannotConfine as reason:
         judged, proved, reached = [afresh.not_judged(str(reason))], [unforgetting.unproved(str(reason))], ()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from attacks.parts.clock import RunClock, purpose, running_clock
 from benchmark.evaluating.determinism import repeatable
 from benchmark.learning.confined import readers
 from benchmark.learning.events import Event, Listener
@@ -74,10 +75,9 @@ class LearnsApart:
         stored.
         """
         try:
-            connection = self._connected()
-            connection.send((turn, [_Plain.of(task) for task in tasks]))
-            while isinstance(answer := connection.recv(), Event):
-                self._listen(answer)
+            # Of the time spent waiting here, what the process does not count for purposes of its own went into starting it.
+            with purpose("start"):
+                answer = self._asked(turn, tasks)
         except (EOFError, ConnectionError):
             self.close()
             message = "its process was killed (out of memory?); the same command goes on"
@@ -86,6 +86,17 @@ class LearnsApart:
             raise StoreError(answer.message)
         if isinstance(answer, LearningFailed):
             raise answer
+
+    def _asked(self, turn: int, tasks: Sequence[LearnTask]) -> Any:
+        """Send a turn to the process, and wait for its answer."""
+        connection = self._connected()
+        connection.send((turn, [_Plain.of(task) for task in tasks]))
+        while isinstance(answer := connection.recv(), Event | _Took):
+            if isinstance(answer, Event):
+                self._listen(answer)
+            elif (clock := running_clock()) is not None:
+                clock.take_over(answer.seconds)
+        return answer
 
     def _connected(self) -> Connection[Any, Any]:
         if self._connection is None:
@@ -117,6 +128,13 @@ class _Unstored:
     """Nothing could be stored. message: of the StoreError."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class _Took:
+    """The time that a turn took. seconds: by purpose."""
+
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -166,8 +184,9 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
             turn, tasks = connection.recv()
         except EOFError:
             return
+        clock = RunClock()
         try:
-            with repeatable():
+            with repeatable(), clock.running():
                 if learner is None:
                     learner = Learner(job, machine, stream, RunStore(runs, job.hash), tell, watch)
                     learner.begin()
@@ -179,4 +198,5 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
             # A method that calls `sys.exit` fails like one that raises.
             answer = LearningFailed.of(error, "".join(traceback.format_exception(error)))
             learner = None
+        connection.send(_Took(clock.seconds))
         connection.send(answer)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from attacks.base import Attack
+from attacks.parts.clock import purpose
 from attacks.transfer import EARLIER, Transfer
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.restoring import Classifiers
@@ -23,6 +24,7 @@ from benchmark.planning.stored_runs import task_checkpoints, task_key
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.recording import Recorder
+from benchmark.running.seconds import timed
 from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.store import RunStore
@@ -70,7 +72,7 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
     store = RunStore(machine.runs, job.hash)
     torch.set_num_threads(machine.threads)
     failures: list[tuple[str, str]] = []
-    with store.working():
+    with store.working(), timed(store):
         recorder = Recorder(store, job.preset, machine.device, machine.threads)
 
         def tell(after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
@@ -89,8 +91,9 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
             if not mine:
                 continue
             try:
-                bound = [_bound(cell, job, classifiers) for cell in mine]
-                classifier = classifiers.of(job, None, task.id)
+                with purpose("read"):
+                    bound = [_bound(cell, job, classifiers) for cell in mine]
+                    classifier = classifiers.of(job, None, task.id)
                 attack_and_record(bound, classifier, task, recorder, tell)
             except (StoreError, OSError):
                 raise

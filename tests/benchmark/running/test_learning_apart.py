@@ -16,7 +16,7 @@ import pytest
 
 from benchmark.running import execution
 from benchmark.running.learning_apart import LearnsApart
-from results.schema import LEARNING
+from results.schema import LEARNING, SECONDS
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import only, runs, table
 from tests.conftest import REPOSITORY
@@ -58,7 +58,7 @@ def test_what_is_learned_apart_is_what_is_learned_here(tmp_path: Path, monkeypat
     assert run_tiny(tmp_path, results="here") == 0
     apart, here = only(tmp_path, "apart"), only(tmp_path, "here")
     assert table(apart).equals(table(here))
-    kinds = [run.facts[run.facts["phase"] != LEARNING].drop(columns="value") for run in (apart, here)]
+    kinds = [run.facts[~run.facts["phase"].isin([LEARNING, SECONDS])].drop(columns="value") for run in (apart, here)]
     assert kinds[0].equals(kinds[1])
     assert set(here.facts[here.facts["phase"] == LEARNING]["value"]) == {0.0}, "and it says where it was learned"
 
