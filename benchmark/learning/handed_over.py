@@ -20,8 +20,9 @@ from torch import Tensor
 
 from attacks.base import Attack
 from attacks.threat_model import ThreatModel
-from attacks.transfer import Transfer
 from benchmark.evaluating.attacking import Attacked
+from benchmark.planning.cells import is_handed_over
+from benchmark.planning.stored_runs import HANDED_OVER
 from results.files import StoreError, digest, whole_file
 
 MOST_IMAGES = 32
@@ -63,13 +64,11 @@ class Shelf:
     """
 
     def __init__(self, run: Path, ranking: ThreatModel) -> None:
-        self.folder, self.ranking = run / "handed_over", ranking
+        self.folder, self.ranking = run / HANDED_OVER, ranking
 
     def wants(self, attack: Attack) -> bool:
-        """True if images of this attack are to be kept. Transfers are made later, on other classifiers."""
-        model = attack.threat_model
-        inside = model.eps == 0 or (model.norm == self.ranking.norm and model.eps <= self.ranking.eps)
-        return inside and not isinstance(attack, Transfer)
+        """True if images of this attack are to be kept."""
+        return is_handed_over(attack, self.ranking)
 
     def put(self, named: Mapping[Attack, tuple[str, str]], task: int, attacked: Attacked) -> None:
         """Keep some images of attacks that ran together; those of an earlier turn are overwritten.
@@ -121,6 +120,11 @@ class Shelf:
                 continue
             found += [one] if one.evaluation in wanted else []
         return found
+
+    def shown(self, evaluations: Iterable[str]) -> set[tuple[int, str]]:
+        """The task and the name of each attack whose images are kept here. evaluations: as in `taken`."""
+        ids = set(evaluations)
+        return {(one.task, name) for one in self.taken(ids) for name, evaluation in one.covers if evaluation in ids}
 
     def clear(self) -> None:
         """Delete everything that was kept."""

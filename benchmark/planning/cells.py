@@ -8,6 +8,7 @@ from typing import Any
 
 from attacks.base import Attack
 from attacks.parts.sharing import SharedRun, share_runs
+from attacks.threat_model import ThreatModel
 from attacks.transfer import Transfer
 from benchmark.planning.demands import Demand
 from benchmark.planning.extra_attacks import extra_demands
@@ -128,6 +129,27 @@ def missing_cells(demanded: Demanded, stored: Stored, after_task: int) -> list[C
         samples = set(_first_samples(task.test, demand)) - stored.samples(after_task, task, demand.attack)
         if samples:
             cells.append(Cell(after_task, task.id, demand.attack, tuple(sorted(samples)), demand.extra))
+    return cells
+
+
+def is_handed_over(attack: Attack, ranking: ThreatModel) -> bool:
+    """True if images of this attack are judged afresh: those at the ranking's norm, up to its eps.
+
+    Transfers are made later, on other classifiers.
+    """
+    model = attack.threat_model
+    inside = model.eps == 0 or (model.norm == ranking.norm and model.eps <= ranking.eps)
+    return inside and not isinstance(attack, Transfer)
+
+
+def to_hand_over_again(job: Job, tasks: Sequence[Task], stored: Stored) -> list[Cell]:
+    """The stored cells after the last task whose images were to be judged afresh, with their samples."""
+    last = tasks[-1].id
+    cells = []
+    for task, demand in demanded(job, tasks, last):
+        samples = set(_first_samples(task.test, demand)) & stored.samples(last, task, demand.attack)
+        if samples and is_handed_over(demand.attack, job.preset.ranking):
+            cells.append(Cell(last, task.id, demand.attack, tuple(sorted(samples)), demand.extra))
     return cells
 
 

@@ -13,15 +13,22 @@ import torch.nn.functional as F
 
 from attacks.parts.ascent import ascend
 from benchmark.evaluating.questions import asked_phases
-from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work
+from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work, to_hand_over_again
 from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
-from benchmark.planning.stored_runs import find_run, learnable_again, task_key, unusable, without_facts
+from benchmark.planning.stored_runs import (
+    HANDED_OVER,
+    find_run,
+    learnable_again,
+    task_key,
+    unusable,
+    without_facts,
+)
 from methods.backbones import MultiHead
 from results.checkpoints import Checkpoints
 from results.parts import Problem
 from results.records import Run
-from results.schema import COSTS
+from results.schema import AFRESH, COSTS, UNFORGETTING
 from results.store import RunStore
 from scenarios.base import Scenario, Task
 
@@ -113,6 +120,8 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     if learned or to_learn:
         # Extra attacks are run while the classifiers are there; nothing is learned again for them.
         lacking = _missing(job, run, tasks, extra=True)
+    if learned and not published and _afresh_is_lost(job, local):
+        lacking = [*lacking, *to_hand_over_again(job, tasks, Stored(run, job.preset))]
     work = shared_work(lacking)
     broken = [] if run is None else unusable(run)
     again: list[int] = []
@@ -137,6 +146,12 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
     )
 
 
+def _afresh_is_lost(job: Job, local: RunStore) -> bool:
+    """True if nothing says how classifiers that were made anew answered, and no image waits to be judged by them."""
+    there = local.has_part("facts", AFRESH) or (local.directory / HANDED_OVER).exists()
+    return not there and not job.learn_only
+
+
 def _missing(job: Job, run: Run | None, tasks: Sequence[Task], *, extra: bool) -> list[Cell]:
     """The cells of all turns that a stored run lacks."""
     stored = Stored(run, job.preset)
@@ -146,7 +161,8 @@ def _missing(job: Job, run: Run | None, tasks: Sequence[Task], *, extra: bool) -
 
 def _last_parts(job: Job) -> tuple[str, ...]:
     """The parts of a run's facts without which it is not finished."""
-    return (COSTS,) if job.learn_only else (COSTS, *asked_phases(job.preset.evaluation))
+    proved = (UNFORGETTING,) if job.claims_unforgetting else ()
+    return (COSTS, *proved) if job.learn_only else (COSTS, AFRESH, *proved, *asked_phases(job.preset.evaluation))
 
 
 def _learning_passes(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> float:

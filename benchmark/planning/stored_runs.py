@@ -17,6 +17,9 @@ from results.store import RunStore
 WHOLE = "all"
 """The name of the one part that a published table is stored in."""
 
+HANDED_OVER = "handed_over"
+"""The folder of a run in which images wait until they are judged afresh."""
+
 
 def find_run(run_hash: str, machine: Machine) -> Run | None:
     """The stored run with this hash, local or published, whichever holds more cells; None if there is none.

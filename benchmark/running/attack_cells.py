@@ -26,13 +26,21 @@ Tell = Callable[[int, int, Sequence[Attack], BaseException | None], None]
 
 
 def attack_and_record(
-    cells: Sequence[Cell], classifier: nn.Module, task: Task, recorder: Recorder, tell: Tell, shelf: Shelf | None = None
+    cells: Sequence[Cell],
+    classifier: nn.Module,
+    task: Task,
+    recorder: Recorder,
+    tell: Tell,
+    shelf: Shelf | None = None,
+    *,
+    again: bool = False,
 ) -> None:
     """Attack a task's classifier as its missing cells demand, and record the outcomes.
 
     cells: of this task and of one turn.
     tell: is called for each group of attacks that ran together.
     shelf: keeps images that are to be judged afresh; None to keep none.
+    again: True for cells that are recorded, which are attacked once more for their images alone.
     An attack that raises or ends the program fails the cells of its group; the others go on. Raises BrokenContract for a
     classifier that does not keep its contract, StoreError and OSError if nothing can be stored.
     """
@@ -44,7 +52,7 @@ def attack_and_record(
     left = []
     for cell in cells:
         with purpose("write"):
-            rest = recorder.reuse(cell, task, fingerprint)
+            rest = cell if again else recorder.reuse(cell, task, fingerprint)
         if rest is None:
             tell(cell.after_task, task.id, [cell.attack], None)
         else:
@@ -58,7 +66,7 @@ def attack_and_record(
     for work in works:
         failure: BaseException | None = None
         try:
-            _attack_and_record(work, arithmetic, watch, fingerprint, task, recorder, shelf)
+            _attack_and_record(work, arithmetic, watch, fingerprint, task, recorder, shelf, again=again)
         except (StoreError, OSError):
             raise
         except (Exception, SystemExit) as error:
@@ -75,6 +83,8 @@ def _attack_and_record(
     task: Task,
     recorder: Recorder,
     shelf: Shelf | None,
+    *,
+    again: bool,
 ) -> None:
     classifier, evaluation = arithmetic.exact, recorder.preset.evaluation
     shown = shelf is not None and any(shelf.wants(attack) for attack in work.run.members)
@@ -91,11 +101,12 @@ def _attack_and_record(
             keep_images=keep_images,
         )
     with purpose("write"):
-        if evaluation.keep_images:
+        if evaluation.keep_images and not again:
             for attack, outcomes in attacked.outcomes.items():
                 kept = broken_images(outcomes, attacked, task, classifier)
                 recorder.keep_images(work, attack, task, fingerprint, kept)
         if shelf is not None and shown:
             shelf.put(recorder.named(attacked, task, fingerprint), task.id, attacked)
         # Last, because a cell that is recorded is done.
-        recorder.record(work, task, fingerprint, attacked)
+        if not again:
+            recorder.record(work, task, fingerprint, attacked)

@@ -14,13 +14,14 @@ from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import Planned, plan
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import record_demand, task_rows
-from benchmark.planning.tasks import load_and_warn
+from benchmark.planning.tasks import load_and_warn, warning_rows
 from benchmark.running.engine import run_jobs
 from benchmark.running.failures import JobResult
 from benchmark.running.transfers import plan_transfers
 from benchmark.running.verdict_files import write_verdicts
 from reports.checks.verdicts import FAIL
 from results.files import StoreError
+from results.schema import DATA
 from results.store import RunStore, now
 from scenarios.base import Task
 
@@ -118,6 +119,8 @@ class PresetRun:
                 # Nothing else of a complete run is needed to repair these.
                 store = RunStore(self.machine.runs, item.job.hash)
                 store.write_tasks(task_rows(learned))
+                if (warned := warning_rows(learned)) and not store.has_part("facts", DATA):
+                    store.write_part("facts", DATA, warned)
                 store.clear_failures()
 
 

@@ -12,7 +12,11 @@ from benchmark.commands.run import run
 from benchmark.planning.options import RunOptions
 from results import Run, load
 from tests.benchmark.running.stored import only, table
-from tests.tiny import run_tiny
+from tests.tiny import SHORT, run_tiny
+
+
+PACKNET = {"method": "packnet", "settings": SHORT["packnet"]}
+"""A method that claims to forget nothing, so that a proof is among its facts."""
 
 
 def problems(folder: Path) -> list[str]:
@@ -25,7 +29,7 @@ def problems(folder: Path) -> list[str]:
 
 def content(stored: Run) -> tuple[list[str], list[str]]:
     """Facts and epochs, without what a clock says."""
-    facts = stored.facts.drop(columns="value").to_csv(index=False).splitlines()
+    facts = stored.facts[stored.facts["phase"] != "seconds"].drop(columns="value").to_csv(index=False).splitlines()
     return sorted(facts), sorted(stored.training.drop(columns="seconds").to_csv(index=False).splitlines())
 
 
@@ -46,6 +50,21 @@ def test_facts_and_epochs_that_are_unreadable_are_made_again(tmp_path: Path, dam
     written = {path: path.stat().st_mtime_ns for path in directory.glob("*/*.parquet")}
     assert run_tiny(tmp_path) == 0
     assert {path: path.stat().st_mtime_ns for path in directory.glob("*/*.parquet")} == written, "nothing is left to do"
+
+
+def test_every_file_of_facts_that_is_lost_is_made_again(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path, ["packnet"], rows=[PACKNET], keep="all") == 0
+    before, predictions = content(only(tmp_path)), table(only(tmp_path))
+    parts = sorted(only(tmp_path).directory.glob("facts/*.parquet"))
+    assert {path.stem for path in parts} >= {"task-000", "probes", "cost", "afresh", "unforgetting"}
+    for path in parts:
+        path.unlink()
+        assert run_tiny(tmp_path, ["packnet"], rows=[PACKNET], keep="all") == 0
+        assert content(only(tmp_path)) == before, path.name
+    assert table(only(tmp_path)).equals(predictions), "what was evaluated stays"
+    written = {path: path.stat().st_mtime_ns for path in only(tmp_path).directory.glob("*/*.parquet")}
+    assert run_tiny(tmp_path, ["packnet"], rows=[PACKNET], keep="all") == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == written, "nothing is left to do"
 
 
 def test_facts_of_a_task_whose_checkpoint_was_not_kept_are_told_and_the_run_stays_complete(tmp_path: Path) -> None:
