@@ -14,7 +14,6 @@ from results import Run, load
 from tests.benchmark.running.stored import only, table
 from tests.tiny import SHORT, run_tiny
 
-
 PACKNET = {"method": "packnet", "settings": SHORT["packnet"]}
 """A method that claims to forget nothing, so that a proof is among its facts."""
 
