@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, outcome_of
+from attacks.base import MANY, AttackError, AttackResult, Trace, outcome_of
+from attacks.made_with import MadeWith
 from attacks.starts import Starts
 from attacks.victim import Victim
 
@@ -18,29 +19,20 @@ EARLIER = "earlier"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Attack):
+class Transfer(MadeWith):
     """The images that `made_with` ends with on a surrogate, shown to the classifier.
 
     source: the surrogate's name: a label of the preset, or "earlier".
-    made_with: any other attack, under the same threat model.
+    made_with: any other attack, under the same threat model. Raises AttackError for another one.
     origin: the hash of the run that the surrogate is from, so that another run under the same label is another attack.
     surrogate: the classifier itself, no part of the specification. `on` sets it; without one the attack cannot run.
-
-    Raises AttackError for a transfer of a transfer, or of an attack under another threat model.
     """
 
     version: ClassVar[int] = 1
 
     source: str = field()
-    made_with: Attack = field()
     origin: str = ""
     surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.made_with, Transfer):
-            raise AttackError("a transfer of a transfer: give it an attack such as pgd")
-        if self.made_with.threat_model != self.threat_model:
-            raise AttackError(f"transfer under {self.threat_model} of an attack under {self.made_with.threat_model}")
 
     def on(self, surrogate: nn.Module, origin: str = "") -> Transfer:
         """This attack with a surrogate, a classifier of the same classes. origin: as it is if empty."""
@@ -50,29 +42,8 @@ class Transfer(Attack):
     def name(self) -> str:
         return f"{self.kind} from={self.source} {self.made_with.name}"
 
-    def warnings(self) -> tuple[str, ...]:
-        return self.made_with.warnings()
-
-    def warnings_of_classes(self, count: int) -> tuple[str, ...]:
-        return self.made_with.warnings_of_classes(count)
-
-    def check_classes(self, count: int) -> None:
-        self.made_with.check_classes(count)
-
-    def check_images(self, shape: tuple[int, int, int], classes: int) -> None:
-        self.made_with.check_images(shape, classes)
-
     def passes(self, classes: int = MANY) -> float:
-        return self.made_with.passes(classes) + 1
-
-    def family(self) -> tuple[Any, ...]:
-        return (self,)
-
-    @classmethod
-    def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
-        return max(
-            type(each.made_with).rows_per_image([each.made_with]) for each in attacks if isinstance(each, Transfer)
-        )
+        return super().passes(classes) + 1
 
     def run(
         self,

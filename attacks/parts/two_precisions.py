@@ -51,6 +51,11 @@ def walking(classifier: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None
             yield classifier.fast, classifier
 
 
+def exact_of(classifier: nn.Module) -> nn.Module:
+    """The exact one of two precisions; a classifier of one precision itself."""
+    return classifier.exact if isinstance(classifier, TwoPrecisions) else classifier
+
+
 def in_both(classifier: nn.Module, wrapped: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """`wrapped(classifier)`, in both precisions if it has two."""
     if not isinstance(classifier, TwoPrecisions):

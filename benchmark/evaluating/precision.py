@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.parts.guard import classifier_kept, random_state_kept
-from attacks.parts.two_precisions import TwoPrecisions
+from attacks.parts.two_precisions import TwoPrecisions, exact_of
 from attacks.victim import checked_logits, image_gradient, usable_in_autograd
 from methods.training.folded import folded_copy
 
@@ -57,7 +57,7 @@ class Arithmetic:
     @property
     def exact(self) -> nn.Module:
         """The classifier that judges."""
-        return self.classifier.exact if isinstance(self.classifier, TwoPrecisions) else self.classifier
+        return exact_of(self.classifier)
 
     def said(self) -> dict[str, str]:
         """For the record: the precision in which attacks walked, and why it was float32 if another one was allowed.

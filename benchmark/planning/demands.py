@@ -12,9 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 from attacks.base import MANY, Attack, AttackError
+from attacks.float32 import Float32
+from attacks.made_with import MadeWith
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import Transfer
 from benchmark.errors import ConfigError, nearest, quoted
+from benchmark.evaluating.precision import short_name
 from benchmark.plugins import ATTACKS, Plugin
 from scenarios.base import Stream
 
@@ -44,7 +47,7 @@ def demands(entries: Sequence[Mapping[str, Any]], eps: Fraction, where: str) -> 
     """The attacks that a list of a preset demands.
 
     A field whose value is a list is a sweep; several such fields are multiplied out. `from: [label, earlier]` makes transfers:
-    the images are made on those classifiers.
+    the images are made on those classifiers. `precision: float32` makes an attack that walks in float32 whatever is allowed.
     eps: of the preset, in pixel space [0, 1]; an entry may have its own.
     where: place of the list in the preset, for messages.
     Raises ConfigError.
@@ -97,10 +100,9 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
     if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
         raise ConfigError(f"{where}.samples = {quoted(samples)}: a number of images per task, 1 or more")
     sources = _sources(fields.pop("from", None), where)
-    if plugin.cls is Transfer:
-        raise ConfigError(
-            f"{where}: a transfer is written as the attack that makes it, with from: {{attack: pgd, from: [LABEL]}}"
-        )
+    in_float32 = _in_float32(fields.pop("precision", None), where)
+    if issubclass(plugin.cls, MadeWith):
+        raise ConfigError(f"{where}: {_WRITTEN_AS[plugin.cls]}")
     if not algorithm:
         _check_fields(plugin, fields, where)
     swept = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
@@ -118,8 +120,27 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
         made: list[Attack] = [attack]
         if sources:
             made = [Transfer(threat_model=attack.threat_model, source=source, made_with=attack) for source in sources]
+        elif in_float32:
+            made = [Float32(threat_model=attack.threat_model, made_with=attack)]
         attacks += [Demand(each, samples) for each in made]
     return attacks
+
+
+_WRITTEN_AS: Mapping[type[Attack], str] = {
+    Transfer: "a transfer is written as the attack that makes it, with from: {attack: pgd, from: [LABEL]}",
+    Float32: "an attack in float32 is written as that attack, with precision: {attack: pgd, precision: float32}",
+}
+"""What to write instead of an attack that is made with another one."""
+
+
+def _in_float32(given: Any, where: str) -> bool:
+    """True if an entry asks for float32 whatever `evaluation.precision` allows. Raises ConfigError for anything else."""
+    if given is not None and short_name(given) != "fp32":
+        raise ConfigError(
+            f"{where}.precision = {quoted(given)}: float32 is the one that an attack alone can ask for; others are allowed to all "
+            "attacks by evaluation.precision"
+        )
+    return given is not None
 
 
 def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str) -> None:
@@ -128,7 +149,7 @@ def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str)
     valid = specified - {"threat_model"} | {"norm", "eps"}
     for name in fields:
         if name not in valid:
-            known = nearest(name, valid | {"samples", "from"})
+            known = nearest(name, valid | {"samples", "from", "precision"})
             raise ConfigError(f"{where}: attack {plugin.name} has no field {quoted(name)}{known}")
 
 

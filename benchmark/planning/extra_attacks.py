@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from attacks.base import Attack
 from attacks.distilled import Distilled
+from attacks.float32 import Float32
 from attacks.inside import Inside
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
@@ -53,6 +54,9 @@ def extra_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
     scaled = [Rescaled(threat_model=model, steps=RESCALED_STEPS, step_size=step, scale=scale) for scale in SCALES]
     shares: dict[Attack, Fraction] = {zero: ONE, unbounded: HALF, **dict.fromkeys(scaled, 3 * QUARTER)}
     shares |= {Inside(threat_model=model): ONE, Distilled(threat_model=model): ONE}
+    if preset.evaluation.precision != "fp32":
+        like = walk_to_compare(preset)
+        shares[Float32(threat_model=model, made_with=like)] = ONE
     blind = not _has_black_box(preset)
     if blind and wanted != "deep":
         shares[Square(threat_model=model, queries=FEW_QUERIES)] = QUARTER
@@ -64,6 +68,22 @@ def extra_demands(preset: Preset, tasks: Sequence[Task]) -> list[Demand]:
         found.append(Demand(Square(threat_model=model, queries=QUERIES), DEEP_SAMPLES, extra=True))
     there = {demand.attack for demand in preset.final}
     return [demand for demand in joined(found) if demand.attack not in there]
+
+
+def walk_to_compare(preset: Preset) -> Attack:
+    """The attack that is made once more in float32: the preset's longest PGD at the ranking's eps, or PGD-10 if it has none.
+
+    Of the same length the one of the smallest steps. Targets and restarts repeat what one walk shows.
+    """
+    own = [
+        demand.attack
+        for demand in preset.final
+        if type(demand.attack) is PGD and demand.attack.threat_model == preset.ranking
+    ]
+    plain = [attack for attack in own if attack.restarts == 1 and not attack.targets and attack.eot == 1]
+    if not plain:
+        return PGD(threat_model=preset.ranking, steps=10, step_size=preset.ranking.eps / 4)
+    return max(plain, key=lambda attack: (attack.steps, attack.loss == "ce", -attack.step_size))
 
 
 def _samples(preset: Preset, tasks: Sequence[Task], shares: dict[Attack, Fraction]) -> Fraction:

@@ -1,7 +1,8 @@
 """Checks by attacks that need no gradient of the network, or no face of the ball, in all that they find.
 
 `inside_below_white_box`, `distilled_below_white_box`, `black_box_below_white_box` and `transfer_below_white_box`. If such attacks
-find more than gradients do, the gradients are masked, or the classifier knows an attack by its size.
+find more than gradients do, the gradients are masked, or the classifier knows an attack by its size. `float32_below_fast` asks the
+same of an attack in float32, where the others walk in a lower precision.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from reports.checks.check import (
     named,
     not_run,
 )
-from reports.numbers.attack_facts import COMPOSITIONS, SUBMITTED, TRANSFER, AttackFacts
+from reports.numbers.attack_facts import COMPOSITIONS, FLOAT32, SUBMITTED, TRANSFER, AttackFacts
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN
 from reports.numbers.statistics.comparisons import significantly_better
@@ -113,6 +114,23 @@ def transfer_below_white_box(evidence: Evidence) -> Judgement:
     )
 
 
+@check(
+    question="Do attacks in low precision find all that one in float32 finds?",
+    measures="samples that the preset's longest PGD, walking in float32, breaks and no white-box attack in lower precision does",
+    threshold=THRESHOLD,
+    why="What is broken is said by the float32 network in any case. What lower precision may cost is the way there: rounded "
+    "gradients, or a classifier that computes otherwise when it is asked in low precision. On honest networks the two find the "
+    "same images but for a few.",
+    planted="made-up records in which float32 breaks what stands; a gradient that points away in low precision",
+    source="Athalye et al. 2018",
+    cost=FINAL,
+)
+def float32_below_fast(evidence: Evidence) -> Judgement:
+    if set(evidence.evaluations["precision"].dropna()) <= {"fp32"}:
+        return not_run("all attacks walk in float32")
+    return _judge_strongest(_alone(evidence, lambda attack: attack.kind == FLOAT32), NOT_RECORDED_YET)
+
+
 @dataclass(frozen=True, order=True)
 class BlackBox:
     """The samples that a black box alone broke. Black boxes are ordered by their strength, field by field.
@@ -168,7 +186,7 @@ def _alone(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[Bl
 
 def _is_white_box(attack: AttackFacts) -> bool:
     """True if the attack follows gradients and does nothing else. Attacks of plug-ins are taken to do so."""
-    if attack.kind in (CLEAN, "noise", SQUARE, INSIDE, DISTILLED, TRANSFER, SUBMITTED, *COMPOSITIONS):
+    if attack.kind in (CLEAN, "noise", SQUARE, INSIDE, DISTILLED, FLOAT32, TRANSFER, SUBMITTED, *COMPOSITIONS):
         return False
     return _of_torchattacks(attack) not in NOT_WHITE_BOX
 

@@ -58,6 +58,7 @@ CHECKS: list[Check] = [
     black_box_checks.distilled_below_white_box,
     black_box_checks.black_box_below_white_box,
     black_box_checks.transfer_below_white_box,
+    black_box_checks.float32_below_fast,
     control_checks.control_broken,
     record_checks.learned_something,
     record_checks.validation_reproduced,

@@ -73,7 +73,8 @@ def make(cls: type[Attack], **settings: object) -> Attack:
         # A transfer is under the threat model of the attack that makes it, and needs a classifier to make it on.
         model = given.get("threat_model", EIGHT)
         made_with = PGD(threat_model=model, steps=3, step_size="eps/2")
-        given = {"made_with": made_with, "surrogate": SURROGATE, **given}
+        on = {"surrogate": SURROGATE} if any(field.name == "surrogate" for field in dataclasses.fields(cls)) else {}
+        given = {"made_with": made_with, **on, **given}
     required = {name: NEEDED[name] for name in needed if name not in given}
     return cls(**(required | given))
 

@@ -51,6 +51,7 @@ QUANTITIES: Mapping[str, tuple[str, str, Read]] = {
     "distilled_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
     "black_box_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
     "transfer_below_white_box": ("samples broken", rf": {_NUMBER} of", _first),
+    "float32_below_fast": ("samples broken", rf": {_NUMBER} of", _first),
     "control_broken": ("% of the control left", rf"control {_NUMBER} %", _first),
     "learned_something": ("tasks at chance", rf"^{_NUMBER} of", _first),
     "validation_reproduced": ("points apart", rf"harness {_NUMBER}, logged {_NUMBER}$", _points_apart),

@@ -107,6 +107,12 @@ def distilled(power: float = 0.6, eps: str = EPS) -> FakeAttack:
     return FakeAttack(f"distilled-8 linf {over_255(eps)}", "distilled", power, eps, any_power=None)
 
 
+def float32(power: float = 0.6) -> FakeAttack:
+    made_with = pgd(40)
+    rest = {"made_with": made_with.specification}
+    return FakeAttack(f"float32 {made_with.name}", "float32", power, any_power=None, rest=rest)
+
+
 def transfer(source: str, power: float = 0.3, samples: int | None = None) -> FakeAttack:
     made_with = pgd(40)
     rest = {"source": source, "origin": "0" * 8, "made_with": made_with.specification}

@@ -59,8 +59,19 @@ def test_no_attack_is_demanded_twice_and_a_black_box_only_where_there_is_none(na
         kinds[checks] = [demand.attack.kind for demand in demands]
     assert kinds["none"] == []
     has_one = any(d.attack.kind.startswith("autoattack") for d in load_preset(name).final)
-    expected = ["pgd", "pgd", "rescaled", "inside", "distilled", *([] if has_one else ["square"])]
+    walks_fast = preset.evaluation.precision != "fp32"
+    expected = ["pgd", "pgd", "rescaled", "inside", "distilled", *(["float32"] if walks_fast else [])]
+    expected += [] if has_one else ["square"]
     assert kinds["final"] == kinds["deep"] == expected
+
+
+def test_the_longest_walk_of_the_preset_is_made_once_more_in_float32_where_lower_precision_is_allowed(tasks):
+    preset = load_preset("digits", ["evaluation.precision=bfloat16"])
+    assert preset.evaluation.precision == "bf16"
+    (found,) = [demand for demand in extra_demands(preset, tasks) if demand.attack.kind == "float32"]
+    assert found.attack.made_with.name == "pgd-40 linf 51/255 a=6.375/255"
+    assert found.samples >= FEWEST
+    assert "float32" not in {demand.attack.kind for demand in extra_demands(load_preset("digits"), tasks)}
 
 
 def test_the_black_box_has_a_hundred_queries_by_default_and_a_thousand_on_more_samples_in_deep(tasks):

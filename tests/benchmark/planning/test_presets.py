@@ -297,3 +297,17 @@ def test_a_method_from_outside_is_set_by_the_name_of_its_file(tmp_path: Path) ->
     preset.write_text(yaml.safe_dump({"extends": "digits", "description": "x", "methods": [{"method": str(path)}]}))
     (row,) = load_preset(str(preset), ["methods.mine.per_task_bn=true"]).rows
     assert (row.label, row.settings.per_task_bn) == ("mine", True)
+
+
+def test_an_attack_may_ask_for_float32_whatever_precision_is_allowed():
+    entry = {"attack": "pgd", "steps": 10, "step_size": "eps/4"}
+    (found,) = demands([entry | {"precision": "float32"}], Fraction(1, 5), "evaluation.final")
+    (usual,) = demands([entry], Fraction(1, 5), "evaluation.final")
+    assert found.attack.kind == "float32"
+    assert found.attack.made_with == usual.attack
+    with pytest.raises(
+        ConfigError, match=r"final\[0\].precision = 'bf16': float32 is the one that an attack alone can ask"
+    ):
+        demands([entry | {"precision": "bf16"}], Fraction(1, 5), "evaluation.final")
+    with pytest.raises(ConfigError, match="an attack in float32 is written as that attack, with precision"):
+        demands([{"attack": "float32"}], Fraction(1, 5), "evaluation.final")

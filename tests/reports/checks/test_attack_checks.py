@@ -19,6 +19,7 @@ from tests.reports.synthetic_runs import (
     autoattack,
     clean,
     distilled,
+    float32,
     fgsm,
     inside,
     noise,
@@ -158,6 +159,21 @@ def test_a_black_box_that_breaks_what_white_boxes_leave_warns(tmp_path, attack, 
     assert len(found.samples) == 3 * count
     if status == WARN:
         assert "breaks 6 of 180 samples that no white-box attack breaks" in found.reason
+
+
+@pytest.mark.parametrize(("count", "status"), [(1, PASS), (2, WARN), (8, FAIL)])
+def test_what_float32_alone_breaks_counts_against_walks_in_low_precision(tmp_path, count, status):
+    def in_bf16(record):
+        record["precision"] = "bf16"
+
+    fields = {"samples": 60, "final": [float32()], "edit_margin": breaks_alone(count, "float32")}
+    check = black_box_checks.float32_below_fast
+    assert verdict(tmp_path / "bf16", check, edit_evaluation=in_bf16, **fields).status == status
+    exact = verdict(tmp_path / "fp32", check, **fields)
+    assert (exact.status, exact.reason) == (NOT_RUN, "all attacks walk in float32")
+    later = verdict(tmp_path / "none", check, edit_evaluation=in_bf16)
+    assert later.status == NOT_RUN
+    assert "run the preset again" in later.reason
 
 
 def test_two_samples_are_luck_however_few_there_are(tmp_path):

@@ -72,9 +72,12 @@ def test_an_honest_run_passes_every_check(tmp_path):
         "checks": [zero(), unbounded(), rescaled("1/100", 0.9), rescaled("100", 0.9), inside(), distilled()],
     }
     found = verdicts(tmp_path, quality=3.0, final=sweep(), facts=facts, claims=["unforgetting"], **fields)
-    assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(found, PASS)
+    # Its attacks walk in float32, so that there is nothing to compare them with.
+    expected = dict.fromkeys(found, PASS) | {"float32_below_fast": NOT_RUN}
+    assert {name: verdict.status for name, verdict in found.items()} == expected
     assert len(found) == len(CHECKS)
-    assert all(v.measures and v.threshold and v.evidence and v.reason for v in found.values())
+    assert all(v.measures and v.threshold and v.reason for v in found.values())
+    assert all(v.evidence for v in found.values() if v.status == PASS)
 
 
 def test_what_was_not_recorded_is_not_run_and_never_passes(tmp_path):
