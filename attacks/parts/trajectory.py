@@ -366,7 +366,7 @@ class _Walks:
         return AttackResult(final, any_, adversarial, worst_images, trace, count * cost, passes)
 
     def _judged(self, mine: list[int], count: int) -> int:
-        """How many points of these lanes a judge was asked about."""
+        """The number of points of these lanes that a judge was asked about."""
         parts = [judged[lane * count : (lane + 1) * count] for judged in self.record.judged for lane in mine]
         return int(torch.cat(parts).sum()) if parts else 0
 

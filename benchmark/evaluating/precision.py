@@ -111,7 +111,7 @@ def _smooth_images(shape: Sequence[int], device: torch.device) -> Tensor:
 
 
 def _lacks(precision: Precision, device: torch.device) -> str:
-    """Why a precision saves nothing on a device; empty if it does."""
+    """The reason why a precision saves nothing on a device; empty if it does."""
     if device.type == "cuda":
         major = torch.cuda.get_device_capability(device)[0]
         return "" if major >= (7 if precision == "fp16" else 8) else f"this GPU has no {precision}"
@@ -166,7 +166,7 @@ class _Autocast(_Through):
 
 
 def _differs(both: TwoPrecisions, images: Tensor) -> str:
-    """How the fast classifier differs from the exact one by more than rounding; empty if it does not."""
+    """The way in which the fast classifier differs from the exact one by more than rounding; empty if it does not."""
     exact, gradient = _answers(both.exact, images)
     fast, its_gradient = _answers(both.fast, images)
     if torch.equal(exact, fast):

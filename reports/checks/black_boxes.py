@@ -1,8 +1,8 @@
 """Checks by attacks that need no gradient of the network, or no face of the ball, in all that they find.
 
 `inside_below_white_box`, `distilled_below_white_box`, `black_box_below_white_box` and `transfer_below_white_box`. If such attacks
-find more than gradients do, the gradients are masked, or the classifier knows an attack by its size. `float32_below_fast` asks the
-same of an attack in float32, where the others walk in a lower precision.
+find more than gradients do, the gradients are masked, or the classifier knows an attack by its size. `float32_below_fast` asks
+the same of an attack in float32, where the others walk in a lower precision.
 """
 
 from __future__ import annotations
