@@ -76,7 +76,17 @@ def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
 def test_helpers_of_plug_ins_stand_in_folders_of_their_own(catalogue: str) -> None:
     """Beside the plug-ins stand only the modules that plug-ins import from."""
     public = {
-        "attacks": {"base", "composition", "search", "settings", "starts", "threat_model", "victim", "fractions"},
+        "attacks": {
+            "base",
+            "composition",
+            "search",
+            "settings",
+            "starts",
+            "threat_model",
+            "victim",
+            "fractions",
+            "made_with",
+        },
         "methods": {"backbones", "base", "errors", "settings"},
     }[catalogue]
     from benchmark.plugins import ATTACKS, METHODS
