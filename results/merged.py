@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from results import schema
 from results.files import StoreError, digest, whole_file
-from results.parts import parts_of, read_parts
+from results.parts import parts_of, read_parts, write_rows
 
 FOLDER, KEY = "merged", b"parts"
 """The folder of merged files in a run, and the metadata in which a merged file names the parts that it was made of."""
@@ -52,7 +52,7 @@ def merge(directory: Path) -> None:
         if problems:
             continue
         with suppress(StoreError), whole_file(path) as temporary:
-            pq.write_table(rows.replace_schema_metadata({KEY: key}), temporary, compression="zstd")
+            write_rows(rows.replace_schema_metadata({KEY: key}), temporary)
 
 
 def _is_of(path: Path, key: bytes) -> bool:

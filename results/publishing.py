@@ -11,12 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from results import schema
 from results.file_names import file_name
 from results.files import StoreError, whole_file, write_json
-from results.parts import read_parts
+from results.parts import read_parts, write_rows
 from results.records import Run, load
 
 HERE = Path(__file__).parent
@@ -37,7 +35,7 @@ def publish(run: Run, folder: Path) -> Path:
         if problems:
             raise StoreError(str(problems[0]))
         with whole_file(target / table / "all.parquet") as temporary:
-            pq.write_table(rows, temporary, compression="zstd", compression_level=19)
+            write_rows(rows, temporary, level=19)
     tasks = (run.directory / "tasks.parquet").read_bytes()
     with whole_file(target / "tasks.parquet") as temporary:
         temporary.write_bytes(tasks)

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from results import schema
 from results.files import PARTIAL_SUFFIX, StoreError, read_json, whole_file, write_json
 from results.merged import merge
-from results.parts import Problem, read_parts
+from results.parts import Problem, read_parts, write_rows
 from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
 HEARTBEAT_SECONDS = 5.0
@@ -79,7 +78,7 @@ class RunStore:
             rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=columns)
         )
         with whole_file(path) as temporary:
-            pq.write_table(table.cast(columns), temporary, compression="zstd")
+            write_rows(table.cast(columns), temporary)
 
     def write_tasks(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Store the tasks, once: they are part of the run's identity."""
