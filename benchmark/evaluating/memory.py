@@ -36,10 +36,15 @@ def activation_bytes(classifier: nn.Module, images: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes of memory that are still free on the device; None if the system does not say."""
+    """Bytes of memory that are still free on the device for this process; None if the system does not say.
+
+    A process that was allowed a part of a GPU has no more than that part, whatever others leave.
+    """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        allocated = torch.cuda.memory_allocated(device)
+        mine = int(torch.cuda.get_per_process_memory_fraction(device) * total) - allocated
+        return max(0, min(free + torch.cuda.memory_reserved(device) - allocated, mine))
     found = [value for value in (_of_machine(), _of_container()) if value is not None]
     return min(found) if found else None
 

@@ -15,6 +15,7 @@ from benchmark.evaluating.kept_images import broken_images
 from benchmark.evaluating.precision import Arithmetic
 from benchmark.learning.handed_over import Shelf
 from benchmark.planning.cells import Cell, Work, shared_work
+from benchmark.running.gpu import raise_if_lost
 from benchmark.running.recording import Recorder
 from results.files import StoreError
 from results.schema import PROBES
@@ -42,7 +43,7 @@ def attack_and_record(
     shelf: keeps images that are to be judged afresh; None to keep none.
     again: True for cells that are recorded, which are attacked once more for their images alone.
     An attack that raises or ends the program fails the cells of its group; the others go on. Raises BrokenContract for a
-    classifier that does not keep its contract, StoreError and OSError if nothing can be stored.
+    classifier that does not keep its contract, StoreError and OSError if nothing can be stored, DeviceLost.
     """
     with purpose(PROBES):
         check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
@@ -70,6 +71,7 @@ def attack_and_record(
         except (StoreError, OSError):
             raise
         except (Exception, SystemExit) as error:
+            raise_if_lost(error, task.test.labels.device)
             # An attack that calls `sys.exit` fails like one that raises.
             failure = error
         tell(work.after_task, task.id, work.run.members, failure)

@@ -6,10 +6,12 @@ import multiprocessing
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+
+import torch
 
 from benchmark.learning.events import Event, Listener
 from benchmark.planning.jobs import Job, tasks_of
@@ -19,6 +21,7 @@ from benchmark.planning.tasks import load_tasks
 from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
 from benchmark.running.execution import execute
 from benchmark.running.failures import JobResult
+from benchmark.running.gpu import share_card
 from benchmark.running.transfers import execute_transfers
 from results.files import StoreError
 from results.store import RunStore
@@ -35,9 +38,17 @@ def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: L
     tasks: of the preset.
     Returns their results in the same order.
     """
+    outcomes: dict[str, JobResult] = {}
     if machine.workers == 1 or len(jobs) == 1:
-        return _in_turn(jobs, lambda job: _execute(job, machine, tasks, listen))
-    return _in_processes(jobs, machine, listen)
+        for job in jobs:
+            outcomes[job.hash] = _failed_need(job, outcomes) or _execute(job, machine, tasks, listen)
+            if outcomes[job.hash].lost:
+                # This process has no GPU any more. Others may: a failed kernel costs the process that started it alone.
+                break
+    left = [job for job in jobs if job.hash not in outcomes]
+    if left:
+        _in_processes(left, machine, listen, outcomes)
+    return [outcomes[job.hash] for job in jobs]
 
 
 def _execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
@@ -61,13 +72,6 @@ def _failed_need(job: Job, outcomes: dict[str, JobResult]) -> JobResult | None:
     return None
 
 
-def _in_turn(jobs: Sequence[Job], work: Callable[[Job], JobResult]) -> list[JobResult]:
-    outcomes: dict[str, JobResult] = {}
-    for job in jobs:
-        outcomes[job.hash] = _failed_need(job, outcomes) or work(job)
-    return list(outcomes.values())
-
-
 class Pool:
     """Worker processes, and the events that they send.
 
@@ -81,7 +85,10 @@ class Pool:
         self._pump = threading.Thread(target=_pump, args=(self._events, listen, self._stop), daemon=True, name="events")
         self._pump.start()
         self._executor = ProcessPoolExecutor(
-            machine.workers, context, initializer=_start_worker, initargs=(preset, machine, self._events)
+            machine.workers,
+            context,
+            initializer=_start_worker,
+            initargs=(preset, machine, self._events),
         )
 
     def submit(self, job: Job, machine: Machine) -> Future[JobResult]:
@@ -94,14 +101,16 @@ class Pool:
         self._pump.join(timeout=2)
 
 
-def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> list[JobResult]:
-    preset = next(job.preset for job in jobs if not job.elsewhere)
+def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener, outcomes: dict[str, JobResult]) -> None:
+    """Execute jobs in worker processes. outcomes: of the jobs that ended before, by hash; those of these are added."""
+    preset = next((job.preset for job in jobs if not job.elsewhere), jobs[0].preset)
     pool = Pool(preset, machine, listen)
     try:
-        waiting, running, outcomes = list(jobs), dict[Future[JobResult], Job](), dict[str, JobResult]()
+        waiting, running = list(jobs), dict[Future[JobResult], Job]()
         wanted = {job.hash for job in jobs}
         # Jobs that ran when a worker was killed. Each is run again alone, so that a second kill tells which job it was.
         suspects: set[str] = set()
+        worn = False
         while waiting or running:
             try:
                 for job in list(waiting):
@@ -112,12 +121,17 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                         continue
                     ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
                     alone = job.hash in suspects or any(other.hash in suspects for other in running.values())
-                    if ready and len(running) < (1 if alone else machine.workers):
+                    if ready and not worn and len(running) < (1 if alone else machine.workers):
                         running[pool.submit(job, machine)] = job
                         waiting.remove(job)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     outcome = future.result()
                     outcomes[running.pop(future).hash] = outcome
+                    worn |= outcome.lost
+                if worn and not running:
+                    # A process that lost its GPU would fail every run that it is given.
+                    pool.close()
+                    pool, worn = Pool(preset, machine, listen), False
             except BrokenProcessPool:
                 # A worker was killed (memory, a signal). Its pool is lost, and with it the jobs that ran beside it.
                 lost = list(running.values())
@@ -129,7 +143,6 @@ def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener) -> li
                 else:
                     suspects |= {job.hash for job in lost}
                     waiting = lost + waiting
-        return [outcomes[job.hash] for job in jobs]
     finally:
         pool.close()
 
@@ -159,6 +172,7 @@ def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queu
     end_with_parent()
     make_streams_steady()
     use_device(machine.device)
+    share_card(torch.device(machine.device), machine.workers)
     _worker_events = events
     _worker_tasks = load_tasks(preset, machine)
 

@@ -24,6 +24,7 @@ from benchmark.planning.stored_runs import find_run, learnable_again, state_key,
 from benchmark.planning.tasks import warning_rows
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
+from benchmark.running.gpu import lost, raise_if_lost, return_memory
 from benchmark.running.judging_afresh import judge_afresh
 from benchmark.running.learning_apart import Learns, LearnsApart, LearnsHere
 from benchmark.running.recording import Recorder
@@ -53,8 +54,10 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
             raise
         except (Exception, SystemExit) as error:
             # A method that calls `sys.exit` fails like one that raises: it does not end the others.
-            execution.fail("learn", error)
-            return JobResult(job.hash, tuple(execution.failure_lines()), learned=False)
+            gone = lost(error, execution.device)
+            execution.fail("learn" if gone is None else "run", gone or error)
+            learned = gone is not None and execution.is_learned()
+            return JobResult(job.hash, tuple(execution.failure_lines()), learned, gone is not None)
         finally:
             execution.learner.close()
         if not execution.failures:
@@ -163,6 +166,10 @@ class Execution:
         with purpose("read"):
             return Stored(self.store.read(), self.job.preset)
 
+    def is_learned(self) -> bool:
+        """True if all turns are learned."""
+        return all(self._is_learned(turn) for turn in self.turns)
+
     def _is_learned(self, turn: int) -> bool:
         return state_key(self.checkpoints, self.job, turn) is not None
 
@@ -181,6 +188,7 @@ class Execution:
     def learn(self, turn: int) -> None:
         """Learn a turn, where no test image is."""
         self.turn = turn
+        return_memory(self.device)
         learned = self.tasks if self.job.all_at_once else [self.tasks[turn]]
         self.learner.learn(turn, [task.to_learn() for task in learned])
 
@@ -204,6 +212,7 @@ class Execution:
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
+                raise_if_lost(error, self.device)
                 self._tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
 
     def _tell(self, after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
@@ -229,6 +238,7 @@ class Execution:
                     classifier = self.method.classifier(task.id).to(self.device)
                     rows += QUESTIONS[phase](classifier, task, self.job.preset.asking)
             except (Exception, SystemExit) as error:
+                raise_if_lost(error, self.device)
                 # Its attacks failed in the same way and say so; there is no reason to ask the others.
                 self.fail(f"{phase} on task {task.id}", error, task=task.id, check=phase)
                 return False

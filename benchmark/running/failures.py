@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.evaluating.classifier_contract import BrokenContract
 from benchmark.planning.jobs import Job
+from benchmark.running.gpu import DeviceLost, first_line, is_of_device
 from methods.base import MethodError
 from methods.training import Diverged
 from results.store import RunStore
@@ -21,11 +22,13 @@ class JobResult:
     job: hash of its run.
     failures: one line each; empty if everything that is demanded is stored.
     learned: True if all tasks were learned.
+    lost: True if the process that did it can use its GPU no more.
     """
 
     job: str
     failures: tuple[str, ...] = ()
     learned: bool = True
+    lost: bool = False
 
 
 class LearningFailed(Exception):
@@ -54,8 +57,9 @@ class LearningFailed(Exception):
 
 def message_of(error: BaseException) -> str:
     """An error in one line; an unexpected one with its type."""
-    expected = isinstance(error, MethodError | Diverged | BrokenContract | LearningFailed)
-    return " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+    expected = isinstance(error, MethodError | Diverged | BrokenContract | LearningFailed | DeviceLost)
+    text = first_line(error) if is_of_device(error) else str(error)
+    return " ".join((text if expected else f"{type(error).__name__}: {text}").split())
 
 
 def record_failure(store: RunStore, stage: str, error: BaseException, **where: Any) -> str:

@@ -24,6 +24,7 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
 from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
 from benchmark.running.failures import LearningFailed
+from benchmark.running.gpu import return_memory, share_card
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import ImageSet, LearnTask, Stream
@@ -169,6 +170,7 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
     torch.set_num_threads(machine.threads)
     use_device(machine.device)
     device = torch.device(machine.device)
+    share_card(device, machine.workers)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -198,5 +200,6 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
             # A method that calls `sys.exit` fails like one that raises.
             answer = LearningFailed.of(error, "".join(traceback.format_exception(error)))
             learner = None
+        return_memory(device)
         connection.send(_Took(clock.seconds))
         connection.send(answer)

@@ -23,6 +23,7 @@ from benchmark.planning.plan import Planned, passes_of
 from benchmark.planning.stored_runs import task_checkpoints, task_key
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
+from benchmark.running.gpu import lost
 from benchmark.running.recording import Recorder
 from benchmark.running.seconds import timed
 from results.checkpoints import Checkpoints
@@ -98,6 +99,10 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
+                gone = lost(error, torch.device(machine.device))
+                if gone is not None:
+                    failures.append(("transfers", record_failure(store, "transfers", gone)))
+                    return JobResult(job.hash, tuple(failure_lines(job, failures)), lost=True)
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
     return JobResult(job.hash, tuple(failure_lines(job, failures)))
 

@@ -1,0 +1,128 @@
+"""A GPU that is shared is divided; one that is lost fails its run with one line, harms nothing, and costs no other run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.evaluating import memory
+from benchmark.evaluating.memory import free_bytes
+from benchmark.running import attack_cells, execution, gpu
+from benchmark.running.failures import message_of
+from benchmark.running.gpu import DeviceLost, lost, share_card
+from tests.benchmark.running.stored import files, only, runs, table
+from tests.tiny import run_tiny
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
+FAULT = (
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later\nFor debugging"
+)
+
+
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_answers", lambda device: False)
+
+
+def test_an_error_of_the_device_is_a_loss_only_if_the_device_answers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lost(RuntimeError(FAULT), CPU) is None
+    gone(monkeypatch)
+    assert lost(RuntimeError("shapes differ"), CPU) is None
+    assert lost(ValueError(FAULT), CPU) is None
+    for error in (RuntimeError(FAULT), torch.AcceleratorError("unspecified launch failure")):
+        assert "\n" not in str(lost(error, CPU))
+    found = lost(RuntimeError(FAULT), CPU)
+    assert "an illegal memory access was encountered" in str(found)
+    assert "might be reported" not in str(found)
+
+
+def test_a_loss_is_found_behind_the_error_that_it_led_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone(monkeypatch)
+    error = ValueError("the attack failed")
+    error.__cause__ = RuntimeError(FAULT)
+    assert isinstance(lost(error, CPU), DeviceLost)
+
+
+def test_a_device_error_is_told_in_one_line() -> None:
+    assert message_of(RuntimeError(FAULT)) == "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def lose_in_attacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From the first attack on, every one meets a device that is gone. Returns the attacks that were tried."""
+    tried: list[str] = []
+
+    def attack(classifier: Any, task: Any, samples: Any, run: Any, *others: Any, **more: Any) -> None:
+        tried.append(run.attack.name)
+        raise RuntimeError(FAULT)
+
+    gone(monkeypatch)
+    monkeypatch.setattr(attack_cells, "attack_task", attack)
+    return tried
+
+
+def test_a_lost_gpu_fails_its_run_once_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_tiny(tmp_path, results="whole") == 0
+    with monkeypatch.context() as patched:
+        tried = lose_in_attacks(patched)
+        assert run_tiny(tmp_path) == 1
+    assert len(tried) == 1, "no cell is tried in vain"
+    (failure,) = only(tmp_path).failures
+    assert failure["kind"] == "DeviceLost"
+    assert "illegal memory access" in failure["message"]
+    learned = {name: at for name, at in files(tmp_path / "runs").items() if "checkpoints/task-000" in name}
+    assert learned
+    assert run_tiny(tmp_path) == 0
+    assert learned.items() <= files(tmp_path / "runs").items(), "the task is not learned again"
+    assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
+
+
+def test_a_gpu_that_is_lost_when_classifiers_are_asked_fails_the_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*arguments: object) -> None:
+        raise torch.AcceleratorError(FAULT)
+
+    gone(monkeypatch)
+    monkeypatch.setattr(execution, "QUESTIONS", dict.fromkeys(execution.QUESTIONS, ask))
+    assert run_tiny(tmp_path) == 1
+    (failure,) = only(tmp_path).failures
+    assert failure["kind"] == "DeviceLost"
+
+
+def test_runs_after_a_loss_have_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = lose_in_attacks(monkeypatch)
+    assert run_tiny(tmp_path, seeds=[0, 1]) == 1
+    assert len(tried) == 1
+    failures = {run.seed: [failure["kind"] for failure in run.failures] for run in runs(tmp_path)}
+    # Nobody took the device away from the other one.
+    assert failures == {0: ["DeviceLost"], 1: []}
+
+
+def test_workers_share_a_card_and_one_worker_has_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[float, torch.device]] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: taken.append(given))
+    share_card(CUDA, 1)
+    share_card(CPU, 4)
+    assert taken == []
+    share_card(CUDA, 4)
+    assert taken == [(0.25, CUDA)]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "others_leave", "free"),
+    [(1.0, 900, 900 + 30 - 10), (0.25, 900, 240), (0.25, 100, 120), (0.005, 900, 0)],
+)
+def test_a_batch_fits_into_the_part_of_the_card_that_its_worker_has(
+    fraction: float, others_leave: int, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins = {
+        "mem_get_info": (others_leave, 1000),
+        "memory_reserved": 30,
+        "memory_allocated": 10,
+        "get_per_process_memory_fraction": fraction,
+    }
+    for name, value in stand_ins.items():
+        monkeypatch.setattr(memory.torch.cuda, name, lambda device, value=value: value)
+    assert free_bytes(CUDA) == free
