@@ -9,17 +9,24 @@ from typing import Any
 
 import torch
 
-SECONDS = 4.0
-"""Seconds that a comparison may take, shared by the things compared."""
+FEWEST, MOST = 3, 100
+"""Turns of a comparison. A median of fewer says little, and of more nothing new."""
+
+COLD = 2.0
+"""Seconds of a first turn on a CPU beyond which it counts: what is made ready in it takes milliseconds."""
 
 
 class Clock:
-    """Times functions on one device, in turn."""
+    """Times functions on one device, in turn.
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    seconds: that a comparison may take, shared by the things compared.
+    """
 
-    def _seconds(self, work: Callable[[], Any]) -> float:
+    def __init__(self, device: torch.device, seconds: float) -> None:
+        self.device, self.seconds = device, seconds
+
+    def once(self, work: Callable[[], Any]) -> float:
+        """Seconds of one call, with everything that it leaves the device to do."""
         self._wait()
         began = time.perf_counter()
         work()
@@ -30,16 +37,26 @@ class Clock:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def medians(self, *works: Callable[[], Any], seconds: float | None = None) -> list[float]:
-        """Median seconds of each function, after a warm-up of each.
+    def medians(self, *works: Callable[[], Any], share: float = 1.0) -> list[float]:
+        """Median seconds of each function over the turns that fit, after a first turn to warm up.
 
-        seconds: time for all turns together, `SECONDS` if not given; there are at least three turns.
+        share: of the clock's seconds that all turns together may take. There are `FEWEST` turns at least, or two if a third would
+        take as long again as was allowed.
         """
-        for work in works:
-            self._seconds(work)
-        times: list[list[float]] = [[] for _ in works]
         began = time.perf_counter()
-        while len(times[0]) < 3 or time.perf_counter() - began < (SECONDS if seconds is None else seconds):
-            for i, work in enumerate(works):
-                times[i].append(self._seconds(work))
-        return [median(each) for each in times]
+        turns = [[self.once(work) for work in works]]
+        if self.device.type != "cpu" or sum(turns[0]) < COLD:
+            turns.clear()
+        while self._another(turns, share * self.seconds, time.perf_counter() - began):
+            turns.append([self.once(work) for work in works])
+        return [median(times) for times in zip(*turns, strict=True)]
+
+    @staticmethod
+    def _another(turns: list[list[float]], seconds: float, taken: float) -> bool:
+        """True if there should be another turn. seconds: allowed for all; taken: so far."""
+        if len(turns) < 2:
+            return True
+        next_one = sum(turns[-1])
+        if len(turns) < FEWEST:
+            return taken + next_one <= 2 * seconds
+        return len(turns) < MOST and taken + next_one <= seconds

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import platform
-import time
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
-from attacks.parts.ascent import ascend
-from attacks.threat_model import ThreatModel
-from benchmark.commands.timing.attacks import CLASSES, IMAGE_SHAPE, time_attacks
+from benchmark.commands.timing import attacks, training
 from benchmark.commands.timing.clock import Clock
-from benchmark.commands.timing.training import time_training
+from benchmark.commands.timing.figures import Figure, Figures, Found
+from benchmark.commands.timing.peaks import measured_peaks, operations_of_forward
 from benchmark.learning.provenance import peak_memory_mb
-from benchmark.planning.machine import make_machine
+from benchmark.planning.machine import Machine, make_machine
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_tasks
@@ -28,102 +23,191 @@ from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.training import Batch, InnerAttack
 from results.files import write_json
 
-MOST_ON_CPU = 32
-"""Images per batch on a CPU, at most: larger batches take long and change little."""
+SECONDS = {"cpu": 240.0, "cuda": 90.0}
+"""Seconds for all figures. With its start, and with what cannot be cut short, the command ends within six minutes on two busy
+cores and within two on a GPU."""
+
+MOST_ON_CPU, FEWEST_ON_CPU = 32, 8
+"""Images per batch on a CPU: larger batches take long and change little."""
+
+STEP_SECONDS = 2.0
+"""Seconds of a training step on a CPU beyond which the batch is halved: a busy machine is measured on fewer images."""
 
 
 def show_times(preset_name: str, data_root: Path | None, device: str, output: Path | None, console: Console) -> int:
-    """Time everything and print it. Returns 0. Raises ConfigError and DataError.
+    """Time everything and print each figure when it is found.
 
     data_root: the folder of the images; None leaves out the time of loading them.
-    output: a JSON file for the numbers.
+    output: a JSON file for the numbers. It holds what was found so far, also if the command is stopped.
+    Returns 0, or 1 if a figure was left out. Raises ConfigError and DataError, and KeyboardInterrupt if it is stopped.
     """
     preset = load_preset(preset_name)
     machine = make_machine(RunOptions(preset_name, data_root=data_root, device=device), preset)
     torch.set_num_threads(machine.threads)
-    if output is not None:
-        # Minutes are not spent before it is known that the result can be kept.
-        write_json(output, {})
+    place = torch.device(machine.device)
+    found: Found = {}
 
-    def say(what: str) -> None:
-        console.print(f"timing {what} ...", highlight=False, markup=False)
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
 
-    found = time_preset(preset, torch.device(machine.device), say)
-    if data_root is not None:
-        load_tasks(preset, machine)  # the first time may decode the images
-        found["load_from_cache_seconds"] = median(_seconds(lambda: load_tasks(preset, machine)) for _ in range(3))
-    found["peak_memory_mb"] = peak_memory_mb(torch.device(machine.device))
-    table = Table("name", "value", title=f"network and recipe of preset {preset.name}", title_justify="left")
-    table.columns[1].justify = "right"
-    for name, value in found.items():
-        table.add_row(name, f"{value:,.3g}" if isinstance(value, float) else str(value))
-    console.print(table)
-    if output is not None:
-        write_json(output, found)
-    return 0
+    def keep(more: Found) -> None:
+        found.update(more)
+        if output is not None:
+            write_json(output, found)
+        for name, value in more.items():
+            say(f"  {name:<40} {f'{value:,.3g}' if isinstance(value, float) else value}")
+
+    measured = _Measured(preset, machine, place)
+    # Minutes are not spent before it is known that the result can be kept.
+    keep(measured.conditions())
+    figures = Figures(measured.figures(data_root), place, SECONDS["cpu" if place.type == "cpu" else "cuda"])
+    try:
+        figures.find(lambda title: say(f"timing {title} ..."), keep)
+        keep({"peak_memory_mb": peak_memory_mb(place)})
+        if figures.left_out:
+            keep({"left_out": figures.left_out})
+    except KeyboardInterrupt:
+        keep({"stopped": True})
+        say(f"stopped; what was found is {'above' if output is None else f'in {output}'}")
+        raise
+    return 1 if figures.left_out else 0
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def time_preset(preset: Preset, device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
-    """Time training steps and attacks. Returns numbers and texts by stable names.
+class _Measured:
+    """What is timed: the network and the recipe of a preset on a device.
 
     Training steps are those of the preset's network, at its batch size (on a CPU at most 32). Attacks are run beside those of
     torchattacks on a VGG16-BN of the preset's width, with 32x32 images and 5 classes.
-    say: told what is timed next.
     """
-    stream = preset.scenario(make_machine(RunOptions(preset.name), preset).source).stream()
-    network = MultiHead(preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std)
-    initialise(network, torch.Generator().manual_seed(0))
-    task_network = network.to(device, memory_format=torch.channels_last).for_task(0)
-    generator = torch.Generator(device).manual_seed(0)
-    recipe, eps, clock = preset.file.recipe, preset.eps, Clock(device)
-    count = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, MOST_ON_CPU)
-    images = torch.rand(count, *stream.image_shape, device=device, generator=generator)
-    labels = torch.randint(stream.class_counts[0], (len(images),), device=device, generator=generator)
-    found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "batch_size": len(images),
-        "attack_steps": recipe.attack.steps,
-    }
-    inner = InnerAttack(task_network, ThreatModel(eps), float(eps / 4), recipe.attack.steps, "eval", generator)
-    batch = Batch(images, labels, torch.zeros_like(labels))
-    say(f"the network of preset {preset.name}: forward, attack step, training steps")
-    found |= time_training(task_network, batch, inner, recipe, clock)
-    found |= _share_of_peak(task_network, images, clock)
-    backbone = BackboneChoice(name="vgg16_bn", width=preset.file.backbone.width)
-    attacked = MultiHead(backbone.build(IMAGE_SHAPE), [CLASSES], [0.5] * 3, [0.25] * 3)
-    initialise(attacked, torch.Generator().manual_seed(0))
-    attacked.to(device, memory_format=torch.channels_last)
-    found["attacked"] = f"VGG16-BN at width {backbone.width:g}, {CLASSES} classes, 32x32"
-    return found | time_attacks(attacked.for_task(0), eps, clock, device, say)
 
+    def __init__(self, preset: Preset, machine: Machine, device: torch.device) -> None:
+        self._preset, self._machine, self._device = preset, machine, device
+        self._recipe, self._eps = preset.file.recipe, preset.eps
+        self._generator = torch.Generator(device).manual_seed(0)
+        self._peaks: dict[str, float] = {}
+        self._made: attacks.Victims | None = None
 
-def _share_of_peak(network: TaskNetwork, images: Tensor, clock: Clock) -> dict[str, Any]:
-    """Compare the arithmetic of an image gradient, two forward passes, with a large matrix product timed in the same run."""
-    from torch.utils.flop_counter import FlopCounterMode
+    def conditions(self) -> Found:
+        """What the figures are of."""
+        device = self._device
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "attack_steps": self._recipe.attack.steps,
+            "attacked": f"VGG16-BN at width {self._attacked.width:g}, {attacks.CLASSES} classes, 32x32",
+        }
 
-    side = 8192 if images.is_cuda else 2048
-    left, right = torch.rand(side, side, device=images.device), torch.rand(side, side, device=images.device)
-    network.eval().requires_grad_(False)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images[:1])
-    per_image = counter.get_total_flops()
+    def figures(self, data_root: Path | None) -> list[Figure]:
+        """The figures, the most important ones first."""
+        ends = f"the network of preset {self._preset.name}"
+        found = [
+            Figure("large matrix products, to compare with", 1, self._find_peaks),
+            Figure(f"{ends}: forward, attack step, training step", 4, self._find_steps),
+            Figure("an attack step in bfloat16, after training a network that some attacks break", 3, self._find_fast),
+            Figure("PGD tables, ours and torchattacks'", 9, self._find_sweep),
+            Figure("AutoAttack's composition, ours and torchattacks'", 9, self._find_ensemble),
+            Figure(f"{ends}: training steps of PackNet and CMAT", 4, self._find_packed),
+            Figure(f"{ends}: training steps of other algorithms", 5, self._find_algorithms),
+            Figure("peak memory of an attack, ours and torchattacks'", 1, self._find_memory),
+        ]
+        return found if data_root is None else [*found, Figure("loading the images", 1, self._find_loading)]
 
-    def image_gradient() -> None:
-        ascend(lambda x: network(x).sum(), images, images, images, 0.0, 1)
+    # -- networks and batches ------------------------------------------------------------------------------------------
 
-    product, gradient = clock.medians(lambda: left @ right, image_gradient)
-    network.requires_grad_(True)
-    peak = 2 * side**3 / product
-    return {
-        "forward_gflop_per_image": per_image / 1e9,
-        "peak_gflops": peak / 1e9,
-        "share_of_peak": 2 * per_image * len(images) / gradient / peak,
-    }
+    @cached_property
+    def _network(self) -> TaskNetwork:
+        stream = self._preset.scenario(self._machine.source).stream()
+        network = MultiHead(
+            self._preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std
+        )
+        initialise(network, torch.Generator().manual_seed(0))
+        return network.to(self._device, memory_format=torch.channels_last).for_task(0)
+
+    @cached_property
+    def _inner(self) -> InnerAttack:
+        return InnerAttack.of(self._recipe, self._network, self._eps, self._generator)
+
+    @cached_property
+    def _batch(self) -> Batch:
+        """The batch of training steps."""
+        if self._device.type != "cpu":
+            return self._random_batch(self._recipe.batch_size)
+        size, tried = min(self._recipe.batch_size, MOST_ON_CPU), self._random_batch(FEWEST_ON_CPU)
+        clock = Clock(self._device, 0.0)
+
+        def forward() -> None:
+            with torch.no_grad():
+                self._network(tried.images)
+
+        clock.once(forward)
+        step = (2 * self._recipe.attack.steps + 3) * clock.once(forward) / len(tried.images)
+        while size > FEWEST_ON_CPU and size * step > STEP_SECONDS:
+            size //= 2
+        return self._random_batch(size)
+
+    def _random_batch(self, size: int) -> Batch:
+        stream = self._preset.scenario(self._machine.source).stream()
+        images = torch.rand(size, *stream.image_shape, device=self._device, generator=self._generator)
+        labels = torch.randint(stream.class_counts[0], (size,), device=self._device, generator=self._generator)
+        return Batch(images, labels, torch.zeros_like(labels))
+
+    @property
+    def _attacked(self) -> BackboneChoice:
+        return BackboneChoice(name="vgg16_bn", width=self._preset.file.backbone.width)
+
+    def _new_attacked(self) -> TaskNetwork:
+        network = MultiHead(self._attacked.build(attacks.IMAGE_SHAPE), [attacks.CLASSES], [0.5] * 3, [0.25] * 3)
+        initialise(network, torch.Generator().manual_seed(0))
+        return network.to(self._device, memory_format=torch.channels_last).for_task(0)
+
+    def _victims(self, clock: Clock) -> attacks.Victims:
+        """The networks under attack, made when they are asked for first: in half of that figure's time at most."""
+        if self._made is None:
+            half = Clock(clock.device, clock.seconds / 2)
+            self._made = attacks.make_victims(self._new_attacked(), self._eps, half, self._peaks)
+        return self._made
+
+    # -- figures -------------------------------------------------------------------------------------------------------
+
+    def _find_peaks(self, clock: Clock) -> Found:
+        self._peaks |= measured_peaks(clock)
+        names = {"float32": "peak_gflops", "bf16": "bf16_peak_gflops"}
+        return {names[precision]: peak / 1e9 for precision, peak in self._peaks.items()}
+
+    def _find_steps(self, clock: Clock) -> Found:
+        found = training.time_adversarial_step(self._network, self._batch, self._inner, self._recipe, clock)
+        forward = operations_of_forward(self._network.eval(), self._batch.images)
+        # A gradient with respect to images is two forward passes, one with respect to weights too is three.
+        gradient, step = 2 * forward, (2 * self._recipe.attack.steps + 3) * forward
+        found |= {"batch_size": len(self._batch.images), "forward_gflop_per_image": forward / 1e9}
+        if "float32" in self._peaks:
+            found["share_of_peak"] = gradient * found["attack_step_images_per_second"] / self._peaks["float32"]
+        for precision, peak in self._peaks.items():
+            found[f"train_step_share_of_{precision}_peak"] = step * found["train_step_images_per_second"] / peak
+        return found
+
+    def _find_fast(self, clock: Clock) -> Found:
+        return attacks.time_attack_steps(self._victims(clock), clock)
+
+    def _find_sweep(self, clock: Clock) -> Found:
+        return attacks.time_sweep(self._victims(clock), clock)
+
+    def _find_ensemble(self, clock: Clock) -> Found:
+        return attacks.time_ensemble(self._victims(clock), clock)
+
+    def _find_packed(self, clock: Clock) -> Found:
+        return training.time_packed_steps(self._network, self._batch, self._inner, self._recipe, clock)
+
+    def _find_algorithms(self, clock: Clock) -> Found:
+        return training.time_algorithm_steps(self._network, self._batch, self._inner, self._recipe, clock)
+
+    def _find_memory(self, clock: Clock) -> Found:
+        return attacks.peak_memory(self._new_attacked(), clock.device)
+
+    def _find_loading(self, clock: Clock) -> Found:
+        def load() -> None:
+            load_tasks(self._preset, self._machine)
+
+        clock.once(load)  # the first time may decode the images
+        return {"load_from_cache_seconds": median(clock.once(load) for _ in range(3))}

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from attacks.parts.ascent import ascend
-from benchmark.commands.timing import clock as clocks
 from benchmark.commands.timing.clock import Clock
 from methods.anp_vs import AnpVsSettings, NeuralPruning
 from methods.backbones import TaskNetwork
@@ -35,33 +35,52 @@ from methods.training import (
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
 from methods.training.algorithms.trades import TradesSettings
-from methods.training.captured import Steps, recorder_for
+from methods.training.captured import WARM_UPS, Steps, recorder_for
+from methods.training.folded import folded_copy
 from methods.training.recipe import Recipe
 
 
-def time_training(
-    network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
-) -> dict[str, Any]:
-    """Time training steps. Returns images per second and ratios, by stable names.
+def repeated_step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
+    """One step of the shared training loop, recorded where it can be. Its learning rate is too small to change anything.
 
-    network: of a task, on the batch's device.
-    inner: the recipe's attack on it.
+    inner: the recipe's attack, here on the network of `fit`.
     """
-    found = _time_adversarial_step(network, batch, inner, recipe, clock)
-    found |= _time_packed_steps(network, batch, inner, recipe, clock)
-    return found | _time_algorithm_steps(network, batch, inner, recipe, clock)
+    slow = recipe.model_copy(update={"learning_rate": 1e-9})
+    optimizer = make_optimizer(fit.parameters, slow)
+    attack = dataclasses.replace(inner, network=fit.network)
+    recorder = recorder_for(batch.images.device)
+    steps = Steps(fit, attack, slow, optimizer, [attack.generator, *fit.generators], recorder)
+
+    def step() -> None:
+        fit.network.train()
+        steps.make(batch, Step(1, 0, 100, optimizer))
+
+    # The first steps of a training are made as they are, and the next one is recorded.
+    for _ in range(WARM_UPS + 1 if recorder else 0):
+        step()
+    return step
 
 
-def _time_adversarial_step(
+def madry_step(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
+    """A step of plain adversarial training of all of a network."""
+    return repeated_step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+
+
+def _unused() -> Validation:
+    raise AssertionError("a single step validates nothing")
+
+
+def time_adversarial_step(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
     """Time an adversarial training step against its parts: k image gradients, and one step on given images.
 
-    Step and parts have the recipe's precision. Forward and attack step are timed in float32 too, as in evaluations.
+    Step and parts have the recipe's precision, and the gradients are those of the copy that is attacked, if one is. Forward and
+    attack step are timed in float32 too, as evaluations judge.
     """
     images, labels = batch.images, batch.labels
-    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
-    optimizer = make_optimizer(list(network.parameters()), recipe)
+    optimizer = make_optimizer(list(network.parameters()), recipe.model_copy(update={"learning_rate": 1e-9}))
+    attacked = folded_copy(network.eval(), torch.bfloat16) if inner.folded else None
 
     def plain_step() -> None:
         network.train()
@@ -71,21 +90,22 @@ def _time_adversarial_step(
         loss.backward()
         optimizer.step()
 
-    def image_gradient() -> None:
-        network.eval()
-        ascend(lambda x: F.cross_entropy(network(x), labels, reduction="sum"), images, images, images, 0.0, 1)
+    def image_gradient(of: nn.Module = network) -> None:
+        of.eval()
+        ascend(lambda x: F.cross_entropy(of(x), labels, reduction="sum"), images, images, images, 0.0, 1)
 
     def image_gradient_in_training() -> None:
         with autocast(recipe, images.device):
-            image_gradient()
+            image_gradient(network if attacked is None else attacked)
 
     def forward() -> None:
         network.eval()
         with torch.no_grad():
             network(images)
 
+    madry = madry_step(network, batch, inner, recipe)
     whole, plain, part, gradient, once = clock.medians(
-        madry, plain_step, image_gradient_in_training, image_gradient, forward, seconds=4 * clocks.SECONDS
+        madry, plain_step, image_gradient_in_training, image_gradient, forward
     )
     return {
         "train_precision": recipe.precision,
@@ -96,26 +116,7 @@ def _time_adversarial_step(
     }
 
 
-def _unused() -> Validation:
-    raise AssertionError("a single step validates nothing")
-
-
-def _step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
-    """One step of the shared training loop, recorded where it can be. Its learning rate is too small to change anything."""
-    slow = recipe.model_copy(update={"learning_rate": 1e-9})
-    optimizer = make_optimizer(fit.parameters, slow)
-    attack = dataclasses.replace(inner, network=fit.network)
-    generators = [attack.generator, *fit.generators]
-    steps = Steps(fit, attack, slow, optimizer, generators, recorder_for(batch.images.device))
-
-    def step() -> None:
-        fit.network.train()
-        steps.make(batch, Step(1, 0, 100, optimizer))
-
-    return step
-
-
-def _time_packed_steps(
+def time_packed_steps(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
     """Time steps of PackNet and of CMAT, with learned picks, on a second task, against a step of Madry AT."""
@@ -130,14 +131,14 @@ def _time_packed_steps(
         fit = Fit(
             sub, sub.trained(), _unused, after_backward=sub.mask_gradients, after_step=sub.after_step, second=second
         )
-        return _step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
+        return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
 
-    madry = _step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
-    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True), seconds=4 * clocks.SECONDS)
+    madry = madry_step(network, batch, inner, recipe)
+    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True))
     return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
 
 
-def _time_algorithm_steps(
+def time_algorithm_steps(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
     """Time steps of the other training algorithms against a step of Madry AT.
@@ -148,8 +149,8 @@ def _time_algorithm_steps(
     def stepping(objective: Objective) -> Callable[[], None]:
         own = copy.deepcopy(network)
         changed = objective.recipe(recipe)
-        attack = dataclasses.replace(inner, steps=changed.attack.steps, bn_mode=changed.attack.bn_mode, network=own)
-        return _step(Fit(own, list(own.parameters()), _unused, objective), batch, attack, recipe)
+        attack = InnerAttack.of(changed, own, inner.threat_model.eps, inner.generator)
+        return repeated_step(Fit(own, list(own.parameters()), _unused, objective), batch, attack, recipe)
 
     masked = MaskedNetwork(
         copy.deepcopy(network), Masks(network, 2.0, 2.0).to(batch.images.device), (), inner.generator
@@ -162,8 +163,7 @@ def _time_algorithm_steps(
         stepping(AdversarialTraining()),
         *(stepping(settings.objective()) for settings in (TradesSettings(), FastSettings(), FreeSettings())),
         stepping(CleanTraining()),
-        _step(anp_vs, batch, inner, recipe),
-        seconds=6 * clocks.SECONDS,
+        repeated_step(anp_vs, batch, inner, recipe),
     )
     trades, fast, free = others
     return {

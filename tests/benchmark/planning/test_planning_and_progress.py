@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,6 @@ from attacks.fgsm import FGSM
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
-from benchmark.commands.timing import attacks as timing_attacks
-from benchmark.commands.timing import clock
-from benchmark.commands.timing.command import show_times
 from benchmark.learning.events import Event
 from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
@@ -149,23 +145,6 @@ def test_a_live_line_names_task_epoch_loss_and_robust_validation_accuracy(tmp_pa
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for words in ("madry_at", "task 1/2 digits_0_1", "train 1/2", "loss 0.250", "robust val 50.0 %"):
         assert words in text
-
-
-def test_time_measures_every_ratio_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "SECONDS", 0.01)
-    small = {"IMAGES": {"cpu": 6}, "HARDENING": 1, "STEPS": (1, 2), "ENSEMBLE": {"cpu": (1, 2)}, "MEMORY_ROWS": 4}
-    for name, value in small.items():
-        monkeypatch.setattr(timing_attacks, name, value)
-    preset = write_preset(tmp_path)
-    output = tmp_path / "time.json"
-    assert show_times(str(preset), None, "cpu", output, Console(quiet=True)) == 0
-    found = json.loads(output.read_text())
-    promised = ("sweep_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second")
-    for name in ("attack_peak_mb", "attack_peak_mb_torchattacks"):
-        assert found[name] is None or found[name] > 0
-    for name in (*promised, "autoattack_vs_torchattacks", "packnet_step_vs_madry_at", "cmat_step_vs_madry_at"):
-        assert found[name] > 0
-    assert found["peak_memory_mb"] > 1
 
 
 def test_the_forward_of_the_full_network_is_what_the_papers_count() -> None:
