@@ -17,6 +17,7 @@ from reports.checks.check import FAIL, NOT_RUN, ORDER
 from reports.checks.verdicts import CHECKS
 from reports.numbers.metrics import WORST, task_scores
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
+from reports.numbers.precisions import precision_words
 from reports.numbers.statistics.intervals import wilson
 from reports.numbers.wording import over_255
 from reports.tables.commands import commands_of
@@ -242,6 +243,7 @@ def _protocol(row: Row) -> dict[str, Any]:
         "final": protocol.final,
         "transfers": protocol.transfers,
         "checks": protocol.checks,
+        "precision": precision_words([seed.evidence for seed in row.seeds]) or None,
         "all_at_once": protocol.all_at_once,
         "claims": protocol.claims,
         "needs": protocol.needs,

@@ -12,6 +12,7 @@ from reports.boards.sweeps import ranking_of, worsts
 from reports.boards.version import version_of
 from reports.numbers.attack_facts import TRANSFER
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST
+from reports.numbers.precisions import precision_words
 from reports.numbers.wording import over_255
 from reports.tables.words import (
     NOT_AVAILABLE,
@@ -180,9 +181,11 @@ def caption(board: Board) -> str:
     kinds = sorted({row.measures.interval for row in board.ranked})
     samples = sorted({int(row.measures.value(f"samples {WORST}")) for row in board.ranked})
     over = f" over {' or '.join(f'{n:,}' for n in samples)} test images" if samples else ""
+    precision = precision_words([seed.evidence for row in board.ranked for seed in row.seeds])
     return (
         f"Percent after {board.tasks} tasks, worst at eps {over_255(board.eps) or NOT_AVAILABLE}{over}; intervals: 95 %"
         + (f" ({'; '.join(kinds)})" if kinds else "")
         + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
         + "F: forgetting, lower is better. Verdict: checks passed, of all; the others warned or were not run."
+        + (f" {precision}" if precision else "")
     )
