@@ -25,6 +25,7 @@ from reports.figures.ranking import ranking_figure
 from reports.figures.sequence import sequence_figure
 from reports.figures.style import FigureOnPage, for_page, looks, paper_style, save
 from reports.figures.sweep import sweep_figure
+from reports.figures.time import time_figure
 from reports.figures.training import training_figure
 from reports.numbers.published_values import read_published
 from reports.page.page import render_checks, render_page
@@ -166,6 +167,7 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 **({"sequence": sequence} if (sequence := sequence_figure(board, appearance)) else {}),
                 "matrices": (matrices_caption(board), accuracy_matrices(board)),
                 **({"cost": cost} if (cost := cost_figure(board, appearance)) else {}),
+                **({"time": time} if (time := time_figure(board)) else {}),
                 **({"training": training} if (training := training_figure(board, appearance)) else {}),
                 **capacity_figures(board, appearance),
                 **exhibit_figures(each),

@@ -28,6 +28,7 @@ from reports.figures.style import (
     task_colours,
 )
 from reports.figures.sweep import sweep_figure
+from reports.figures.time import time_figure
 from reports.figures.training import training_figure
 from results import load
 from tests.reports.figure_words import drawn_texts, outside, overlapping
@@ -143,6 +144,7 @@ def crowd(tmp_path_factory):
                     "training": training_figure,
                     "sequence": sequence_figure,
                     "cost": cost_figure,
+                    "time": lambda board, _: time_figure(board),
                     "ranking": ranking_figure,
                 }.items()
             },
@@ -151,7 +153,7 @@ def crowd(tmp_path_factory):
     return drawn, found
 
 
-FIGURES = ("accuracy", "matrices", "sweep", "training", "sequence", "cost", "ranking")
+FIGURES = ("accuracy", "matrices", "sweep", "training", "sequence", "cost", "time", "ranking")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -164,7 +166,7 @@ def test_words_can_be_read_and_stand_apart_inside_the_figure(crowd, name):
     assert not overlapping(texts)
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("accuracy", "matrices")])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("accuracy", "matrices", "time")])
 def test_a_method_has_one_colour_and_one_marker_in_all_figures(crowd, name):
     drawn, found = crowd
     lines = [line for axes in drawn[name].axes for line in axes.lines if line.get_marker() in MARKERS]
