@@ -56,15 +56,15 @@ def time_table(board: Board) -> pd.DataFrame:
         whole = all((run.facts["phase"] == SECONDS).any() for run in runs)
         found = pd.DataFrame([_by_purpose(run) if whole else _known(run) for run in runs]).fillna(0.0)
         if found.to_numpy().sum() > 0:
-            records.append({"label": row.label, "whole": whole, **dict.fromkeys(NAMES, 0.0), **found.mean().to_dict()})
+            records.append({"label": row.label, "whole": whole, **dict.fromkeys(NAMES, 0.0), **dict(found.mean())})
     return pd.DataFrame(records, columns=["label", "whole", *NAMES])
 
 
 def _by_purpose(run: Run) -> dict[str, float]:
     mine = run.facts[run.facts["phase"] == SECONDS]
     names = mine["name"].str.split(" ").str[0].map(GROUPS).fillna(REST)
-    found: dict[str, float] = mine["value"].clip(lower=0).groupby(names).sum().to_dict()
-    return found
+    found = mine["value"].clip(lower=0).groupby(names).sum()
+    return {str(name): float(value) for name, value in found.items()}
 
 
 def _known(run: Run) -> dict[str, float]:
