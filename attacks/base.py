@@ -126,6 +126,7 @@ class Attack(ABC):
     iterative: True if any-iterate accuracy differs from the final one and is recorded beside it.
     batch_free: True if the result for an image is the same, up to rounding, in any batch; False for others' code, and for an
         attack that learns from a whole batch.
+    walks: True if it finds its way on the classifier, so that the precision in which it may do so is part of its evaluation.
     file_hash: SHA-256 of the attack's file if that lies outside this folder, where no version guards it: part of the
         specification.
     threat_model: the changes that the attack may make.
@@ -134,6 +135,7 @@ class Attack(ABC):
     version: ClassVar[int]
     iterative: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
+    walks: ClassVar[bool] = True
     file_hash: ClassVar[str | None] = None
 
     threat_model: ThreatModel

@@ -22,6 +22,7 @@ class Clean(Attack):
     """One forward pass of the unchanged images. Raises AttackError for an eps other than 0."""
 
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
 
     threat_model: ThreatModel = NO_CHANGE
 

@@ -19,6 +19,7 @@ class Float32(MadeWith):
     """`made_with` on the exact classifier alone. Whatever the same attack in low precision misses of it was lost by rounding."""
 
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
     iterative: ClassVar[bool] = True
 
     @property

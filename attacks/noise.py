@@ -24,6 +24,7 @@ class Noise(Attack):
     """
 
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
 
     restarts: int = DRAWS
 

@@ -115,6 +115,7 @@ class Torchattacks(Attack):
     """
 
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
     batch_free: ClassVar[bool] = False
 
     algorithm: str = field()

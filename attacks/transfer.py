@@ -29,6 +29,7 @@ class Transfer(MadeWith):
     """
 
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
 
     source: str = field()
     origin: str = ""

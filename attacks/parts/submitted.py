@@ -41,6 +41,7 @@ class Submitted(Attack):
 
     KIND: ClassVar[str] = "submitted"
     version: ClassVar[int] = 1
+    walks: ClassVar[bool] = False
 
     title: str = field()
     author: str = ""

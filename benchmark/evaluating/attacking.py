@@ -221,7 +221,7 @@ def _outcomes(
         del trace["standing"]
     if attack.warnings():
         trace["warnings"] = list(attack.warnings())
-    if said := arithmetic.said():
+    if attack.walks and (said := arithmetic.said()):
         trace["precision"] = said
     return AttackOutcomes(
         final=result.final[attack.steps],

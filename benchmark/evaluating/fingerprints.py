@@ -246,6 +246,10 @@ def evaluation_id(classifier: str, fields: Mapping[str, Any]) -> str:
     return digest({"classifier": classifier, **fields})
 
 
-def attack_name(attack: Attack, seed: int) -> str:
-    """The attack's name in tables: its own, followed by the evaluation seed if that is not 0."""
-    return attack.name if seed == 0 else f"{attack.name} seed={seed}"
+def attack_name(attack: Attack, seed: int, precision: str = "fp32") -> str:
+    """The attack's name in tables: its own, followed by the evaluation seed if that is not 0, and by the precision of its walk.
+
+    precision: `fp32` is not named.
+    """
+    words = [attack.name, *([f"seed={seed}"] if seed else []), *([f"in={precision}"] if precision != "fp32" else [])]
+    return " ".join(words)

@@ -73,7 +73,7 @@ class Recorder:
             "classifier": classifier,
             "task_fingerprint": task.test_fingerprint,
             "seed": evaluation.seed,
-            "precision": evaluation.precision,
+            "precision": self.preset.precision_of(attack),
             "device": self.device,
             "threads": self.threads,
             "batch_size": attacked.rows,

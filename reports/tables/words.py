@@ -92,9 +92,9 @@ def short_name(attack: str, board: Board) -> str:
 
 
 def _without_step_size(attack: AttackFacts) -> list[str]:
-    """The words of the attack's name without norm, eps and step size: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
+    """The words of the name without norm, eps, step size and precision: `pgd-10 linf 8/255 a=2/255 r=5` → `pgd-10`, `r=5`."""
     kind, _, rest = attack.name.rpartition(f" {attack.norm} ")
-    return [kind, *(word for word in rest.split(" ")[1:] if not word.startswith("a="))]
+    return [kind, *(word for word in rest.split(" ")[1:] if not word.startswith(("a=", "in=")))]
 
 
 def label_of(row: Row) -> str:

@@ -14,6 +14,7 @@ from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
 from attacks.transfer import EARLIER
 from benchmark.errors import ConfigError, nearest, quoted
 from benchmark.evaluating.fingerprints import attack_name, evaluation_fields
+from benchmark.evaluating.precision import Precision
 from benchmark.evaluating.questions import Asking
 from benchmark.evaluating.settings import Evaluation
 from benchmark.planning.demands import Demand, check_attacks, demands, is_transfer, joined
@@ -113,12 +114,16 @@ class Preset:
         return self.file.evaluation
 
     def attack_name(self, attack: Attack) -> str:
-        """The attack's name in the tables of this preset: the evaluation seed is part of it unless it is 0."""
-        return attack_name(attack, self.evaluation.seed)
+        """The attack's name in the tables of this preset, with its evaluation seed and precision if they are not the usual."""
+        return attack_name(attack, self.evaluation.seed, self.precision_of(attack))
+
+    def precision_of(self, attack: Attack) -> Precision:
+        """The precision in which an attack may walk under this preset; float32 for one that does not walk."""
+        return self.evaluation.precision if attack.walks else "fp32"
 
     def evaluation_fields(self, attack: Attack, task: Task) -> Mapping[str, Any]:
         """The fields that identify an evaluation by this preset, apart from the classifier."""
-        return evaluation_fields(attack, task.test_fingerprint, self.evaluation.seed, self.evaluation.precision)
+        return evaluation_fields(attack, task.test_fingerprint, self.evaluation.seed, self.precision_of(attack))
 
     @property
     def ranking(self) -> ThreatModel:

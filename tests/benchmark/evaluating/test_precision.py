@@ -2,6 +2,7 @@
 
 import copy
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from attacks.apgd import APGD
+from attacks.clean import Clean
+from attacks.float32 import Float32
+from attacks.noise import Noise
 from attacks.parts.sharing import SharedRun
 from attacks.parts.two_precisions import TwoPrecisions
 from attacks.pgd import PGD
@@ -17,6 +21,7 @@ from benchmark.evaluating import precision
 from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.precision import Arithmetic, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
+from benchmark.planning.presets import load_preset
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from scenarios.base import ImageSet
@@ -200,3 +205,15 @@ def test_a_copy_that_fails_under_attack_is_left_and_the_classifier_attacked_as_i
     assert torch.equal(plain.any.margin, failing.any.margin)
     assert "its copy fails under attack" in failing.trace
     assert "precision" not in plain.trace
+
+
+def test_attacks_that_do_not_walk_are_the_same_evaluation_in_any_precision():
+    exact, fast = (load_preset("digits", overrides) for overrides in ([], ["evaluation.precision=bf16"]))
+    task = SimpleNamespace(test_fingerprint="f")
+    walk = PGD(threat_model=ThreatModel(Fraction(1, 5)), steps=10, step_size="eps/4")
+    assert fast.attack_name(walk) == f"{exact.attack_name(walk)} in=bf16"
+    assert fast.evaluation_fields(walk, task) != exact.evaluation_fields(walk, task)
+    still = [Clean(), Noise(threat_model=walk.threat_model), Float32(threat_model=walk.threat_model, made_with=walk)]
+    for attack in still:
+        assert fast.attack_name(attack) == exact.attack_name(attack)
+        assert fast.evaluation_fields(attack, task) == exact.evaluation_fields(attack, task)

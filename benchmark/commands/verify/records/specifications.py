@@ -87,7 +87,7 @@ def verify_columns(row: Mapping[str, Any], specification: Mapping[str, Any], whe
         problems.add("a specification that lacks fields of its attack, or has others", [where])
     if int(row["steps"]) != attack.steps:
         problems.add("steps are not what the specification says", [where])
-    name = attack_name(attack, int(row["seed"]))
+    name = attack_name(attack, int(row["seed"]), str(row["precision"]))
     if name not in (row["attack"], name_of_older(row["attack"])):
         problems.add("an attack's name that is not that of its specification", [f"{where} (it is {name})"])
 
