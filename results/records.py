@@ -140,12 +140,16 @@ class Run:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """The failures, oldest first; a line that a kill cut short is kept as text."""
+        """The failures, oldest first; a line that a kill cut short is kept as text. An unreadable file is one more failure."""
         path = self.directory / "failures.jsonl"
         if not path.exists():
             return []
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            return [{"message": f"{path.name} is not readable ({error.strerror})"}]
         entries = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in lines:
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -307,7 +311,8 @@ def load(
         try:
             run = read_run(directory, is_published, edited=edited)
         except StoreError as error:
-            unreadable.append(Problem(directory, str(error).removeprefix(f"{directory}: ")))
+            # The directory is named once, also where the error is about a file in it.
+            unreadable.append(Problem(directory, str(error).replace(str(directory), "", 1).lstrip(":/ ")))
             continue
         known = found.get(run.hash)
         if known is None:

@@ -25,6 +25,8 @@ from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
 HEARTBEAT_SECONDS = 5.0
 """Between two beats."""
+OF_FILES = (".parquet", ".json", ".jsonl", ".safetensors")
+"""The ends of the names of a run's files."""
 STALE_SECONDS = 60.0
 """A heartbeat older than this belongs to a process that is gone."""
 
@@ -113,12 +115,20 @@ class RunStore:
                     moved.append(Problem(self._aside(path), problem.reason))
         for path in sorted(self.directory.rglob(f".*{PARTIAL_SUFFIX}")):
             moved.append(Problem(self._aside(path), "half-written when its process was killed"))
+        for path in sorted(path for path in self.directory.rglob("*.*") if path.suffix in OF_FILES and path.is_dir()):
+            if path.parent != self.directory / "set-aside":
+                moved.append(Problem(self._aside(path), "a folder where a file belongs"))
         return moved
 
     def _aside(self, path: Path) -> Path:
         target = self.directory / "set-aside" / f"{time.time_ns()}-{path.parent.name}-{path.name.lstrip('.')}"
         target.parent.mkdir(exist_ok=True)
         return path.rename(target)
+
+    def set_folder_aside(self, name: str) -> None:
+        """Move a folder to `set-aside/` that stands where a file of the run belongs; do nothing if none does."""
+        if (self.directory / name).is_dir():
+            self._aside(self.directory / name)
 
     def set_checkpoint_aside(self, name: str, reason: str) -> Problem:
         """Move a checkpoint's manifest to `set-aside/`."""
@@ -169,6 +179,7 @@ class RunStore:
                 raise StoreError(
                     f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run"
                 )
+            self.set_folder_aside("running")
             me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
             with whole_file(path) as temporary:
                 temporary.write_text(json.dumps(me), encoding="utf-8")

@@ -13,6 +13,7 @@ from reports.boards.building import judged
 from reports.checks.verdicts import overall
 from results import Run, load
 from results.files import StoreError, read_json, write_json
+from results.store import RunStore
 
 NAME = "verdicts.json"
 
@@ -27,6 +28,7 @@ def write_verdicts(runs: Path, published: Path | None, preset: str) -> dict[str,
         path = run.directory / NAME
         known = stored_verdicts(run)
         if not run.published and known.get(preset) != verdicts:
+            RunStore(runs, run.hash).set_folder_aside(NAME)
             write_json(path, {**known, preset: verdicts})
     return judged_now
 

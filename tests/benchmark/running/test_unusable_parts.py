@@ -94,13 +94,30 @@ def _shown(folder: Path, damaged: str | None = None) -> str:
     return console.export_text()
 
 
-def test_a_table_of_tasks_that_is_a_folder_is_moved_away(tmp_path: Path) -> None:
+def test_folders_where_files_belong_are_moved_away(tmp_path: Path) -> None:
     run_tiny(tmp_path)
-    path = only(tmp_path).directory / "tasks.parquet"
+    before, directory = content(only(tmp_path)), only(tmp_path).directory
+    blob = sorted((directory / "checkpoints" / "blobs").iterdir())[0].relative_to(directory)
+    names = ["tasks.parquet", "verdicts.json", "failures.jsonl", "facts/cost.parquet", "running", str(blob)]
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).mkdir()
+    (unreadable,) = only(tmp_path).failures
+    assert unreadable["message"] == "failures.jsonl is not readable (Is a directory)"
+    assert run_tiny(tmp_path) == 0
+    assert not [name for name in names if (directory / name).is_dir()]
+    assert (content(only(tmp_path)), len(only(tmp_path).tasks), only(tmp_path).failures) == (before, 2, [])
+    assert json.loads((directory / "verdicts.json").read_text())["tiny"]["verdict"]
+
+
+def test_a_folder_where_verdicts_belong_costs_a_complete_run_nothing(tmp_path: Path) -> None:
+    run_tiny(tmp_path)
+    path = only(tmp_path).directory / "verdicts.json"
+    verdicts = path.read_text()
     path.unlink()
     path.mkdir()
     assert run_tiny(tmp_path) == 0
-    assert len(only(tmp_path).tasks) == 2
+    assert path.read_text() == verdicts
 
 
 @pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"tensors": {"a": 5}, "values": {}, "result": null}', "{"])
