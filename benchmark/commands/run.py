@@ -129,31 +129,34 @@ def _shown(
 
 
 def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> None:
-    """Print what would be done: cells, hours and gigabytes. Nothing is started and nothing written."""
+    """Print what would be done: cells, time and gigabytes. Nothing is started and nothing written."""
     from rich.table import Table
 
-    from benchmark.planning.plan import checkpoint_gigabytes, seconds_per_pass
+    from benchmark.commands.timing.rates import measure_rates
+    from benchmark.planning.plan import checkpoint_gigabytes
     from benchmark.running.progress import duration
     from reports.numbers.wording import counted
 
     preset, machine = work.preset, work.machine
     scenario = preset.scenario(machine.source)
-    per_pass = seconds_per_pass([item.job for item in planned], scenario, machine.device, machine.threads)
+    rates = measure_rates([item.job for item in planned], scenario, machine)
     table = Table(title=f"preset {preset.name}", title_justify="left")
-    for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "hours"):
+    for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "time"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     for item in planned:
-        hours = item.passes * per_pass / 3600
-        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(item.cells), f"{hours:.2f}")
+        time = duration(rates.seconds(item.cost))
+        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(item.cells), time)
     console.print(table)
     todo = [item for item in planned if not item.complete]
     cells = sum(item.cells for item in todo)
-    seconds = sum(item.passes for item in todo) * per_pass / min(machine.workers, max(1, len(todo)))
+    # A run is one worker's: the longest one takes its time, however many others there are.
+    each = [rates.seconds(item.cost) for item in todo]
+    seconds = max(sum(each) / machine.workers, max(each, default=0.0))
     data = sum(part.images.numel() for task in work.tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(
         f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
-        f"{machine.device} with {counted(machine.workers, 'worker')}, from {per_pass * 1e6:.1f} µs per image and pass timed just "
-        f"now; {data:.2f} GB of images per worker in memory, at most {checkpoint_gigabytes(planned, scenario):.2f} GB of "
+        f"{machine.device} with {counted(machine.workers, 'worker')}, timed just now: {rates}; "
+        f"{data:.2f} GB of images per worker in memory, at most {checkpoint_gigabytes(planned, scenario):.2f} GB of "
         "checkpoints on disk",
         highlight=False,
         markup=False,

@@ -19,7 +19,7 @@ from benchmark.learning.restoring import Classifiers
 from benchmark.planning.cells import Cell, Stored, demanded_transfers, missing_cells, shared_work
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
-from benchmark.planning.plan import Planned, passes_of
+from benchmark.planning.plan import Cost, Planned, cost_of
 from benchmark.planning.stored_runs import task_checkpoints, task_key
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
@@ -47,8 +47,8 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
         with_sources = replace(job, sources=sources)
         if cells := missing_transfers(with_sources, machine, tasks):
             work = tuple(shared_work(cells))
-            passes = sum(passes_of(item, tasks) for item in work)
-            planned.append(Planned(with_sources, 0, work, 0.0, passes, None))
+            cost = sum((cost_of(item, job, tasks) for item in work), Cost())
+            planned.append(Planned(with_sources, 0, work, Cost(), cost, None))
     return planned
 
 

@@ -16,11 +16,12 @@ from benchmark.commands.audit.comparison import AuditComparison
 from benchmark.commands.audit.learning.jobs import is_learned, learn, still_to_learn
 from benchmark.commands.audit.switches import chosen
 from benchmark.commands.audit.variants import AUDITED, Variant, all_jobs, make_variants, undefended
+from benchmark.commands.timing.rates import measure_rates
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, check_writable, make_machine
 from benchmark.planning.options import RunOptions
-from benchmark.planning.plan import Planned, seconds_per_pass
+from benchmark.planning.plan import Cost, Planned
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_with_progress
 from benchmark.running.progress import duration
@@ -160,9 +161,9 @@ def _announce(comparison: AuditComparison, runs: AuditRuns, samples: int, machin
         "not made again)"
     )
     if runs.todo:
-        passes = sum(item.passes for item in runs.todo) + _attack_passes(cells, comparison.tasks, samples)
-        scenario = comparison.preset.scenario(machine.source)
-        seconds = passes * seconds_per_pass(runs.jobs, scenario, machine.device, machine.threads) / machine.workers
+        rates = measure_rates(runs.jobs, comparison.preset.scenario(machine.source), machine)
+        attacks = Cost(exact=_attack_passes(cells, comparison.tasks, samples))
+        seconds = sum(rates.seconds(cost) for cost in (*(item.cost for item in runs.todo), attacks)) / machine.workers
         text += f"; at most about {duration(seconds)} on {machine.device} with {machine.workers} x {machine.threads} threads"
     console.print(text, highlight=False, markup=False)
 

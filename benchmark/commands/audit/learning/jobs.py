@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.planning.plan import Planned, plan
+from benchmark.planning.plan import Cost, Planned, plan
 from benchmark.planning.stored_runs import task_checkpoints, task_key
 from benchmark.running.engine import run_jobs
 from benchmark.running.progress import Display
@@ -29,7 +29,7 @@ def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> 
     """The jobs that lack a task, without anything to attack, each after the runs that it needs and that lack one too."""
     planned = plan(jobs, machine, tasks)
     return [
-        replace(item, job=replace(item.job, of_preset=False, learn_only=True), work=(), evaluation_passes=0.0)
+        replace(item, job=replace(item.job, of_preset=False, learn_only=True), work=(), evaluation=Cost())
         for item in planned
         if item.turns
     ]

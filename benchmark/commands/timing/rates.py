@@ -1,0 +1,122 @@
+"""The rates at which a machine makes the passes of a plan: timed in a moment on the preset's network, each kind by itself.
+
+A recorded training step, an attack in bfloat16 and one in float32 are an order of magnitude apart on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attacks.parts.ascent import ascend
+from attacks.parts.two_precisions import walking
+from benchmark.commands.timing.clock import Clock
+from benchmark.commands.timing.training import madry_step
+from benchmark.evaluating.determinism import full_precision, repeatable
+from benchmark.evaluating.precision import arithmetic_for
+from benchmark.planning.jobs import Job
+from benchmark.planning.machine import Machine
+from benchmark.planning.plan import Cost
+from methods.backbones import MultiHead
+from methods.training import Batch, InnerAttack
+from scenarios.base import Scenario
+
+SECONDS = 1.0
+"""Seconds that a rate may take to be timed, if two turns are over by then."""
+
+SLOW = 1.0
+"""Seconds of one turn beyond which it is timed on half the images: a CPU and a network for a GPU."""
+
+FEWEST_IMAGES = 4
+
+PER_RUN, PER_TURN = 8.0, 1.0
+"""Seconds of a run, and of each task that it learns, that are neither training nor attack: processes, files, proofs, probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds per image and forward-sized pass.
+
+    training: of steps of plain adversarial training by the preset's recipe, recorded where steps are.
+    walking: of attacks in the precision that evaluations allow.
+    exact: of attacks in float32.
+    """
+
+    training: float
+    walking: float
+    exact: float
+
+    def seconds(self, cost: Cost) -> float:
+        """The seconds that a run of this cost takes, if nothing else runs."""
+        if not cost.passes:
+            return 0.0
+        passes = cost.training * self.training + cost.walking * self.walking + cost.exact * self.exact
+        return passes + PER_RUN + PER_TURN * cost.turns
+
+    def __str__(self) -> str:
+        """For people, in microseconds."""
+        shown = {"training": self.training, "attacks": self.walking, "float32": self.exact}
+        if self.walking == self.exact:
+            del shown["float32"]
+        return ", ".join(f"{name} {value * 1e6:.3g}" for name, value in shown.items()) + " µs per image and pass"
+
+
+def measure_rates(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> Rates:
+    """Time steps with the network, recipe and precision of the jobs' preset on a machine, for a few seconds."""
+    torch.set_num_threads(machine.threads)
+    device, preset, stream = torch.device(machine.device), jobs[0].preset, scenario.stream()
+    recipe = preset.file.recipe
+    generator = torch.Generator(device).manual_seed(0)
+
+    def random_batch(count: int) -> Batch:
+        images = torch.rand(count, *stream.image_shape, device=device, generator=generator)
+        labels = torch.zeros(count, dtype=torch.int64, device=device)
+        return Batch(images, labels, labels)
+
+    backbone = preset.file.backbone.build(stream.image_shape)
+    whole = MultiHead(backbone, stream.class_counts, stream.mean, stream.std)
+    network = whole.to(device, memory_format=torch.channels_last).for_task(0)
+
+    def training(count: int) -> float:
+        inner = InnerAttack.of(recipe, network, preset.eps, generator)
+        step = madry_step(network, random_batch(count), inner, recipe)
+        return _seconds(step, device) / (2 * recipe.attack.steps + 3) / count
+
+    def attack_on(classifier: nn.Module, count: int) -> float:
+        batch = random_batch(count)
+
+        def loss(images: Tensor, of: nn.Module) -> Tensor:
+            return F.cross_entropy(of(images), batch.labels, reduction="sum")
+
+        def step() -> None:
+            with walking(classifier) as (walked, _):
+                ascend(lambda images: loss(images, walked), batch.images, batch.images, batch.images, 0.0, 1)
+
+        return _seconds(step, device) / 2 / count
+
+    per_image = attack_on(network.eval(), FEWEST_IMAGES)
+    steps = training(_fitting(recipe.batch_size, (2 * recipe.attack.steps + 3) * per_image))
+    with repeatable(), full_precision():
+        classifier = network.materialise()
+        fast = arithmetic_for(classifier, stream.image_shape, device, preset.evaluation.precision).classifier
+        count = _fitting(preset.evaluation.batch_size, 2 * per_image)
+        exact = attack_on(classifier, count)
+        return Rates(steps, exact if fast is classifier else attack_on(fast, count), exact)
+
+
+def _fitting(most: int, per_image: float) -> int:
+    """The images of a batch of at most `most`, so few that it takes no longer than `SLOW`. per_image: seconds."""
+    count = most
+    while count > FEWEST_IMAGES and count * per_image > SLOW:
+        count //= 2
+    return max(count, min(most, FEWEST_IMAGES))
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    """Median seconds of a step."""
+    (found,) = Clock(device, SECONDS).medians(step)
+    return found
