@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from attacks.base import Trace, describe
+from attacks.parts.capture import Computation, Logits, capturable
+from attacks.parts.looks import LiveTrace, equal_slices, steps_between_looks
 from attacks.parts.losses import TARGETED, check_loss, find_loss, likeliest_others
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
+from attacks.victim import checked_logits, image_gradient
 
 MOMENTUM = 0.75
 """The share of the new step in a step; the rest repeats the last one (α in eq. 2 of the paper)."""
@@ -133,16 +136,13 @@ class _ApgdRows:
     def select(self, keep: Tensor) -> _ApgdRows:
         return _ApgdRows(self.index[keep], self.groups, None if self.targets is None else self.targets[keep])
 
-    def by_target(self) -> list[slice]:
-        """The rows of each target; within one of them no image stands twice."""
-        images = len(self.index) // self.groups
-        return [slice(group * images, (group + 1) * images) for group in range(self.groups)]
-
 
 class _Walk:
-    """One run from one start, of all rows at once. The rows of an image leave when it is broken.
+    """One run from one start, of all rows at once. The rows of an image leave at the next look after it was broken.
 
     points: float (M, C, H, W), where the rows are.
+    live: bool (M,), False for the rows of images that are broken.
+    parts: in which rows are evaluated, each with its labels and targets.
     """
 
     def __init__(self, attack: APGD, search: Search, rows: _ApgdRows, points: Tensor) -> None:
@@ -150,8 +150,23 @@ class _Walk:
         self.points = self.before = self.best = points
         self.ball = search.ball.select(rows.index)
         self.step_size = 2 * self.ball.eps
-        self.losses: list[Tensor] = []
-        self.shares: list[Tensor] = []
+        self.live = search.is_live(rows.index)
+        self.recorded = LiveTrace()
+        self.parts = self._parts()
+        victim, aimed = search.victim, rows.targets is not None
+        key = ("apgd", attack.loss, aimed, attack.eot, victim.largest_label)
+        self.ask = capturable(
+            lambda classifier: _evaluation(classifier, attack.loss, aimed, attack.eot, victim.largest_label),
+            key,
+            victim.classifier,
+            points.device,
+            len(victim),
+        )
+
+    def _parts(self) -> list[tuple[slice, tuple[Tensor, Tensor]]]:
+        labels = self.search.victim.labels[self.rows.index]
+        targets = labels if self.rows.targets is None else self.rows.targets
+        return [(part, (labels[part], targets[part])) for part in self.search.victim.parts(len(labels))]
 
     def run(self) -> Trace:
         loss, gradient = self._evaluate(want_gradient=True)
@@ -161,6 +176,7 @@ class _Walk:
         self.halved = torch.ones_like(loss, dtype=torch.bool)
         self._drop_broken()
         intervals = {place: place - before for before, place in pairwise([0, *checkpoints(self.attack.steps)])}
+        between = steps_between_looks(self.points.device)
         for number in range(1, self.attack.steps + 1):
             if not len(self.rows.index):
                 break
@@ -177,9 +193,9 @@ class _Walk:
             self.last_loss, self.gradient = loss, gradient
             if number in intervals:
                 self._reconsider(intervals[number])
-            self._drop_broken()
-        columns = torch.stack(self.shares).T.tolist() if self.shares else [[], []]
-        return Trace(torch.stack(self.losses).tolist(), columns[0], columns[1])
+            if number % between == 0:
+                self._drop_broken()
+        return self.recorded.trace()
 
     def _step(self, first: bool) -> None:
         """A projected gradient step, drawn on by the last one (eq. 2)."""
@@ -191,37 +207,22 @@ class _Walk:
 
     def _evaluate(self, want_gradient: bool) -> tuple[Tensor, Tensor]:
         """Show the points to the search; return the loss there (M,) and its gradient, averaged over `eot` passes."""
-        victim, labels = self.search.victim, self.search.victim.labels[self.rows.index]
-        total, gradients = (
-            torch.zeros(len(labels), device=labels.device, dtype=self.points.dtype),
-            torch.zeros_like(self.points),
+        parts = [self.ask(want_gradient, self.points[rows], *fixed) for rows, fixed in self.parts]
+        logits, loss, gradient, zero, lost, not_finite = map(torch.cat, zip(*parts, strict=True))
+        live = self.live.sum()
+        self.search.victim.note(
+            gradients=live * (self.attack.eot if want_gradient else 0),
+            passes=live * self.attack.eot,
+            not_finite=torch.where(self.live, not_finite, 0).sum(),
         )
-        for again in range(self.attack.eot):
-            parts = []
-            for rows in victim.parts(len(labels)):
-                point = self.points[rows].detach().requires_grad_(want_gradient)
-                logits = victim.logits(point) if want_gradient else victim.logits_only(point)
-                loss = self._loss(logits, labels[rows], rows)
-                if want_gradient:
-                    gradients[rows] += victim.gradient(loss.sum(), point)
-                total[rows] += loss.detach()
-                parts.append(logits.detach())
-            if again == 0:
-                self._show(torch.cat(parts))
-        loss, gradient = total / self.attack.eot, gradients / self.attack.eot
-        self.losses.append(loss.mean())
+        self.recorded.iterate(loss, self.live)
         if want_gradient:
-            self.shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
-        return loss, gradient.nan_to_num(0, 0, 0)
-
-    def _loss(self, logits: Tensor, labels: Tensor, rows: slice) -> Tensor:
-        if self.rows.targets is None:
-            return find_loss(self.attack.loss)(logits, labels)
-        return TARGETED[self.attack.loss](logits, labels, self.rows.targets[rows])
-
-    def _show(self, logits: Tensor) -> None:
-        for these in self.rows.by_target():
-            self.search.see(self.points[these], logits[these], self.rows.index[these])
+            self.recorded.gradient(zero, lost, self.live)
+        # The rows of an image leave together, so that within one target no image stands twice.
+        for these in equal_slices(len(self.live), self.rows.groups):
+            self.search.see(self.points[these], logits[these], self.rows.index[these], self.live[these])
+        self.live = self.search.is_live(self.rows.index)
+        return loss, gradient
 
     def _reconsider(self, steps: int) -> None:
         """Halve the step size of the rows for which the last `steps` steps did not pay, and go back to their best points."""
@@ -235,12 +236,42 @@ class _Walk:
         self.gradient = torch.where(where, self.best_gradient, self.gradient)
 
     def _drop_broken(self) -> None:
-        keep = self.search.is_standing(self.rows.index).nonzero().squeeze(1)  # the one wait for the device in a step
+        """Look at what is broken, and go on with the rest. Waits for the device."""
+        keep = self.search.is_standing(self.rows.index).nonzero().squeeze(1)
         if len(keep) == len(self.rows.index):
             return
         self.rows, self.ball = self.rows.select(keep), self.ball.select(keep)
+        self.parts = self._parts()
         for name in (
-            "points", "before", "best", "step_size", "best_loss", "best_gradient", "gradient", "last_loss",
-            "best_at_checkpoint", "rises", "halved",
+            "live", "points", "before", "best", "step_size", "best_loss", "best_gradient", "gradient",
+            "last_loss", "best_at_checkpoint", "rises", "halved",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name)[keep])
+
+
+def _evaluation(classifier: Logits, loss: str, aimed: bool, eot: int, largest_label: int) -> Computation:
+    """The function that evaluates points. A targeted loss is aimed at their targets, others do not look at them."""
+    untargeted, targeted = find_loss(loss), TARGETED[loss]
+
+    def evaluate(want_gradient: bool, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """All per row: logits of the first pass, loss, gradient, shares of its entries that are zero and not finite, passes whose
+        logits are not finite. Without a gradient it is zero, and so are the shares.
+        """
+        gradient, seen = torch.zeros_like(points), []
+        loss = points.new_zeros(len(points))
+        for _ in range(eot):
+            point = points.detach().requires_grad_(want_gradient)
+            with torch.set_grad_enabled(want_gradient):
+                logits = checked_logits(classifier, point, largest_label)
+                losses = targeted(logits, labels, targets) if aimed else untargeted(logits, labels)
+            if want_gradient:
+                gradient += image_gradient(losses.sum(), point)
+            loss += losses.detach()
+            seen.append(logits.detach())
+        loss, gradient = loss / eot, gradient / eot
+        zero = (gradient == 0).flatten(1).float().mean(1)
+        lost = (~gradient.isfinite()).flatten(1).float().mean(1)
+        not_finite = torch.stack([(~logits.isfinite()).any(1) for logits in seen]).sum(0)
+        return seen[0], loss, gradient.nan_to_num(0, 0, 0), zero, lost, not_finite
+
+    return evaluate

@@ -18,7 +18,6 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.starts import Starts
@@ -314,7 +313,9 @@ def at_checkpoint(result: AttackResult, steps: int) -> AttackResult:
 
 def other_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits (N, C) with -inf in the label's place."""
-    return logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
+    # Compared, because `one_hot` looks at the labels, for which the host would have to wait.
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    return logits.masked_fill(classes == labels[:, None], -torch.inf)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import MANY, Outcome, Trace, describe, is_worse, outcome_of
+from attacks.base import MANY, Trace, describe
+from attacks.parts.capture import Computation, Logits, capturable
+from attacks.parts.looks import LiveTrace, equal_slices, steps_between_looks
 from attacks.parts.losses import likeliest_others, targeted_margin
 from attacks.parts.projections import to_hyperplane
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
+from attacks.victim import checked_logits, image_gradient
 
 SMALLEST_STEP = 1e-8
 """A shorter step counts as this long in the choice of α, so that 0 / 0 is one half, as in the authors' code."""
@@ -75,17 +78,19 @@ class FAB(SearchAttack):
         return 3.0 * self.steps * self.restarts * min(self.targets, classes - 1)
 
     def extend(self, search: Search, start: Starts) -> Trace:
-        first: _FabRecord | None = None
         if self.threat_model.eps == 0:
             return Trace()  # nothing but the image itself is in the ball
+        first: LiveTrace | None = None
         others = likeliest_others(search.clean_logits, search.victim.labels, self.targets)
+        step = self._step_on(search)
         for restart, ranks in self._runs(others.shape[1]):
             index = search.standing()
             if not len(index):
                 break
-            record = None if first else _FabRecord([], [])
+            record = None if first else LiveTrace()
             first = first or record
-            self._run(search, self._rows(search, start, index, others, restart, ranks), record)
+            rows = self._rows(search, start, index, others, restart, ranks)
+            self._run(search, step, rows, len(ranks), record)
         return first.trace() if first else Trace()
 
     def _runs(self, targets: int) -> Iterator[tuple[int, list[int]]]:
@@ -109,7 +114,6 @@ class FAB(SearchAttack):
         parts = [
             _FabRows(
                 index=index,
-                rank=torch.full_like(index, rank),
                 labels=search.victim.labels[index],
                 targets=others[index, rank],
                 images=ball.images,
@@ -120,31 +124,75 @@ class FAB(SearchAttack):
         ]
         return _FabRows(*(torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)))
 
-    def _run(self, search: Search, rows: _FabRows, record: _FabRecord | None) -> None:
-        for number in range(self.steps):
-            loss, gradient = _ascent(search, rows)
+    def _run(self, search: Search, step: Computation, rows: _FabRows, targets: int, record: LiveTrace | None) -> None:
+        """Go all steps towards `targets` targets. The rows of an image leave at the next look after it was broken."""
+        between, live, fixed = steps_between_looks(rows.points.device), search.is_live(rows.index), rows.fixed(search)
+        for number in range(1, self.steps + 1):
+            parts = [step(rows.points[part], *constants) for part, constants in fixed]
+            points, back, logits, inside, loss, zero, lost, not_finite = map(torch.cat, zip(*parts, strict=True))
+            count = live.sum()
+            search.victim.note(count, 2 * count, torch.where(live, not_finite, 0).sum())
             if record:
-                record.gradient(loss, gradient)
-            points = self._step(rows, loss, gradient.nan_to_num_(0, 0, 0))
-            logits = torch.cat([search.victim.logits_only(points[part]) for part in search.victim.parts(len(points))])
-            wrong = logits.argmax(1) != rows.labels
-            if record and number + 1 == self.steps:
-                record.losses.append(targeted_margin(logits, rows.labels, rows.targets).mean())
-            found = self._show(search, rows, points, logits)
-            back = torch.where(wrong[:, None, None, None], torch.lerp(rows.images, points, float(self.beta)), points)
-            rows = replace(rows, points=back)
-            if found:
-                rows = rows.select(search.is_standing(rows.index).nonzero().squeeze(1))
-                if not len(rows.index):
+                record.iterate(loss, live)
+                record.gradient(zero, lost, live)
+                if number == self.steps:
+                    record.iterate(targeted_margin(logits, rows.labels, rows.targets), live)
+            # The rows of an image leave together, so that within one target no image stands twice.
+            for these in equal_slices(len(rows.index), targets):
+                search.see(points[these], logits[these], rows.index[these], (live & inside)[these])
+            live, rows = search.is_live(rows.index), replace(rows, points=back)
+            if number % between == 0:
+                keep = search.is_standing(rows.index).nonzero().squeeze(1)
+                if not len(keep):
                     break
+                if len(keep) < len(rows.index):
+                    rows, live = rows.select(keep), live[keep]
+                    fixed = rows.fixed(search)
 
-    def _step(self, rows: _FabRows, loss: Tensor, gradient: Tensor) -> Tensor:
+    def _step_on(self, search: Search) -> Computation:
+        """The function that makes a step of rows, captured where that pays."""
+        victim, model = search.victim, self.threat_model
+        settings = (model, self.alpha_max, self.eta, self.beta, victim.largest_label)
+        return capturable(
+            lambda classifier: self._stepping(classifier, victim.largest_label),
+            ("fab", *settings),
+            victim.classifier,
+            victim.images.device,
+            len(victim),
+        )
+
+    def _stepping(self, classifier: Logits, largest_label: int) -> Computation:
+        def step(points: Tensor, images: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+            """All per row: the points that a step leads to, where the next step begins, the logits at the points, if they are
+            in the ball; the lead of the target over the label before, the shares of its gradient's entries that are zero and
+            not finite, and how many of the two answers were not finite.
+            """
+            point = points.detach().requires_grad_()
+            before = checked_logits(classifier, point, largest_label)
+            loss = targeted_margin(before, labels, targets)
+            gradient = image_gradient(loss.sum(), point)
+            loss, before = loss.detach(), before.detach()
+            zero = (gradient == 0).flatten(1).float().mean(1)
+            lost = (~gradient.isfinite()).flatten(1).float().mean(1)
+            with torch.no_grad():
+                after = self._step(points, images, loss, gradient.nan_to_num_(0, 0, 0))
+                logits = checked_logits(classifier, after, largest_label)
+                inside = self.threat_model.largest_change(after, images) <= float(self.threat_model.eps)
+                wrong = (logits.argmax(1) != labels)[:, None, None, None]
+                back = torch.where(wrong, torch.lerp(images, after, float(self.beta)), after)
+            not_finite = sum((~answer.isfinite()).any(1).long() for answer in (before, logits))
+            return after, back, logits, inside, loss, zero, lost, not_finite
+
+        return step
+
+    def _step(self, points: Tensor, images: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         """The points that a step leads to, past the linearised boundary, from the points and a little from the images.
 
+        points, images: float (M, C, H, W); the result is like them.
         loss: float (M,), how much the target is ahead of the label at the points.
-        gradient: float (M, C, H, W), of the loss; the result is like it.
+        gradient: float (M, C, H, W), of the loss.
         """
-        points, images, normal = rows.points.flatten(1), rows.images.flatten(1), gradient.flatten(1)
+        shape, points, images, normal = points.shape, points.flatten(1), images.flatten(1), gradient.flatten(1)
         at_images = loss + torch.linalg.vecdot(normal, images - points)
         both, gaps = torch.stack([points, images]), -torch.stack([loss, at_images])
         steps = to_hyperplane(both, normal, gaps, self.threat_model.norm)
@@ -152,19 +200,7 @@ class FAB(SearchAttack):
         length = length.clamp_min(SMALLEST_STEP)
         alpha = (length[0] / length.sum(0)).clamp_max(float(self.alpha_max))[:, None]
         past = both.add_(steps, alpha=float(self.eta))
-        return torch.lerp(past[0], past[1], alpha).clamp_(0, 1).view_as(rows.points)
-
-    def _show(self, search: Search, rows: _FabRows, points: Tensor, logits: Tensor) -> bool:
-        """Show the points that lie in the ball and are worse than the worst known of their image. True if there were any."""
-        inside = self.threat_model.largest_change(points, rows.images) <= float(self.threat_model.eps)
-        known = Outcome(search.outcome.predicted[rows.index], search.outcome.margin[rows.index])
-        worse = (inside & is_worse(known, outcome_of(logits, rows.labels), rows.labels)).nonzero().squeeze(1)
-        if not len(worse):
-            return False
-        for rank in rows.rank[worse].unique():
-            these = worse[rows.rank[worse] == rank]
-            search.see(points[these], logits[these], rows.index[these])
-        return True
+        return torch.lerp(past[0], past[1], alpha).clamp_(0, 1).view(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,52 +208,23 @@ class _FabRows:
     """Images on their way to targets: M rows.
 
     index: int64 (M,), each row's image of the batch.
-    rank: int64 (M,), the rank of its target among the likeliest.
     labels, targets: int64 (M,), classes.
     images, points: float (M, C, H, W), where the way began and where it is.
     """
 
     index: Tensor
-    rank: Tensor
     labels: Tensor
     targets: Tensor
     images: Tensor
     points: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.index, self.rank, self.labels, self.targets, self.images, self.points
+        return self.index, self.labels, self.targets, self.images, self.points
+
+    def fixed(self, search: Search) -> list[tuple[slice, tuple[Tensor, ...]]]:
+        """The parts in which rows are evaluated, each with those of its tensors that no step changes."""
+        parts = search.victim.parts(len(self.index))
+        return [(part, (self.images[part], self.labels[part], self.targets[part])) for part in parts]
 
     def select(self, index: Tensor) -> _FabRows:
         return _FabRows(*(tensor[index] for tensor in self.tensors()))
-
-
-@dataclass(frozen=True, slots=True)
-class _FabRecord:
-    """The trace of a run while it is on the device.
-
-    losses: the mean loss, per iterate.
-    shares: float (2,), the shares of zero and of non-finite entries, per gradient.
-    """
-
-    losses: list[Tensor]
-    shares: list[Tensor]
-
-    def gradient(self, loss: Tensor, gradient: Tensor) -> None:
-        self.losses.append(loss.mean())
-        self.shares.append(torch.stack([(gradient == 0).float().mean(), (~gradient.isfinite()).float().mean()]))
-
-    def trace(self) -> Trace:
-        zero, non_finite = torch.stack(self.shares).T.tolist()
-        return Trace(torch.stack(self.losses).tolist(), zero, non_finite)
-
-
-def _ascent(search: Search, rows: _FabRows) -> tuple[Tensor, Tensor]:
-    """The lead of the target over the label at the points, float (M,), and its gradient, like the points."""
-    losses, gradients = [], []
-    for part in search.victim.parts(len(rows.points)):
-        points, labels, targets = rows.points[part], rows.labels[part], rows.targets[part]
-        point = points.detach().requires_grad_()
-        loss = targeted_margin(search.victim.logits(point), labels, targets)
-        gradients.append(search.victim.gradient(loss.sum(), point))
-        losses.append(loss.detach())
-    return torch.cat(losses), torch.cat(gradients)

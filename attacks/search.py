@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without, worse
+from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without
+from attacks.parts.looks import looks_are_free
 from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
 from attacks.threat_model import SMALLEST_NORM, Ball, ThreatModel, l2_norm
@@ -62,19 +63,25 @@ class Search:
         Waits for the device if there are two precisions.
         """
         self.settle()
+        return self.is_live(index)
+
+    def is_live(self, index: Tensor) -> Tensor:
+        """As `is_standing`, as far as is known without a question to the exact classifier. Waits for nothing."""
         return self.outcome.predicted[index] == self.victim.labels[index]
 
-    def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
+    def see(self, points: Tensor, logits: Tensor, index: Tensor, among: Tensor | None = None) -> None:
         """Take note of evaluated points. Waits for nothing.
 
         points: float (M, C, H, W), inside the ball.
         logits: float (M, C), the victim's at the points.
         index: int64 (M,), the points' images, none twice: several points of one image are shown in turn.
+        among: bool (M,), the points that count; the others may lie anywhere. None: all count.
         """
+        seen = (points.detach(), logits.detach(), index, among)
         if self._suspects is None:
-            _keep_worst(self.outcome, self.worst, points.detach(), logits.detach(), self.victim.labels, index)
+            _keep_worst(self.outcome, self.worst, self.victim.labels, *seen)
         else:
-            self._suspects.see(points.detach(), logits.detach(), index)
+            self._suspects.see(*seen)
 
     def settle(self, everything: bool = False) -> None:
         """Ask the exact classifier about the points that the fast one takes for broken. Nothing to do in one precision.
@@ -84,11 +91,11 @@ class Search:
         if self._suspects is None or self.judge is None:
             return
         index = self._suspects.to_be_judged(everything)
-        for part in self.victim.parts(len(index)) if len(index) else ():
+        for part in self.victim.parts(len(index)):
             rows = index[part]
             points = self._suspects.points[rows]
             logits = self.judge.logits_only(points)
-            _keep_worst(self.outcome, self.worst, points, logits, self.victim.labels, rows)
+            _keep_worst(self.outcome, self.worst, self.victim.labels, points, logits, rows)
 
 
 class _Suspects:
@@ -102,8 +109,8 @@ class _Suspects:
         unseen = torch.full(labels.shape, torch.inf, device=labels.device)
         self._outcome = Outcome(labels.clone(), unseen)
 
-    def see(self, points: Tensor, logits: Tensor, index: Tensor) -> None:
-        _keep_worst(self._outcome, self.points, points, logits, self._labels, index)
+    def see(self, points: Tensor, logits: Tensor, index: Tensor, among: Tensor | None) -> None:
+        _keep_worst(self._outcome, self.points, self._labels, points, logits, index, among)
 
     def to_be_judged(self, everything: bool) -> Tensor:
         """Indices of the images that are suspected broken, or of all that were seen: int64 (M,). They are forgotten here."""
@@ -113,14 +120,30 @@ class _Suspects:
         return index
 
 
-def _keep_worst(outcome: Outcome, worst: Tensor, points: Tensor, logits: Tensor, labels: Tensor, index: Tensor) -> None:
-    """Write the outcomes at points, and the points, over those of their images wherever they are worse."""
+def _keep_worst(
+    outcome: Outcome,
+    worst: Tensor,
+    labels: Tensor,
+    points: Tensor,
+    logits: Tensor,
+    index: Tensor,
+    among: Tensor | None = None,
+) -> None:
+    """Write the outcomes at points, and the points, over those of their images wherever they are worse.
+
+    outcome, worst, labels: of all images.
+    points, logits, index, among: as of `Search.see`.
+    """
     labels = labels[index]
     before = Outcome(outcome.predicted[index], outcome.margin[index])
     found = outcome_of(logits, labels)
     take = is_worse(before, found, labels)
-    after = worse(before, found, labels)
-    outcome.predicted[index], outcome.margin[index] = after.predicted, after.margin
+    if among is not None:
+        take = take & among
+    if looks_are_free(take.device) and not take.any():
+        return
+    outcome.predicted[index] = torch.where(take, found.predicted, before.predicted)
+    outcome.margin[index] = torch.where(take, found.margin, before.margin)
     worst[index] = torch.where(take[:, None, None, None], points, worst[index])
 
 

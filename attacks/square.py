@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -11,10 +13,14 @@ import torch
 from torch import Tensor
 
 from attacks.base import MANY, AttackError, Trace, added_later, describe, outcome_of
-from attacks.parts.squares import Draws, random_pattern, random_window, reshaped_change, stripes, tiles
+from attacks.parts.capture import Computation, Logits, capturable, rung
+from attacks.parts.looks import looks_are_free, steps_between_looks
+from attacks.parts.squares import Draws, Patterns, random_window, reshaped_change, stripes, tiles
 from attacks.search import Search, SearchAttack
 from attacks.settings import exact_number, one_of, whole_number
 from attacks.starts import Starts
+from attacks.threat_model import Ball
+from attacks.victim import checked_logits
 
 SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries of 10,000 after which the share of pixels that a square covers is halved (section 5 of the paper)."""
@@ -99,104 +105,191 @@ class Square(SearchAttack):
 
 
 class _RandomSearch:
-    """One run from one start, of all images of `index`, int64 (M,), at once. An image leaves when it is broken.
+    """One run from one start, of all images of `index`, int64 (M,), at once. A broken image leaves at the next look.
 
     points: float (M, C, H, W), where the images are.
     margin, logits: at the points.
     query: int64 (M,), how many queries of each image were answered.
-    proposed, kept: running means of proposals looked at and of proposals kept, per round.
+    draws: int64 (M,), from which random numbers follow.
+    live: bool (M,), False for images that are broken or have no query left.
+    pace: float (2,), running means per round of the share of images that kept a proposal and of proposals looked at.
     """
 
     def __init__(self, attack: Square, search: Search, start: Starts, index: Tensor, restart: int) -> None:
         self.attack, self.search, self.index, self.restart = attack, search, index, restart
         self.start, self.ball = start.select(index), search.ball.select(index)
-        self.sides = attack.sides(*self.ball.images.shape[2:]).to(index.device)
-        self.query = torch.zeros_like(index)
-        device = "cpu" if index.device.type == "cpu" else "cuda"
+        self.labels, self.draws = search.victim.labels[index], self.start.rows(f"square {restart}")
+        self.query, self.live = torch.zeros_like(index), torch.ones_like(index, dtype=torch.bool)
+        self.pace = torch.ones(2, device=index.device)
+        self.free = looks_are_free(index.device)
+        device = "cpu" if self.free else "cuda"
         self.rows, self.fixed_rows = ROWS[device], FIXED_ROWS[device]
-        self.proposed, self.kept = 1.0, 1.0
+        self.round = self._rounds()
 
     def run(self) -> None:
         l2 = self.ball.norm == "l2"
         self.points = (tiles if l2 else stripes)(self.ball, self.start, self.restart)
-        self.logits = self._evaluate(self.points)
-        self.margin = outcome_of(self.logits, self._labels()).margin
-        self.search.see(self.points, self.logits, self.index)
-        self._drop()
+        parts = self.search.victim.parts(len(self.index), self.rows)
+        self.logits = torch.cat([self.search.victim.logits_only(self.points[part]) for part in parts])
+        self.margin = outcome_of(self.logits, self.labels).margin
+        self._show()
+        between = steps_between_looks(self.index.device)
+        left = self._look()
         while len(self.index):
-            self._round(self._at_once())
-            self._drop()
+            count = self._at_once()
+            for _ in range(min(between, -(-left // count))):
+                self._round(count)
+            left = self._look()
 
-    def _labels(self) -> Tensor:
-        return self.search.victim.labels[self.index]
+    def _rounds(self) -> Computation:
+        attack, victim, norm = self.attack, self.search.victim, self.ball.norm
+        sides = attack.sides(*self.ball.images.shape[2:])
+        patterns = Patterns(sides, self.index.device)
+        sides = sides.to(self.index.device)
+        # What is captured outlives the batch, so that it may hold nothing of it.
+        parts = functools.partial(victim.parts, most=self.rows) if self.free else None
+        return capturable(
+            lambda classifier: _round_of(classifier, norm, sides, patterns, victim.largest_label, parts),
+            ("square", norm, attack.queries, attack.schedule, attack.p_init, victim.largest_label),
+            victim.classifier,
+            self.index.device,
+            len(victim),
+        )
 
     def _at_once(self) -> int:
         """The number of proposals of each image to evaluate from one point, by which most queries are answered for their cost."""
-        live, rate = len(self.index), min(max(self.kept / self.proposed, 1e-3), 1.0)
-
-        def queries_per_cost(count: int) -> float:
-            # Of `count` proposals those up to the first that is kept are used: a truncated geometric number.
-            return (1 - (1 - rate) ** count) / rate / (self.fixed_rows + live * count)
-
-        return max(range(1, max(1, min(self.rows // live, self.attack.queries)) + 1), key=queries_per_cost)
+        live = len(self.index) if self.free else rung(len(self.index), len(self.search.victim))
+        most = max(1, min(self.rows // live, self.attack.queries))
+        kept, proposed = self.pace.tolist()
+        return cheapest(live, kept / proposed, range(1, most + 1) if self.free else few_sizes(most), self.fixed_rows)
 
     def _round(self, count: int) -> None:
         """Evaluate the next `count` proposals of every image; keep the first that lowers its margin."""
-        rows = len(self.index)
-        queries = self.query[:, None] + torch.arange(count, device=self.query.device)
-        within = queries < self.attack.queries
-        proposals = self._proposals(queries.clamp_max(self.attack.queries - 1))
+        ball = self.ball
+        self.points, self.margin, self.logits, self.query, kept, looked, asked, not_finite = self.round(
+            count, self.points, self.margin, self.logits, self.query, self.live,
+            self.labels, self.draws, ball.images, ball.eps, ball.lower, ball.upper,
+        )  # fmt: skip
+        self.search.victim.note(torch.zeros_like(asked.sum()), asked.sum(), not_finite.sum())
+        means = torch.stack([kept.float(), looked.float()]) * self.live
+        self.pace = 0.9 * self.pace + means.sum(1) / self.live.sum().clamp_min(1)
+        self._show()
+
+    def _show(self) -> None:
+        self.search.see(self.points, self.logits, self.index, self.live)
+        self.live = self.search.is_live(self.index) & (self.query < self.attack.queries)
+
+    def _look(self) -> int:
+        """Drop what is broken or has no query left. Returns the most queries that any image has left. Waits for the device."""
+        going = self.search.is_standing(self.index) & (self.query < self.attack.queries)
+        keep = going.nonzero().squeeze(1)
+        if len(keep) < len(self.index):
+            self.index, self.ball = self.index[keep], self.ball.select(keep)
+            for name in ("labels", "draws", "live", "points", "margin", "logits", "query"):
+                setattr(self, name, getattr(self, name)[keep])
+        return self.attack.queries - int(self.query.amin()) if len(keep) else 0
+
+
+def cheapest(live: int, rate: float, sizes: Iterable[int], fixed_rows: int) -> int:
+    """The number of proposals at once, of those in `sizes`, by which most queries of `live` images are answered for their cost.
+
+    rate: the share of proposals that are kept.
+    fixed_rows: the fixed cost of a pass, in rows.
+    """
+    rate = min(max(rate, 1e-3), 1.0)
+
+    def queries_per_cost(count: int) -> float:
+        # Of `count` proposals those up to the first that is kept are used: a truncated geometric number.
+        return (1 - (1 - rate) ** count) / rate / (fixed_rows + live * count)
+
+    return max(sizes, key=queries_per_cost)
+
+
+def few_sizes(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16 ... up to `most`: each is a size of its own to a GPU."""
+    sizes = {1} | {size << power for power in range(most.bit_length()) for size in (2, 3)}
+    return sorted(size for size in sizes if size <= most)
+
+
+def _round_of(
+    classifier: Logits,
+    norm: str,
+    sides: Tensor,
+    patterns: Patterns,
+    largest_label: int,
+    parts: Callable[[int], list[slice]] | None,
+) -> Computation:
+    """The function that makes a round.
+
+    sides: int64 (queries,), of the square at each query.
+    parts: cuts so many rows into parts that fit in memory; None: all rows are evaluated at once, asked or not, without waiting.
+    """
+
+    def ask(points: Tensor, asked: Tensor, known: Tensor) -> Tensor:
+        """Logits (R, C) of points (R, ...) where they are asked about, the known ones elsewhere."""
+        if parts is None:
+            return torch.where(asked[:, None], checked_logits(classifier, points, largest_label), known)
+        if not len(places := asked.nonzero().squeeze(1)):
+            return known
+        points, logits = points[places], known.clone()
+        logits[places] = torch.cat(
+            [checked_logits(classifier, points[part], largest_label) for part in parts(len(places))]
+        )
+        return logits
+
+    @torch.no_grad()
+    def make_round(
+        count: int,
+        points: Tensor,
+        margin: Tensor,
+        logits: Tensor,
+        query: Tensor,
+        live: Tensor,
+        labels: Tensor,
+        draws: Tensor,
+        *centres: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """All per row: points, margin, logits and query after the round; if a proposal was kept, and how many were looked at,
+        asked about, and answered by what is not finite. What is not live is not asked about, and stays.
+        """
+        rows, ball = len(points), Ball(norm, *centres)
+        queries = query[:, None] + torch.arange(count, device=query.device)
+        within = queries < len(sides)
+        proposals = _proposals(points, ball, Draws(draws, queries.clamp_max(len(sides) - 1)), sides, patterns)
         # A proposal that equals the point has a known answer: such a query is counted and not asked.
-        asked = within & (proposals != self.points[:, None]).flatten(2).any(2)
-        logits = self.logits[:, None].expand(rows, count, -1).clone()
-        if len(places := asked.flatten().nonzero().squeeze(1)):
-            logits.view(rows * count, -1)[places] = self._evaluate(proposals.flatten(0, 1)[places])
-        margins = outcome_of(logits.flatten(0, 1), self._labels().repeat_interleave(count)).margin.view(rows, count)
-        better = (margins < self.margin[:, None]) & asked
+        asked = within & live[:, None] & (proposals != points[:, None]).flatten(2).any(2)
+        known = logits[:, None].expand(rows, count, -1).flatten(0, 1)
+        answers = ask(proposals.flatten(0, 1), asked.flatten(), known)
+        margins = outcome_of(answers, labels.repeat_interleave(count)).margin.view(rows, count)
+        answers = answers.view(rows, count, -1)
+        better = (margins < margin[:, None]) & asked
         keeps = better.any(1)
         # The first of them, or the last that was proposed.
         chosen = torch.where(keeps, better.int().argmax(1), 0)
-        each = torch.arange(rows, device=self.index.device)
-        points, margin = proposals[each, chosen], margins[each, chosen]
-        self.points = torch.where(keeps[:, None, None, None], points, self.points)
-        self.margin = torch.where(keeps, margin, self.margin)
-        self.query = self.query + torch.where(keeps, chosen + 1, count)
-        self.logits = torch.where(keeps[:, None], logits[each, chosen], self.logits)
-        self.search.see(self.points, self.logits, self.index)
-        # Proposals that were kept of late, over those that were looked at to find them.
-        looked_at = torch.where(keeps, chosen + 1, count).float().mean()
-        share, looked = torch.stack([keeps.float().mean(), looked_at]).tolist()
-        self.kept, self.proposed = 0.9 * self.kept + share, 0.9 * self.proposed + looked
+        looked = torch.where(keeps, chosen + 1, count)
+        each = torch.arange(rows, device=query.device)
+        return (
+            torch.where(keeps[:, None, None, None], proposals[each, chosen], points),
+            torch.where(keeps, margins[each, chosen], margin),
+            torch.where(keeps[:, None], answers[each, chosen], logits),
+            query + torch.where(live, looked, 0),
+            keeps,
+            looked,
+            asked.sum(1),
+            (asked & (~answers.isfinite()).any(2)).sum(1),
+        )
 
-    def _drop(self) -> None:
-        going = self.search.is_standing(self.index) & (self.query < self.attack.queries)
-        keep = going.nonzero().squeeze(1)
-        if len(keep) == len(self.index):
-            return
-        self.index, self.start, self.ball = self.index[keep], self.start.select(keep), self.ball.select(keep)
-        self.points, self.margin, self.query = self.points[keep], self.margin[keep], self.query[keep]
-        self.logits = self.logits[keep]
+    return make_round
 
-    def _evaluate(self, points: Tensor) -> Tensor:
-        """Logits of points, in batches that fit in memory."""
-        parts = self.search.victim.parts(len(points), self.rows)
-        return torch.cat([self.search.victim.logits_only(points[part]) for part in parts])
 
-    def _proposals(self, queries: Tensor) -> Tensor:
-        """The proposals of each image at these queries: float (M, K, C, H, W) from int64 (M, K)."""
-        rows, count = queries.shape
-        shape = self.ball.images.shape
-        draw = Draws(self.start, f"square {self.restart}", queries)
-        side = self.sides[queries]
-        first = random_window(draw, 0, side, shape)
-        signs = draw.signs(2, shape[1])
-        points, images = self.points[:, None], self.ball.images[:, None]
-        if self.ball.norm == "linf":
-            ball = self.ball
-            moved = points + first[:, :, None] * signs[..., None, None] * (2 * ball.eps[:, None])
-            return moved.clamp(ball.lower[:, None], ball.upper[:, None])
-        second = random_window(draw, 3, side, shape)
-        pattern = random_pattern(draw, side, shape)
-        change = (points - images).expand(rows, count, *shape[1:])
-        change = reshaped_change(change, first, second, pattern, signs, self.ball.eps[:, None])
-        return (images + change).clamp(0, 1)
+def _proposals(points: Tensor, ball: Ball, draw: Draws, sides: Tensor, patterns: Patterns) -> Tensor:
+    """The proposals of each image at the queries of `draw`: float (M, K, C, H, W)."""
+    shape, side = points.shape, sides[draw.queries]
+    first, signs = random_window(draw, 0, side, shape), draw.signs(2, shape[1])
+    if ball.norm == "linf":
+        moved = points[:, None] + first[:, :, None] * signs[..., None, None] * (2 * ball.eps[:, None])
+        return moved.clamp(ball.lower[:, None], ball.upper[:, None])
+    second, pattern = random_window(draw, 3, side, shape), patterns.random(draw, side, shape)
+    change = (points - ball.images)[:, None].expand(*side.shape, *shape[1:])
+    change = reshaped_change(change, first, second, pattern, signs, ball.eps[:, None])
+    return (ball.images[:, None] + change).clamp(0, 1)

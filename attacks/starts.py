@@ -40,6 +40,11 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ _shift(value, 31)
 
 
+def words_of(rows: Tensor, places: Tensor) -> Tensor:
+    """The words at some places of endless rows of them: int64 (N, K) from rows int64 (N,), places int64 (N, K), 0 or more."""
+    return _mix(rows[:, None] + (places + 1) * _GOLDEN)
+
+
 @dataclass(frozen=True, slots=True)
 class Starts:
     """The random numbers of a batch.
@@ -59,15 +64,19 @@ class Starts:
 
     def words_at(self, purpose: str, places: Tensor) -> Tensor:
         """The words at some places of each sample's endless row of them: int64 (N, K) from places int64 (N, K), 0 or more."""
-        return self._at(f"{purpose} {self.seed} {self.key}", places)
+        return words_of(self.rows(purpose), places)
+
+    def rows(self, purpose: str) -> Tensor:
+        """Each sample's endless row of words, named by one: int64 (N,), from which `words_of` reads."""
+        return self._rows(f"{purpose} {self.seed} {self.key}")
 
     def _words(self, text: str, count: int) -> Tensor:
-        return self._at(text, torch.arange(count, dtype=torch.int64, device=self.samples.device)[None, :])
+        places = torch.arange(count, dtype=torch.int64, device=self.samples.device)
+        return words_of(self._rows(text), places[None, :])
 
-    def _at(self, text: str, places: Tensor) -> Tensor:
+    def _rows(self, text: str) -> Tensor:
         base = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
-        per_sample = _mix(self.samples.to(torch.int64) * _GOLDEN + base)
-        return _mix(per_sample[:, None] + (places + 1) * _GOLDEN)
+        return _mix(self.samples.to(torch.int64) * _GOLDEN + base)
 
     def uniform(self, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
         """Uniform numbers in [-1, 1), 24 random bits each, to be multiplied by eps: float32 of `shape` (N, ...)."""

@@ -5,6 +5,7 @@ A plug-in imports from here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -22,17 +23,19 @@ class Victim:
     classifier: images float (N, C, H, W) in [0, 1] → logits float (N, C).
     images: float32 or float64 (N, C, H, W) in [0, 1], usable in autograd.
     labels: int64 (N,).
-    gradient_evaluations, forward_passes: made so far, counted in images.
+    largest_label: of the batch.
+    gradient_evaluations, forward_passes: made so far, counted in images; those of `note` from the next `check_finite` on.
 
     Raises AttackError for a batch that `Attack.run` does not accept.
     """
 
     def __init__(self, classifier: nn.Module, images: Tensor, labels: Tensor) -> None:
-        self._largest_label = check_inputs(images, labels)
+        self.largest_label = check_inputs(images, labels)
         self.classifier = classifier
         self.images, self.labels = usable_in_autograd(images), usable_in_autograd(labels)
         self.gradient_evaluations = self.forward_passes = 0
         self._not_finite: list[Tensor] = []
+        self._noted = torch.zeros(3, dtype=torch.int64, device=self.labels.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,7 +46,7 @@ class Victim:
         The batch is as large as fits in memory, so larger parts might not.
         """
         count = -(-rows // max(len(self), most))
-        ends = [part * rows // count for part in range(count + 1)]
+        ends = [part * rows // count for part in range(count + 1)] if count else []
         return [slice(first, last) for first, last in pairwise(ends)]
 
     def logits(self, points: Tensor) -> Tensor:
@@ -51,7 +54,7 @@ class Victim:
 
         `check_finite` says later if they were finite, so that nothing waits for the device here.
         """
-        logits = checked_logits(self.classifier, points, self._largest_label)
+        logits = checked_logits(self.classifier, points, self.largest_label)
         self.forward_passes += len(points)
         self._not_finite.append((~logits.detach().isfinite()).any(1).sum())
         return logits
@@ -66,15 +69,27 @@ class Victim:
         self.gradient_evaluations += len(points)
         return image_gradient(loss, points)
 
+    def note(self, gradients: Tensor, passes: Tensor, not_finite: Tensor) -> None:
+        """Count what an attack asked the classifier by itself, in images: int64 scalars. Nothing waits for the device here.
+
+        not_finite: the images whose logits were not finite.
+        """
+        self._noted += torch.stack([gradients, passes, not_finite])
+
     def check_finite(self) -> None:
         """Raise AttackError if any logits so far were NaN or infinite. One transfer to the host."""
-        broken = int(torch.stack(self._not_finite).sum()) if self._not_finite else 0
+        if self._not_finite:
+            self._noted[2] += torch.stack(self._not_finite).sum()
+        gradients, passes, broken = self._noted.tolist()
+        self.gradient_evaluations += gradients
+        self.forward_passes += passes
         self._not_finite.clear()
+        self._noted.zero_()
         if broken:
             raise AttackError(f"the classifier returned logits that are not finite (NaN or infinite), {broken} times")
 
 
-def checked_logits(classifier: nn.Module, points: Tensor, largest_label: int) -> Tensor:
+def checked_logits(classifier: Callable[[Tensor], Tensor], points: Tensor, largest_label: int) -> Tensor:
     """Logits (N, C) of points (N, ...), in at least float32.
 
     Raises AttackError if the classifier returns anything but float logits of two classes or more, or lacks the largest label.

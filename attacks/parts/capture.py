@@ -1,41 +1,61 @@
 """CUDA graphs: the kernels of one attack step, launched as one. The CPU path is the same function, not captured.
 
 An attack step on a small batch is hundreds of kernels of microseconds each, and launching them one by one costs more than
-running them. A graph is captured once for a shape and replayed for every step of every batch of that shape.
+running them. A graph is captured for a shape that is met again and again, and replayed for every step of every batch of it.
+
+A graph reads a copy of the classifier, into which the tensors of any classifier of the same structure are put: the classifiers of
+all tasks share their graphs.
 """
 
 from __future__ import annotations
 
+import copy
 import weakref
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attacks.parts.clock import purpose
+
+Logits = Callable[[Tensor], Tensor]
+"""A classifier, or whatever answers like it."""
+
 Computation = Callable[..., tuple[Tensor, ...]]
+"""Settings, then tensors of the same M rows, to tensors of M rows. A row's results depend on this row alone."""
 
-WARM_UPS = 3
-"""Runs before a capture, which torch demands: libraries allocate their workspaces in them."""
+SIGHTINGS = 8
+"""Calls on one shape that are made as they are before it is captured: a capture costs as much as many of them."""
 
-_captured: weakref.WeakKeyDictionary[nn.Module, dict[Any, Captured | None]] = weakref.WeakKeyDictionary()
-"""Graphs, by the classifier whose tensors they read: they are dropped when it is. None: it could not be captured."""
+MOST_GRAPHS = 64
+"""Graphs that are kept of one structure. The one whose last use is longest ago goes first."""
+
+MOST_STRUCTURES = 4
+"""Structures of classifiers whose graphs are kept, likewise."""
+
+SMALLEST_BATCH = 16
+"""Rows below which a pass takes no less time on a GPU."""
 
 
 class Captured:
     """A captured `work` that runs on static copies of its tensors. Its settings (non-tensors) stay as they were."""
 
     def __init__(self, work: Computation, settings: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
+        # Whatever else the work reads has to live as long as the graph does.
+        self._work = work
         self._inputs = tuple(tensor.clone() for tensor in tensors)
         self._last: tuple[Tensor, ...] = ()
-        stream = torch.cuda.Stream()
+        self._memory = _memory_of(tensors[0].device)
+        stream = self._memory.stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                work(*settings, *self._inputs)
+            # Torch demands it: libraries allocate their workspaces at a first run.
+            work(*settings, *self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=self._memory.pool, stream=stream):
             self._outputs = work(*settings, *self._inputs)
 
     def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -45,32 +65,294 @@ class Captured:
                 static.copy_(tensor)
         self._last = tensors
         self._graph.replay()
+        # Copies, made at once: the next graph may write over what this one has left.
         return tuple(output.clone() for output in self._outputs)
 
 
-def capturable(work: Computation, key: tuple[Any, ...], classifier: nn.Module, device: torch.device) -> Computation:
-    """`work` itself on a CPU; on a GPU a function that captures it per shape and replays the graph.
+class _Memory:
+    """The memory in which the graphs of a stream compute, one after another, and the stream on which they are captured."""
 
-    work: settings, then tensors → tensors; it must not wait for the device.
-    key: names `work`, apart from the classifier: equal keys compute the same.
+    def __init__(self, device: torch.device) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream(device)
 
-    A classifier that cannot be captured (because it waits for the device, say) is run as it is.
+
+_memories: weakref.WeakValueDictionary[int, _Memory] = weakref.WeakValueDictionary()
+"""By stream. A memory is gone with its last graph, as torch demands."""
+
+
+def _memory_of(device: torch.device) -> _Memory:
+    stream = torch.cuda.current_stream(device).cuda_stream
+    if (memory := _memories.get(stream)) is None:
+        memory = _memories[stream] = _Memory(device)
+    return memory
+
+
+def capturable(
+    make: Callable[[Logits], Computation], key: Hashable, classifier: nn.Module, device: torch.device, batch: int = 0
+) -> Computation:
+    """The work that `make` makes for a classifier; on a GPU a function that captures it per shape and replays the graph.
+
+    make: a classifier → work on it. The work must not wait for the device.
+    key: names the work, apart from the classifier: equal keys compute the same.
+    batch: rows of a whole batch, of which ever fewer are asked about. On a GPU rows are then filled up to one of few sizes, graph
+        or no graph: results do not depend on what was captured before. 0: rows stay as many as they are.
+
+    A classifier that cannot be captured (because it waits for the device, say) is run as it is, and so is a shape for which
+    memory does not suffice.
     """
-    if device.type != "cuda":
-        return work
-    graphs = _captured.setdefault(classifier, {})
+    return _Repeated(make, key, classifier, batch) if device.type == "cuda" else make(classifier)
 
-    def replayed(*arguments: Any) -> tuple[Tensor, ...]:
+
+def rung(rows: int, batch: int) -> int:
+    """The size to which `rows` rows of a batch are filled up: the least of batch, 3/4, 1/2, 3/8, 1/4 ... that holds them.
+
+    A batch of 0 has no sizes: the rows as they are.
+    """
+    if rows >= batch:
+        return rows
+    found, halves = batch, 1
+    while True:
+        for size in (-(-3 * batch // (4 * halves)), -(-batch // (2 * halves))):
+            # In whole multiples of the smallest, because products of odd shapes are slow.
+            size = min(batch, -(-size // SMALLEST_BATCH) * SMALLEST_BATCH)
+            if size < rows:
+                return found
+            found = size
+        if found <= SMALLEST_BATCH:
+            return found
+        halves *= 2
+
+
+def forget_graphs() -> None:
+    """Give up all graphs and free their memory, because it has run out."""
+    for graphs in (*_shared.values(), *_own.values()):
+        graphs.forget()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+class _Repeated:
+    """Work on one classifier that is captured where a shape comes again.
+
+    plain: the work as it is.
+    """
+
+    def __init__(self, make: Callable[[Logits], Computation], key: Hashable, classifier: nn.Module, batch: int) -> None:
+        self._make, self._key, self._classifier, self._batch = make, key, classifier, batch
+        self._plain = make(classifier)
+        self._graphs = _graphs_of(classifier)
+        self._filled: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    def __call__(self, *arguments: Any) -> tuple[Tensor, ...]:
         tensors = tuple(argument for argument in arguments if isinstance(argument, Tensor))
         settings = arguments[: len(arguments) - len(tensors)]
-        shape = (key, settings, *((tensor.shape, tensor.dtype) for tensor in tensors))
-        if shape not in graphs:
-            try:
-                graphs[shape] = Captured(work, settings, tensors)
-            except RuntimeError:
-                graphs[shape] = None
-                torch.cuda.synchronize()
-        graph = graphs[shape]
-        return work(*arguments) if graph is None else graph(tensors)
+        count = len(tensors[0])
+        rows = self._fill(tensors, rung(count, self._batch))
+        answers = self._replayed(settings, rows)
+        if answers is None:
+            answers = self._plain(*settings, *rows)
+        return answers if len(rows[0]) == count else tuple(answer[:count] for answer in answers)
 
-    return replayed
+    def _fill(self, tensors: tuple[Tensor, ...], size: int) -> tuple[Tensor, ...]:
+        """Rows filled up with the first one. A tensor that was filled the last time is not filled again."""
+        if size == len(tensors[0]):
+            return tensors
+        known = {id(tensor): (tensor, filled) for tensor, filled in self._filled if len(filled) == size}
+        self._filled = tuple(known.get(id(tensor)) or (tensor, _filled_up(tensor, size)) for tensor in tensors)
+        return tuple(filled for _, filled in self._filled)
+
+    def _replayed(self, settings: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """The answers of a graph; None if there is none and none is made."""
+        graphs = self._graphs
+        if self._key in graphs.impossible:
+            return None
+        shape = (self._key, settings, _modes(), *((tensor.shape, tensor.dtype) for tensor in tensors))
+        graph = graphs.find(shape)
+        if graph is None:
+            if not graphs.is_due(shape):
+                return None
+            graphs.hold(self._classifier, self)
+            graph = graphs.capture(shape, self._make, self._classifier, settings, tensors)
+            if graph is None:
+                return None
+        graphs.hold(self._classifier, self)
+        answers = graph(tensors)
+        if not graphs.trusts(self._classifier):
+            plain = self._plain(*settings, *tensors)
+            if not _same(answers, plain):
+                # Alike in structure and not in what it computes: it reads what is no tensor of its own.
+                self._graphs = _own[self._classifier] = _Graphs(None)
+                return plain
+            graphs.trust(self._classifier)
+        return answers
+
+
+def _filled_up(tensor: Tensor, size: int) -> Tensor:
+    return torch.cat([tensor, tensor[:1].expand(size - len(tensor), *tensor.shape[1:])])
+
+
+Shape = tuple[Any, ...]
+"""The key of a work, its settings, the switches of the process, and shapes and dtypes of its tensors."""
+
+
+class _Graphs:
+    """The graphs of all classifiers of one structure; or those of one classifier alone.
+
+    replica: a copy of a classifier that the graphs read; None: they read the one classifier itself.
+    impossible: keys of works whose capture has failed for another reason than memory.
+    """
+
+    def __init__(self, replica: nn.Module | None) -> None:
+        self._replica = replica
+        self.impossible: set[Hashable] = set()
+        self._made: OrderedDict[Shape, Captured | None] = OrderedDict()
+        self._sightings: Counter[Shape] = Counter()
+        self._held: weakref.ref[object] | None = None
+        self._trusted: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+    def forget(self) -> None:
+        """Give up all graphs."""
+        self._made.clear()
+
+    def find(self, shape: Shape) -> Captured | None:
+        if shape in self._made:
+            self._made.move_to_end(shape)
+        return self._made.get(shape)
+
+    def is_due(self, shape: Shape) -> bool:
+        """True if a shape has been met often enough to be captured. None was found in memory for it: never."""
+        if shape in self._made:
+            return False
+        self._sightings[shape] += 1
+        return self._sightings[shape] > SIGHTINGS
+
+    def hold(self, classifier: nn.Module, user: object) -> None:
+        """Put the classifier's tensors into the replica, once for each user, and again if another one was in between."""
+        if self._held is not None and self._held() is user:
+            return
+        self._held = weakref.ref(user)
+        if self._replica is not None:
+            with torch.no_grad():
+                for mine, theirs in zip(_tensors(self._replica), _tensors(classifier), strict=True):
+                    mine.copy_(theirs)
+
+    def capture(
+        self,
+        shape: Shape,
+        make: Callable[[Logits], Computation],
+        classifier: nn.Module,
+        settings: tuple[Any, ...],
+        tensors: tuple[Tensor, ...],
+    ) -> Captured | None:
+        """A graph for this shape; None if there cannot be one. `hold` comes before."""
+        try:
+            with purpose("capture"):
+                graph = Captured(make(self._replica or _not_kept(classifier)), settings, tensors)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            if isinstance(error, torch.OutOfMemoryError):
+                forget_graphs()
+                self._made[shape] = None
+            else:
+                self.impossible.add(shape[0])
+            return None
+        self._made[shape] = graph
+        if len(self._made) > MOST_GRAPHS:
+            self._made.popitem(last=False)
+        return graph
+
+    def trusts(self, classifier: nn.Module) -> bool:
+        """True if graphs were seen to answer as this classifier does."""
+        return self._replica is None or classifier in self._trusted
+
+    def trust(self, classifier: nn.Module) -> None:
+        self._trusted.add(classifier)
+
+
+def _not_kept(classifier: nn.Module) -> Logits:
+    """The classifier, in a form that does not keep it alive: a graph that reads it goes when it goes."""
+    known = weakref.ref(classifier)
+
+    def ask(images: Tensor) -> Tensor:
+        there = known()
+        assert there is not None, "the classifier is gone, and its graphs with it"
+        return there(images)  # type: ignore[no-any-return]
+
+    return ask
+
+
+_shared: OrderedDict[Hashable, _Graphs] = OrderedDict()
+"""By structure."""
+
+_own: weakref.WeakKeyDictionary[nn.Module, _Graphs] = weakref.WeakKeyDictionary()
+"""Of classifiers that share with nobody: dropped when the classifier is."""
+
+
+def _graphs_of(classifier: nn.Module) -> _Graphs:
+    if classifier in _own:
+        return _own[classifier]
+    structure = structure_of(classifier)
+    if structure is not None and structure not in _shared:
+        try:
+            _shared[structure] = _Graphs(copy.deepcopy(classifier))
+        except Exception:  # whatever a module says that cannot be copied
+            structure = None
+        while len(_shared) > MOST_STRUCTURES:
+            _shared.popitem(last=False)
+    if structure is None:
+        graphs = _own[classifier] = _Graphs(None)
+        return graphs
+    _shared.move_to_end(structure)
+    return _shared[structure]
+
+
+_OF_TORCH = set(vars(nn.Module()))
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def structure_of(module: nn.Module) -> Hashable | None:
+    """All that a classifier is but for the values of its tensors: two with equal structures differ in these alone.
+
+    None if it holds anything else than modules, tensors that it registered, and plain values, or has hooks.
+    """
+    parts: list[Hashable] = []
+    for name, each in module.named_modules(remove_duplicate=False):
+        own = {key: value for key, value in vars(each).items() if key not in _OF_TORCH}
+        if any(vars(each)[hooks] for hooks in _HOOKS) or not all(map(_is_plain, own.values())):
+            return None
+        parts.append((name, type(each), each.training, repr(sorted(own.items(), key=lambda item: item[0]))))
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        parts.append((name, tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad))
+    return tuple(parts)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.dtype, torch.memory_format)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _modes() -> Hashable:
+    """The switches of the process that choose kernels: a graph keeps those under which it was captured."""
+    cudnn = torch.backends.cudnn
+    return (
+        cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+        cudnn.deterministic,
+        cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+    )
+
+
+def _same(answers: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """True if the tensors are equal; NaN equals NaN. Waits for the device."""
+    return all(
+        torch.equal(answer, other) or bool(((answer == other) | (answer.isnan() & other.isnan())).all())
+        for answer, other in zip(answers, others, strict=True)
+    )

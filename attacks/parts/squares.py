@@ -5,13 +5,10 @@ Shapes: M images, K proposals of each, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from attacks.starts import Starts
+from attacks.starts import Starts, words_of
 from attacks.threat_model import SMALLEST_NORM, Ball, l2_norm
 
 
@@ -42,16 +39,20 @@ def _norm(change: Tensor, over: tuple[int, ...]) -> Tensor:
 
 
 class Draws:
-    """Random numbers of each image at each of some queries: a function of (seed, task, sample, restart, query)."""
+    """Random numbers of each image at each of some queries: a function of (seed, task, sample, restart, query).
+
+    rows: int64 (M,), from `Starts.rows`, of a purpose that names the restart.
+    queries: int64 (M, K).
+    """
 
     WORDS = 8
 
-    def __init__(self, start: Starts, purpose: str, queries: Tensor) -> None:
-        self.start, self.purpose, self.queries = start, purpose, queries
+    def __init__(self, rows: Tensor, queries: Tensor) -> None:
+        self.rows, self.queries = rows, queries
 
     def word(self, place: int) -> Tensor:
         """64 random bits: int64 (M, K)."""
-        return self.start.words_at(self.purpose, self.queries * self.WORDS + place)
+        return words_of(self.rows, self.queries * self.WORDS + place)
 
     def below(self, place: int, bound: Tensor) -> Tensor:
         """Whole numbers from 0 to bound - 1, 0 where the bound is 0: int64 (M, K)."""
@@ -79,29 +80,31 @@ def _inside(offsets: Tensor, side: Tensor) -> Tensor:
     return (offsets >= 0) & (offsets < side[..., None])
 
 
-def random_pattern(draw: Draws, side: Tensor, shape: torch.Size) -> Tensor:
-    """The paper's η in the square of `random_window(draw, 0, ...)`, lying or standing: float (M, K, H, W), zero elsewhere."""
-    table, places = _patterns(tuple(side.unique().tolist()))
-    rows, columns = (_offsets(draw, axis, side, shape[2 + axis]) for axis in (0, 1))
-    covered = _inside(rows, side)[..., :, None] & _inside(columns, side)[..., None, :]
-    most = table.shape[-1] - 1
-    i, j = rows.clamp(0, most)[..., :, None], columns.clamp(0, most)[..., None, :]
-    lies = ((draw.word(2) & 1) == 1)[..., None, None]
-    which = places.to(side.device)[side][..., None, None]
-    i, j = torch.broadcast_tensors(i, j)
-    values = table.to(side.device)[which, torch.where(lies, j, i), torch.where(lies, i, j)]
-    return values * covered
+class Patterns:
+    """The paper's η for each side that squares have.
 
+    sides: int64, on the host.
+    device: that of the squares.
+    """
 
-@lru_cache(maxsize=64)
-def _patterns(sides: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """η of S sides in one table, float (S, most, most), and each side's place there, int64 (most + 1,)."""
-    most = max(sides)
-    table, places = torch.zeros(len(sides), most, most), torch.zeros(most + 1, dtype=torch.int64)
-    for place, side in enumerate(sides):
-        table[place, :side, :side] = eta(side)
-        places[side] = place
-    return table, places
+    def __init__(self, sides: Tensor, device: torch.device) -> None:
+        few = sides.unique().tolist()
+        self._most = max(few)
+        table, places = torch.zeros(len(few), self._most, self._most), torch.zeros(self._most + 1, dtype=torch.int64)
+        for place, side in enumerate(few):
+            table[place, :side, :side] = eta(side)
+            places[side] = place
+        self._table, self._places = table.to(device), places.to(device)
+
+    def random(self, draw: Draws, side: Tensor, shape: torch.Size) -> Tensor:
+        """A pattern in the square of `random_window(draw, 0, ...)`, lying or standing: float (M, K, H, W), zero elsewhere."""
+        rows, columns = (_offsets(draw, axis, side, shape[2 + axis]) for axis in (0, 1))
+        covered = _inside(rows, side)[..., :, None] & _inside(columns, side)[..., None, :]
+        i, j = rows.clamp(0, self._most - 1)[..., :, None], columns.clamp(0, self._most - 1)[..., None, :]
+        lies = ((draw.word(2) & 1) == 1)[..., None, None]
+        i, j = torch.broadcast_tensors(i, j)
+        values = self._table[self._places[side][..., None, None], torch.where(lies, j, i), torch.where(lies, i, j)]
+        return values * covered
 
 
 def eta(side: int) -> Tensor:

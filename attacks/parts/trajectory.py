@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult, Trace, is_worse, outcome_of, worse
-from attacks.parts.capture import capturable
+from attacks.parts.capture import Logits, capturable
 from attacks.parts.losses import TARGETED, find_loss, likeliest_others
 from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
@@ -101,8 +101,13 @@ def walk_lanes(
             # Nobody walks, so there is nothing that the fast classifier could save.
             walked, exact = exact or walked, None
         judge = None if exact is None else _Judge(Victim(exact, images, labels))
-        work = _iterate(walked, largest_label, loss, eot, rows.ball.norm)
-        iterate = capturable(work, (largest_label, loss, eot, rows.ball.norm), walked, images.device)
+        norm = rows.ball.norm
+        iterate = capturable(
+            lambda asked: _iterate(asked, largest_label, loss, eot, norm),
+            ("walk", largest_label, loss, eot, norm),
+            walked,
+            images.device,
+        )
         record = _walk(iterate, rows, list(lengths.values()), stops, judge)
         if judge is not None:
             judge.victim.check_finite()
@@ -175,7 +180,7 @@ Iterate = Callable[..., tuple[Tensor, ...]]
 """Points and constants of rows → the answers at the points, and the points that the next step leads to."""
 
 
-def _iterate(classifier: nn.Module, largest_label: int, loss: str, eot: int, norm: str) -> Iterate:
+def _iterate(classifier: Logits, largest_label: int, loss: str, eot: int, norm: str) -> Iterate:
     untargeted, targeted = find_loss(loss), TARGETED[loss]
 
     def iterate(

@@ -166,10 +166,10 @@ def test_it_goes_on_with_what_others_left_and_shows_only_what_is_in_the_ball():
     search = Search(model, Victim(small_conv(5), images, labels))
     see, shown = search.see, []
 
-    def watch(points, logits, index):
-        assert (model.largest_change(points, images[index]) <= float(model.eps)).all()
-        shown.extend(index.tolist())
-        see(points, logits, index)
+    def watch(points, logits, index, among):
+        assert (model.largest_change(points[among], images[index[among]]) <= float(model.eps)).all()
+        shown.extend(index[among].tolist())
+        see(points, logits, index, among)
 
     # The first two are broken already, by whatever ran before.
     search.outcome.predicted[:2] = (labels[:2] + 1) % 5
@@ -186,13 +186,13 @@ def test_an_image_broken_towards_two_targets_at_once_is_shown_twice_and_keeps_th
     search = Search(ThreatModel("0.6"), Victim(classifier, pixels(0.0), torch.tensor([0])))
     see, shown = search.see, []
 
-    def watch(points, logits, index):
-        shown.append(index.tolist())
-        see(points, logits, index)
+    def watch(points, logits, index, among):
+        shown.append(index[among].tolist())
+        see(points, logits, index, among)
 
     search.see = watch  # type: ignore[method-assign]
     FAB(threat_model=ThreatModel("0.6"), steps=1).extend(search, Starts(0, "", torch.arange(1)))
-    assert shown == [[0], [0]]
+    assert shown == [[0], [0], [0]]
     assert float(search.worst) == pytest.approx(0.5355)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torchattacks
@@ -233,12 +235,22 @@ def test_the_l2_tiles_stand_in_the_middle_of_the_image():
 @pytest.mark.parametrize(("live", "kept"), [(1, 0.01), (1, 0.5), (16, 0.9), (16, 0.01), (64, 0.01)])
 def test_as_many_proposals_are_made_at_once_as_answer_most_queries_for_their_cost(live, kept):
     """Against adding up: each proposal is used if none before it was kept."""
-    search = square._RandomSearch.__new__(square._RandomSearch)
-    search.index, search.rows, search.fixed_rows = torch.arange(live), 64, 5
-    search.attack, search.kept, search.proposed = Square(threat_model=EIGHT, queries=100), kept, 1.0
+    sizes = range(1, max(1, 64 // live) + 1)
     values = []
-    for many in range(1, max(1, 64 // live) + 1):
+    for many in sizes:
         used = sum((1 - kept) ** before for before in range(many))
         values.append(used / (5 + live * many))
-    assert search._at_once() == values.index(max(values)) + 1
-    assert search._at_once() <= max(1, 64 // live)
+    assert square.cheapest(live, kept, sizes, 5) == values.index(max(values)) + 1
+    few = square.few_sizes(sizes[-1])
+    assert square.cheapest(live, kept, few, 5) == max(few, key=lambda many: values[many - 1])
+
+
+def test_on_a_gpu_proposals_come_in_few_sizes_each_at_most_half_as_large_again_as_the_one_before():
+    assert square.few_sizes(1) == [1]
+    assert square.few_sizes(5) == [1, 2, 3, 4]
+    sizes = square.few_sizes(512)
+    assert sizes[0] == 1
+    assert sizes[-1] == 512
+    assert len(sizes) == 18
+    assert all(after <= 2 * before for before, after in itertools.pairwise(sizes[:2]))
+    assert all(2 * after <= 3 * before for before, after in itertools.pairwise(sizes[1:]))

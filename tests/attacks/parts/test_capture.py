@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
+from attacks.apgd import APGD
+from attacks.base import AttackResult
+from attacks.fab import FAB
 from attacks.parts import capture
-from attacks.parts.capture import capturable
+from attacks.parts.capture import capturable, rung, structure_of
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
+from attacks.square import Square
 from attacks.threat_model import ThreatModel
-from tests.attacks.attack_cases import EIGHT, batch, small_conv
+from tests.attacks.attack_cases import EIGHT, SmallConv, batch, small_conv
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+GPU = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs_of_others(monkeypatch):
+    monkeypatch.setattr(capture, "_shared", type(capture._shared)())
+    monkeypatch.setattr(capture, "_own", weakref.WeakKeyDictionary())
+
+
+# On a GPU.
+
+
+def on(device, count=12, seed=0):
+    images, labels, start = batch(count=count, seed=seed)
+    return images.to(device), labels.to(device), dataclasses.replace(start, samples=start.samples.to(device))
 
 
 def sweep(norm: str):
@@ -23,37 +46,53 @@ def sweep(norm: str):
     return run
 
 
-def on(device, count=12, seed=0):
-    images, labels, start = batch(count=count, seed=seed)
-    moved = type(start)(start.seed, start.key, start.samples.to(device))
-    return images.to(device), labels.to(device), moved
+def runs_of(kind: str, norm: str):
+    model = ThreatModel("1/8" if norm == "linf" else "1/2", norm)
+    attack = {
+        "apgd": APGD(threat_model=model, steps=20, loss="margin", targets=2),
+        "fab": FAB(threat_model=model, steps=20),
+        "square": Square(threat_model=model, queries=100),
+    }[kind]
+    return lambda *inputs: {attack: attack.run(*inputs)}
+
+
+def equal(mine: AttackResult, other: AttackResult, steps: int) -> None:
+    for kind in ("final", "any"):
+        expected, found = (getattr(result, kind)[steps] for result in (mine, other))
+        assert torch.equal(expected.predicted, found.predicted)
+        assert torch.equal(expected.margin, found.margin)
+    assert torch.equal(mine.worst, other.worst)
+    assert mine.trace == other.trace
+    assert mine.gradient_evaluations == other.gradient_evaluations
+    assert mine.forward_passes == other.forward_passes
 
 
 @on_a_gpu
 @pytest.mark.cuda
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_captured_sweep_equals_the_uncaptured_one_to_the_bit(norm, monkeypatch):
-    classifier = small_conv().cuda().requires_grad_(False)
-    # Two batches of one shape, so that a graph is replayed on other images; and a ragged one.
-    batches = [on("cuda"), on("cuda", seed=1), on("cuda", count=5, seed=2)]
-    captured = [sweep(norm).run(classifier, *each) for each in batches]
-    graphs = [graph for graph in capture._captured[classifier].values() if graph is not None]
-    assert graphs
-    monkeypatch.setattr("attacks.parts.trajectory.capturable", lambda work, key, classifier, device: work)
-    for each, mine in zip(batches, captured, strict=True):
-        plain = sweep(norm).run(classifier, *each)
-        for attack, result in plain.results.items():
-            for kind in ("final", "any"):
-                expected, found = (getattr(r, kind)[attack.steps] for r in (result, mine.results[attack]))
-                assert torch.equal(expected.predicted, found.predicted)
-                assert torch.equal(expected.margin, found.margin)
-            assert torch.equal(result.worst, mine.results[attack].worst)
-            assert result.trace == mine.results[attack].trace
+@pytest.mark.parametrize("kind", ["walks", "apgd", "fab", "square"])
+def test_captured_attacks_equal_uncaptured_ones_to_the_bit(kind, norm, monkeypatch):
+    # Two networks of one structure, so that they share graphs; two batches of one shape, and a ragged one.
+    networks = [small_conv(seed=seed).cuda().requires_grad_(False) for seed in (0, 1)]
+    batches = [on("cuda", 40), on("cuda", 40, seed=1), on("cuda", 5, seed=2)]
+    cases = [(network, *inputs) for network in networks for inputs in batches]
+    run = (lambda *inputs: sweep(norm).run(*inputs).results) if kind == "walks" else runs_of(kind, norm)
+    monkeypatch.setattr(capture, "SIGHTINGS", 0)
+    captured = [run(*inputs) for inputs in cases]
+    (graphs,) = capture._shared.values()
+    assert not graphs.impossible
+    assert graphs._made
+    monkeypatch.setattr(capture, "SIGHTINGS", 10**9)
+    capture.forget_graphs()
+    for inputs, mine in zip(cases, captured, strict=True):
+        for attack, result in run(*inputs).items():
+            equal(result, mine[attack], attack.steps)
+    assert not graphs._made
 
 
 @on_a_gpu
 @pytest.mark.cuda
-def test_a_classifier_that_waits_for_the_device_is_run_as_it_is():
+def test_a_classifier_that_waits_for_the_device_is_run_as_it_is(monkeypatch):
     class Waits(nn.Module):
         def __init__(self):
             super().__init__()
@@ -62,6 +101,7 @@ def test_a_classifier_that_waits_for_the_device_is_run_as_it_is():
         def forward(self, images):
             return self.inner(images) * (1.0 if images.sum().item() > -1 else 2.0)
 
+    monkeypatch.setattr(capture, "SIGHTINGS", 0)
     images, labels, start = on("cuda")
     attack = PGD(threat_model=EIGHT, steps=3, step_size="eps/4")
     waiting = attack.run(Waits().cuda().eval().requires_grad_(False), images, labels, start)
@@ -73,48 +113,257 @@ def test_a_classifier_that_waits_for_the_device_is_run_as_it_is():
 @pytest.mark.cuda
 def test_starts_are_the_same_on_a_gpu():
     _, _, start = batch()
-    moved = type(start)(start.seed, start.key, start.samples.cuda())
+    moved = dataclasses.replace(start, samples=start.samples.cuda())
     for draw in ("uniform", "inside"):
         assert torch.equal(getattr(start, draw)((12, 3, 8, 8)), getattr(moved, draw)((12, 3, 8, 8)).cpu())
+
+
+# The bookkeeping, with graphs that only remember: no GPU is needed for it.
+
+
+class Graphs(list):
+    """The shapes that were captured, in order. `breaks`: raised by the next capture."""
+
+    breaks: RuntimeError | None = None
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Graphs as they are: a work on tensors of its own, into which those of each call are put."""
+    found = Graphs()
+
+    class Pretended:
+        def __init__(self, work, settings, tensors):
+            if found.breaks is not None:
+                raise found.breaks
+            found.append((*settings, len(tensors[0])))
+            self.work, self.settings, self.held = work, settings, [tensor.clone() for tensor in tensors]
+
+        def __call__(self, tensors):
+            for held, tensor in zip(self.held, tensors, strict=True):
+                held.copy_(tensor)
+            return self.work(*self.settings, *self.held)
+
+    monkeypatch.setattr(capture, "Captured", Pretended)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(capture, "SIGHTINGS", 0)
+    return found
+
+
+def answering(classifier, key="answer", batch=0):
+    return capturable(lambda asked: lambda points: (asked(points), points.sum((1, 2, 3))), key, classifier, GPU, batch)
+
+
+def points(count, seed=0):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 def test_on_a_cpu_the_function_is_the_function():
     def work(*arguments):
         return arguments
 
-    assert capturable(work, (), small_conv(), torch.device("cpu")) is work
+    assert capturable(lambda asked: work, (), small_conv(), torch.device("cpu"), 8) is work
 
 
-def test_a_graph_is_captured_once_for_a_shape_and_told_the_new_tensors(monkeypatch):
-    """The bookkeeping, with a graph that only remembers: no GPU is needed for it."""
-    made = []
-
-    class Pretended:
-        def __init__(self, work, settings, tensors):
-            if settings == ("broken",):
-                raise RuntimeError("cannot be captured")
-            made.append((settings, [tuple(tensor.shape) for tensor in tensors]))
-            self.work, self.settings = work, settings
-
-        def __call__(self, tensors):
-            return self.work(*self.settings, *tensors)
-
-    monkeypatch.setattr(capture, "Captured", Pretended)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+def test_a_graph_is_captured_once_for_a_shape_and_told_the_new_tensors(made):
     classifier = small_conv()
 
-    def add(setting, first, second):
-        return (first + second,)
+    def adding(key):
+        return capturable(lambda asked: lambda setting, first, second: (first + second,), key, classifier, GPU)
 
-    run = capturable(add, ("add",), classifier, torch.device("cuda"))
-    again = capturable(add, ("add",), classifier, torch.device("cuda"))
     two, three = torch.ones(2), torch.ones(3)
-    for function in (run, again):
+    for function in (adding("add"), adding("add")):
         assert torch.equal(function("a", two, two)[0], two * 2)
         assert torch.equal(function("a", three, three * 2)[0], three * 3)
         assert torch.equal(function("b", two, two * 3)[0], two * 4)
-        assert torch.equal(function("broken", two, two)[0], two * 2)
-    assert made == [(("a",), [(2,), (2,)]), (("a",), [(3,), (3,)]), (("b",), [(2,), (2,)])]
-    other = capturable(add, ("another",), classifier, torch.device("cuda"))
-    other("a", two, two)
+    assert made == [("a", 2), ("a", 3), ("b", 2)]
+    adding("another")("a", two, two)
     assert len(made) == 4
+
+
+def test_a_shape_is_captured_when_it_was_met_so_many_times(made, monkeypatch):
+    monkeypatch.setattr(capture, "SIGHTINGS", 3)
+    function = answering(small_conv())
+    for count in (2, 5, 2, 2):
+        function(points(count))
+        assert not made
+    function(points(2))
+    assert made == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("size", "rungs"),
+    [(500, [16, 32, 48, 64, 96, 128, 192, 256, 384, 500]), (40, [16, 32, 40]), (12, [12]), (100, [16, 32, 48, 64, 80, 100])],
+)  # fmt: skip
+def test_a_batch_shrinks_in_few_sizes(size, rungs):
+    for rows in range(1, size + 1):
+        assert rung(rows, size) == next(each for each in rungs if each >= rows)
+    assert rung(size + 7, size) == size + 7
+    assert rung(7, 0) == 7
+
+
+def test_rows_are_filled_up_to_few_sizes_and_the_answers_are_those_of_the_rows(made):
+    classifier = small_conv()
+    function = answering(classifier, batch=40)
+    for count in range(40, 0, -1):
+        images = points(count, seed=count)
+        logits, sums = function(images)
+        assert logits.shape == (count, 3)
+        torch.testing.assert_close(logits, classifier(images))
+        torch.testing.assert_close(sums, images.sum((1, 2, 3)))
+    assert made == [(40,), (32,), (16,)]
+
+
+def test_rows_are_filled_up_with_the_first_one_with_a_graph_or_without(monkeypatch):
+    monkeypatch.setattr(capture, "SIGHTINGS", 10**9)
+    seen = []
+
+    def work(points, labels):
+        seen.append((points, labels))
+        return (points,)
+
+    function = capturable(lambda asked: work, (), small_conv(), GPU, 40)
+    labels = torch.arange(20)
+    for seed in (0, 1):
+        images = points(20, seed)
+        assert torch.equal(function(images, labels)[0], images)
+        filled, filled_labels = seen[-1]
+        assert torch.equal(filled[20:], images[:1].expand(12, 1, 8, 8))
+        assert filled_labels[20:].tolist() == [0] * 12
+    assert seen[0][1] is seen[1][1]  # what does not change is filled up once
+
+
+def test_classifiers_of_one_structure_share_a_graph_each_with_its_own_weights(made):
+    networks = [small_conv(seed=seed) for seed in range(3)]
+    functions = [answering(network) for network in networks]
+    for seed in range(2):  # in turn, twice
+        for network, function in zip(networks, functions, strict=True):
+            assert torch.equal(function(points(4, seed))[0], network(points(4, seed)))
+    assert made == [(4,)]
+    with torch.no_grad():
+        networks[0].head.weight.mul_(2)
+    assert torch.equal(answering(networks[0])(points(4))[0], networks[0](points(4)))
+
+
+def test_another_structure_has_graphs_of_its_own_and_few_structures_are_kept(made, monkeypatch):
+    monkeypatch.setattr(capture, "MOST_STRUCTURES", 2)
+    networks = [small_conv(classes) for classes in (2, 3, 4)]
+    for network in (*networks, networks[2], networks[1], networks[0]):
+        assert torch.equal(answering(network)(points(4))[0], network(points(4)))
+    assert len(made) == 4
+    assert len(capture._shared) == 2
+
+
+class Biased(nn.Module):
+    """Adds what is in its file's reach and not in its tensors."""
+
+    bias = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.inner = small_conv()
+
+    def forward(self, images):
+        return self.inner(images) + type(self).bias
+
+
+def test_a_classifier_that_answers_otherwise_than_its_structure_is_captured_by_itself(made):
+    first, second = Biased(), Biased()
+    assert torch.equal(answering(first)(points(4))[0], first(points(4)))
+    held = capture._shared[structure_of(first)]._replica
+    held.forward = lambda images: held.inner(images) + 1.0  # as if the graph had kept another number
+    function = answering(second)
+    for _ in range(3):
+        assert torch.equal(function(points(4))[0], second(points(4)))
+    assert torch.equal(answering(second)(points(4))[0], second(points(4)))
+    assert made == [(4,), (4,)]
+
+
+def test_only_what_is_tensors_and_plain_values_has_a_structure():
+    def with_hook():
+        module = small_conv()
+        module.head.register_forward_hook(lambda *_: None)
+        return module
+
+    def with_attribute(value):
+        module = small_conv()
+        module.extra = value
+        return module
+
+    assert structure_of(small_conv(seed=0)) == structure_of(small_conv(seed=1))
+    assert structure_of(with_attribute((1, "two", None))) == structure_of(with_attribute((1, "two", None)))
+    structures = [
+        structure_of(module)
+        for module in (
+            small_conv(), small_conv().train(), small_conv(4), small_conv().double(), with_attribute(1), with_attribute(2),
+            small_conv().requires_grad_(False), nn.Sequential(small_conv()), small_conv().to(memory_format=torch.channels_last),
+        )
+    ]  # fmt: skip
+    assert len(set(structures)) == len(structures)
+    for hidden in ([torch.ones(2)], lambda images: images, {"a": 1}, object()):
+        assert structure_of(with_attribute(hidden)) is None
+    assert structure_of(with_hook()) is None
+
+
+def test_a_classifier_without_a_structure_is_captured_by_itself_and_not_kept_alive(made):
+    networks = [small_conv(seed=seed) for seed in range(2)]
+    for network in networks:
+        network.extra = [torch.ones(2)]
+        function = answering(network)
+        for seed in range(3):
+            assert torch.equal(function(points(4, seed))[0], network(points(4, seed)))
+    assert made == [(4,), (4,)]
+    gone = weakref.ref(networks[0])
+    del networks, network, function
+    gc.collect()
+    assert gone() is None
+    assert not capture._own
+
+
+def test_what_cannot_be_captured_is_tried_once_and_run_as_it_is(made):
+    made.breaks = RuntimeError("operation not permitted when stream is capturing")
+    network = small_conv()
+    for count in (4, 5):
+        assert torch.equal(answering(network)(points(count))[0], network(points(count)))
+    made.breaks = None
+    answering(network)(points(6))
+    assert not made
+    answering(network, "another work")(points(6))
+    assert made == [(6,)]
+
+
+def test_memory_that_runs_out_in_a_capture_frees_all_graphs_and_spares_that_shape(made):
+    network, other = small_conv(), small_conv(5)
+    for each in (network, other):
+        answering(each)(points(4))
+    made.breaks = torch.OutOfMemoryError("CUDA out of memory")
+    assert torch.equal(answering(network)(points(9))[0], network(points(9)))
+    made.breaks = None
+    assert not any(graphs.find(shape) for graphs in capture._shared.values() for shape in list(graphs._made))
+    answering(network)(points(9))
+    answering(network)(points(4))
+    assert made == [(4,), (4,), (4,)]
+
+
+def test_the_graph_that_was_used_longest_ago_goes_first(made, monkeypatch):
+    monkeypatch.setattr(capture, "MOST_GRAPHS", 2)
+    function = answering(small_conv())
+    for count in (1, 2, 1, 3, 1, 2):
+        function(points(count))
+    assert made == [(1,), (2,), (3,), (2,)]
+
+
+def test_a_graph_belongs_to_the_switches_under_which_it_was_captured(made, monkeypatch):
+    function = answering(small_conv())
+    for allowed in (False, True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+        function(points(4))
+    assert made == [(4,), (4,)]
+
+
+def test_a_network_keeps_its_tensors_while_others_share_its_graphs(made):
+    first, second = SmallConv(3, 1, 0).eval(), SmallConv(3, 1, 1).eval()
+    before = [tensor.clone() for tensor in first.state_dict().values()]
+    for network in (first, second, first):
+        answering(network)(points(4))
+    assert all(map(torch.equal, before, first.state_dict().values()))

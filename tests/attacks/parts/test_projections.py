@@ -7,6 +7,7 @@ import torchattacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attacks.parts import looks, projections
 from attacks.parts.projections import level, to_hyperplane
 from tests.attacks.solvers import furthest, smallest_l2, smallest_linf
 
@@ -86,3 +87,16 @@ def test_the_level_is_exact_when_every_pass_puts_one_entry_at_its_cap():
     for total in (0.0, 1e-3, 1.0, 100.0, float((weights * caps).sum()) * (1 - 1e-12)):
         value = level(weights, caps, torch.tensor(total, dtype=torch.float64))
         assert float((weights * torch.minimum(caps, value)).sum()) == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_device_that_is_not_waited_for_finds_the_same_change(norm, monkeypatch):
+    generator = torch.Generator().manual_seed(7)
+    points, normal = (torch.rand(200, 48, generator=generator) for _ in range(2))
+    normal = (normal - 0.5) ** 3
+    gap = torch.randn(200, generator=generator) * normal.abs().sum(1) / 4
+    waited = to_hyperplane(points, normal, gap, norm)
+    monkeypatch.setattr(looks, "FREE", frozenset())
+    assert torch.equal(to_hyperplane(points, normal, gap, norm), waited)
+    monkeypatch.setattr(projections, "MOST_PASSES", 1)
+    assert not torch.equal(to_hyperplane(points, normal, gap, norm), waited)
