@@ -19,7 +19,7 @@ from benchmark.commands.evaluate.preprocessing import preprocessing_warnings
 from benchmark.commands.evaluate.strange_modules import found_asking, one_line, plain, ready, run_uncompiled
 from benchmark.commands.evaluate.temporary_run import TemporaryRun
 from benchmark.errors import ConfigError
-from benchmark.evaluating.attacking import Attacked, AttackOutcomes, attack_task
+from benchmark.evaluating.attacking import Attacked, AttackOutcomes, arithmetic_of, attack_task
 from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, check_classifier
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.planning.cells import cells_of, shared_work
@@ -148,7 +148,9 @@ def attack_module(
             verdicts = run.verdicts()
         stream = preset.scenario(machine.source).stream()
         scale = preprocessing_warnings(asked, task, stream.mean, stream.std)
-    accuracies = [each for attack, parts in attacked.items() for each in _accuracies(attack, parts)]
+    accuracies = [
+        each for attack, parts in attacked.items() for each in _accuracies(preset.attack_name(attack), attack, parts)
+    ]
     return ModuleEvaluation(
         preset,
         task,
@@ -191,11 +193,14 @@ def _attack_all(
     failures = []
     own = shared_work(cells_of(preset.final, task, task.id))
     extra = shared_work(cells_of(extra_demands(preset, [task]), task, task.id))
+    arithmetic = arithmetic_of(classifier, task.test, preset.evaluation.precision)
     for work in [*own, *extra]:
         names = ", ".join(attack.name for attack in work.run.members)
         with watch(names):
             try:
-                found = attack_task(classifier, task, work.samples, work.run, preset.evaluation, keep_images=True)
+                found = attack_task(
+                    classifier, task, work.samples, work.run, preset.evaluation, arithmetic=arithmetic, keep_images=True
+                )
             except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
                 failures.append(f"{names}: {_line(error)}")
                 run.fail(work.run.members, error)
@@ -208,11 +213,11 @@ def _attack_all(
     return {attack: parts for attack, parts in attacked.items() if parts}, others, failures
 
 
-def _accuracies(attack: Attack, parts: AttackedParts) -> list[AttackAccuracy]:
-    """The accuracy at the last iterate; of an iterative attack also that at any iterate."""
-    found = [_accuracy(attack.name, _right(parts, "final"))]
+def _accuracies(name: str, attack: Attack, parts: AttackedParts) -> list[AttackAccuracy]:
+    """The accuracy at the last iterate; of an iterative attack also that at any iterate. name: of the attack in tables."""
+    found = [_accuracy(name, _right(parts, "final"))]
     if attack.iterative:
-        found.append(_accuracy(attack.name + ANY, _right(parts, "any")))
+        found.append(_accuracy(name + ANY, _right(parts, "any")))
     return found
 
 
