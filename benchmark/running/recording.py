@@ -34,6 +34,7 @@ class Recorder:
     def __init__(self, store: RunStore, preset: Preset, device: str, threads: int) -> None:
         self.store, self.preset, self.device, self.threads = store, preset, device, threads
         self.snapshots = Snapshots()
+        self._known: dict[str, set[str]] | None = None
 
     def record(self, work: Work, task: Task, classifier: str, attacked: Attacked) -> None:
         """Store the outcomes of every attack that ran. classifier: its fingerprint."""
@@ -45,8 +46,7 @@ class Recorder:
                 tables.append(_predictions(work, name + schema.ANY, identifier, attacked, outcomes.any))
             row = self._row(work, task, classifier, attacked, attack, outcomes)
             part = self._part(identifier, work.after_task, work.samples)
-            self.store.write_part("predictions", part, pa.concat_tables(tables))
-            self.store.write_part("evaluations", part, [row])
+            self._write(part, pa.concat_tables(tables), [row])
             self._drop_what_is_said_again(part, set(work.samples))
 
     def _row(
@@ -91,6 +91,25 @@ class Recorder:
     def _part(self, identifier: str, after_task: int, samples: tuple[int, ...]) -> str:
         return f"{identifier}.{after_task:03d}.{samples[0]:05d}"
 
+    def _write(self, part: str, predictions: pa.Table, evaluation: pa.Table | list[dict[str, Any]]) -> None:
+        self.store.write_part("predictions", part, predictions)
+        self.store.write_part("evaluations", part, evaluation)
+        self._parts_of(part)
+        assert self._known is not None
+        self._known.setdefault(part.partition(".")[0], set()).add(part)
+
+    def _parts_of(self, part: str) -> list[str]:
+        """Names of the parts of an evaluation that were stored, sorted; some may have been set aside since.
+
+        part: the evaluation's id, or the name of any of its parts.
+        Folders are listed once: there are thousands of parts, and whoever holds the run's lock is the only one who adds any.
+        """
+        if self._known is None:
+            self._known = {}
+            for path in (self.store.directory / "predictions").glob("*.parquet"):
+                self._known.setdefault(path.stem.partition(".")[0], set()).add(path.stem)
+        return sorted(self._known.get(part.partition(".")[0], ()))
+
     def named(self, attacked: Attacked, task: Task, classifier: str) -> dict[Attack, tuple[str, str]]:
         """The attacks that ran, each with its name in tables and the id of its evaluation. classifier: its fingerprint."""
         return {
@@ -103,11 +122,17 @@ class Recorder:
 
     def _drop_what_is_said_again(self, part: str, samples: set[int]) -> None:
         """Delete parts of the same evaluation and turn whose samples are all in the part that was just written."""
-        for path in sorted((self.store.directory / "predictions").glob(f"{part.rpartition('.')[0]}.*.parquet")):
-            if path.stem != part and set(pq.read_table(path, partitioning=None)["sample"].to_pylist()) <= samples:
-                path_of(self.store.directory, path.stem).unlink(missing_ok=True)
-                self.store.drop_part("evaluations", path.stem)
-                self.store.drop_part("predictions", path.stem)
+        same = [
+            other
+            for other in self._parts_of(part)
+            if other != part and other.rpartition(".")[0] == part.rpartition(".")[0]
+        ]
+        for other in same:
+            path = self.store.directory / "predictions" / f"{other}.parquet"
+            if path.exists() and set(pq.read_table(path, partitioning=None)["sample"].to_pylist()) <= samples:
+                path_of(self.store.directory, other).unlink(missing_ok=True)
+                self.store.drop_part("evaluations", other)
+                self.store.drop_part("predictions", other)
 
     def keep_images(self, work: Work, attack: Attack, task: Task, classifier: str, kept: AdversarialImages) -> None:
         """Store the adversarial images that a classifier got wrong."""
@@ -129,9 +154,12 @@ class Recorder:
         """
         identifier = self._identifier(cell.attack, task, classifier)
         missing = set(cell.missing)
-        for path in sorted((self.store.directory / "evaluations").glob(f"{identifier}.*.parquet")):
-            predictions = self.store.directory / "predictions" / path.name
-            if path.stem.split(".")[1] == f"{cell.after_task:03d}" or not predictions.exists():
+        for other in self._parts_of(identifier):
+            path, predictions = (
+                self.store.directory / table / f"{other}.parquet" for table in ("evaluations", "predictions")
+            )
+            there = path.exists() and predictions.exists()
+            if not missing or not there or other.split(".")[1] == f"{cell.after_task:03d}":
                 continue
             rows = pq.read_table(predictions, partitioning=None)
             wanted = missing & set(rows["sample"].to_pylist())
@@ -145,8 +173,9 @@ class Recorder:
                 kept_images, notes = read_images(images)
                 notes["after_task"] = str(cell.after_task)
                 write_images(path_of(self.store.directory, part), kept_images.among(wanted), notes)
-            self.store.write_part("predictions", part, _at_turn(kept, cell.after_task))
-            self.store.write_part("evaluations", part, _for_free(_at_turn(evaluation, cell.after_task), len(wanted)))
+            self._write(
+                part, _at_turn(kept, cell.after_task), _for_free(_at_turn(evaluation, cell.after_task), len(wanted))
+            )
             missing -= wanted
         return replace(cell, missing=tuple(sorted(missing))) if missing else None
 
