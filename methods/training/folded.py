@@ -7,16 +7,15 @@ Exact but for rounding.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones import Backbone, BatchNorm
-
-Layer = Callable[[Tensor], Tensor]
 
 
 @contextmanager
@@ -37,7 +36,8 @@ def folded(network: nn.Module, dtype: torch.dtype) -> Iterator[bool]:
         for backbone in backbones:
             layers = fold(list(backbone.layers), dtype)
             if layers is not None:
-                backbone.instead = _in_turn(layers, dtype)
+                # Past the registration of modules: the network has no other parts, and no other state, than before.
+                object.__setattr__(backbone, "instead", FoldedLayers(layers, dtype))
                 changed.append(backbone)
         yield bool(changed)
     finally:
@@ -46,15 +46,15 @@ def folded(network: nn.Module, dtype: torch.dtype) -> Iterator[bool]:
 
 
 @torch.no_grad()
-def fold(layers: Sequence[nn.Module], dtype: torch.dtype) -> list[Layer] | None:
-    """The layers as functions, with batch norm folded into the layer before it; None if it cannot be.
+def fold(layers: Sequence[nn.Module], dtype: torch.dtype) -> list[nn.Module] | None:
+    """The layers as modules without parameters, with batch norm folded into the layer before it; None if it cannot be.
 
     layers: applied one after another.
-    dtype: of the weights of the functions, and of their images.
+    dtype: of the weights, and of the images that go in.
     """
     if any(isinstance(layer, BatchNorm) and not _is_affine(layer) for layer in layers):
         return None
-    found: list[Layer] = []
+    found: list[nn.Module] = []
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             found.append(_affine(layer, after if isinstance(after, BatchNorm) else None, dtype))
@@ -73,7 +73,7 @@ def _is_affine(norm: BatchNorm) -> bool:
     return not norm.training and norm.running_mean is not None and norm.running_var is not None
 
 
-def _affine(layer: nn.Conv2d | nn.Linear, norm: BatchNorm | None, dtype: torch.dtype) -> Layer:
+def _affine(layer: nn.Conv2d | nn.Linear, norm: BatchNorm | None, dtype: torch.dtype) -> FoldedLayer:
     weight, bias = layer.weight, layer.bias
     if norm is not None:
         mean, variance = norm.running_mean, norm.running_var
@@ -87,23 +87,50 @@ def _affine(layer: nn.Conv2d | nn.Linear, norm: BatchNorm | None, dtype: torch.d
         weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     # In the memory format of the layer: another one makes every convolution slow.
     weight = torch.empty_like(layer.weight, dtype=dtype, requires_grad=False).copy_(weight)
-    given = None if bias is None else bias.detach().to(dtype)
-    if isinstance(layer, nn.Linear):
-        return lambda images: F.linear(images, weight, given)
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        return lambda images: layer._conv_forward(images, weight, given)
-    geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return lambda images: F.conv2d(images, weight, given, *geometry)
+    return FoldedLayer(layer, weight, None if bias is None else bias.detach().to(dtype))
 
 
-def _in_turn(layers: Sequence[Layer], dtype: torch.dtype) -> Layer:
-    def run(images: Tensor) -> Tensor:
-        features = images.to(dtype)
-        for layer in layers:
+class FoldedLayer(nn.Module):
+    """A convolution or linear layer with weights of another one's shape. They are buffers: no gradient reaches them."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.geometry: tuple[Any, ...] | None = None
+        self.padded: nn.Conv2d | None = None
+        if isinstance(layer, nn.Conv2d):
+            self.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+                self.padded = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.padded is not None:
+            return self.padded._conv_forward(images, self.weight, self.bias)
+        if self.geometry is not None:
+            return F.conv2d(images, self.weight, self.bias, *self.geometry)
+        return F.linear(images, self.weight, self.bias)
+
+
+class FoldedLayers(nn.Module):
+    """Layers one after another in a precision of their own; features come out in the images' dtype.
+
+    layers: from `fold`.
+    dtype: of their weights.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers, self.dtype = nn.ModuleList(layers), dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = images.to(self.dtype)
+        for layer in self.layers:
             features = layer(features)
         return features.to(images.dtype)
-
-    return run
 
 
 def folded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -116,6 +143,7 @@ def folded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     changed = False
     for module in copied.modules():
         if isinstance(module, Backbone) and (layers := fold(list(module.layers), dtype)) is not None:
-            module.instead = _in_turn(layers, dtype)
+            # Modules and buffers, and nothing else: what captures attacks can tell that two copies are alike but for these.
+            module.layers = FoldedLayers(layers, dtype).eval()
             changed = True
     return copied if changed else None

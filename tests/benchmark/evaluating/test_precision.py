@@ -24,6 +24,7 @@ from benchmark.evaluating.settings import Evaluation
 from benchmark.planning.presets import load_preset
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
+from methods.training.folded import FoldedLayers
 from scenarios.base import ImageSet
 
 SHAPE = (1, 8, 8)
@@ -103,8 +104,8 @@ def test_a_network_of_ours_gets_a_folded_copy_in_low_precision():
     assert found.said() == {"walked": "bf16"}
     assert isinstance(found.classifier, TwoPrecisions)
     assert found.exact is classifier
-    assert found.classifier.fast.backbone.instead is not None
-    assert classifier.backbone.instead is None
+    assert isinstance(found.classifier.fast.backbone.layers, FoldedLayers)
+    assert isinstance(classifier.backbone.layers, nn.Sequential)
     images = torch.rand(50, *SHAPE)
     exact, fast = classifier(images), found.classifier.fast(images)
     assert fast.dtype == torch.float32

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attacks.parts.capture import structure_of
 from methods.backbones import VGG16BN, Backbone, BatchNorm, MultiHead, SmallConv, TaskNetwork, initialise
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training import InnerAttack, Recipe
-from methods.training.folded import fold, folded
+from methods.training.folded import fold, folded, folded_copy
 
 
 def network(backbone: Backbone, channels: int) -> MultiHead:
@@ -198,3 +199,18 @@ def test_a_recipe_whose_attack_cannot_be_folded_is_refused(changes: dict[str, An
 def test_the_setting_is_part_of_an_identity_only_where_it_is_used() -> None:
     assert "folded" not in recipe().identity()["attack"]
     assert recipe(attack={"folded": True}).identity()["attack"]["folded"] is True
+
+
+def test_copies_of_networks_of_one_architecture_differ_in_tensors_alone_so_that_attacks_can_share_their_graphs() -> (
+    None
+):
+    first, second, wider = (
+        network(backbone, 1).for_task(0)
+        for backbone in (SmallConv((1, 8, 8)), SmallConv((1, 8, 8)), SmallConv((1, 8, 8), 2))
+    )
+    copies = [folded_copy(net, torch.bfloat16) for net in (first, second, wider)]
+    structures = [structure_of(copy) for copy in copies if copy is not None]
+    assert structures[0] is not None
+    assert structures[0] == structures[1] != structures[2]
+    assert structures[0] != structure_of(first)
+    assert not list(copies[0].backbone.layers.parameters())
