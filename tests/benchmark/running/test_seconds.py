@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from attacks.parts import clock
 from benchmark.running.seconds import timed
 from results.files import StoreError
 from results.schema import SECONDS
@@ -71,3 +72,15 @@ def test_nothing_more_is_written_where_nothing_can_be_written(tmp_path: Path, mo
     monkeypatch.setattr(store, "write_part", refuse)
     with pytest.raises(StoreError, match="full"), timed(store):
         raise StoreError("the disk is full")
+
+
+def test_seconds_that_were_stored_on_the_way_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_in(tmp_path)
+    before = sum(seconds(tmp_path).values())
+    at = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: at[0])
+    with timed(store) as note:
+        for passed in (5, 2):
+            at[0] += passed
+            note()
+    assert sum(seconds(tmp_path).values()) == pytest.approx(before + 7)
