@@ -201,6 +201,13 @@ class RunStore:
                 thread.join()
                 path.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Clear away the heartbeat and the half-written files of a process that was killed; a run that is worked on stays."""
+        left = self.directory.rglob(f".*{PARTIAL_SUFFIX}")
+        if (self.directory / "running").exists() or any(path.parent.name != "set-aside" for path in left):
+            with suppress(StoreError), self.working():
+                self.set_broken_aside()
+
     def move_away(self, target: Path) -> None:
         """Move the whole directory to `target`. Raises StoreError if a process is working on the run."""
         with self._locked():

@@ -122,6 +122,7 @@ class PresetRun:
                 if (warned := warning_rows(learned)) and not store.has_part("facts", DATA):
                     store.write_part("facts", DATA, warned)
                 store.clear_failures()
+                store.tidy()
 
 
 def prepare(options: RunOptions, load: Callable[[Preset, Machine], list[Task]] = load_and_warn) -> PresetRun:
