@@ -32,6 +32,11 @@ class SharedRun:
         """The rows of a batch that one image takes."""
         return type(self.attack).rows_per_image(self.members)
 
+    @property
+    def batch_free(self) -> bool:
+        """True if results are the same, up to rounding, in any batch."""
+        return type(self.attack).batch_free
+
     def passes(self, classes: int = MANY) -> float:
         """The most forward-sized passes that the run costs per image of a classifier of so many classes."""
         return type(self.attack).passes_together(self.members, classes)

@@ -14,13 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
+from attacks.parts.capture import forget_graphs
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.inspection.kept_state import StateWatch
-from benchmark.evaluating.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.memory import (
+    PROBE_ROWS,
+    activation_bytes,
+    fastest_rows,
+    fitting_rows,
+    free_bytes,
+    out_of_memory,
+)
 from benchmark.evaluating.precision import Arithmetic, Precision, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
 from scenarios.base import ImageSet, Task
@@ -141,18 +149,22 @@ def attack_images(
     with repeatable(), full_precision():
         device = test.labels.device
         per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
-        rows = fitting_rows(batch_size, per_row, free_bytes(device))
+        wanted = fastest_rows(arithmetic.walked, device, batch_size) if run.batch_free else batch_size
+        rows = fitting_rows(wanted, per_row, free_bytes(device))
         results, done = [], 0
         changes: dict[Attack, float] = {}
         while done < len(test):
-            index = torch.arange(done, min(len(test), done + max(1, rows // run.rows_per_image)), device=device)
+            count = max(1, min(batch_size, rows // run.rows_per_image))
+            index = torch.arange(done, min(len(test), done + count), device=device)
             start = Starts(seed, key, test.samples[index])
             images = to_float(test.images[index])
             try:
                 result = run.run(arithmetic.classifier, images, test.labels[index], start)
             except (RuntimeError, AttackError) as error:
                 if out_of_memory(error) and len(index) > 1:
-                    rows //= 2
+                    forget_graphs()
+                    while rows // run.rows_per_image >= len(index):
+                        rows //= 2
                 elif arithmetic.classifier is not classifier:
                     # A fault of the fast copy is none of the classifier, which is attacked as it is from here on.
                     arithmetic = arithmetic.without_copy(f"its copy fails under attack: {error}")
@@ -172,7 +184,7 @@ def attack_images(
             attack: _outcomes(attack, result, changes[attack], keep_images, arithmetic)
             for attack, result in whole.results.items()
         },
-        rows=rows,
+        rows=min(rows, batch_size * run.rows_per_image),
         seconds=seconds,
         gradient_evaluations=whole.gradient_evaluations,
         forward_passes=whole.forward_passes,

@@ -1,4 +1,4 @@
-"""The number of rows that fit into memory: a batch size is chosen by it beforehand, so that memory does not run out."""
+"""The number of rows of a batch: as many as are fastest, as far as they fit into memory, so that it does not run out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ SHARE = 0.25
 
 PROBE_ROWS = 2
 """Rows of the batch on which activations are counted."""
+
+FASTEST_ROWS = {"fp32": 500, "tf32": 2000, "bf16": 6000, "fp16": 6000}
+"""Rows at which image gradients come fastest on a GPU, by the precision of the walk: the fewest within 5 % of the best measured.
+
+Constants, because a batch that each run measured anew would differ from run to run, and predictions with it in the last bits.
+Measured on an H200, VGG16-BN at 32x32, with 500, 2,000 and 6,000 rows: float32 13,100, 10,100 and 10,300 a second, TF32 76,000,
+89,600 and 92,900, bf16 150,000, 188,000 and 201,500. float16 is taken to be as bf16, and was not measured.
+"""
+
+
+def fastest_rows(precision: str, device: torch.device, batch_size: int) -> int:
+    """Rows of a batch that shares its images among the lanes of attacks, where memory allows.
+
+    precision: in which attacks walk.
+    batch_size: images at once, at most. On a CPU it is the number of rows too.
+    """
+    return FASTEST_ROWS[precision] if device.type == "cuda" else batch_size
 
 
 def activation_bytes(classifier: nn.Module, images: Tensor) -> int:

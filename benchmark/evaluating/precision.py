@@ -59,6 +59,11 @@ class Arithmetic:
         """The classifier that judges."""
         return exact_of(self.classifier)
 
+    @property
+    def walked(self) -> Precision:
+        """The precision in which attacks walk."""
+        return "fp32" if self.reason else self.precision
+
     def said(self) -> dict[str, str]:
         """For the record: the precision in which attacks walked, and why it was float32 if another one was allowed.
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.distilled import Distilled
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating import attacking
 from benchmark.evaluating.attacking import attack_images
-from benchmark.evaluating.memory import activation_bytes, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes, out_of_memory
 from benchmark.evaluating.precision import Arithmetic
 from scenarios.base import ImageSet
 
@@ -69,6 +70,24 @@ def test_lanes_are_rows_of_the_batch(monkeypatch):
     net = Net()
     found, _ = measured(net, batch_size=20)
     assert (found.rows, net.largest) == (20, 20)  # ten images with two step sizes each
+
+
+def test_on_a_gpu_lanes_share_a_batch_as_large_as_is_fastest_with_no_more_images_than_the_preset_says(monkeypatch):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert fastest_rows("fp32", gpu, 64) < fastest_rows("tf32", gpu, 64) < fastest_rows("bf16", gpu, 64)
+    assert fastest_rows("bf16", cpu, 64) == 64
+    monkeypatch.setattr(attacking, "fastest_rows", lambda precision, device, batch_size: 50)
+    for batch_size, rows in ((20, 40), (25, 50), (64, 50)):
+        net = Net()
+        found, _ = measured(net, batch_size)
+        assert (found.rows, net.largest) == (rows, rows)  # two step sizes of each image
+
+
+def test_an_attack_that_learns_from_its_batch_has_the_preset_s_on_every_device(monkeypatch):
+    monkeypatch.setattr(attacking, "fastest_rows", lambda precision, device, batch_size: 2)
+    (run,) = share_runs([Distilled(threat_model=ThreatModel("8/255"))])
+    arithmetic = Arithmetic(Net().eval().requires_grad_(False), "fp32")
+    assert attack_images(arithmetic, images(), run, seed=0, key="k", batch_size=16).rows == 16
 
 
 def test_little_memory_gives_smaller_batches_and_the_same_outcome(monkeypatch):
