@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from attacks.parts.clock import purpose
 from methods.training.fit import Fit, Step
 from methods.training.inner_attack import Batch, InnerAttack
 from methods.training.recipe import Recipe
@@ -127,7 +128,8 @@ class Steps:
             with self._recorder.aside():
                 return self._as_it_is(batch)
         if self._recorded is None or not self._recorded.reads(self.fit.network):
-            self._recorded = self._record(self._recorder, batch)
+            with purpose("capture"):
+                self._recorded = self._record(self._recorder, batch)
         return self._recorded.repeat(batch) if self._recorded else self._as_it_is(batch)
 
     def _as_it_is(self, batch: Batch) -> Outcome:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attacks.parts.clock import RunClock
 from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
@@ -75,6 +76,14 @@ def test_recorded_steps_are_the_steps_made_one_by_one(task: LearnTask, name: str
     assert (told_of_plain.recordings, told_of_plain.why_plain) == (0, "there is no GPU")
     steps = len(task.train) // 16 * len(told.epochs)
     assert (recorder.asides, recorder.repeated) == (WARM_UPS, steps - WARM_UPS)
+
+
+def test_the_time_of_recording_is_told_apart(task: LearnTask) -> None:
+    with RunClock().running() as clock:
+        trained(task, None)
+        assert "capture" not in clock.seconds
+        trained(task, StandIn())
+    assert clock.seconds["capture"] > 0
 
 
 def test_learning_rates_that_change_with_every_step_reach_recorded_steps(task: LearnTask) -> None:
