@@ -215,7 +215,7 @@ def _last_parts(job: Job) -> tuple[str, ...]:
 
 
 def _learning(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> Cost:
-    """What these turns cost, at most."""
+    """The cost of learning these turns, at most."""
     cls, settings, recipe = job.plugin.cls, job.typed_settings, job.recipe
     epochs, per_image = cls.epochs(settings, recipe), cls.passes(settings, recipe)
     validations = math.ceil(epochs / recipe.selection.every)
@@ -239,7 +239,7 @@ def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
 
 
 def cost_of(work: Work, job: Job, tasks: Sequence[Task]) -> Cost:
-    """What attacks are expected to cost: those that go on with images that stand take a part of their passes."""
+    """The expected cost of attacks: those that go on with images that stand take a part of their passes."""
     task, count, run = tasks[work.task], len(work.samples), work.run
     passes = run.passes(len(task.classes)) * count
     searches = isinstance(run.attack, SearchAttack)

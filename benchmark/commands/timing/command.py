@@ -74,7 +74,7 @@ def show_times(preset_name: str, data_root: Path | None, device: str, output: Pa
 
 
 class _Measured:
-    """What is timed: the network and the recipe of a preset on a device.
+    """The figures of a preset's network and recipe on a device.
 
     Training steps are those of the preset's network, at its batch size (on a CPU at most 32). Attacks are run beside those of
     torchattacks on a VGG16-BN of the preset's width, with 32x32 images and 5 classes.
@@ -88,7 +88,7 @@ class _Measured:
         self._made: attacks.Victims | None = None
 
     def conditions(self) -> Found:
-        """What the figures are of."""
+        """The conditions of all figures: device, threads, network."""
         device = self._device
         return {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",

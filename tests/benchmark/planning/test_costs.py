@@ -1,4 +1,4 @@
-"""What a plan is expected to cost, and the seconds that a machine's rates make of it."""
+"""The expected cost of a plan, and the seconds that a machine's rates make of it."""
 
 from __future__ import annotations
 
