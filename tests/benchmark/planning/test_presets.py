@@ -199,7 +199,7 @@ def test_the_thesis_rows_stand_in_the_presets_of_the_whole_comparison() -> None:
     eight = {"standard", "madry_at", "free_at", "pretrained_at", "trades", "anp_vs", "packnet", "cmat"}
     for name in ("digits-full", "cifar100-cpu"):
         assert eight <= {row.label for row in load_preset(name).rows}
-    for name in ("cifar100", "thesis"):
+    for name in ("cifar100", "cifar100-full", "thesis"):
         preset = load_preset(name)
         assert eight <= {row.label for row in preset.rows} | {entry.method for entry in preset.file.optional}
     assert len(load_preset("digits").rows) == 6, "the first contact stays short"
@@ -231,7 +231,7 @@ def test_what_cannot_be_extended_is_one_line(tmp_path: Path, base: str) -> None:
         load_preset(str(path))
 
 
-@pytest.mark.parametrize("name", ["digits-full", "cifar100-cpu", "cifar100"])
+@pytest.mark.parametrize("name", ["digits-full", "cifar100-cpu", "cifar100", "cifar100-full"])
 def test_the_whole_sweep_stands_in_the_presets_that_are_for_it(name: str) -> None:
     preset = load_preset(name)
     pgd = [demand.attack for demand in preset.final if demand.attack.kind == "pgd"]
@@ -311,3 +311,22 @@ def test_an_attack_may_ask_for_float32_whatever_precision_is_allowed():
         demands([entry | {"precision": "bf16"}], Fraction(1, 5), "evaluation.final")
     with pytest.raises(ConfigError, match="an attack in float32 is written as that attack, with precision"):
         demands([{"attack": "float32"}], Fraction(1, 5), "evaluation.final")
+
+
+def test_cifar100_is_the_full_comparison_cut_in_proportion() -> None:
+    short, full = load_preset("cifar100"), load_preset("cifar100-full")
+    share = Fraction(short.file.recipe.epochs, full.file.recipe.epochs)
+    assert share == Fraction(30, 100)
+    assert [row.label for row in short.rows] == [row.label for row in full.rows]
+    assert {demand.attack for demand in short.final} == {demand.attack for demand in full.final}
+    assert {demand.attack for demand in short.transfers} == {demand.attack for demand in full.transfers}
+    assert {demand.samples for demand in [*full.final, *full.transfers]} == {None}, "every attack on every image"
+    whole = {demand.attack.name for demand in short.final if demand.samples is None}
+    assert whole == {"clean", "pgd-10 linf 8/255 a=2/255", "pgd-40 linf 8/255 a=2/255", "autoattack linf 8/255"}
+    assert {demand.samples for demand in short.final} == {None, 100}
+    stages = ("retrain_epochs", "prune_epochs", "prune_cut_epochs", "retrain_patience", "ratios", "mu_max")
+    cut, published = ({r.label: r.settings.model_dump() for r in preset.rows} for preset in (short, full))
+    for name in stages[:4]:
+        assert cut["cmat"][name] == round(share * published["cmat"][name]), name
+    assert all(cut["cmat"][name] == published["cmat"][name] for name in stages[4:])
+    assert cut["packnet"]["retrain_epochs"] == round(share * published["packnet"]["retrain_epochs"])
