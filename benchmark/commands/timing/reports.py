@@ -1,7 +1,7 @@
 """Time and size of a report: `python -m benchmark.commands.timing.reports`, on made-up records of full size.
 
-By default 12 rows x 3 seeds x 20 tasks under the whole sweep of the preset `cifar100`: about 50 million predictions. The report
-is made as a user makes it, by `run_benchmark.py report` in a process of its own.
+By default 12 rows x 3 seeds x 20 tasks under the whole sweep of the preset `cifar100-full`: about 50 million predictions. The
+report is made as a user makes it, by `run_benchmark.py report` in a process of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.commands.timing.reports", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--preset", default="cifar100", help="the preset whose attacks the records are of")
+    parser.add_argument("--preset", default="cifar100-full", help="the preset whose attacks the records are of")
     parser.add_argument("--methods", type=int, default=Size.methods)
     parser.add_argument("--seeds", type=int, default=Size.seeds)
     parser.add_argument("--tasks", type=int, default=Size.tasks)

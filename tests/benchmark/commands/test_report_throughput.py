@@ -14,7 +14,7 @@ from results import load
 
 
 def test_generated_rows_are_complete_and_ranked_under_all_attacks_of_the_preset(tmp_path: Path) -> None:
-    preset = load_preset("cifar100")
+    preset = load_preset("cifar100-full")
     count = generate(tmp_path, preset, Size(methods=3, seeds=2, tasks=2))
     stored = load(tmp_path, None)
     assert sum(len(run.predictions) for run in stored.runs) == count
