@@ -16,6 +16,13 @@ COLD = 2.0
 """Seconds of a first turn on a CPU beyond which it counts: what is made ready in it takes milliseconds."""
 
 
+class NoTime(RuntimeError):
+    """The seconds of a comparison are not enough for the least that says something."""
+
+    def __init__(self) -> None:
+        super().__init__("no time was left")
+
+
 class Clock:
     """Times functions on one device, in turn.
 
@@ -36,6 +43,11 @@ class Clock:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def must_fit(self, turn: float) -> None:
+        """Raise NoTime if two turns take twice as long as is allowed. turn: its seconds, as expected."""
+        if turn > self.seconds:
+            raise NoTime
 
     def medians(self, *works: Callable[[], Any], share: float = 1.0) -> list[float]:
         """Median seconds of each function over the turns that fit, after a first turn to warm up.

@@ -11,11 +11,6 @@ import torch
 
 from benchmark.commands.timing.clock import Clock
 
-
-class NoTime(RuntimeError):
-    """The seconds of a figure are not enough for the least that says something."""
-
-
 Found = dict[str, Any]
 """Numbers and texts by stable names."""
 

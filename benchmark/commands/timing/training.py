@@ -39,6 +39,9 @@ from methods.training.captured import WARM_UPS, Steps, recorder_for
 from methods.training.folded import folded_copy
 from methods.training.recipe import Recipe
 
+PACKED_STEPS, ALGORITHM_STEPS = 3.0, 4.0
+"""A turn of the packed steps, and of those of other algorithms, in steps of Madry AT, about."""
+
 
 def repeated_step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
     """One step of the shared training loop, recorded where it can be. Its learning rate is too small to change anything.

@@ -63,6 +63,12 @@ def test_there_is_never_a_single_shot_and_no_third_where_it_would_take_twice_wha
     assert watch.now == 70
 
 
+def test_what_two_turns_are_too_long_for_is_not_begun() -> None:
+    Clock(CPU, 10.0).must_fit(10.0)
+    with pytest.raises(clock.NoTime, match="no time was left"):
+        Clock(CPU, 10.0).must_fit(10.5)
+
+
 def test_quick_works_are_repeated_no_more_than_is_of_use(watch: Watch) -> None:
     Clock(CPU, 1000.0).medians(watch.work(0.125))
     assert watch.now == 0.125 * (1 + clock.MOST)
@@ -111,9 +117,13 @@ def test_a_figure_without_time_or_that_fails_is_named_and_the_others_are_found(w
     assert asked.left_out == ["second: out of memory", "fourth: no time was left"]
 
 
+TABLE = attacks.WITH_OURS * 77
+"""Seconds of a turn of the table of one step size on one image, if a gradient takes a second."""
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(1e6, (16, 3)), (3 * 2 * 77 * 3 * 5, (5, 3)), (3 * 2 * 77 * 3 * 4 - 1, (4, 1)), (3 * 2 * 77 * 2, (2, 1))],
+    [(1e6, (16, 3)), (3 * TABLE * 3 * 5, (5, 3)), (3 * TABLE * 3 * 4 - 1, (4, 1)), (3 * TABLE * 2, (2, 1))],
 )
 def test_the_sweep_is_as_large_as_the_seconds_allow(seconds: float, expected: tuple[int, int]) -> None:
     count, sizes = attacks._fitting_table(1.0, Clock(CPU, seconds))
@@ -121,8 +131,8 @@ def test_the_sweep_is_as_large_as_the_seconds_allow(seconds: float, expected: tu
 
 
 def test_a_sweep_of_less_than_one_image_is_left_out() -> None:
-    with pytest.raises(figures.NoTime):
-        attacks._fitting_table(1.0, Clock(CPU, 3 * 2 * 77 - 1))
+    with pytest.raises(clock.NoTime):
+        attacks._fitting_table(1.0, Clock(CPU, 3 * TABLE - 1))
 
 
 PROMISED = (
