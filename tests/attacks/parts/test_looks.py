@@ -186,9 +186,11 @@ class SpoiltOnceBroken(nn.Module):
 def test_answers_to_rows_that_are_broken_already_are_none(attack, monkeypatch):
     monkeypatch.setitem(looks.STEPS_BETWEEN_LOOKS, "cpu", 8)
     images = torch.full((1, 1, 4, 4), 0.48)
-    result = attack.run(SpoiltOnceBroken(), images, torch.tensor([0]), Starts(0, "spoilt", torch.arange(1)))
-    assert result.final[attack.steps].predicted.tolist() == [1]
-    assert result.worst.isfinite().all()
+    for sample in range(6):  # of which some are right at the random start, and broken between two looks
+        start = Starts(0, "spoilt", torch.tensor([sample]))
+        result = attack.run(SpoiltOnceBroken(), images, torch.tensor([0]), start)
+        assert result.final[attack.steps].predicted.tolist() == [1]
+        assert result.worst.isfinite().all()
 
 
 @pytest.mark.parametrize("between", [1, 5])
