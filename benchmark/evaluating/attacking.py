@@ -284,8 +284,6 @@ def _on_cpu(result: SharedResult, keep_images: bool) -> SharedResult:
 
 def _fetched(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Outcomes of one batch on the CPU, in two transfers."""
-    if all(outcome.predicted.device.type == "cpu" for outcome in outcomes):
-        return [Outcome(outcome.predicted, outcome.margin.cpu()) for outcome in outcomes]
     predicted = torch.stack([outcome.predicted for outcome in outcomes]).cpu()
     margin = torch.stack([outcome.margin for outcome in outcomes]).cpu()
     return [Outcome(*both) for both in zip(predicted, margin, strict=True)]

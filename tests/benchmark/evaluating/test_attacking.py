@@ -9,10 +9,11 @@ from typing import ClassVar
 import pytest
 import torch
 
-from attacks.base import Attack, AttackResult, Trace, outcome_of
+from attacks.base import Attack, AttackResult, SharedResult, Trace, outcome_of
 from attacks.parts.sharing import SharedRun
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_trial import SmoothConv
+from benchmark.evaluating import attacking
 from benchmark.evaluating.attacking import AttackOutcomes, attack_images
 from benchmark.evaluating.precision import Arithmetic
 from scenarios.base import ImageSet
@@ -55,3 +56,44 @@ def test_the_change_of_images_is_measured_and_not_taken_from_what_the_attack_say
 def test_images_outside_the_box_are_a_failure(by: float) -> None:
     with pytest.raises(ThreatModelError, match=r"outside \[0, 1\]"):
         of_further(by, 0.5 + 3 * by / 2)
+
+
+@pytest.mark.parametrize("keep_images", [False, True])
+def test_the_device_is_waited_for_as_often_for_one_attack_as_for_many(
+    keep_images: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+    for name in ("cpu", "tolist", "item", "__float__", "__bool__"):
+        of_torch = getattr(torch.Tensor, name)
+
+        def counted(tensor, *arguments, name=name, of_torch=of_torch):  # type: ignore[no-untyped-def]
+            waits.append(name)
+            return of_torch(tensor, *arguments)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+
+    def waits_for(count: int) -> list[str]:
+        model = ThreatModel(Fraction(1, 5))
+        attacks = [Further(threat_model=model, by=k / 100) for k in range(count)]
+        logits, labels = torch.randn(4, 2, count), torch.tensor([0, 1, 1, 0])
+        images = torch.full((4, 1, 2, 2), 0.5)
+        outcomes = [outcome_of(logits[:, :, k], labels) for k in range(count)]
+        results = {
+            attack: AttackResult({0: outcome}, {0: outcome}, images, images, Trace(), 0, 4)
+            for attack, outcome in zip(attacks, outcomes, strict=True)
+        }
+        result = SharedResult(results, 0, 4)
+        waits.clear()
+        attacking._changes(result, images)
+        fetched = attacking._on_cpu(result, keep_images)
+        found = list(waits)
+        for attack, outcome in zip(attacks, outcomes, strict=True):
+            each = fetched.results[attack]
+            assert each.final[0].predicted.equal(outcome.predicted)
+            assert each.any[0].margin.equal(outcome.margin)
+            assert len(each.worst) == len(each.adversarial) == 4
+        return found
+
+    one, many = waits_for(1), waits_for(12)
+    assert one == many
+    assert len(one) == 3 + keep_images
