@@ -12,6 +12,7 @@ from benchmark.commands.parsing.choices import plugin_names
 from benchmark.commands.parsing.options import add_command
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
+from results.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +63,7 @@ def new_method(name: str, folder: Path, console: Console) -> int:
         if path.exists():
             raise ConfigError(f"{path}: exists already; nothing was written")
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     file, test = (str(path) for path in texts)
     run = name if built_in else file
     for line in (

@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from results.files import whole_file
+
 COLUMN, PAGE = 3.5, 7.16
 """Widths in inches of one and two columns of a paper."""
 INK, FAINT = "#22262b", "#8a9099"
@@ -114,8 +116,7 @@ def _look(k: int) -> Look:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png, .svg and .pdf without dates. Returns their paths."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """Write `stem`.png, .svg and .pdf without dates. Returns their paths. Raises StoreError if one cannot be written."""
     # The layout is the same in every format, so it is found once. ("none" instead of None would still draw twice per format.)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
@@ -123,9 +124,11 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = []
     for suffix, metadata in FORMATS.items():
         path = stem.with_name(f"{stem.name}.{suffix}")
-        figure.savefig(path, format=suffix, metadata=metadata)
-        if suffix == "svg":
-            path.write_text(smaller(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
+            if suffix == "svg":
+                svg = smaller(temporary.read_text(encoding="utf-8"))
+                temporary.write_text(svg, encoding="utf-8", newline="\n")
         paths.append(path)
     return paths
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from results import Run, load, merged
-from results.adversarial import read_images
+from results import load, merged
 from results.files import PARTIAL_SUFFIX
-from tests.benchmark.running.stored import only, table
+from tests.benchmark.running.stored import content, only
 from tests.tiny import SHORT, TINY, run_tiny
 
 KILLED = 137
@@ -72,18 +71,6 @@ def killed(work: Callable[[], object], place: str, half: bool) -> int:
         work()
     finally:
         os._exit(0)
-
-
-def content(run: Run) -> tuple[Any, ...]:
-    """Everything that a run says but what a clock said."""
-    facts = run.facts[~run.facts["phase"].isin(["cost", "seconds"])].fillna({"text": ""})
-    facts = facts.sort_values(["phase", "task", "name", "text"], ignore_index=True)
-    epochs = run.training.drop(columns="seconds").sort_values(["task", "phase", "epoch"], ignore_index=True)
-    images = {}
-    for path in sorted(run.directory.glob("adversarial/*")):
-        kept, notes = read_images(path)
-        images[path.name] = (kept.attacked.tolist(), kept.samples.tolist(), kept.images.tolist(), notes)
-    return table(run).to_csv(), facts.to_csv(), epochs.to_csv(), run.tasks.to_csv(), images
 
 
 @pytest.fixture(scope="module")
