@@ -16,6 +16,7 @@ from methods.backbones import Backbone, MultiHead, TaskNetwork
 from methods.base import Context, MethodError, MethodSettings, RunSpec
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
 from methods.training import AdversarialTraining, Objective
+from results.files import in_place_of_data
 from scenarios.base import LearnTask
 
 PRETRAINING = "joint_at"
@@ -111,6 +112,8 @@ def weights_of(path: str, backbone: Backbone) -> dict[str, Tensor]:
     try:
         found = load_file(path)
     except (SafetensorError, OSError) as error:
+        if line := in_place_of_data(Path(path)):
+            raise MethodError(line) from None
         raise MethodError(f"{path}: not a safetensors file ({' '.join(str(error).split())})") from None
     expected = backbone.state_dict()
     what = f"{type(backbone).__name__} with {backbone.features} features"

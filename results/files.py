@@ -56,6 +56,20 @@ def whole_file(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def in_place_of_data(path: Path) -> str:
+    """A line on what a download left where data should be: a web page, a pointer of Git LFS; empty for anything else."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    except OSError:
+        return ""
+    if begin.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return f"{path}: is a web page, not the file that its address stands for; download the file itself"
+    if begin.startswith(b"version https://git-lfs"):
+        return f"{path}: is a pointer of Git LFS, not the file; `git lfs pull` fetches it"
+    return ""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole file of text: UTF-8, lines end as they do in `text`."""
     with whole_file(path) as temporary:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from results.files import in_place_of_data
 
 SHOWN = 3
 """Names that a message shows of a long list."""
@@ -25,7 +29,7 @@ KNOWN_PREFIXES = {"module.": "nn.DataParallel", "_orig_mod.": "torch.compile"}
 
 @dataclass
 class Loading:
-    """The calls of `load_state_dict` while a network was made.
+    """The calls of `load_state_dict` and `torch.load` while a network was made.
 
     refused: errors of calls that failed, and a line on each.
     ignored: keys of states that no weight was found for, by the module that was given them.
@@ -72,8 +76,17 @@ class Loading:
 
 @contextmanager
 def watched_loading() -> Iterator[Loading]:
-    """Watch every `load_state_dict` inside."""
-    loading, original = Loading(), nn.Module.load_state_dict
+    """Watch every `load_state_dict` and `torch.load` inside."""
+    loading, original, read = Loading(), nn.Module.load_state_dict, torch.load
+
+    @functools.wraps(read)
+    def watched_read(file: Any, *more: Any, **options: Any) -> Any:
+        try:
+            return read(file, *more, **options)
+        except Exception as error:
+            if isinstance(file, str | os.PathLike) and (line := in_place_of_data(Path(file))):
+                loading.refused.append((error, line))
+            raise
 
     @functools.wraps(original)
     def watched(self: nn.Module, state_dict: Mapping[str, Any], *more: Any, **options: Any) -> Any:
@@ -86,9 +99,11 @@ def watched_loading() -> Iterator[Loading]:
         return result
 
     nn.Module.load_state_dict = watched  # type: ignore[method-assign]
+    torch.load = watched_read
     try:
         yield loading
     finally:
+        torch.load = read
         nn.Module.load_state_dict = original  # type: ignore[method-assign]
 
 

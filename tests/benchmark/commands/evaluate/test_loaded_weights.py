@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark.commands.evaluate.loading import load_classifier
 from benchmark.errors import ConfigError
@@ -138,6 +139,25 @@ def test_what_is_no_module_is_one_line_with_the_mend(tmp_path, made):
         loaded(tmp_path, f"net = {made}")
     assert NO_MODULE[made] in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+NO_WEIGHTS = {
+    b"<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>": "is a web page",
+    b"\n<html>": "is a web page",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n": "is a pointer of Git LFS",
+}
+
+
+@pytest.mark.parametrize("content", NO_WEIGHTS)
+def test_what_a_download_left_in_place_of_weights_is_named(tmp_path, content):
+    (tmp_path / "weights.pt").write_bytes(content)
+    load = f"torch.load({str(tmp_path / 'weights.pt')!r}, weights_only=False)"
+    before = torch.load
+    with pytest.raises(ConfigError, match=NO_WEIGHTS[content]) as refused:
+        loaded(tmp_path, f"net.load_state_dict({load})")
+    assert "weights.pt" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert torch.load is before
 
 
 def test_a_class_that_needs_arguments_is_told_so_and_a_file_of_weights_is_no_network(tmp_path):
