@@ -6,11 +6,12 @@ Nothing is ever unpickled. Every blob is named by the SHA-256 of its tensor and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,11 @@ from torch import Tensor
 from results.files import StoreError, read_json, whole_file, write_json
 
 _KEY = "tensor"
+MOST_THREADS = 8
+"""Threads that hash tensors, at most."""
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def tensor_hash(tensor: Tensor) -> str:
@@ -28,6 +34,18 @@ def tensor_hash(tensor: Tensor) -> str:
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
     digest.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def side_by_side(work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+    """Call `work` for each item, on as many threads as torch may use in this process; return its results in order.
+
+    work: lets go of Python's lock, as hashing does, and opens no file: who watches files takes another thread for a method.
+    """
+    threads = min(MOST_THREADS, torch.get_num_threads(), len(items))
+    if threads <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 @dataclass(frozen=True)
@@ -68,16 +86,15 @@ class Checkpoints:
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
         """Store the checkpoint. The manifest is written last, so it is there only if every blob is."""
-        blobs = {}
-        for tensor_name, tensor in checkpoint.tensors.items():
-            key = tensor_hash(tensor)
+        keys = side_by_side(tensor_hash, list(checkpoint.tensors.values()))
+        blobs = dict(zip(checkpoint.tensors, keys, strict=True))
+        for key, tensor in zip(keys, checkpoint.tensors.values(), strict=True):
             # A torn blob of the same name is written again: a task that is learned once more may end in the same tensors.
             if not self._is_whole(key):
                 with whole_file(self._blob(key)) as temporary:
                     # As bytes, so that a full disk is an error of the system like any other.
                     temporary.write_bytes(save({_KEY: tensor.detach().cpu().contiguous().clone()}))
                 self._whole.add(key)
-            blobs[tensor_name] = key
         write_json(self._manifest(name), {"tensors": blobs, "values": checkpoint.values, "result": checkpoint.result})
 
     def load(self, name: str, device: torch.device | str = "cpu") -> Checkpoint:
@@ -86,9 +103,9 @@ class Checkpoints:
         Raises StoreError, naming the file, if the manifest or a blob is missing, truncated or exchanged.
         """
         manifest = self._read_manifest(name)
-        tensors = {}
-        for tensor_name, key in manifest["tensors"].items():
-            tensors[tensor_name] = self._read(key).to(device)
+        keys = list(manifest["tensors"].values())
+        read = self._read(keys)
+        tensors = {name: tensor.to(device) for name, tensor in zip(manifest["tensors"], read, strict=True)}
         return Checkpoint(tensors, manifest["values"], manifest["result"])
 
     def _read_manifest(self, name: str) -> dict[str, Any]:
@@ -101,23 +118,27 @@ class Checkpoints:
             raise StoreError(f"{self._manifest(name)}: not the manifest of a checkpoint")
         return parts
 
-    def _read(self, key: str) -> Tensor:
-        """The tensor of a blob. Raises StoreError if it is missing, truncated or exchanged."""
+    def _read(self, keys: Sequence[str]) -> list[Tensor]:
+        """The tensors of blobs. Raises StoreError if one is missing, truncated or exchanged."""
+        tensors = [self._open(key) for key in keys]
+        for key, found in zip(keys, side_by_side(tensor_hash, tensors), strict=True):
+            if found != key:
+                raise StoreError(f"{self._blob(key)}: its content is not what its name says")
+        self._whole.update(keys)
+        return tensors
+
+    def _open(self, key: str) -> Tensor:
         path = self._blob(key)
         try:
-            tensor = load_file(path)[_KEY]
+            return load_file(path)[_KEY]
         except (OSError, SafetensorError, KeyError) as error:
             raise StoreError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
-        if tensor_hash(tensor) != key:
-            raise StoreError(f"{path}: its content is not what its name says")
-        self._whole.add(key)
-        return tensor
 
     def _is_whole(self, key: str) -> bool:
         """True if the blob is stored as it should be. Each is read once."""
         if key not in self._whole and self._blob(key).exists():
             with suppress(StoreError):
-                self._read(key)
+                self._read([key])
         return key in self._whole and self._blob(key).exists()
 
     def values(self, name: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 
 from attacks.base import Attack
 from methods import backbones
-from results.checkpoints import tensor_hash
+from results.checkpoints import side_by_side, tensor_hash
 from results.files import digest
 
 MOST_BYTES = 2 * 2**30
 """Bytes of the copies that `Snapshots` keeps of classifiers that are not the last one."""
-LARGE, MOST_THREADS = 8 * 2**20, 8
-"""Bytes of tensors from which on several threads hash them, and how many do at most."""
+LARGE = 8 * 2**20
+"""Bytes of tensors from which on several threads hash them."""
 
 
 def classifier_fingerprint(classifier: nn.Module) -> str:
@@ -145,11 +144,9 @@ _WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def _hashes(tensors: Sequence[Tensor]) -> list[str]:
     """The hash of each tensor. Large ones are read and hashed side by side, where the process may use several cores."""
-    workers = min(MOST_THREADS, torch.get_num_threads())
-    if workers == 1 or sum(tensor.nbytes for tensor in tensors if tensor.layout == torch.strided) < LARGE:
+    if sum(tensor.nbytes for tensor in tensors if tensor.layout == torch.strided) < LARGE:
         return [tensor_hash(tensor) for tensor in tensors]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(tensor_hash, tensors))
+    return side_by_side(tensor_hash, tensors)
 
 
 def _digest(parts: Iterable[str]) -> str:
