@@ -89,6 +89,26 @@ def test_one_changed_pixel_changes_the_fingerprint(
     assert after.test_fingerprint == before.test_fingerprint
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint8])
+def test_labels_of_another_type_of_integer_are_the_same_labels(
+    make_scenario: MakeScenario, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    plain, scenario = make_scenario(tasks=1).load(), make_scenario(tasks=1)
+    (raw,) = scenario.raw_tasks([plain[0].name])
+    narrow = RawTask(
+        raw.name,
+        raw.classes,
+        raw.train_images,
+        raw.train_labels.astype(kind),
+        raw.test_images,
+        raw.test_labels.astype(kind),
+    )
+    monkeypatch.setattr(scenario, "raw_tasks", lambda names, progress: [narrow])
+    (task,) = scenario.load()
+    assert fingerprint_of_tasks([task]) == fingerprint_of_tasks(plain)
+    assert {part.labels.dtype for part in (task.train, task.validation, task.test)} == {torch.int64}
+
+
 def test_order_is_a_permutation_that_moves_whole_tasks(make_scenario: MakeScenario) -> None:
     plain = make_scenario(tasks=None)
     streams = {tuple(make_scenario(tasks=None, order=seed).stream().names) for seed in range(8)}
