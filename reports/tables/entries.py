@@ -17,10 +17,10 @@ from reports.checks.check import FAIL, NOT_RUN, ORDER
 from reports.checks.verdicts import CHECKS
 from reports.numbers.metrics import WORST, task_scores
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
-from reports.numbers.precisions import precision_words
 from reports.numbers.statistics.intervals import wilson
 from reports.numbers.wording import over_255
 from reports.tables.commands import commands_of
+from reports.tables.precisions import precision_words
 from results.file_names import file_name
 
 SCHEMA = 1

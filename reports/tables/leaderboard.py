@@ -12,8 +12,8 @@ from reports.boards.sweeps import ranking_of, worsts
 from reports.boards.version import version_of
 from reports.numbers.attack_facts import TRANSFER
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST
-from reports.numbers.precisions import precision_words
 from reports.numbers.wording import over_255
+from reports.tables.precisions import precision_words
 from reports.tables.words import (
     NOT_AVAILABLE,
     amount,

@@ -2,7 +2,7 @@
 
 import json
 
-from reports.numbers.precisions import precision_words
+from reports.tables.precisions import precision_words
 from tests.reports.sweep_cases import evidence_of
 
 
