@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import cli
 from tests.benchmark import plugin_methods
 from tests.conftest import REPOSITORY
 from tests.tiny import write_preset
@@ -37,6 +39,23 @@ def shell(line: str, *arguments: str, **environment: str) -> subprocess.Complete
 def test_a_full_disk_under_standard_output_is_one_line(command: tuple[str, ...], unbuffered: str) -> None:
     ended = shell('$RUN "$@" > /dev/full', *command, PYTHONUNBUFFERED=unbuffered)
     assert (ended.returncode, ended.stderr) == (2, "error: standard output: No space left on device\n")
+
+
+def test_a_full_disk_of_which_no_file_is_told_is_one_line_and_another_fault_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Libraries do not always say which file they were writing."""
+
+    def fails(given: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cli, "_executed", fails)
+    number = errno.ENOSPC
+    assert cli.main(["list"]) == 2
+    assert capsys.readouterr().err == "error: No space left on device\n"
+    number = errno.ECHILD
+    with pytest.raises(ChildProcessError):
+        cli.main(["list"])
 
 
 @pytest.mark.parametrize("to", [">&-", "| head -0", "<&- >&- 2>&-", "2>/dev/full"])
