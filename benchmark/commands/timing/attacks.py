@@ -47,6 +47,9 @@ FEWEST_IMAGES = {"cpu": 4, "cuda": 100}
 WITH_OURS = 1.75
 """A turn of the PGD table, in units of torchattacks' part of it."""
 
+FEWEST_RIGHT = 2
+"""Images that the network must get right before ensembles are compared on them."""
+
 ENSEMBLE_STEPS = {"cpu": 10, "cuda": 20}
 """Steps of the ensemble's attacks, at most."""
 QUERIES_PER_STEP = 50
@@ -233,7 +236,8 @@ def _fitting_table(per_gradient: float, clock: Clock) -> tuple[int, Sequence[Fra
     images = int(clock.seconds / turns / per_image / len(STEP_SIZES))
     if images >= FEWEST_IMAGES[kind]:
         return min(images, IMAGES[kind]), STEP_SIZES
-    images = int(clock.seconds / turns / per_image)
+    # Two turns, of one step size: less says nothing.
+    images = int(clock.seconds / (turns - 1) / per_image)
     if not images:
         raise NoTime
     return min(images, FEWEST_IMAGES[kind]), STEP_SIZES[1:2]
@@ -251,9 +255,10 @@ def time_ensemble(victims: Victims, clock: Clock) -> dict[str, Any]:
         pass_ = clock.once(lambda: _predict(victims.theirs, victims.images[:8])) / 8
     # A quarter of the time for one step of each side, in which most passes are the queries of half the images.
     count = min(2 * IMAGES[kind], int(clock.seconds / 4 / (pass_ * 3 * QUERIES_PER_STEP / 2)))
-    if not count:
-        raise NoTime
     images, labels = victims.images[-count:], victims.labels[-count:]
+    # Where hardly an image is right there is nothing to attack: no time was left to train the network.
+    if not count or int((_predict(victims.theirs, images) == labels).sum()) < FEWEST_RIGHT:
+        raise NoTime
     start = Starts(0, "throughput", torch.arange(len(images), device=images.device))
     standing: dict[str, int] = {}
 

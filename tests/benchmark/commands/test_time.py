@@ -15,6 +15,9 @@ from benchmark.commands.timing import attacks, clock, command, figures
 from benchmark.commands.timing.clock import Clock
 from benchmark.commands.timing.command import show_times
 from benchmark.commands.timing.figures import Figure, Figures
+from benchmark.planning.machine import Machine
+from benchmark.planning.presets import load_preset
+from scenarios.base import SourceOptions
 from tests.tiny import write_preset
 
 CPU = torch.device("cpu")
@@ -123,7 +126,7 @@ TABLE = attacks.WITH_OURS * 77
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(1e6, (16, 3)), (3 * TABLE * 3 * 5, (5, 3)), (3 * TABLE * 3 * 4 - 1, (4, 1)), (3 * TABLE * 2, (2, 1))],
+    [(1e6, (16, 3)), (3 * TABLE * 3 * 5, (5, 3)), (3 * TABLE * 3 * 4 - 1, (4, 1)), (2 * TABLE * 2, (2, 1))],
 )
 def test_the_sweep_is_as_large_as_the_seconds_allow(seconds: float, expected: tuple[int, int]) -> None:
     count, sizes = attacks._fitting_table(1.0, Clock(CPU, seconds))
@@ -132,7 +135,21 @@ def test_the_sweep_is_as_large_as_the_seconds_allow(seconds: float, expected: tu
 
 def test_a_sweep_of_less_than_one_image_is_left_out() -> None:
     with pytest.raises(clock.NoTime):
-        attacks._fitting_table(1.0, Clock(CPU, 3 * TABLE - 1))
+        attacks._fitting_table(1.0, Clock(CPU, 2 * TABLE - 1))
+
+
+@pytest.mark.parametrize(("one", "both", "expected"), [(2.0, 1.0, 2), (1.0, 1.5, 1)])
+def test_a_machine_on_which_threads_wait_for_each_other_is_measured_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: float, both: float, expected: int
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(Clock, "once", lambda _, work: (work(), {1: one, 2: both}[torch.get_num_threads()])[1])
+    preset = load_preset(str(write_preset(tmp_path)))
+    machine = Machine(tmp_path, tmp_path, SourceOptions(), "cpu", 1, 2, "")
+    try:
+        assert command._Measured(preset, machine, CPU).quickest_threads() == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 PROMISED = (
@@ -151,7 +168,14 @@ OF_BF16 = (
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "SECONDS", {"cpu": 120.0})
     monkeypatch.setattr(clock, "MOST", 2)
-    values = {"IMAGES": {"cpu": 4}, "FEWEST_IMAGES": {"cpu": 2}, "HARDENING": 1, "STEPS": (1, 2), "MEMORY_ROWS": 4}
+    values = {
+        "IMAGES": {"cpu": 4},
+        "FEWEST_IMAGES": {"cpu": 2},
+        "HARDENING": 1,
+        "FEWEST_RIGHT": 0,
+        "STEPS": (1, 2),
+        "MEMORY_ROWS": 4,
+    }
     for name, value in {**values, "ENSEMBLE_STEPS": {"cpu": 1}, "QUERIES_PER_STEP": 2}.items():
         monkeypatch.setattr(attacks, name, value)
 
