@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -66,6 +68,18 @@ def test_a_gain_on_few_images_is_none(task):
         return found
 
     assert preprocessing_warnings(Ink(undo), task, MEAN, STD) == []
+
+
+@pytest.mark.parametrize(("of_hundred", "told"), [(3, False), (9, True)])
+def test_a_small_gain_is_none_however_many_images_show_it(task, of_hundred, told):
+    def undo(images):
+        found = images * STD[0] + MEAN[0] if images.amin() < 0 else images.clone()
+        if images.amin() >= 0:
+            found[:of_hundred] = 1 - found[:of_hundred]
+        return found
+
+    many = replace(task, test=task.test.select(torch.arange(len(task.test)).repeat(8)))
+    assert bool(preprocessing_warnings(Ink(undo), many, MEAN, STD)) is told
 
 
 def test_a_scale_in_which_it_fails_is_none(task):
