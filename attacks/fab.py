@@ -45,6 +45,9 @@ class FAB(SearchAttack):
     """
 
     version: ClassVar[int] = 1
+    # Alone it walks in float32. It ends next to the boundary, closer than bfloat16 tells the two sides apart: there it left 0.7
+    # points more of the images standing. Within a composition, where other attacks come first, no such loss was measured.
+    walks: ClassVar[bool] = False
 
     steps: int = 100
     restarts: int = 1

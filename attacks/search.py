@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, Trace, is_worse, outcome_of, without
 from attacks.parts.looks import looks_are_free
-from attacks.parts.two_precisions import walking
+from attacks.parts.two_precisions import exact_of, walking
 from attacks.starts import Starts
 from attacks.threat_model import SMALLEST_NORM, Ball, ThreatModel, l2_norm
 from attacks.victim import Victim, check_samples
@@ -190,7 +190,8 @@ class SearchAttack(Attack):
     ) -> AttackResult:
         if self.checked(checkpoints) != (self.steps,):
             raise AttackError(f"checkpoints {checkpoints} of {self.name}: its iterates depend on its number of steps")
-        with torch.inference_mode(False), torch.enable_grad(), walking(classifier) as (walked, judge):
+        chosen = classifier if self.walks else exact_of(classifier)
+        with torch.inference_mode(False), torch.enable_grad(), walking(chosen) as (walked, judge):
             victim = Victim(walked, images, labels)
             asked = [victim] if judge is None else [victim, Victim(judge, images, labels)]
             check_samples(start, images)

@@ -137,8 +137,8 @@ def _in_float32(given: Any, where: str) -> bool:
     """True if an entry asks for float32 whatever `evaluation.precision` allows. Raises ConfigError for anything else."""
     if given is not None and short_name(given) != "fp32":
         raise ConfigError(
-            f"{where}.precision = {quoted(given)}: float32 is the one that an attack alone can ask for; others are allowed to all "
-            "attacks by evaluation.precision"
+            f"{where}.precision = {quoted(given)}: float32 is the one that an attack alone can ask for; others are allowed to "
+            "all attacks by evaluation.precision"
         )
     return given is not None
 

@@ -11,6 +11,8 @@ from attacks.apgd import APGD
 from attacks.base import outcome_of
 from attacks.clean import Clean
 from attacks.composition import Official
+from attacks.ensemble import Ensemble
+from attacks.fab import FAB
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.parts.two_precisions import TwoPrecisions, in_both, walking
@@ -179,3 +181,12 @@ def test_tf32_is_allowed_on_the_walk_alone():
     with walking(small_conv()) as (walked, judge):
         assert judge is None
         assert isinstance(walked, nn.Module)
+
+
+def test_fab_walks_in_float32_alone_and_as_the_others_do_within_a_composition():
+    images, labels, start = batch()
+    fast = Asked(small_conv())
+    make(FAB).run(TwoPrecisions(small_conv(), fast), images, labels, start)
+    assert fast.images == 0
+    make(Ensemble).run(TwoPrecisions(small_conv(), fast), images, labels, start)
+    assert fast.images > 0
