@@ -30,6 +30,8 @@ def differences(results: Path, precision: str) -> list[dict[str, Any]]:
     """A row for each run and attack that has both: images that stand, and those that one of the two broke alone."""
     rows = []
     for run in load(results, None).runs:
+        if run.predictions.empty:
+            continue
         tasks = int(run.predictions["task"].max()) + 1
         outcomes = outcomes_of(run.predictions, tasks)
         for name in outcomes.correct:
