@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -53,9 +54,11 @@ class Captured:
         with torch.cuda.stream(stream):
             # Torch demands it: libraries allocate their workspaces at a first run.
             work(*settings, *self._inputs)
+            with _waiting_refused():
+                work(*settings, *self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=self._memory.pool, stream=stream):
+        with recording(self._graph, stream, self._memory.pool):
             self._outputs = work(*settings, *self._inputs)
 
     def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -67,6 +70,62 @@ class Captured:
         self._graph.replay()
         # Copies, made at once: the next graph may write over what this one has left.
         return tuple(output.clone() for output in self._outputs)
+
+
+@contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Raise RuntimeError where work waits for the device. In a recording it would be refused too, but leave that half open."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@contextmanager
+def recording(
+    graph: torch.cuda.CUDAGraph,
+    stream: torch.cuda.Stream,
+    pool: Any = None,
+    generators: Sequence[torch.Generator] = (),
+) -> Iterator[None]:
+    """Record the work of the block as a graph. If that fails, the process goes on as if nothing had been recorded.
+
+    stream: on which the work runs.
+    pool: the memory in which it computes, from `torch.cuda.graph_pool_handle`; None: one of its own.
+    generators: those that the work draws from, beside the one of the process.
+
+    Torch leaves a recording that failed half open: its stream stays the current one, the allocator keeps the pool for it and
+    frees nothing any more, and generators refuse to draw.
+    """
+    pool = pool or torch.cuda.graph_pool_handle()
+    # This block puts the stream back, if torch's own does not come to that.
+    with torch.cuda.stream(stream):
+        try:
+            for generator in generators:
+                graph.register_generator_state(generator)
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
+                yield
+        except BaseException:
+            _close(stream, pool, generators)
+            raise
+
+
+def _close(stream: torch.cuda.Stream, pool: Any, generators: Sequence[torch.Generator]) -> None:
+    """Close a recording that failed. Raises RuntimeError if the device is lost."""
+    torch.cuda.synchronize(stream.device)
+    with suppress(RuntimeError):
+        # The first refuses if torch has come to it by itself, and then the second is the graph's own business.
+        torch._C._cuda_endAllocateToPool(stream.device.index, pool)
+        torch._C._cuda_releasePool(stream.device.index, pool)
+    with suppress(RuntimeError):
+        # Generators draw again after a recording that succeeds.
+        graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, stream=stream):
+            torch.zeros(1, device=stream.device)
 
 
 class _Memory:
@@ -251,7 +310,9 @@ class _Graphs:
                 graph = Captured(make(self._replica or _not_kept(classifier)), settings, tensors)
         except RuntimeError as error:
             torch.cuda.synchronize()
-            if isinstance(error, torch.OutOfMemoryError):
+            # The pool of a recording that failed takes no other one.
+            _memories.clear()
+            if _ran_out(error):
                 forget_graphs()
                 self._made[shape] = None
             else:
@@ -268,6 +329,13 @@ class _Graphs:
 
     def trust(self, classifier: nn.Module) -> None:
         self._trusted.add(classifier)
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    """True if memory ran out, or if the error came of that: a recording that it ends raises another one."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _not_kept(classifier: nn.Module) -> Logits:

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from attacks.parts.capture import recording
 from attacks.parts.clock import purpose
 from methods.training.fit import Fit, Step
 from methods.training.inner_attack import Batch, InnerAttack
@@ -60,9 +61,7 @@ class GraphRecorder:
         states = [generator.get_state() for generator in generators]
         graph = torch.cuda.CUDAGraph()
         try:
-            for generator in generators:
-                graph.register_generator_state(generator)
-            with torch.cuda.graph(graph, stream=self._stream):
+            with recording(graph, self._stream, generators=generators):
                 outcome = work()
         except RuntimeError:
             torch.cuda.synchronize(self._device)

@@ -320,23 +320,37 @@ def test_a_classifier_without_a_structure_is_captured_by_itself_and_not_kept_ali
     assert not capture._own
 
 
-def test_what_cannot_be_captured_is_tried_once_and_run_as_it_is(made):
+def test_what_cannot_be_captured_is_tried_once_and_run_as_it_is(made, monkeypatch):
     made.breaks = RuntimeError("operation not permitted when stream is capturing")
+    monkeypatch.setattr(capture, "_memories", {0: object()})
     network = small_conv()
     for count in (4, 5):
         assert torch.equal(answering(network)(points(count))[0], network(points(count)))
     made.breaks = None
     answering(network)(points(6))
     assert not made
+    assert not capture._memories  # the pool of a recording that failed takes no other one
     answering(network, "another work")(points(6))
     assert made == [(6,)]
 
 
-def test_memory_that_runs_out_in_a_capture_frees_all_graphs_and_spares_that_shape(made):
+def ran_out() -> torch.OutOfMemoryError:
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+def ruined() -> RuntimeError:
+    """The error of a recording that ended because memory ran out."""
+    error = RuntimeError("operation failed due to a previous error during capture")
+    error.__context__ = ran_out()
+    return error
+
+
+@pytest.mark.parametrize("breaks", [ran_out, ruined])
+def test_memory_that_runs_out_in_a_capture_frees_all_graphs_and_spares_that_shape(made, breaks):
     network, other = small_conv(), small_conv(5)
     for each in (network, other):
         answering(each)(points(4))
-    made.breaks = torch.OutOfMemoryError("CUDA out of memory")
+    made.breaks = breaks()
     assert torch.equal(answering(network)(points(9))[0], network(points(9)))
     made.breaks = None
     assert not any(graphs.find(shape) for graphs in capture._shared.values() for shape in list(graphs._made))
