@@ -60,7 +60,9 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         allocated = torch.cuda.memory_allocated(device)
-        mine = int(torch.cuda.get_per_process_memory_fraction(device) * total) - allocated
+        # Of `cuda` without a number torch tells no fraction, and no device is the one in use.
+        fraction = torch.cuda.get_per_process_memory_fraction(None if device.index is None else device)
+        mine = int(fraction * total) - allocated
         return max(0, min(free + torch.cuda.memory_reserved(device) - allocated, mine))
     found = [value for value in (_of_machine(), _of_container()) if value is not None]
     return min(found) if found else None

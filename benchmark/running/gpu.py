@@ -15,7 +15,8 @@ class DeviceLost(Exception):
 def share_card(device: torch.device, workers: int) -> None:
     """Let this process take its part of a GPU that so many workers use, and no more. It says so to `free_bytes`."""
     if device.type == "cuda" and workers > 1:
-        torch.cuda.set_per_process_memory_fraction(1 / workers, device)
+        # Of `cuda` without a number torch takes no fraction, and no device is the one in use.
+        torch.cuda.set_per_process_memory_fraction(1 / workers, None if device.index is None else device)
 
 
 def return_memory(device: torch.device) -> None:

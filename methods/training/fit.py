@@ -130,7 +130,10 @@ def make_adam(parameters: Any, rate: float) -> torch.optim.Adam:
     given = list(parameters)
     first = given[0]["params"][0] if isinstance(given[0], dict) else given[0]
     on_device, on_gpu = _rate_on(first.device, rate)
-    return torch.optim.Adam(given, lr=on_device, fused=on_gpu or None)
+    # Torch refuses to record a step of an Adam that was not told of it, and warns of the steps before.
+    optimizer = torch.optim.Adam(given, lr=on_device, fused=on_gpu or None, capturable=on_gpu)
+    optimizer._warned_capturable_if_run_uncaptured = on_gpu  # type: ignore[attr-defined]
+    return optimizer
 
 
 def _rate_on(device: torch.device, rate: float) -> tuple[float | Tensor, bool]:

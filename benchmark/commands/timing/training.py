@@ -30,6 +30,7 @@ from methods.training import (
     Step,
     Validation,
     autocast,
+    make_adam,
     make_optimizer,
 )
 from methods.training.algorithms.fast import FastSettings
@@ -160,7 +161,7 @@ def time_algorithm_steps(
     )
     anp_vs = Fit(
         masked, list(masked.network.parameters()), _unused, NeuralPruning(masked, AnpVsSettings(), 50_000),
-        second=SecondOptimizer(torch.optim.Adam(masked.masks.parameters(), lr=1e-9), lambda epoch: 1e-9),
+        second=SecondOptimizer(make_adam(masked.masks.parameters(), 1e-9), lambda epoch: 1e-9),
     )  # fmt: skip
     madry, *others, plain, pruning = clock.medians(
         stepping(AdversarialTraining()),

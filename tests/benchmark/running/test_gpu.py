@@ -101,13 +101,15 @@ def test_runs_after_a_loss_have_processes_of_their_own(tmp_path: Path, monkeypat
 
 
 def test_workers_share_a_card_and_one_worker_has_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[tuple[float, torch.device]] = []
+    taken: list[tuple[float, torch.device | None]] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: taken.append(given))
     share_card(CUDA, 1)
     share_card(CPU, 4)
     assert taken == []
     share_card(CUDA, 4)
-    assert taken == [(0.25, CUDA)]
+    # Torch takes a device with a number, or none for the one in use.
+    share_card(torch.device("cuda"), 2)
+    assert taken == [(0.25, CUDA), (0.5, None)]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from attacks.parts.clock import RunClock
 from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
+from methods.training import fit as fit_module
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
 from methods.training.algorithms.trades import TradesSettings
 from methods.training.captured import WARM_UPS, GraphRecorder, StepRecorder, recorder_for
+from methods.training.fit import make_adam
 from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.validation import Validation
 from scenarios.base import LearnTask
@@ -168,6 +170,42 @@ def test_on_a_gpu_a_graph_trains_the_same_network_to_the_bit(task: LearnTask, na
     assert found[0][1].why_plain == ""
     assert same(network(), found[0][0]) is False
     assert all(torch.equal(tensor, found[1][0][key]) for key, tensor in found[0][0].items())
+
+
+def test_adam_on_a_gpu_is_one_whose_steps_torch_lets_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "_rate_on", lambda device, rate: (torch.tensor(rate), True))
+    (group,) = make_adam([nn.Parameter(torch.ones(2))], 0.1).param_groups
+    assert (group["capturable"], group["fused"]) == (True, True)
+    monkeypatch.undo()
+    (group,) = make_adam([nn.Parameter(torch.ones(2))], 0.1).param_groups
+    assert group["capturable"] is False
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_step_of_adam_is_recorded(task: LearnTask) -> None:
+    device = torch.device("cuda")
+    on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
+    net = network().to(device)
+    fit = Fit(net, list(net.parameters()), lambda: _validation(net, on_gpu))
+    rng = lambda purpose: torch.Generator(device).manual_seed(len(purpose))  # noqa: E731
+    told = train(fit, [on_gpu], recipe(optimizer="adam"), EPS, rng)
+    assert (told.recordings, told.why_plain) == (1, "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_training_that_cannot_be_recorded_goes_on(task: LearnTask) -> None:
+    device = torch.device("cuda")
+    on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
+    found = []
+    for recorder in (GraphRecorder(device), Refusing()):
+        net = network().to(device)
+        fit = Fit(net, list(net.parameters()), lambda net=net: _validation(net, on_gpu), _Waits())
+        rng = lambda purpose: torch.Generator(device).manual_seed(len(purpose))  # noqa: E731
+        told = train(fit, [on_gpu], recipe(), EPS, rng, recorder=recorder)
+        found.append({key: tensor.cpu() for key, tensor in net.state_dict().items()})
+        assert told.recordings == 0
+        assert told.why_plain
+    assert all(torch.equal(tensor, found[1][key]) for key, tensor in found[0].items())
 
 
 def test_only_a_gpu_has_a_recorder() -> None:
