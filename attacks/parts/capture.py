@@ -331,9 +331,19 @@ class _Graphs:
         self._trusted.add(classifier)
 
 
+OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""Words of errors that say it on a CPU, of the driver, and of libraries that allocate memory past torch."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True if the error says that memory ran out, on a GPU or on the CPU."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError)
+
+
 def _ran_out(error: BaseException | None) -> bool:
     """True if memory ran out, or if the error came of that: a recording that it ends raises another one."""
-    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+    while error is not None and not out_of_memory(error):
         error = error.__cause__ or error.__context__
     return error is not None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
-from attacks.parts.capture import forget_graphs
+from attacks.parts.capture import forget_graphs, out_of_memory
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts
@@ -27,7 +27,6 @@ from benchmark.evaluating.memory import (
     fastest_rows,
     fitting_rows,
     free_bytes,
-    out_of_memory,
 )
 from benchmark.evaluating.precision import Arithmetic, Precision, arithmetic_for
 from benchmark.evaluating.settings import Evaluation

@@ -90,10 +90,3 @@ def fitting_rows(wanted: int, per_row: int, free: int | None) -> int:
     while free is not None and rows > 1 and rows * per_row > SHARE * free:
         rows //= 2
     return rows
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True if the error says that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    )

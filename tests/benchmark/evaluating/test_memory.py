@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from attacks.distilled import Distilled
+from attacks.parts.capture import out_of_memory
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating import attacking
 from benchmark.evaluating.attacking import attack_images
-from benchmark.evaluating.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes, out_of_memory
+from benchmark.evaluating.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes
 from benchmark.evaluating.precision import Arithmetic
 from scenarios.base import ImageSet
 
@@ -120,4 +121,9 @@ def test_an_image_that_does_not_fit_alone_is_an_error_and_other_errors_are_not_s
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         measured(net)
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    for words in (
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        assert out_of_memory(RuntimeError(words))
     assert not out_of_memory(RuntimeError("shape mismatch"))
