@@ -305,9 +305,14 @@ class _Graphs:
         tensors: tuple[Tensor, ...],
     ) -> Captured | None:
         """A graph for this shape; None if there cannot be one. `hold` comes before."""
+        asked = self._replica or classifier
+        reads = _tensors(asked)
         try:
             with purpose("capture"):
                 graph = Captured(make(self._replica or _not_kept(classifier)), settings, tensors)
+            if list(map(id, _tensors(asked))) != list(map(id, reads)):
+                # The graph would read memory that is somebody else's by then.
+                raise RuntimeError("the classifier puts other tensors in the place of its own")
         except RuntimeError as error:
             torch.cuda.synchronize()
             # The pool of a recording that failed takes no other one.

@@ -1,5 +1,6 @@
 """Starts are a pure function of who is attacked, the same to the bit on every machine."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -176,3 +177,12 @@ def test_fractions_are_uniform_and_purposes_unrelated():
     assert abs(first.mean() - 0.5) < 5 * np.sqrt(1 / 12 / 50_000)
     assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 5 / np.sqrt(50_000)
     assert torch.equal(starts.select(torch.tensor([7])).fractions("one", 100), first[7:8])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.cuda
+def test_starts_are_the_same_on_a_gpu():
+    _, _, start = batch()
+    moved = dataclasses.replace(start, samples=start.samples.cuda())
+    for draw in ("uniform", "inside"):
+        assert torch.equal(getattr(start, draw)((12, 3, 8, 8)), getattr(moved, draw)((12, 3, 8, 8)).cpu())

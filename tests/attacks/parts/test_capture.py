@@ -109,15 +109,6 @@ def test_a_classifier_that_waits_for_the_device_is_run_as_it_is(monkeypatch):
     assert torch.equal(waiting.any[3].predicted, plain.any[3].predicted)
 
 
-@on_a_gpu
-@pytest.mark.cuda
-def test_starts_are_the_same_on_a_gpu():
-    _, _, start = batch()
-    moved = dataclasses.replace(start, samples=start.samples.cuda())
-    for draw in ("uniform", "inside"):
-        assert torch.equal(getattr(start, draw)((12, 3, 8, 8)), getattr(moved, draw)((12, 3, 8, 8)).cpu())
-
-
 # The bookkeeping, with graphs that only remember: no GPU is needed for it.
 
 
@@ -332,6 +323,33 @@ def test_what_cannot_be_captured_is_tried_once_and_run_as_it_is(made, monkeypatc
     assert not capture._memories  # the pool of a recording that failed takes no other one
     answering(network, "another work")(points(6))
     assert made == [(6,)]
+
+
+class Counts(nn.Module):
+    """Puts another tensor in the place of its buffer at every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = small_conv()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images):
+        self.calls = self.calls + 1
+        return self.inner(images)
+
+
+def test_a_classifier_that_puts_other_tensors_in_the_place_of_its_own_is_not_captured(made, monkeypatch):
+    class Runs(capture.Captured):
+        def __init__(self, work, settings, tensors):
+            super().__init__(work, settings, tensors)
+            work(*settings, *tensors)  # as a capture does
+
+    monkeypatch.setattr(capture, "Captured", Runs)
+    network = Counts()
+    for count in (4, 4, 5):
+        assert torch.equal(answering(network)(points(count))[0], network.inner(points(count)))
+    assert made == [(4,)]
+    assert [graphs.impossible for graphs in capture._shared.values()] == [{"answer"}]
 
 
 def ran_out() -> torch.OutOfMemoryError:
