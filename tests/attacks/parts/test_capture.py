@@ -31,9 +31,6 @@ def _no_graphs_of_others(monkeypatch):
     monkeypatch.setattr(capture, "_own", weakref.WeakKeyDictionary())
 
 
-# On a GPU.
-
-
 def on(device, count=12, seed=0):
     images, labels, start = batch(count=count, seed=seed)
     return images.to(device), labels.to(device), dataclasses.replace(start, samples=start.samples.to(device))
