@@ -126,6 +126,7 @@ class Attack(ABC):
     batch_free: True if the result for an image is the same, up to rounding, in any batch; False for others' code, and for an
         attack that learns from a whole batch.
     walks: True if it finds its way on the classifier, so that the precision in which it may do so is part of its evaluation.
+    seeded: False if no random number decides anything, so that its evaluation is the same under any seed.
     file_hash: SHA-256 of the attack's file if that lies outside this folder, where no version guards it: part of the
         specification.
     threat_model: the changes that the attack may make.
@@ -135,6 +136,7 @@ class Attack(ABC):
     iterative: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
     walks: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
     file_hash: ClassVar[str | None] = None
 
     threat_model: ThreatModel

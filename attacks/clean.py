@@ -23,6 +23,7 @@ class Clean(Attack):
 
     version: ClassVar[int] = 1
     walks: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
 
     threat_model: ThreatModel = NO_CHANGE
 

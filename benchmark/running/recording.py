@@ -53,7 +53,7 @@ class Recorder:
         self, work: Work, task: Task, classifier: str, attacked: Attacked, attack: Attack, outcomes: AttackOutcomes
     ) -> dict[str, Any]:
         """The row of one attack in `evaluations`. The cost of attacks that ran together is counted at the one of most steps."""
-        evaluation, specification = self.preset.evaluation, attack.specification()
+        specification = attack.specification()
         costly = work.run.attack
         counted = attack == costly
         return {
@@ -72,7 +72,7 @@ class Recorder:
             "attack_version": attack.version,
             "classifier": classifier,
             "task_fingerprint": task.test_fingerprint,
-            "seed": evaluation.seed,
+            "seed": self.preset.seed_of(attack),
             "precision": self.preset.precision_of(attack),
             "device": self.device,
             "threads": self.threads,

@@ -115,15 +115,19 @@ class Preset:
 
     def attack_name(self, attack: Attack) -> str:
         """The attack's name in the tables of this preset, with its evaluation seed and precision if they are not the usual."""
-        return attack_name(attack, self.evaluation.seed, self.precision_of(attack))
+        return attack_name(attack, self.seed_of(attack), self.precision_of(attack))
 
     def precision_of(self, attack: Attack) -> Precision:
         """The precision in which an attack may walk under this preset; float32 for one that does not walk."""
         return self.evaluation.precision if attack.walks else "fp32"
 
+    def seed_of(self, attack: Attack) -> int:
+        """The seed of an attack's random numbers under this preset; 0 for one that draws none."""
+        return self.evaluation.seed if attack.seeded else 0
+
     def evaluation_fields(self, attack: Attack, task: Task) -> Mapping[str, Any]:
         """The fields that identify an evaluation by this preset, apart from the classifier."""
-        return evaluation_fields(attack, task.test_fingerprint, self.evaluation.seed, self.precision_of(attack))
+        return evaluation_fields(attack, task.test_fingerprint, self.seed_of(attack), self.precision_of(attack))
 
     @property
     def ranking(self) -> ThreatModel:
