@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack, AttackError, AttackResult, Outcome, SharedResult
+from attacks.base import Attack, AttackResult, Outcome, SharedResult
 from attacks.parts.capture import forget_graphs, out_of_memory
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
@@ -159,7 +159,7 @@ def attack_images(
             images = to_float(test.images[index])
             try:
                 result = run.run(arithmetic.classifier, images, test.labels[index], start)
-            except (RuntimeError, AttackError) as error:
+            except Exception as error:
                 if out_of_memory(error) and len(index) > 1:
                     forget_graphs()
                     while rows // run.rows_per_image >= len(index):

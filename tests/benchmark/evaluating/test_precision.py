@@ -178,19 +178,22 @@ def test_precisions_have_long_names_and_others_are_refused():
 
 
 class FailsOnTheWay(nn.Module):
-    """A fast copy whose logits are not finite where an attack goes."""
+    """A fast copy that fails where an attack goes: its logits are not finite, or it raises an error."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: nn.Module, error: Exception | None) -> None:
         super().__init__()
-        self.classifier, self.calls = classifier, 0
+        self.classifier, self.error, self.calls = classifier, error, 0
 
     def forward(self, images):
         self.calls += 1
+        if self.error is not None and self.calls > 2:
+            raise self.error
         return self.classifier(images) * (torch.nan if self.calls > 2 else 1.0)
 
 
+@pytest.mark.parametrize("error", [None, ValueError("too rough")], ids=["not finite", "raises"])
 @pytest.mark.parametrize("kind", [PGD, APGD], ids=lambda cls: cls.__name__)
-def test_a_copy_that_fails_under_attack_is_left_and_the_classifier_attacked_as_it_is(kind):
+def test_a_copy_that_fails_under_attack_is_left_and_the_classifier_attacked_as_it_is(kind, error):
     model = ThreatModel(Fraction(1, 100))
     attack = kind(threat_model=model, steps=3, **({"step_size": "eps/4"} if kind is PGD else {}))
     classifier = network()
@@ -202,7 +205,7 @@ def test_a_copy_that_fails_under_attack_is_left_and_the_classifier_attacked_as_i
         return found.outcomes[attack]
 
     plain = run(Arithmetic(classifier, "fp32"))
-    failing = run(Arithmetic(TwoPrecisions(classifier, FailsOnTheWay(classifier)), "bf16"))
+    failing = run(Arithmetic(TwoPrecisions(classifier, FailsOnTheWay(classifier, error)), "bf16"))
     assert torch.equal(plain.any.margin, failing.any.margin)
     assert "its copy fails under attack" in failing.trace
     assert "precision" not in plain.trace
@@ -218,3 +221,14 @@ def test_attacks_that_do_not_walk_are_the_same_evaluation_in_any_precision():
     for attack in still:
         assert fast.attack_name(attack) == exact.attack_name(attack)
         assert fast.evaluation_fields(attack, task) == exact.evaluation_fields(attack, task)
+
+
+def test_clean_accuracy_has_one_name_and_is_one_evaluation_under_any_seed():
+    usual, other = (load_preset("digits", overrides) for overrides in ([], ["evaluation.seed=1"]))
+    task, walk = (
+        SimpleNamespace(test_fingerprint="f"),
+        PGD(threat_model=ThreatModel(Fraction(1, 5)), steps=1, step_size="eps"),
+    )
+    assert other.attack_name(walk) == f"{usual.attack_name(walk)} seed=1"
+    assert other.attack_name(Clean()) == usual.attack_name(Clean()) == "clean"
+    assert other.evaluation_fields(Clean(), task) == usual.evaluation_fields(Clean(), task)
