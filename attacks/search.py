@@ -199,6 +199,8 @@ class SearchAttack(Attack):
             self.check_classes(search.classes)
             asked[-1].check_finite()
             trace = self.extend(search, start)
+            if not isinstance(trace, Trace):
+                raise AttackError(f"extend() returned a {type(trace).__name__}; expected a Trace")
             search.settle(everything=True)
             for each in asked:
                 each.check_finite()

@@ -50,10 +50,15 @@ class Victim:
         return [slice(first, last) for first, last in pairwise(ends)]
 
     def logits(self, points: Tensor) -> Tensor:
-        """Logits (M, C) of points (M, ...), in at least float32. Raises AttackError if their shape is wrong.
+        """Logits (M, C) of points (M, ...), in at least float32.
 
+        Raises AttackError if their shape is wrong, or if the points are no tensor.
         `check_finite` says later if they were finite, so that nothing waits for the device here.
         """
+        if not isinstance(points, Tensor):
+            raise AttackError(
+                f"the attack asks about a {type(points).__name__}; expected a tensor of images (M, C, H, W)"
+            )
         logits = checked_logits(self.classifier, points, self.largest_label)
         self.forward_passes += len(points)
         self._not_finite.append((~logits.detach().isfinite()).any(1).sum())

@@ -100,10 +100,21 @@ class AttackTrial:
         return CLASSES[-1]
 
     def classifier(self, dtype: torch.dtype = torch.float32) -> nn.Module:
-        return SmoothConv(self.classes).eval().to(dtype)
+        """A classifier that gives each class as the answer to some of the images. The global generator is left as it was."""
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
+            classifier = SmoothConv(self.classes).eval()
+            logits = classifier(make_batch(classes=self.classes).images)
+            classifier.head.weight /= logits.std(0)[:, None]
+            classifier.head.bias.sub_(logits.mean(0)).div_(logits.std(0))
+        return classifier.to(dtype)
 
     def batch(self, dtype: torch.dtype = torch.float32) -> TrialBatch:
-        return make_batch(classes=self.classes, dtype=dtype)
+        """Images of each class that are classified right, so that an attack has work on every label, and some that are not."""
+        batch = make_batch(classes=self.classes)
+        with torch.no_grad():
+            answers = self.classifier()(batch.images).argmax(1)
+        wrong = (torch.arange(IMAGES) % 4 == 3).long()
+        return TrialBatch(batch.images.to(dtype), (answers + wrong) % self.classes, batch.start)
 
     def run(self, attack: Attack | None = None, classifier: nn.Module | None = None, **other: Any) -> AttackResult:
         """Run the attack (or another) on the classifier (or another). other: images, labels, start or checkpoints."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attacks.base import ADDED_LATER, AttackError
 from attacks.clean import Clean
@@ -17,10 +17,11 @@ from attacks.composition import Official
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.pgd import PGD
+from attacks.search import SearchAttack
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.contract.attack_requirements import ATTACK_REQUIREMENTS
-from benchmark.contract.attack_trial import AttackTrial
+from benchmark.contract.attack_trial import CLASSES, AttackTrial
 from benchmark.contract.requirement import problem_of
 from tests.attacks.attack_cases import EIGHT, attack_classes, attack_classes_by_module, batch, make, small_conv
 
@@ -70,6 +71,40 @@ def test_contract(trial_of, cls, check):
     if not check.applies(trial):
         pytest.skip(f"does not concern {cls.__name__}")
     assert problem_of(check, trial) is None
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_an_attack_is_tried_on_images_of_every_class_that_still_stand(monkeypatch, classes):
+    monkeypatch.setattr(AttackTrial, "classes", classes)
+    trial = AttackTrial(functools.partial(make, FGSM), Path())
+    before = torch.get_rng_state()
+    labels, answers = trial.batch().labels, trial.classifier()(trial.batch().images).argmax(1)
+    assert set(labels[answers == labels].tolist()) == set(range(classes))
+    assert (answers != labels).any()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Strange(SearchAttack):
+    """Asks about what a subclass says, and returns it."""
+
+    steps = 1
+    name = "strange"
+
+    def extend(self, search, start):
+        search.victim.logits_only(self.asked(search.victim.images))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (lambda images: images, "returned a NoneType; expected a Trace"),
+        (Tensor.numpy, "asks about a ndarray; expected"),
+    ],
+)
+def test_what_a_search_gives_is_of_the_right_kind(monkeypatch, asked, message):
+    monkeypatch.setattr(Strange, "asked", staticmethod(asked), raising=False)
+    with pytest.raises(AttackError, match=message):
+        Strange(threat_model=EIGHT).run(small_conv(), *batch())
 
 
 @every_attack
