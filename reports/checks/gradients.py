@@ -93,7 +93,7 @@ def gradients_are_true(evidence: Evidence) -> Judgement:
     "attacks; a network that is at chance already passes",
     why="An attack is an ascent. If its loss does not rise, the gradient does not point uphill, and accuracy above chance is "
     "what the gradient hides. In 240 evaluations of six rows of digits the smallest rise is 0.002, 15 % of the first loss. "
-    "Steps of a whole eps or more, or of 0, need not climb.",
+    "Steps of a whole eps or more, or of 0, need not climb; an attack at eps 0 cannot, and is not asked.",
     planted="gradients cut by a detach, rounded inputs, logits x1000 to x10, input purification",
     source="Carlini et al. 2019; Pintor et al. 2022",
 )
@@ -222,9 +222,12 @@ def settings(evidence: Evidence) -> Judgement:
 
 
 def _climbs(evidence: Evidence, evaluation: Any) -> bool:
-    """True if the trace is of the same samples at every step. Searches drop broken samples; the rest has small losses."""
+    """True if the trace is of the same samples at every step, of an attack that may change them.
+
+    Searches drop broken samples; the rest has small losses.
+    """
     attack = evidence.attacks[evaluation.attack]
-    return attack.steps > 1 and attack.any in evidence.outcomes.correct
+    return attack.steps > 1 and attack.eps != 0 and attack.any in evidence.outcomes.correct
 
 
 def _at_chance(evidence: Evidence, evaluation: Any) -> bool:

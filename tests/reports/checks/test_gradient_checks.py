@@ -99,6 +99,14 @@ def test_an_attack_that_need_not_climb_or_is_not_the_rankings_warns(tmp_path, at
     assert falling.name in found.reason
 
 
+def test_the_loss_of_an_attack_that_may_change_nothing_need_not_rise(tmp_path):
+    still = pgd(40, trace=walked(0.5, 0.5), eps="0", size="0")
+    found = verdict(
+        tmp_path, gradient_checks.loss_rises, matrix=[clean(), pgd(10, trace=walked(0.5, 0.6))], final=[still]
+    )
+    assert found.status == PASS
+
+
 def test_the_contradiction_is_told_where_another_attack_only_warns(tmp_path):
     silly, contradicting = pgd(40, size="2", trace=walked(0.9, 0.1)), pgd(40, trace=walked(0.5, 0.4))
     found = verdict(tmp_path, gradient_checks.loss_rises, matrix=[clean(), pgd(10)], final=[silly, contradicting])
