@@ -70,8 +70,12 @@ def _called(target: str, maker: Callable[[], object]) -> object:
     try:
         return maker()
     except Exception as error:
-        without = "cannot be made without arguments" if _needs_arguments(maker) else "fails when it is made"
-        raise ConfigError(f"{target}: {without} ({one_line(error)}){hint(error)}") from error
+        if _needs_arguments(maker):
+            raise ConfigError(
+                f"{target}: cannot be made without arguments ({one_line(error)}); "
+                "expected an nn.Module, or a class or function that makes one without"
+            ) from error
+        raise ConfigError(f"{target}: fails when it is made ({one_line(error)}){hint(error)}") from error
     except SystemExit as error:
         raise ConfigError(f"{target}: ends the program when it is made (exit code {error.code})") from error
 
