@@ -1,6 +1,10 @@
-"""Recordings on a GPU that fail leave the process as it was."""
+"""Recordings that fail leave the process as it was: on a GPU, and as calls of torch where there is none."""
 
 from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,9 +14,11 @@ from attacks.parts.capture import recording
 
 GPU = torch.device("cuda")
 
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
+@on_a_gpu
+@pytest.mark.cuda
 def test_after_a_recording_that_failed_the_process_goes_on():
     stream, pool, before = torch.cuda.Stream(), torch.cuda.graph_pool_handle(), torch.cuda.current_stream()
     generator, kept = torch.Generator(GPU), torch.ones(4, device=GPU)
@@ -38,8 +44,93 @@ def test_after_a_recording_that_failed_the_process_goes_on():
     assert torch.equal(tripled, kept * 3)
 
 
+@on_a_gpu
+@pytest.mark.cuda
 def test_work_that_waits_for_the_device_is_refused_before_it_is_recorded(monkeypatch):
     monkeypatch.setattr(capture, "recording", lambda *_: pytest.fail("it was recorded"))
     with pytest.raises(RuntimeError, match="synchroniz"):
         capture.Captured(lambda points: (points * points.sum().item(),), (), (torch.ones(2, device=GPU),))
     assert torch.cuda.get_sync_debug_mode() == 0
+
+
+# The calls of torch, for which no GPU is needed.
+
+
+class Recorded:
+    """A graph that remembers the generators that it was told of."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self):
+        self.generators = []
+        self.made.append(self)
+
+    def register_generator_state(self, generator):
+        self.generators.append(generator)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls that torch was asked for, with a `graph` that leaves its stream current if the block raises, as torch's own does."""
+    found = SimpleNamespace(current="default", ended=[], released=[], open=False)
+
+    @contextmanager
+    def stream(chosen):
+        before, found.current = found.current, chosen
+        try:
+            yield
+        finally:
+            found.current = before
+
+    @contextmanager
+    def graph(made, pool=None, stream=None):
+        before, found.current, found.open = found.current, stream, True
+        yield
+        found.current, found.open = before, False
+
+    def end(device, pool):
+        if not found.open:
+            raise RuntimeError("not currently recording to mempool_id")
+        found.ended.append((device, pool))
+
+    for name, value in (
+        ("stream", stream),
+        ("graph", graph),
+        ("synchronize", lambda device: None),
+        ("CUDAGraph", Recorded),
+    ):
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *given: found.released.append(given), raising=False)
+    monkeypatch.setattr(Recorded, "made", [])
+    return found
+
+
+SIDE = SimpleNamespace(device=torch.device("cpu", 0))
+
+
+def test_a_recording_that_succeeds_is_torchs_own(calls):
+    graph = Recorded()
+    with recording(graph, SIDE, generators=["mine"]):
+        assert calls.current is SIDE
+    assert (calls.current, calls.ended, calls.released) == ("default", [], [])
+    assert graph.generators == ["mine"]
+    assert Recorded.made == [graph]
+
+
+def test_a_recording_that_fails_is_closed_and_the_generators_are_taken_along_in_one_that_succeeds(calls):
+    graph = Recorded()
+    with pytest.raises(RuntimeError, match="the first error"), recording(graph, SIDE, (0, 3), ["mine"]):
+        raise RuntimeError("the first error")
+    assert calls.current == "default"
+    assert calls.ended == calls.released == [(0, (0, 3))]
+    assert [each.generators for each in Recorded.made] == [["mine"], ["mine"]]
+    assert not calls.open
+
+
+def test_a_recording_that_torch_closed_by_itself_is_not_closed_twice(calls):
+    with pytest.raises(RuntimeError, match="the first error"), recording(Recorded(), SIDE):
+        calls.open = False
+        raise RuntimeError("the first error")
+    assert calls.ended == calls.released == []
