@@ -19,6 +19,7 @@ from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.square import Square
 from attacks.threat_model import ThreatModel
+from benchmark.evaluating.determinism import repeatable
 from tests.attacks.attack_cases import EIGHT, SmallConv, batch, small_conv
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -68,6 +69,7 @@ def equal(mine: AttackResult, other: AttackResult, steps: int) -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("kind", ["walks", "apgd", "fab", "square"])
+@repeatable()
 def test_captured_attacks_equal_uncaptured_ones_to_the_bit(kind, norm, monkeypatch):
     # Two networks of one structure, so that they share graphs; two batches of one shape, and a ragged one.
     networks = [small_conv(seed=seed).cuda().requires_grad_(False) for seed in (0, 1)]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.parts.clock import RunClock
+from benchmark.evaluating.determinism import repeatable
 from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
 from methods.training import fit as fit_module
 from methods.training.algorithms.fast import FastSettings
@@ -156,6 +157,7 @@ def test_steps_of_every_method_can_be_recorded(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", OBJECTIVES)
+@repeatable()
 def test_on_a_gpu_a_graph_trains_the_same_network_to_the_bit(task: LearnTask, name: str) -> None:
     device = torch.device("cuda")
     on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
@@ -193,6 +195,7 @@ def test_on_a_gpu_a_step_of_adam_is_recorded(task: LearnTask) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@repeatable()
 def test_on_a_gpu_a_training_that_cannot_be_recorded_goes_on(task: LearnTask) -> None:
     device = torch.device("cuda")
     on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
