@@ -176,6 +176,28 @@ def test_what_float32_alone_breaks_counts_against_walks_in_low_precision(tmp_pat
     assert "run the preset again" in later.reason
 
 
+def test_float32_is_compared_with_compositions_too_and_needs_no_walk_of_pgd(tmp_path):
+    def in_bf16(record):
+        record["precision"] = "bf16"
+
+    def breaks(*names):
+        return lambda name, i, j, margin: np.where(
+            np.arange(len(margin)) < 8, -1.0 if any(part in name for part in names) else 1.0, 1.0
+        )
+
+    fields = {"samples": 60, "edit_evaluation": in_bf16, "matrix": [clean(), autoattack({})]}
+    check = black_box_checks.float32_below_fast
+    for name, found, status in (("lost", ["float32"], FAIL), ("kept", ["float32", "autoattack"], PASS)):
+        verdict_ = verdict(tmp_path / name, check, final=[float32()], edit_margin=breaks(*found), **fields)
+        assert verdict_.status == status
+    mixed = verdict(
+        tmp_path / "mixed", check, final=[pgd(40), float32()], edit_margin=breaks("float32", "auto"), **fields
+    )
+    assert mixed.status == PASS
+    alone = verdict(tmp_path / "alone", check, **{**fields, "matrix": [clean(), float32()], "final": []})
+    assert (alone.status, alone.reason) == (NOT_RUN, "no attack of the preset at its eps walks in lower precision")
+
+
 def test_two_samples_are_luck_however_few_there_are(tmp_path):
     for count, status in ((2, PASS), (3, WARN)):
         edit = breaks_alone(count, "square")
