@@ -40,6 +40,13 @@ class Places:
         """Folders in which Python looks for modules, as they are now."""
         return _folders([path for path in sys.path if os.path.isdir(path)])
 
+    def is_absent(self, path: str) -> bool:
+        """True for an entry of Python's path at which there is nothing, as of `python3.zip` almost everywhere.
+
+        Whatever imports a library asks there, and finds nothing.
+        """
+        return not os.path.exists(path) and any(path == os.path.realpath(entry) for entry in sys.path if entry)
+
     def absolute(self, given: Any) -> str | None:
         """The path without links; None for a descriptor, or what is no path."""
         try:
@@ -66,7 +73,9 @@ class Places:
 
     def may_read(self, path: str, late: bool) -> bool:
         """True if a file may be opened. late: True once classifiers answer, False while plug-ins are imported."""
-        if path in self.own or path in self.loaded or path in _DEVICES or path.startswith(("/dev/nvidia", "/dev/dri/")):
+        if path in self.own or path in self.loaded or self.is_absent(path):
+            return True
+        if path in _DEVICES or path.startswith(("/dev/nvidia", "/dev/dri/")):
             return True
         if path.startswith(_OF_THE_MACHINE):
             return True
@@ -81,7 +90,9 @@ class Places:
     def may_list(self, path: str) -> bool:
         """True if the names in a folder may be read: the import system does where it looks for modules."""
         folder = path.rstrip(os.sep) + os.sep
-        return self.is_private(path) or folder.startswith((*package_folders(), *self.importable))
+        return (
+            self.is_private(path) or self.is_absent(path) or folder.startswith((*package_folders(), *self.importable))
+        )
 
     # -- for the kernel, which cannot be asked file by file -----------------------------------------------------------------
 

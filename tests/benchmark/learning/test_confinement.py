@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmark.learning.confined.places import Places
 from benchmark.learning.confined.process import Limits, Made, NotMade
 from benchmark.learning.confined.sandbox import CannotConfine, confine
 from tests.conftest import CONFINED_PROCESS
@@ -204,3 +205,18 @@ def test_a_machine_whose_audit_hooks_are_not_heard_offers_no_confinement(
         os.environ.clear()
         os.environ.update(variables)
         sys.dont_write_bytecode = flag
+
+
+def test_where_python_looks_in_vain_for_modules_is_no_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is imported late makes Python ask at every entry of its path; `python3.zip` is hardly ever there."""
+    absent = tmp_path / "python3.zip"
+    monkeypatch.syspath_prepend(str(absent))
+    places = Places(time.time(), (), frozenset(), (), str(tmp_path / "private"))
+    for late in (False, True):
+        assert places.may_read(str(absent), late)
+        assert not places.may_read(str(tmp_path / "other.zip"), late)
+    assert places.may_list(str(absent))
+    assert not places.may_list(str(tmp_path / "other"))
+    absent.write_bytes(b"something")
+    assert not places.may_read(str(absent), late=True)
+    assert not places.may_list(str(absent))
