@@ -166,7 +166,8 @@ def attack_images(
                         rows //= 2
                 elif arithmetic.classifier is not classifier:
                     # A fault of the fast copy is none of the classifier, which is attacked as it is from here on.
-                    arithmetic = arithmetic.without_copy(f"its copy fails under attack: {error}")
+                    reason = f"its copy fails under attack, after {done} of {len(test)} images: {error}"
+                    arithmetic = arithmetic.without_copy(reason)
                 else:
                     raise
                 continue

@@ -73,6 +73,10 @@ class Arithmetic:
             return {"walked": "fp32", "because": self.reason}
         return {} if self.precision == "fp32" else {"walked": self.precision}
 
+    def notes(self) -> list[str]:
+        """A line if attacks walk in float32 though another precision was allowed."""
+        return [f"attacks walk in float32: {self.reason}"] if self.reason else []
+
     def without_copy(self, reason: str) -> Arithmetic:
         """The exact classifier alone. reason: why the copy is of no use."""
         return Arithmetic(self.exact, self.precision, reason)

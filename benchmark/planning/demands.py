@@ -120,7 +120,7 @@ def _expand(entry: Mapping[str, Any], eps: Fraction, where: str) -> list[Demand]
         made: list[Attack] = [attack]
         if sources:
             made = [Transfer(threat_model=attack.threat_model, source=source, made_with=attack) for source in sources]
-        elif in_float32:
+        elif in_float32 and attack.walks:
             made = [Float32(threat_model=attack.threat_model, made_with=attack)]
         attacks += [Demand(each, samples) for each in made]
     return attacks

@@ -22,6 +22,7 @@ from benchmark.errors import ConfigError
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes, arithmetic_of, attack_task
 from benchmark.evaluating.classifier_contract import CONTRACT_IMAGES, check_classifier
 from benchmark.evaluating.fingerprints import classifier_fingerprint
+from benchmark.evaluating.precision import Arithmetic
 from benchmark.planning.cells import cells_of, shared_work
 from benchmark.planning.extra_attacks import extra_demands
 from benchmark.planning.machine import Machine, make_machine
@@ -144,7 +145,8 @@ def attack_module(
         with TemporaryDirectory(prefix="evaluate-") as folder:
             source = None if file is None else FromFile.of(file, machine, asking)
             run = TemporaryRun(Path(folder), asked, task, preset, machine, source)
-            attacked, extra, failures = _attack_all(asked, task, preset, run, watch)
+            arithmetic = arithmetic_of(asked, task.test, preset.evaluation.precision)
+            attacked, extra, failures = _attack_all(arithmetic, task, preset, run, watch)
             verdicts = run.verdicts()
         stream = preset.scenario(machine.source).stream()
         scale = preprocessing_warnings(asked, task, stream.mean, stream.std)
@@ -158,7 +160,7 @@ def attack_module(
         _worst(attacked, extra, preset),
         verdicts,
         failures,
-        notes=[*notes, *asking.notes()],
+        notes=[*notes, *asking.notes(), *arithmetic.notes()],
         warnings=[*warnings, *scale],
     )
 
@@ -182,7 +184,7 @@ def _check(classifier: nn.Module, task: Task) -> None:
 
 
 def _attack_all(
-    classifier: nn.Module, task: Task, preset: Preset, run: TemporaryRun, watch: Watch
+    arithmetic: Arithmetic, task: Task, preset: Preset, run: TemporaryRun, watch: Watch
 ) -> tuple[dict[Attack, AttackedParts], dict[Attack, AttackedParts], list[str]]:
     """Run the preset's attacks and the extra attacks, and record all of them in `run`.
 
@@ -193,7 +195,7 @@ def _attack_all(
     failures = []
     own = shared_work(cells_of(preset.final, task, task.id))
     extra = shared_work(cells_of(extra_demands(preset, [task]), task, task.id))
-    arithmetic = arithmetic_of(classifier, task.test, preset.evaluation.precision)
+    classifier = arithmetic.exact
     for work in [*own, *extra]:
         names = ", ".join(attack.name for attack in work.run.members)
         with watch(names):

@@ -38,11 +38,17 @@ def partly():
 """
 
 
-def evaluated(folder: Path, name: str = "Module", inside: str = "", forward: str = "return self.inside(images)"):
+def evaluated(
+    folder: Path,
+    name: str = "Module",
+    inside: str = "",
+    forward: str = "return self.inside(images)",
+    precision: str = "float32",
+):
     """The exit code, and what was found, as JSON."""
     path, output = folder / "mine.py", folder / "found.json"
     path.write_text(FILE.replace("INSIDE", inside).replace("FORWARD", forward))
-    preset = write_preset(folder, evaluation={"final": [{"attack": "fgsm"}]})
+    preset = write_preset(folder, evaluation={"final": [{"attack": "fgsm"}], "precision": precision})
     code = main(["evaluate", f"{path}:{name}", "--preset", str(preset), "--task", "0", "--output", str(output)])
     return code, json.loads(output.read_text()) if code != 2 else {}
 
@@ -127,3 +133,10 @@ def test_a_network_for_images_of_another_scale_is_told_on_the_screen_and_in_the_
     (warning,) = found["warnings"]
     assert "if the images are scaled to [0, 255]" in warning
     assert f"warn: {warning}" in capsys.readouterr().out
+
+
+def test_a_precision_that_the_machine_lacks_is_a_note_and_changes_no_number(tmp_path, honest):
+    code, found = evaluated(tmp_path, precision="float16")
+    assert code == 0
+    assert found["notes"] == ["attacks walk in float32: no fp16 on cpu"]
+    assert accuracies(found)["fgsm linf 51/255 in=fp16"] == accuracies(honest[1])["fgsm linf 51/255"]
