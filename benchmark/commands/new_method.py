@@ -12,7 +12,6 @@ from benchmark.commands.parsing.choices import plugin_names
 from benchmark.commands.parsing.options import add_command
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
-from results.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +61,9 @@ def new_method(name: str, folder: Path, console: Console) -> int:
     for path in texts:
         if path.exists():
             raise ConfigError(f"{path}: exists already; nothing was written")
+    # Not above: the store brings pandas along, and help and mistakes are to be answered at once.
+    from results.files import write_text
+
     for path, text in texts.items():
         write_text(path, text)
     file, test = (str(path) for path in texts)
