@@ -358,7 +358,7 @@ def predictions(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     (run,) = load(folder, None).runs
     columns = ["after_task", "task", "sample", "attack", "predicted", "margin"]
     frame = run.predictions[columns].astype({"attack": str}).sort_values(columns[:4], ignore_index=True)
-    recorded = run.facts[~run.facts["phase"].isin(["cost"])].sort_values(["task", "phase", "name", "text"])
+    recorded = run.facts[~run.facts["phase"].isin(["cost", "seconds"])].sort_values(["task", "phase", "name", "text"])
     return frame, recorded.reset_index(drop=True)
 
 
