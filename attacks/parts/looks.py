@@ -15,7 +15,6 @@ STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 8}
 """By device. On a CPU a look costs nothing and a row that is broken costs a whole row. On a GPU the host has to keep ahead of the
 device, and a look throws its lead away; of 100 steps, 8 leave a broken image 4 steps too many on average."""
 
-
 FREE = frozenset({"cpu"})
 """Devices of which the host waits for nothing when it looks at what they have computed."""
 

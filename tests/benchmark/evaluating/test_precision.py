@@ -152,6 +152,7 @@ def test_no_image_of_a_data_set_is_shown_to_a_classifier_before_it_is_attacked()
             return super().forward(images)
 
     taken(Remembering())
+    assert seen
     assert all(torch.equal(images, precision._smooth_images(SHAPE, CPU)) for images in seen)
 
 
