@@ -223,7 +223,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
     Layers of torch print their numbers, and our backbones hold no number that changes what they compute: of these modules only
     tensors count. Of all other modules every plain tensor, number and text counts.
     """
-    ours = type(module).__module__.startswith("torch.") or type(module).__module__ == backbones.__name__
+    ours = type(module).__module__.startswith(("torch.", f"{backbones.__name__}."))
     kinds = (Tensor,) if ours else (Tensor, int, float, str)
     return {key: value for key, value in vars(module).items() if isinstance(value, kinds) and key != "training"}
 

@@ -146,9 +146,12 @@ class RunContext:
         return torch.Generator(device).manual_seed(seed)
 
     def network(self, stream: Stream, *, task: int = -1, mu: float = 1.0) -> MultiHead:
-        backbone = self.job.preset.file.backbone.build(stream.image_shape, mu)
+        chosen = self.job.preset.file.backbone
+        backbone = chosen.build(stream.image_shape, mu)
         network = MultiHead(backbone, stream.class_counts, stream.mean, stream.std)
         initialise(network, self._generator("cpu", task, "init", "weights"))
+        with self._watch.harness():
+            chosen.start(backbone)
         # Channels-last weights make every activation channels-last: a third faster here, the same mathematics.
         return network.to(self.device, memory_format=torch.channels_last)
 

@@ -65,7 +65,7 @@ def run_identity(
         },
         "settings": settings.identity(),
         "eps": str(preset.eps),
-        "backbone": preset.file.backbone.model_dump(mode="json"),
+        "backbone": preset.file.backbone.identity(),
         "recipe": _exact(recipe.identity(), preset.eps),
         "prerequisites": sorted(needed["hash"] for needed in prerequisites),
     }

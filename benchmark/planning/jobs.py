@@ -117,6 +117,10 @@ def make_jobs(
     """
     stream, tests = preset.scenario(scenario_source).stream(), frozenset(task.test_fingerprint for task in tasks)
     here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
+    try:
+        preset.file.backbone.check_start(here.network().backbone)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     jobs: dict[str, Job] = {}
 
     def add(place: _Place, row: PresetRow, seed: int, above: tuple[str, ...]) -> Job:

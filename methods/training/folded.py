@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbones import Backbone, BatchNorm
+from methods.backbones import Backbone, BatchNorm, Residual
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def folded(network: nn.Module, dtype: torch.dtype) -> Iterator[bool]:
 def fold(layers: Sequence[nn.Module], dtype: torch.dtype) -> list[nn.Module] | None:
     """The layers as modules without parameters, with batch norm folded into the layer before it; None if it cannot be.
 
-    layers: applied one after another.
+    layers: applied one after another; both ways of a `Residual` are folded by themselves.
     dtype: of the weights, and of the images that go in.
     """
     if any(isinstance(layer, BatchNorm) and not _is_affine(layer) for layer in layers):
@@ -61,6 +61,12 @@ def fold(layers: Sequence[nn.Module], dtype: torch.dtype) -> list[nn.Module] | N
         elif isinstance(layer, BatchNorm):
             if not isinstance(before, nn.Conv2d | nn.Linear):
                 return None
+        elif isinstance(layer, Residual):
+            ways = [fold(list(way), dtype) for way in (layer.body, layer.shortcut)]
+            if any(way is None for way in ways):
+                return None
+            body, shortcut = (way or [] for way in ways)
+            found.append(Residual(body, shortcut).train(layer.training))
         elif layer.state_dict():
             return None
         else:

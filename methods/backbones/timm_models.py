@@ -1,0 +1,89 @@
+"""Models of timm by name, as backbones. timm is an optional requirement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from methods.backbones.base import Backbone
+
+PREFIX = "timm:"
+"""Before the names of timm's models."""
+
+
+class TimmBackbone(Backbone):
+    """A model of timm (Wightman 2019) without its head: its pooled features.
+
+    It has one width. Weights of convolutions and linear layers are drawn as in every backbone; what else it holds, such as
+    embeddings of places, starts as timm draws it, the same for every seed.
+    """
+
+    grows = False
+    linear_std = 0.02  # of vision transformers in timm; convolutional networks have no other linear layer than the head
+
+    def __init__(self, name: str, image_shape: tuple[int, int, int]) -> None:
+        """Raises ValueError, one line, if timm or the model is missing, or if the model does not take such images."""
+        timm = _timm(name)
+        channels, height, width = image_shape
+        options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                # Transformers are built for one size, and other models know no such option.
+                model = timm.create_model(name, img_size=(height, width), **options)
+            except TypeError:
+                model = timm.create_model(name, **options)
+            except Exception as error:
+                raise _does_not_fit(name, image_shape, error) from None
+        super().__init__([model], model.num_features)
+        self._try(name, image_shape)
+
+    def _try(self, name: str, image_shape: tuple[int, int, int]) -> None:
+        """Ask the model once, in shapes alone. Raises ValueError."""
+        meta = self.layers.to("meta") if next(self.parameters()).is_meta else None
+        if meta is None:
+            return
+        try:
+            found = meta.eval()(torch.empty(2, *image_shape, device="meta"))
+        except Exception as error:
+            raise _does_not_fit(name, image_shape, error) from None
+        meta.train()
+        if found.shape[1:] != (self.features,):
+            raise ValueError(
+                f"backbone {PREFIX}{name} gives {list(found.shape[1:])} for an image, and not the {self.features} features it says"
+            )
+
+
+def _timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ValueError(f"backbone {PREFIX}{name} needs timm, which is not installed: pip install timm") from None
+    if name not in timm.list_models():
+        alike = timm.list_models(f"*{name.split('.')[0]}*")[:5]
+        hint = f"; alike: {', '.join(alike)}" if alike else "; timm.list_models() names them"
+        raise ValueError(f"backbone {PREFIX}{name}: timm has no model of this name{hint}")
+    return timm
+
+
+def _does_not_fit(name: str, image_shape: tuple[int, int, int], error: Exception) -> ValueError:
+    channels, height, width = image_shape
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(
+        f"backbone {PREFIX}{name} does not take {height}x{width} images of {channels} channels ({reason})"
+    )
+
+
+def timm_weights(name: str) -> dict[str, torch.Tensor]:
+    """The pre-trained weights of a model, by their names in its state dict. Raises ValueError, one line, if there are none."""
+    timm = _timm(name)
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"backbone.pretrained = imagenet: timm could not fetch the weights of {name} ({reason}); give a path instead"
+        ) from None
+    return dict(model.state_dict())
