@@ -32,7 +32,7 @@ HEADS = ("fc.", "head.", "classifier.", "heads.")
 
 
 def pretrained_identity(name: str, source: str) -> str:
-    """What `backbone.pretrained` stands for in a run's identity: a file counts by its bytes, wherever it lies."""
+    """The name of pre-trained weights in a run's identity: a file counts by its bytes, wherever it lies."""
     if source == IMAGENET:
         return f"imagenet {TORCHVISION[name].rpartition('/')[2]}" if name in TORCHVISION else f"imagenet {name}"
     return source if source == NONE else hashlib.sha256(Path(source).read_bytes()).hexdigest()
@@ -69,10 +69,7 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> None:
     for key, tensor in found.items():
         target = own[key]
         if tensor.ndim != target.ndim or any(a > b for a, b in zip(tensor.shape, target.shape, strict=True)):
-            raise ValueError(
-                f"{where}: {key} is {list(tensor.shape)}, {name} has {list(target.shape)}; the width of the backbone must be that "
-                "of the weights"
-            )
+            raise _of_another_width(where, key, tensor, name, target)
         if not target.is_meta:
             target[tuple(slice(0, size) for size in tensor.shape)].copy_(tensor)
 
@@ -80,12 +77,16 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> None:
 def check_pretrained(backbone: Backbone, name: str, source: str) -> None:
     """Raise ValueError, one line, unless a backbone at its first width, on the meta device, is that of the weights."""
     load_pretrained(backbone, name, source)
+    own = backbone.state_dict()
     for key, tensor in _own_names(backbone, _read(name, source)).items():
-        if tensor.shape != backbone.state_dict()[key].shape:
-            raise ValueError(
-                f"backbone.pretrained = {source}: {key} is {list(tensor.shape)}, {name} has "
-                f"{list(backbone.state_dict()[key].shape)}; the width of the backbone must be that of the weights"
-            )
+        if tensor.shape != own[key].shape:
+            raise _of_another_width(f"backbone.pretrained = {source}", key, tensor, name, own[key])
+
+
+def _of_another_width(where: str, key: str, tensor: Tensor, name: str, own: Tensor) -> ValueError:
+    return ValueError(
+        f"{where}: {key} is {list(tensor.shape)}, {name} has {list(own.shape)}; the backbone's width must be that of the weights"
+    )
 
 
 def _own_names(backbone: Backbone, found: Mapping[str, Tensor]) -> dict[str, Tensor]:

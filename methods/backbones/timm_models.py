@@ -52,7 +52,7 @@ class TimmBackbone(Backbone):
         meta.train()
         if found.shape[1:] != (self.features,):
             raise ValueError(
-                f"backbone {PREFIX}{name} gives {list(found.shape[1:])} for an image, and not the {self.features} features it says"
+                f"backbone {PREFIX}{name} gives {list(found.shape[1:])} for an image, not {self.features} features as it says"
             )
 
 
