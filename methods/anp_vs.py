@@ -205,9 +205,9 @@ class AnpVs(Method):
             record("sparsity", float(gone.double().mean()), text=name)
         record("sparsity", float(torch.cat(list(pruned.values())).double().mean()))
         moved = latent_vulnerability(masked, task, context)
-        for name, value in zip(masked.feature_names(), moved, strict=True):
+        for name, value in moved.items():
             record("latent_vulnerability", value, text=name)
-        record("latent_vulnerability", sum(moved) / len(moved))
+        record("latent_vulnerability", sum(moved.values()) / len(moved))
 
     # -- what the harness asks for ----------------------------------------------------------------------------------------
 
@@ -243,8 +243,8 @@ def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Context) -> list[float]:
-    """Mean |f(x) − f(x')| over the task's validation images, of each of the mean network's features.
+def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Context) -> dict[str, float]:
+    """Mean |f(x) − f(x')| over the task's validation images, of each of the mean network's features, by name.
 
     x' comes from PGD with the steps and step size of the validation attack.
     """
@@ -258,11 +258,11 @@ def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Contex
         generator=context.rng(task.id, "facts", "latent vulnerability"),
     )
     masked.eval()
-    sums, seen = [0.0] * len(masked.feature_names()), 0
+    sums: dict[str, float] = {}
     for index in torch.arange(len(task.validation), device=task.validation.labels.device).split(500):
         images = to_float(task.validation.images[index])
         found = attack(images, partial(_summed_loss, mean, task.validation.labels[index]))
-        apart = _mean_distance(masked.features(images), masked.features(found))
-        sums = [total + float(value) * len(index) for total, value in zip(sums, apart, strict=True)]
-        seen += len(index)
-    return [total / seen for total in sums]
+        clean, attacked = masked.features(images), masked.features(found)
+        for name, apart in zip(clean, _mean_distance(list(clean.values()), list(attacked.values())), strict=True):
+            sums[name] = sums.get(name, 0.0) + float(apart) * len(index)
+    return {name: total / len(task.validation) for name, total in sums.items()}

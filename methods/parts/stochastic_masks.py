@@ -5,12 +5,13 @@ Madaan, Shin and Hwang 2020, Adversarial Neural Pruning with Latent Vulnerabilit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from methods.backbones import BatchNorm, TaskNetwork
 
@@ -20,6 +21,8 @@ PRUNED_BELOW = 1e-3
 """A channel whose mean mask is not above this is zero at test time."""
 START_B = 0.5413
 """Its softplus is 1, the b at the start."""
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish)
+"""The layers whose outputs are latent features."""
 _MARGIN = 1e-6
 """Uniform draws and probabilities stay this far from 0 and 1, where their logits are infinite."""
 
@@ -138,48 +141,30 @@ class MaskedNetwork(nn.Module):
         """Logits and latent features of one stochastic pass, with masks and dropout of its own. gain: as `ChannelMask.sample`."""
         assert self._generator is not None
         drawn = {name: mask.sample(len(images), self._generator, gain) for name, mask in self.masks.by_layer()}
-        return self._run(images, drawn, self._dropout)
+        logits, features = self._run(images, drawn, self._dropout)
+        return logits, list(features.values())
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Latent features of the mean network, in the order of `feature_names`."""
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Latent features of the mean network by name, in the order in which they are made.
+
+        They are the outputs of activations, named by the layer before them, and those of linear layers before their activation.
+        """
         means = {name: mask.mean() for name, mask in self.masks.by_layer()}
         return self._run(images, means)[1]
 
-    def feature_names(self) -> list[str]:
-        """The features' names: of convolutions after their ReLU and before pooling, of linear layers before and after it."""
-        found = []
-        for (name, module), (_, after) in pairwise([*self._layers(), ("", nn.Identity())]):
-            if isinstance(module, nn.Conv2d):
-                found.append(name)
-            elif isinstance(module, nn.Linear):
-                found += [f"{name} before ReLU", *([name] if isinstance(after, nn.ReLU) else [])]
-        return found
-
-    def _layers(self) -> list[tuple[str, nn.Module]]:
-        return [(f"backbone.layers.{name}", module) for name, module in self.network.backbone.layers.named_children()]
-
     def _run(
         self, images: Tensor, masks: dict[str, Tensor], dropout: tuple[float, ...] = ()
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         network = self.network
-        x, features, convolutions = (images - network.mean) / network.std, [], 0
-        for name, module in self._layers():
-            if isinstance(module, nn.Conv2d):
-                z = masks[name]
-                x = module(x) * z.reshape(*z.shape, 1, 1)
-            elif isinstance(module, nn.Linear):
-                x = module(x * masks[name])
-                features.append(x)
-            elif isinstance(module, nn.ReLU):
-                # Not in place: its input is a feature too.
-                x = F.relu(x)
-                features.append(x)
-                if x.ndim == 4:
-                    x = self._dropped(x, dropout[convolutions] if convolutions < len(dropout) else 0.0)
-                    convolutions += 1
-            else:
-                x = module(x)
-        return network.head(x * masks["head"]), features
+        # Past `Backbone.forward`: a folded copy of the layers would know nothing of masks.
+        layers = network.backbone.layers
+        with _MaskedPass(layers, masks, partial(self._drop, dropout)) as seen:
+            x = layers((images - network.mean) / network.std)
+        return network.head(x * masks["head"]), seen.features
+
+    def _drop(self, dropout: tuple[float, ...], x: Tensor, place: int) -> Tensor:
+        """Dropout on a map of features. place: of the map among all of them."""
+        return self._dropped(x, dropout[place] if place < len(dropout) else 0.0)
 
     def _dropped(self, x: Tensor, probability: float) -> Tensor:
         if probability == 0:
@@ -197,8 +182,79 @@ class MaskedNetwork(nn.Module):
         for name, mask in self.masks.by_layer():
             layer, mean = plain.get_submodule(name), mask.mean()
             assert isinstance(layer, nn.Conv2d | nn.Linear)
-            layer.weight.mul_(mean[:, None, None, None] if isinstance(layer, nn.Conv2d) else mean)
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.mul_(mean[:, None, None, None])
+                if layer.bias is not None:
+                    layer.bias.mul_(mean)
+            else:
+                layer.weight.mul_(mean)
         return plain
+
+
+class _MaskedPass:
+    """Hooks on the layers of a backbone while images go through it once.
+
+    They mask convolutions' outputs and linear layers' inputs, whatever the way from one layer to the next, and keep the features.
+
+    layers: of the backbone.
+    masks: by layer name, (channels,) or (images, channels).
+    drop: dropout on the n-th map behind an activation.
+    features: of the pass so far, by name.
+    """
+
+    def __init__(self, layers: nn.Module, masks: dict[str, Tensor], drop: Callable[[Tensor, int], Tensor]) -> None:
+        self.features: dict[str, Tensor] = {}
+        self._layers, self._masks, self._drop = layers, masks, drop
+        self._hooks: list[RemovableHandle] = []
+        self._in_place: list[nn.Module] = []
+        self._last, self._maps = "", 0
+
+    def __enter__(self) -> _MaskedPass:
+        for path, module in self._layers.named_modules():
+            name = f"backbone.layers.{path}"
+            if isinstance(module, nn.Conv2d):
+                self._hooks.append(module.register_forward_hook(partial(self._behind_convolution, name)))
+            elif isinstance(module, nn.Linear):
+                self._hooks.append(module.register_forward_pre_hook(partial(self._before_linear, name)))
+                self._hooks.append(module.register_forward_hook(partial(self._behind_linear, name)))
+            elif isinstance(module, ACTIVATIONS):
+                self._hooks.append(module.register_forward_hook(self._behind_activation))
+                if getattr(module, "inplace", False):
+                    # Its input is a feature too.
+                    module.inplace = False
+                    self._in_place.append(module)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        for module in self._in_place:
+            module.inplace = True
+
+    def _behind_convolution(self, name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        self._last = name
+        z = self._masks[name]
+        return output * z.reshape(*z.shape, 1, 1)
+
+    def _before_linear(self, name: str, module: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
+        z = self._masks[name]
+        # Transformers have a row of features for each place of an image.
+        return given[0] * (z if z.ndim < 2 else z.reshape(len(z), *[1] * (given[0].ndim - 2), -1))
+
+    def _behind_linear(self, name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        self._last = name
+        self._keep(f"{name} before ReLU", output)
+
+    def _behind_activation(self, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        self._keep(self._last, output)
+        if output.ndim != 4:
+            return output
+        self._maps += 1
+        return self._drop(output, self._maps - 1)
+
+    def _keep(self, name: str, feature: Tensor) -> None:
+        again = sum(known == name or known.startswith(f"{name} (") for known in self.features)
+        self.features[f"{name} ({again + 1})" if again else name] = feature
 
 
 def set_batch_norm(network: nn.Module, momentum: float, eps: float) -> None:

@@ -153,8 +153,11 @@ def test_a_pruned_channel_is_gone_from_the_plain_network() -> None:
 def test_features_are_maps_after_relu_before_pooling_and_linear_layers_before_and_after_it() -> None:
     vgg = MultiHead(VGG16BN((3, 32, 32), 0.05), (5,), (0.5,) * 3, (0.2,) * 3).for_task(0)
     masked = MaskedNetwork(vgg, Masks(vgg, 2.0, 2.0)).eval()
-    names, features = masked.feature_names(), masked.features(torch.rand(2, 3, 32, 32))
-    assert len(names) == len(features) == 13 + 2 * 2
+    found = masked.features(torch.rand(2, 3, 32, 32))
+    features = list(found.values())
+    linear = [name for name, module in vgg.backbone.named_modules(prefix="backbone") if isinstance(module, nn.Linear)]
+    assert len(found) == 13 + 2 * 2
+    assert list(found)[13:] == [each for name in linear for each in (f"{name} before ReLU", name)]
     assert [tuple(f.shape[2:]) for f in features[:3]] == [(32, 32), (32, 32), (16, 16)]
     assert all(float(f.min()) >= 0 for f in features[:13])
     before, after = features[13:15]
