@@ -136,7 +136,7 @@ class Steps:
 
     def _record(self, recorder: StepRecorder, batch: Batch) -> _Recorded | None:
         """Record a step on copies of a batch's tensors; None if that fails, and then all steps to come are made as they are."""
-        held = Batch(batch.images.clone(), batch.labels.clone(), batch.tasks.clone())
+        held = batch.copied()
         # Gradients made outside would be added to; those of the recording live in its own memory.
         self.fit.clear_gradients(self._optimizer)
         try:
@@ -165,8 +165,7 @@ class _Recorded:
         return _addresses(network) == self._addresses
 
     def repeat(self, batch: Batch) -> Outcome:
-        for name in Batch.__slots__:
-            getattr(self._held, name).copy_(getattr(batch, name))
+        self._held.take_over(batch)
         return self._repeat_it()
 
 

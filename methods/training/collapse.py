@@ -17,11 +17,14 @@ class CollapseGuard:
 
     attack: the inner attack of the training.
     rng: purpose → generator on the images' device.
+    most: images that go through the network at once, at most; None: a batch.
     epochs: how many epochs were looked at so far.
     """
 
-    def __init__(self, fit: Fit, attack: InnerAttack, rng: Callable[[str], torch.Generator]) -> None:
-        self._fit, self._attack, self._rng = fit, attack, rng
+    def __init__(
+        self, fit: Fit, attack: InnerAttack, rng: Callable[[str], torch.Generator], most: int | None = None
+    ) -> None:
+        self._fit, self._attack, self._rng, self._most = fit, attack, rng, most
         self._accuracy = 0.0
         self._before: dict[str, Tensor] = {}
         self.epochs = 0
@@ -35,7 +38,11 @@ class CollapseGuard:
         if watch is None:
             return False
         self.epochs += 1
-        accuracy = watch.accuracy(fit.logits_of(batch), batch, self._attack, self._rng(f"collapse watch {epoch}"))
+        generator = self._rng(f"collapse watch {epoch}")
+        accuracy = sum(
+            len(part.labels) / len(batch.labels) * watch.accuracy(fit.logits_of(part), part, self._attack, generator)
+            for part in batch.parts(self._most)
+        )
         if accuracy < self._accuracy - watch.drop:
             fit.network.load_state_dict(self._before)
             return True

@@ -52,8 +52,8 @@ class Fit:
     parameters: what the recipe's optimiser moves.
     validate: () → the network's outcomes on the validation split, as it stands.
     objective: what a step minimises; adversarial training if not given.
-    logits: batch → the function from images to logits, asked for once per step; None: the network itself.
-    after_backward: called before the optimisers step, for masks on gradients.
+    logits: batch → the function from images to logits, asked for once per step, or once per part of it; None: the network itself.
+    after_backward: called once per step, before the optimisers step, for masks on gradients.
     after_step: called after they stepped, once per step and not once per attack step, for effective weights and cuts.
     second: an optimiser for parameters that the recipe's does not move.
     patience: training stops after so many validations without a better one; None: never.
@@ -84,18 +84,27 @@ class Fit:
         callable decides in it is decided for all steps.
 
         optimizer: the recipe's.
+
+        The step goes in parts of `recipe.micro_batch` images: a part is attacked, and its gradients are added, before another
+        begins. They add up to the gradient of the mean loss over the batch.
         """
-        with autocast(recipe, batch.images.device):
-            loss, output = self.objective.loss(self.logits_of(batch), batch, attack)
-        self.clear_gradients(optimizer)
-        loss.backward()
-        self.objective.after_backward(attack)
+        losses, outputs = [], []
+        for part in batch.parts(recipe.micro_batch):
+            with autocast(recipe, batch.images.device):
+                loss, output = self.objective.loss(self.logits_of(part), part, attack)
+            if not losses:
+                self.clear_gradients(optimizer)
+            loss = loss * (len(part.labels) / len(batch.labels))
+            loss.backward()
+            self.objective.after_backward(attack)
+            losses.append(loss.detach())
+            outputs.append(output.detach())
         if self.after_backward:
             self.after_backward()
         optimizer.step()
         if self.second:
             self.second.optimizer.step()
-        return loss.detach(), output.detach()
+        return torch.stack(losses).sum(), torch.cat(outputs)
 
     def clear_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Forget the gradients of everything that an optimiser moves."""

@@ -21,16 +21,43 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The images of one training step.
+    """The images of one training step, or of a part of it that goes through the network by itself.
 
     images: float (N, C, H, W) in [0, 1], augmented.
     labels: int64 (N,), 0..classes-1 of the image's task.
     tasks: int64 (N,), the id of each image's task.
+    first: the place of the first image within its step; 0 unless the step goes in parts.
     """
 
     images: Tensor
     labels: Tensor
     tasks: Tensor
+    first: int = 0
+
+    def parts(self, most: int | None) -> list[Batch]:
+        """The batch in parts of at most so many images, as equal as can be; itself alone if `most` is None or is enough.
+
+        Equal parts need the least memory, and no part is left with a single image that batch norm cannot normalise.
+        """
+        size = len(self.labels)
+        if most is None or size <= most:
+            return [self]
+        cut = [tensor.tensor_split(-(-size // most)) for tensor in (self.images, self.labels, self.tasks)]
+        found, first = [], self.first
+        for images, labels, tasks in zip(*cut, strict=True):
+            found.append(Batch(images, labels, tasks, first))
+            first += len(labels)
+        return found
+
+    def copied(self) -> Batch:
+        """The same images in memory of their own."""
+        return Batch(self.images.clone(), self.labels.clone(), self.tasks.clone(), self.first)
+
+    def take_over(self, other: Batch) -> None:
+        """Overwrite the images, labels and tasks with those of a batch of the same size."""
+        self.images.copy_(other.images)
+        self.labels.copy_(other.labels)
+        self.tasks.copy_(other.tasks)
 
 
 @dataclass(frozen=True, slots=True)

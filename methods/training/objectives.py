@@ -74,10 +74,14 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        """The loss (scalar) and the logits (N, classes) that training accuracy is read from."""
+        """The loss (scalar) and the logits (N, classes) that training accuracy is read from.
+
+        batch: of a step, or of a part of it. So the loss is a mean over images, plus terms that know no image: then those of the
+        parts, weighted by their sizes, are that of the step.
+        """
 
     def after_backward(self, attack: InnerAttack) -> None:  # noqa: B027 - most have nothing to do here
-        """Called when the gradients of `loss` are there and no weight has moved yet."""
+        """Called when the gradients of the last `loss` are there and no weight has moved yet: once per step, or part of one."""
 
 
 class CleanTraining(Objective):

@@ -76,6 +76,12 @@ class Recipe(Strict):
         "none", description="a name in scenarios/parts/augmentation.py"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: steps compute under autocast")
+    micro_batch: int | None = setting_added_later(
+        None,
+        ge=1,
+        description="a step goes through the network in parts of at most so many images, to save memory; batch norm sees each "
+        "part by itself",
+    )
     attack: TrainingAttack = TrainingAttack()
     selection: Selection = Selection()
 

@@ -21,14 +21,15 @@ class FreeTraining(Objective):
     replays: how many times (m in the paper).
     step_size: how far a backward pass moves the perturbation: a number such as 8/255, or a multiple of eps.
 
-    The perturbation is shaped like a batch, starts at zero, and is carried from step to step and from minibatch to minibatch. An
-    epoch has as many steps as under any objective, so it sees a `replays`-th of the images: "epochs / m" of the paper.
+    The perturbation is shaped like a batch, starts at zero, and is carried from step to step and from minibatch to minibatch; a
+    step that goes in parts has one for each. An epoch has as many steps as under any objective, so it sees a `replays`-th of the
+    images: "epochs / m" of the paper.
     """
 
     def __init__(self, replays: int, step_size: str) -> None:
         self.replays = replays
         self._step_size = step_size
-        self._perturbation: Tensor | None = None
+        self._perturbations: dict[int, Tensor] = {}
 
     def passes(self, recipe: Recipe) -> float:
         return 3
@@ -37,8 +38,9 @@ class FreeTraining(Objective):
         return 1
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        if self._perturbation is None:
-            self._perturbation = torch.zeros_like(batch.images)
+        if batch.first not in self._perturbations:
+            self._perturbations[batch.first] = torch.zeros_like(batch.images)
+        self._perturbation = self._perturbations[batch.first]
         lower, upper = attack.threat_model.bounds(batch.images)
         self._point = (batch.images + self._perturbation).clamp(lower, upper).requires_grad_()
         output = logits(self._point)
@@ -46,7 +48,6 @@ class FreeTraining(Objective):
 
     @torch.no_grad()
     def after_backward(self, attack: InnerAttack) -> None:
-        assert self._perturbation is not None
         assert self._point.grad is not None
         eps = attack.threat_model.eps
         step = float(parse_fraction(self._step_size, Fraction(eps)))
