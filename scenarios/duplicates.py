@@ -16,8 +16,9 @@ class HashedPart:
     task: its name.
     classes: its class names.
     labels: int64 (N,), 0..classes-1.
-    hashes: SHA-256 of each image's pixels, bytes (N,).
+    hashes: SHA-256 of each image's pixels as a network sees them untouched, the centre of a larger image: bytes (N,).
     names: of the images, for people (N); empty if they have none.
+    whole: SHA-256 of all pixels of images that are larger, bytes (N,); None: no image is.
     """
 
     task: str
@@ -25,6 +26,16 @@ class HashedPart:
     labels: NDArray[np.int64]
     hashes: NDArray[np.bytes_]
     names: Sequence[str] = ()
+    whole: NDArray[np.bytes_] | None = None
+
+    @property
+    def of_everything(self) -> NDArray[np.bytes_]:
+        """SHA-256 of all pixels of each image: bytes (N,)."""
+        return self.hashes if self.whole is None else self.whole
+
+    def order(self) -> NDArray[np.int64]:
+        """The canonical order: by label, hash, and where those are equal by what lies around the centre: int64 (N,)."""
+        return np.lexsort((self.of_everything, self.hashes, self.labels))
 
     def named(self, index: int) -> str:
         """An image by its name, if it has one, and its class."""

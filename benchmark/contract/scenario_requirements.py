@@ -12,6 +12,7 @@ import torch
 from benchmark.contract import declared
 from benchmark.contract.requirement import Broken, Requirement
 from scenarios.base import VALIDATION_FRACTION, DataError, ImageSet, Scenario, ScenarioSettings, Task
+from scenarios.canonical import centre
 
 PARTS = ("train", "validation", "test")
 
@@ -95,12 +96,17 @@ def names_are_unique_and_sorted(trial: ScenarioTrial) -> None:
 
 
 def images_and_labels_are_typed(trial: ScenarioTrial) -> None:
-    shape = trial.scenario.image_shape
+    shape = tuple(trial.scenario.image_shape)
     for name, task, part in trial.parts():
-        if part.images.dtype != torch.uint8 or tuple(part.images.shape[1:]) != tuple(shape):
+        size = tuple(part.images.shape[1:])
+        # Training images may be larger: augmentation cuts them to what networks see.
+        fits = (
+            size[0] == shape[0] and size[1] >= shape[1] and size[2] >= shape[2] if part is task.train else size == shape
+        )
+        if part.images.dtype != torch.uint8 or not fits:
             raise Broken(
                 f"{name}: images are {part.images.dtype} {tuple(part.images.shape)}",
-                f"uint8 (N, {', '.join(map(str, shape))}), as image_shape says",
+                f"uint8 (N, {', '.join(map(str, shape))}), as image_shape says; those of train may be larger",
             )
         if part.labels.dtype != torch.int64 or part.samples.dtype != torch.int64:
             raise Broken(f"{name}: labels are {part.labels.dtype}, samples {part.samples.dtype}", "int64 (N,)")
@@ -113,8 +119,8 @@ def images_and_labels_are_typed(trial: ScenarioTrial) -> None:
 
 
 def parts_are_in_canonical_order(trial: ScenarioTrial) -> None:
-    for name, _, part in trial.parts():
-        keys = list(zip(part.labels.tolist(), _pixel_hashes(part), strict=True))
+    for name, task, part in trial.parts():
+        keys = list(zip(part.labels.tolist(), _seen_hashes(part, task), strict=True))
         if keys != sorted(keys):
             raise Broken(
                 f"{name}: not sorted by label and SHA-256 of the pixels",
@@ -142,9 +148,9 @@ def no_test_image_is_learned_from(trial: ScenarioTrial) -> None:
     learned: dict[bytes, str] = {}
     for task in trial.tasks:
         for part in (task.train, task.validation):
-            learned |= dict.fromkeys(_pixel_hashes(part), task.name)
+            learned |= dict.fromkeys(_seen_hashes(part, task), task.name)
     for task in trial.tasks:
-        both = [learned[key] for key in _pixel_hashes(task.test) if key in learned]
+        both = [learned[key] for key in _seen_hashes(task.test, task) if key in learned]
         if len(both) > DUPLICATES * len(task.test):
             raise Broken(
                 f"{len(both)} test images of task {task.name} are images to learn from too (of task {both[0]})",
@@ -196,8 +202,11 @@ def train_fraction_leaves_the_test_part(trial: ScenarioTrial) -> None:
         raise Broken("`train_fraction` 0.5 leaves all training images", "leave it to Scenario.load")
 
 
-def _pixel_hashes(part: ImageSet) -> list[bytes]:
-    return [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in part.images]
+def _seen_hashes(part: ImageSet, task: Task) -> list[bytes]:
+    """SHA-256 of the pixels that a network sees of each image if nothing augments it: of the centre, where images are larger."""
+    height, width = task.test.images.shape[-2:]
+    images = centre(part.images, (height, width))
+    return [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in images]
 
 
 SCENARIO_REQUIREMENTS: tuple[Requirement[ScenarioTrial], ...] = (

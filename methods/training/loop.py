@@ -164,9 +164,13 @@ def _minibatches(
     task_ids = torch.cat([torch.full_like(task.train.labels, task.id) for task in tasks])
     order_rng, augmentation_rng = rng("order"), rng("augmentation")
     augment = by_name(recipe.augmentation)
+    # Training images may be larger, for augmentation to cut from; the network sees what it is validated on.
+    height, width = tasks[0].validation.images.shape[-2:]
+    size = (height, width)
     whole = len(labels) // batch_size * batch_size
     while True:
         order = torch.randperm(len(labels), device=images.device, generator=order_rng)
         for index in order[:whole].split(batch_size):
-            batch = Batch(augment(images[index], augmentation_rng), labels[index], task_ids[index])
+            augmented = augment(images[index], augmentation_rng, size)
+            batch = Batch(augmented, labels[index], task_ids[index])
             yield from repeat(batch, replays)
