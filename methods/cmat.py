@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator, model_validator
 
+from methods.backbones import MultiHead
 from methods.base import JSON, Context, MethodError, MethodSettings, RunSpec
 from methods.parts.goals import Goal
 from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
@@ -112,6 +113,13 @@ class CMAT(PackedMethod):
         finetune = recipe.epochs * (2 if settings.mu_max > settings.mu else 1)
         return finetune + settings.prune_epochs * len(settings.ratios) + settings.retrain_epochs
 
+    @classmethod
+    def check(cls, settings: MethodSettings, network: MultiHead) -> None:
+        super().check(settings, network)
+        assert isinstance(settings, CMATSettings)
+        if not network.backbone.grows and settings.mu_max > 1:
+            raise MethodError(f"mu_max = {settings.mu_max:g}: this backbone has one width and cannot grow; set mu_max=1")
+
     def begin(self, stream: Stream, context: Context) -> None:
         goals, tasks = self.settings.goals, len(stream.class_counts)
         if goals is not None and len(goals) != tasks:
@@ -129,7 +137,7 @@ class CMAT(PackedMethod):
         if not self.packed.lost and self.packed.owns_anything(task.id):
             reached, ratio = self._prune(task, goal, finetuned, context)
             self.record_structure(task.id, "prune", context)
-            if task.id > self.packed.since:
+            if self.packed.follows(task.id):
                 reached = self._retrain(task, reached, context)
                 self.record_structure(task.id, "retrain", context)
         self._record(task, goal, ratio, reached, context)
@@ -175,7 +183,7 @@ class CMAT(PackedMethod):
             return 0.0 if frozen else settings.mask_rate * (0.2 if epoch >= 0.5 * recipe.epochs else 1.0)
 
         phase = f"finetune-mu{self.packed.mu:g}"
-        second = network.learn_picks(rate) if task.id > self.packed.since else None
+        second = network.learn_picks(rate) if self.packed.follows(task.id) else None
         selected = self.fit(network, task, context, phase=phase, recipe=recipe, second=second)
         self.packed.lost = not self.passes_gate(selected)
         self.record_reached(phase, selected, context)

@@ -86,7 +86,7 @@ class PackNet(PackedMethod):
         self.record_capacity(task.id, context)
 
     def _train(self, task: LearnTask, context: Context, phase: str, recipe: Recipe) -> float:
-        holds = task.id > self.packed.since
+        holds = self.packed.follows(task.id)
         network = self.subnetwork(
             task.id,
             recipe,
@@ -104,8 +104,8 @@ class PackNet(PackedMethod):
             name: smallest_share(weight, packed.owned(name, task.id), ratio) for name, weight in packed.weights.items()
         }
         packed.release(task.id, cuts)
-        # A later task left with nothing still has earlier tasks' weights to live on.
-        if task.id == packed.since:
+        # A task that is left with nothing can live on what was there before it.
+        if not packed.follows(task.id):
             emptied = [name for name in packed.weights if not bool(packed.owned(name, task.id).any())]
             if emptied:
                 raise MethodError(

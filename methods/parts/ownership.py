@@ -14,8 +14,10 @@ from torch import Tensor
 
 FREE = 0
 """The owner of a weight that nobody owns."""
-MOST_TASKS = 255
-"""Owners are uint8."""
+BASE = 255
+"""The owner of weights that were there before the first task: pre-trained, and never moved."""
+MOST_TASKS = 254
+"""Owners are uint8, and one of them is `BASE`."""
 
 
 def owner_of(task: int) -> int:
@@ -48,7 +50,7 @@ class PackedWeights:
 
     mu: the width multiplier that the weights have now.
     weights: float, by name. Once a task has claimed, free weights are exactly zero.
-    owners: uint8, by name, shaped like the weights: 0 is nobody, task t (from 0) is t + 1.
+    owners: uint8, by name, shaped like the weights: 0 is nobody, task t (from 0) is t + 1, 255 is the pre-trained base.
     parts: of every learned task.
     since: the first task whose weights are here; above 0 only under the published gate.
     lost: True if the next task must start afresh; only under the published gate.
@@ -78,6 +80,21 @@ class PackedWeights:
             self.lost,
         )
 
+    def freeze(self, released: Mapping[str, Tensor]) -> None:
+        """Make all weights the base, which no task moves, but for those of `released` (bool by name): they are free, and zero."""
+        for name, gone in released.items():
+            self.weights[name].masked_fill_(gone, 0.0)
+            self.owners[name].fill_(BASE).masked_fill_(gone, FREE)
+
+    @property
+    def has_base(self) -> bool:
+        """True if there are weights from before the first task."""
+        return any(bool((owners == BASE).any()) for owners in self.owners.values())
+
+    def follows(self, task: int) -> bool:
+        """True if there is something here that the task can build on: an earlier task, or a base."""
+        return task > self.since or self.has_base
+
     def claim(self, task: int) -> None:
         """Give everything that is free to the task. Weights that an earlier task released start from zero."""
         for owners in self.owners.values():
@@ -97,14 +114,14 @@ class PackedWeights:
         return self.owners[name] == owner_of(task)
 
     def earlier(self, name: str, task: int) -> Tensor:
-        """The weights that belong to an earlier task: bool, shaped like them."""
-        return (self.owners[name] != FREE) & (self.owners[name] < owner_of(task))
+        """The weights that belong to an earlier task or to the base: bool, shaped like them."""
+        return _is_earlier(self.owners[name], task)
 
     def effective(self, name: str, task: int, shape: torch.Size) -> Tensor:
         """The weights of the task's sub-network: w · 1[owned, or owned earlier and picked]. shape: at the task's width."""
         block = top_left(shape)
         weight, owners = self.weights[name][block], self.owners[name][block]
-        used = (owners != FREE) & (owners < owner_of(task))
+        used = _is_earlier(owners, task)
         part = self.parts.get(task)
         if part is not None and part.picks is not None:
             used &= part.picks[name]
@@ -132,9 +149,17 @@ class PackedWeights:
         return any(bool(self.owned(name, task).any()) for name in self.owners)
 
     def counts(self) -> dict[str, list[int]]:
-        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last task that was learned."""
+        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last task that was learned; none of the base."""
         length = max(self.parts, default=-1) + 2
         return {
-            name: torch.bincount(owners.flatten().long(), minlength=length).tolist()
+            name: torch.bincount(owners[owners != BASE].long(), minlength=length).tolist()
             for name, owners in self.owners.items()
         }
+
+    def of_base(self) -> dict[str, int]:
+        """Numbers of weights per layer that belong to the base."""
+        return {name: int((owners == BASE).sum()) for name, owners in self.owners.items()}
+
+
+def _is_earlier(owners: Tensor, task: int) -> Tensor:
+    return ((owners != FREE) & (owners < owner_of(task))) | (owners == BASE)

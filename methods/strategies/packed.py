@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork
 from methods.base import Context, MethodError, MethodSettings, State
-from methods.parts.ownership import MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
+from methods.parts.ownership import BASE, MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
+from methods.parts.pruning import smallest_share
 from methods.parts.subnetwork import OF_TRAINING, Subnetwork
+from methods.settings import setting_added_later
 from methods.strategies.trained import TrainedMethod
 from methods.training import Fit, Recipe, SecondOptimizer, Selected, Step, TrainedBy, Validation
 from scenarios.base import LearnTask, Stream
@@ -61,6 +63,14 @@ class PackedSettings(MethodSettings, TrainedBy):
         description="published: unless accuracy on the training attack exceeds this, the task's weights are thrown away and the "
         "next task starts from a random network that remembers nothing; None: no gate, decisions are made on validation images",
     )
+    base_prune_ratio: float | None = setting_added_later(
+        None,
+        ge=0,
+        lt=1,
+        description="the weights that the backbone starts from (backbone.pretrained) are a first, frozen task: this share of each "
+        "layer, its smallest, is freed, and the rest never moves; published for ImageNet: .5, retrained after it (Mallya & Lazebnik "
+        "2018, section 4); None: the first task moves all of them",
+    )
 
 
 class PackedMethod(TrainedMethod):
@@ -80,6 +90,19 @@ class PackedMethod(TrainedMethod):
         """Nothing under the published gate, by which a task's weights may be thrown away."""
         return self.claims if self.settings.train_gate is None else frozenset()
 
+    @classmethod
+    def check(cls, settings: MethodSettings, network: MultiHead) -> None:
+        assert isinstance(settings, PackedSettings)
+        if settings.base_prune_ratio is None:
+            return
+        if not network.backbone.pretrained:
+            raise MethodError(
+                f"base_prune_ratio = {settings.base_prune_ratio:g} needs a backbone that starts from pre-trained weights; set "
+                "backbone.pretrained"
+            )
+        if settings.train_gate is not None:
+            raise MethodError("train_gate throws weights away, base_prune_ratio keeps some for good; give one of the two")
+
     def begin(self, stream: Stream, context: Context) -> None:
         tasks = len(stream.class_counts)
         if tasks > MOST_TASKS:
@@ -90,6 +113,12 @@ class PackedMethod(TrainedMethod):
         self._skeletons = {}
         self.last_task = tasks - 1
         self.packed = PackedWeights.fresh(_shared(self._new(0, 1.0)))
+        ratio = self.settings.base_prune_ratio
+        if ratio is not None:
+            everything = {name: torch.ones_like(owners, dtype=torch.bool) for name, owners in self.packed.owners.items()}
+            self.packed.freeze(
+                {name: smallest_share(weight, everything[name], ratio) for name, weight in self.packed.weights.items()}
+            )
 
     @abstractmethod
     def learn(self, task: LearnTask, context: Context) -> None: ...
@@ -200,15 +229,22 @@ class PackedMethod(TrainedMethod):
         return self._skeletons[mu]
 
     @property
+    def _stored_base(self) -> int:
+        """The number that stands for the base where owners are stored: the least that no task has."""
+        return owner_of(self.last_task) + 1
+
+    @property
     def _owner_bits(self) -> int:
-        return owner_of(self.last_task).bit_length()
+        based = self.settings.base_prune_ratio is not None
+        return (self._stored_base if based else owner_of(self.last_task)).bit_length()
 
     def state(self) -> State:
         packed = self.packed
         tensors = {f"weight.{name}": tensor for name, tensor in packed.weights.items()}
         # One tensor for each bit: a weight costs as many bits, stored and counted, as it takes to tell the tasks apart.
+        stored = {name: owners.masked_fill(owners == BASE, self._stored_base) for name, owners in packed.owners.items()}
         for bit in range(self._owner_bits):
-            tensors |= {f"owner.{bit}.{name}": (owners >> bit) % 2 == 1 for name, owners in packed.owners.items()}
+            tensors |= {f"owner.{bit}.{name}": (owners >> bit) % 2 == 1 for name, owners in stored.items()}
         for task, part in packed.parts.items():
             tensors |= {f"task.{task}.{name}": tensor for name, tensor in part.tensors.items()}
             tensors |= {f"picks.{task}.{name}": tensor for name, tensor in (part.picks or {}).items()}
@@ -232,6 +268,7 @@ class PackedMethod(TrainedMethod):
             packed.weights[name].copy_(weights[name])
             for bit in range(self._owner_bits):
                 packed.owners[name] += state.tensors[f"owner.{bit}.{name}"].to(torch.uint8) << bit
+            packed.owners[name].masked_fill_(packed.owners[name] == self._stored_base, BASE)
         packed.since, packed.lost = values["since"], values["lost"]
         for key, part in values["parts"].items():
             picks = state.under(f"picks.{key}.") if part["picks"] else None
@@ -259,7 +296,11 @@ class PackedMethod(TrainedMethod):
             for owner, count in enumerate(counts[: task + 2]):
                 record("weights_free" if owner == 0 else f"weights_of_task_{owner - 1}", count, text=layer)
                 totals[owner] += count
-        everything = sum(totals)
+        base = packed.of_base()
+        if any(base.values()):
+            for layer, count in base.items():
+                record("weights_of_base", count, text=layer)
+        everything = sum(totals) + sum(base.values())
         record("mu", packed.mu)
         record("shared_weights", everything)
         record("free_share", totals[0] / everything)
