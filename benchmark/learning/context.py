@@ -73,6 +73,8 @@ class RunContext:
     spent: the cost so far.
     logs: facts and epochs of this turn.
     selected: the outcome of the last `train`; None before it.
+
+    restores: True if a stored state is all that the method gets: its networks do not read pre-trained weights first.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class RunContext:
         prerequisites: dict[str, Callable[[], Prerequisite]],
         listen: Listener,
         watch: Watch | None = None,
+        restores: bool = False,
     ) -> None:
         self.job, self.device, self.recipe = job, device, job.recipe
         self.exact_eps: Fraction = job.preset.eps
@@ -92,7 +95,7 @@ class RunContext:
         self.logs = Logs()
         self.selected: Selected | None = None
         self._method, self._store, self._prerequisites, self._listen = method, store, prerequisites, listen
-        self._watch = watch or Watch.none()
+        self._watch, self._restores = watch or Watch.none(), restores
         self._checkpoints = Checkpoints(store.directory / "checkpoints")
         self._stages: list[str] = []
         self._turn, self._tasks, self._task_name, self._began = -1, 0, "", time.perf_counter()
@@ -150,8 +153,9 @@ class RunContext:
         backbone = chosen.build(stream.image_shape, mu)
         network = MultiHead(backbone, stream.class_counts, stream.mean, stream.std)
         initialise(network, self._generator("cpu", task, "init", "weights"))
-        with self._watch.harness():
-            chosen.start(backbone)
+        if not self._restores:
+            with self._watch.harness():
+                chosen.start(backbone)
         # Channels-last weights make every activation channels-last: a third faster here, the same mathematics.
         return network.to(self.device, memory_format=torch.channels_last)
 

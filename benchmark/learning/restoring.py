@@ -70,7 +70,7 @@ def restored_method(job: Job, machine: Machine, key: str) -> Method:
     """Make a fresh instance of the job's method and give it the state of checkpoint `key`, nothing else. Raises StoreError."""
     store, device = RunStore(machine.runs, job.hash), torch.device(machine.device)
     method = job.new_method()
-    context = RunContext(job, device, method, store, {}, lambda event: None)
+    context = RunContext(job, device, method, store, {}, lambda event: None, restores=True)
     method.begin(stream_of(job, machine), context)
     method.load_state(restored_state(Checkpoints(store.directory / "checkpoints"), key, device))
     return method

@@ -80,7 +80,7 @@ class FromCheckpoint:
             method = job.new_method()
 
             def making() -> Made:
-                context = RunContext(job, device, method, store, {}, lambda event: None)
+                context = RunContext(job, device, method, store, {}, lambda event: None, restores=True)
                 method.begin(self.stream, context)
                 method.load_state(state)
                 return lambda task: method.classifier(task).to(device)
