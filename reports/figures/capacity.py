@@ -19,7 +19,7 @@ from reports.figures.panels import across
 from reports.figures.placing import LONGEST_LABEL, legend_columns
 from reports.figures.structure import structure_figure
 from reports.figures.style import INK, MOST_NAMED_TASKS, PAGE, Looks, shortened, task_colours
-from reports.numbers.capacity import NOBODY, decisions, layer_names, owners
+from reports.numbers.capacity import BASE, NOBODY, decisions, layer_names, owners
 from reports.tables.capacity import has_other_seeds, shown_seed
 
 MOST_PANELS = 4
@@ -27,6 +27,7 @@ MOST_LAYERS, MOST_LEVEL_NAMES = 16, 6
 """Layers that get a bar, and bars of a panel up to which their names need not be turned."""
 LEGEND_LINE, OWNERS_LEGEND_WIDTH, LONGEST_NAME = 0.16, 6.6, 24
 """Inches of a line and of the whole legend; letters of a name."""
+BASE_COLOUR = "#8a8f98"
 FREE_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": "#b4bac2", "hatch": "//////", "linewidth": 0}
 
 
@@ -79,8 +80,13 @@ def owners_figure(rows: Sequence[Row], board: Board) -> Figure:
             place = (left + k * (wide + between), y, wide, high)
             axes = figure.add_axes((place[0] / PAGE, place[1] / height, place[2] / PAGE, place[3] / height))
             _owner_bars(axes, row, task, colours, first=k == 0, lowest=line == len(rows) - 1)
-    _owner_legend(figure, board, colours, left, top)
+    _owner_legend(figure, board, colours, left, top, has_base=any(_has_base(row) for row in rows))
     return figure
+
+
+def _has_base(row: Row) -> bool:
+    seed = shown_seed(row)
+    return seed is not None and bool((owners(seed.evidence.facts)["owner"] == BASE).any())
 
 
 def _most_layers(rows: Sequence[Row]) -> int:
@@ -109,7 +115,11 @@ def _owner_bars(axes: Axes, row: Row, task: int, colours: Sequence[str], *, firs
         high = low + shares[:, column]
         look: dict[str, Any] = FREE_LOOK
         if owner != NOBODY:
-            look = {"facecolor": colours[int(owner)], "edgecolor": "white", "linewidth": 0.3}
+            look = {
+                "facecolor": BASE_COLOUR if owner == BASE else colours[int(owner)],
+                "edgecolor": "white",
+                "linewidth": 0.3,
+            }
         # One outline for all layers; nothing is drawn in the gaps between the bars.
         axes.stairs(_with_gaps(high), edges, baseline=_with_gaps(low), fill=True, **look)
         low = high
@@ -127,9 +137,10 @@ def _owner_bars(axes: Axes, row: Row, task: int, colours: Sequence[str], *, firs
 
 
 def _counts(frame: pd.DataFrame, task: int) -> pd.DataFrame:
-    """The numbers of weights after the task, by layer in network order and by owner: tasks, then `NOBODY`."""
+    """The numbers of weights after the task, by layer in network order and by owner: `BASE`, tasks, then `NOBODY`."""
     of_task = frame[frame["task"] == task]
-    owned = sorted((owner for owner in of_task["owner"].unique() if owner != NOBODY), key=int)
+    found = set(of_task["owner"])
+    owned = [*({BASE} & found), *sorted(found - {BASE, NOBODY}, key=int)]
     table = of_task.pivot_table(
         index="layer", columns="owner", values="weights", aggfunc="sum", fill_value=0, sort=False
     )
@@ -152,9 +163,13 @@ def _owners_legend_columns(board: Board) -> int:
     return len(widths) if sum(widths) < OWNERS_LEGEND_WIDTH else int(OWNERS_LEGEND_WIDTH / max(widths))
 
 
-def _owner_legend(figure: Figure, board: Board, colours: Sequence[str], left: float, top: float) -> None:
+def _owner_legend(
+    figure: Figure, board: Board, colours: Sequence[str], left: float, top: float, *, has_base: bool
+) -> None:
     width, height = figure.get_size_inches()
     handles, columns = [Patch(**FREE_LOOK, label="free")], 1
+    if has_base:
+        handles.append(Patch(color=BASE_COLOUR, label=BASE))
     if board.tasks <= MOST_NAMED_TASKS:
         handles = [Patch(color=colours[k], label=name) for k, name in enumerate(_task_names(board))] + handles
         columns = _owners_legend_columns(board)

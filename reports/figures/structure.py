@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from reports.boards.board import Board, Row
 from reports.figures.style import FAINT, INK, MOST_NAMED_TASKS, PAGE, shortened, task_colours
-from reports.numbers.capacity import MOMENTS, Structure, layer_names, owners, structures
+from reports.numbers.capacity import BASE_NUMBER, MOMENTS, Structure, layer_names, owners, structures
 
 METHOD = "cmat"
 """The method whose structure is shown."""
@@ -158,6 +158,7 @@ def _dots(axes: Axes, story: Story, key: tuple[int, str], colours: list[str], un
         for in_use in (False, True) if owner else (None,):
             places = (owned == owner) & (True if in_use is None else used == in_use)
             colour = colours[(owner - 1) % len(colours)] if owner else None
+            colour = INK if owner == BASE_NUMBER else colour
             if places.any():
                 axes.plot(*story.placed(*np.nonzero(places)), **_look(unit, colour, faint=in_use is False))
     old = story.grown_from(key)
@@ -206,6 +207,8 @@ def _moment_words(story: Story, task: int, moment: str) -> str:
 
 def _legend(figure: Figure, story: Story, colours: list[str], left: float) -> None:
     looks = {f"task {task}": _look(7, colours[task % len(colours)]) for task in story.tasks}
+    if any((drawn.owners == BASE_NUMBER).any() for drawn in story.moments.values()):
+        looks["pre-trained"] = _look(7, INK)
     looks["free"] = _look(7, None)
     if any((drawn.earlier(task) & ~drawn.used).any() for (task, _), drawn in story.moments.items()):
         looks["an earlier task's, not picked"] = _look(7, INK, faint=True)

@@ -14,8 +14,10 @@ import pandas as pd
 
 from results.schema import METHOD
 
-NOBODY = "free"
-"""The owner of free weights, as tables name it."""
+NOBODY, BASE = "free", "pre-trained"
+"""Owners that are no task: of weights that wait for one, and of weights from before the first."""
+BASE_NUMBER = 255
+"""The base's number in an owner map."""
 MOMENTS = ("train", "prune", "retrain")
 
 NUMBERS = (
@@ -24,7 +26,7 @@ NUMBERS = (
 )  # fmt: skip
 DECISIONS = (*NUMBERS, "exhausted")
 OWNERS = ("task", "layer", "owner", "weights")
-_CONVOLUTIONS = {"vgg16_bn": 13, "small_conv": 3}
+_CONVOLUTIONS = {"vgg16_bn": 13, "small_conv": 3, "resnet18": 20, "cifar_resnet18": 20, "resnet50": 53}
 """The number of convolutions by backbone. They are its first layers; the others are linear."""
 
 
@@ -56,13 +58,13 @@ def _reached(whole: pd.Series) -> float:
 def owners(facts: pd.DataFrame) -> pd.DataFrame:
     """The number of weights by task, layer and owner, with the columns of `OWNERS`; layers in network order.
 
-    owner: `NOBODY`, or the task as text.
+    owner: `NOBODY`, `BASE`, or the task as text.
     """
     of_methods = _of_methods(facts)
     rows = of_methods[of_methods["name"].str.startswith("weights_")].drop_duplicates(
         ["task", "name", "text"], keep="last"
     )
-    owner = rows["name"].str.removeprefix("weights_of_task_").replace("weights_free", NOBODY)
+    owner = rows["name"].str.removeprefix("weights_of_task_").replace({"weights_free": NOBODY, "weights_of_base": BASE})
     values = {
         "task": rows["task"].astype(int),
         "layer": rows["text"],
@@ -80,7 +82,7 @@ class Structure:
 
     layer: its name.
     mu: the size of the network, in parameters, as a multiple of its first size.
-    owners: int (rows, rest), 0 for free and k + 1 for task k.
+    owners: int (rows, rest), 0 for free, k + 1 for task k, `BASE_NUMBER` for the pre-trained base.
     used: bool (rows, rest), True for weights that the task picked or owns.
     """
 
@@ -90,8 +92,8 @@ class Structure:
     used: np.ndarray
 
     def earlier(self, task: int) -> np.ndarray:
-        """Bool (rows, rest), True for weights that a task before this one owns."""
-        return (self.owners > 0) & (self.owners <= task)
+        """Bool (rows, rest), True for weights that a task before this one owns, or the base."""
+        return ((self.owners > 0) & (self.owners <= task)) | (self.owners == BASE_NUMBER)
 
     def owned(self, task: int) -> np.ndarray:
         """Bool (rows, rest), True for weights that this task owns."""
