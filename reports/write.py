@@ -16,7 +16,7 @@ from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.boards.left_out import leave_out, of_sound_ones, under_presets
 from reports.exhibits.exhibits import Exhibits, exhibits_of
-from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report
+from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report, on_page
 from reports.exhibits.steps_figure import exhibit_figures
 from reports.figures.accuracy import accuracy_bars, accuracy_matrices, matrices_caption
 from reports.figures.capacity import capacity_figures
@@ -111,7 +111,8 @@ def _write(results: Results, boards: list[Board], output: Path) -> Report:
     _write_tables(exhibits, output / "tables")
     entries = _write_entries(boards, output / "rows")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    write_text(report.page, render_page(boards, entries, figures, report.problems, made, EMPTY))
+    page = render_page(boards, entries, figures, on_page(exhibits), report.problems, made, EMPTY)
+    write_text(report.page, page)
     write_text(output / "checks.html", render_checks(boards))
     return report
 

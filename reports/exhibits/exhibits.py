@@ -69,9 +69,14 @@ class Exhibits:
 
     @property
     def is_of_thesis_data(self) -> bool:
-        """True if the board's stream is that of the thesis."""
-        scenario = self.board.rows[0].seeds[0].run.identity.get("scenario")
-        return (scenario.get("name") if isinstance(scenario, dict) else scenario) == SCENARIO
+        """True if the board's stream is that of the thesis' CIFAR-100 experiments."""
+        return self.scenario == SCENARIO
+
+    @property
+    def scenario(self) -> str:
+        """The name of the board's scenario; empty if it was not recorded."""
+        stored = self.board.rows[0].seeds[0].run.identity.get("scenario")
+        return str((stored.get("name") if isinstance(stored, dict) else stored) or "")
 
     @property
     def tasks(self) -> list[str]:

@@ -1,95 +1,138 @@
-"""The thesis' high-resolution F1 tables, with ours beside them."""
+"""The thesis' high-resolution F1 tables, with ours beside them: fractions, as numbers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import nan
 
+import numpy as np
 import pandas as pd
 
+from reports.boards.board import Row
 from reports.boards.sweeps import strongest
-from reports.exhibits.exhibits import PRINTED_ERROR, Exhibits
-from reports.exhibits.scores_table import scores_of
+from reports.exhibits.exhibits import Exhibits
+from reports.exhibits.scores_table import ENOUGH_SEEDS, covered_by_task, scores_of
 from reports.numbers.published_values import HIGH_RESOLUTION, thesis_f1_table
-from reports.tables.words import NOT_AVAILABLE
+from reports.numbers.statistics.bootstrap import resampled_accuracies
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval, t_interval
 
-PUBLISHED = "published"
+FINE_GRAINED = "fine_grained"
+"""The scenario whose boards have rows in these tables: a data set per task."""
+PUBLISHED, NOT_RUN = "published", "ours"
+MEANS = ("precision", "recall", "f1")
+"""Columns of the means over the data sets."""
+CLEAN_TRAINING = "none"
+"""The training attack of a row that learned from clean images alone."""
+PLACES = ("method", "train_attack", "eval_attack")
+_NAMES = {"cubs": r"cub.*", "stanford_cars": r"(stanford)?cars(196)?", "flowers": r"(oxford)?(102)?flowers(102)?"}
+"""The names of tasks, in letters and digits alone, that stand in a published column."""
+OWN = "accuracy_"
+"""The beginning of the column of a data set that the thesis does not have."""
+
+
+def fine_grained_boards(exhibits: Sequence[Exhibits]) -> list[Exhibits]:
+    """The exhibits of boards with a data set per task."""
+    return [each for each in exhibits if each.scenario == FINE_GRAINED]
+
+
+def columns_of(exhibits: Exhibits) -> list[str]:
+    """The column of each task's data set: a published one, or `accuracy_` and the task's own name.
+
+    Of several tasks that are the same data set the first stands in the published column.
+    """
+    found: list[str] = []
+    for name in exhibits.tasks:
+        plain = re.sub(r"[^a-z0-9]", "", name.lower())
+        column = next((column for column, pattern in _NAMES.items() if re.fullmatch(pattern, plain)), "")
+        found.append(column if column and column not in found else OWN + name)
+    return found
 
 
 def fine_grained_table(exhibits: Sequence[Exhibits]) -> pd.DataFrame:
-    """Two lines, published and ours, per line of the thesis' high-resolution tables: fractions, NaN for missing numbers.
+    """A line per published line of the tables and one per row of ours that stands beside it, then a line per further row.
 
-    exhibits: at least one.
-    Column f1_of_p_and_r: 2PR/(P+R) of the line's own precision and recall.
+    exhibits: at least one; those of other data have no line.
+    preset, values: of ours, the preset and the label of the row; `published` for the others; `ours`, with no number, where no
+        ranked row was trained and attacked so.
+    A column per data set: accuracy; with _low and _high its 95 % interval, with _images the test images that were attacked.
+    precision, recall, f1: macro over whole test sets, then the mean over the data sets that were run (data_sets: how many).
+        From three seeds on they have t-intervals.
+    f1_of_p_and_r: 2PR/(P+R) of the line's own precision and recall.
     """
+    ours = [line for each in fine_grained_boards(exhibits) for line in _lines_of(each)]
     published = exhibits[0].published.fine_grained
     checked = thesis_f1_table(published)["F1_of_its_precision_and_recall"]
-    columns = [*HIGH_RESOLUTION, "precision", "recall", "f1"]
-    records = []
-    for line, f1 in zip(published.to_dict("records"), checked, strict=True):
-        place = {name: line[name] for name in ("method", "train_attack", "eval_attack")}
-        records.append({**place, "values": PUBLISHED, **{name: line[name] for name in columns}, "f1_of_p_and_r": f1})
-        found = next(filter(None, (_ours(each, **place) for each in exhibits)), {})
-        ours = {name: found.get(name, nan) for name in [*columns, "f1_of_p_and_r"]}
-        records.append({**place, "values": found.get("label", "ours"), **ours})
-    return pd.DataFrame(records)
+    records: list[dict[str, object]] = []
+    for printed, f1 in zip(published.to_dict("records"), checked, strict=True):
+        place = {name: printed[name] for name in PLACES}
+        numbers = {name: printed[name] for name in (*HIGH_RESOLUTION, *MEANS)}
+        records.append({**place, "preset": "", "values": PUBLISHED, **numbers, "f1_of_p_and_r": f1})
+        beside = [line for line in ours if all(line[name] == place[name] for name in PLACES)]
+        records += beside or [{**place, "preset": "", "values": NOT_RUN}]
+    known = set(zip(*(published[name] for name in PLACES), strict=True))
+    records += [line for line in ours if tuple(line[name] for name in PLACES) not in known]
+    table = pd.DataFrame(records)
+    order = [*PLACES, "preset", "values", *HIGH_RESOLUTION, *MEANS, "f1_of_p_and_r"]
+    return table[[*order, *(name for name in table.columns if name not in order)]]
 
 
-def _ours(exhibits: Exhibits, method: str, train_attack: str, eval_attack: str) -> dict[str, object]:
-    """Our numbers for a line of the high-resolution tables: the row trained and attacked with as many steps of PGD.
+def data_set_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of accuracies: those of the thesis, then those of further data sets."""
+    own = [name.removesuffix("_images") for name in table.columns if str(name).endswith("_images")]
+    return [*HIGH_RESOLUTION, *(name for name in own if name not in HIGH_RESOLUTION)]
 
-    Empty if the board's tasks are not these data sets, or if no ranked row was trained and attacked so.
+
+def train_attack_of(row: Row) -> str:
+    """The training attack of a row as the thesis names it, such as `PGD-10`; `none` if no attacked image was learned from."""
+    learned = [seed.run.training for seed in row.used_seeds]
+    if all(len(records) and records["robust_train"].isna().all() for records in learned):
+        return CLEAN_TRAINING
+    attack = (row.seeds[0].run.identity.get("recipe") or {}).get("attack") or {}
+    return f"PGD-{attack.get('steps', 0)}"
+
+
+def _lines_of(exhibits: Exhibits) -> Iterator[dict[str, object]]:
+    """The lines of a board: its ranked rows, each attacked with as many steps of PGD as it was trained with.
+
+    A row that was trained without an attack has a line for each of the thesis' numbers of steps.
     """
-    board = exhibits.board
-    places = {name: board.task_names.index(name) for name in HIGH_RESOLUTION if name in board.task_names}
-    if len(places) < len(HIGH_RESOLUTION):
-        return {}
-    attack = exhibits.swept.get(board.eps, {}).get(_steps(eval_attack)) if board.eps else None
-    for row in (row for row in board.ranked if row.method == method and attack is not None):
-        recipe = row.seeds[0].run.identity.get("recipe") or {}
-        if attack is not None and (recipe.get("attack") or {}).get("steps") == _steps(train_attack):
-            scores = scores_of(row, strongest(attack, row.measures.matrices)).mean(0)
-            precision, recall, f1 = scores[list(places.values()), 1:].mean(0)
-            accuracies = {name: scores[task, 0] for name, task in places.items()}
-            both = {"precision": precision, "recall": recall, "f1": f1}
-            both["f1_of_p_and_r"] = 2 * precision * recall / (precision + recall)
-            return {"label": row.label, **accuracies, **both}
-    return {}
-
-
-def _steps(attack: str) -> int:
-    """The number of steps: `PGD-10` → 10; 0 for another attack."""
-    found = re.fullmatch(r"PGD-(\d+)", attack)
-    return int(found[1]) if found else 0
-
-
-def fine_grained_for_reading(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The high-resolution table of a method as the thesis lays it out: fractions with four decimals."""
-    lines = table[table["method"] == method]
-    both = zip(lines["train_attack"], lines["eval_attack"], strict=True)
-    titles = {**HIGH_RESOLUTION, "precision": "Precision", "recall": "Recall", "f1": "F1-score"}
-    titles["f1_of_p_and_r"] = "2PR/(P+R)"
-    numbers = {
-        title: [NOT_AVAILABLE if value != value else f"{value:.4f}" for value in lines[name]]
-        for name, title in titles.items()
-    }
-    attacks = [f"PGD({_steps(train)})/PGD({_steps(test)})" for train, test in both]
-    return pd.DataFrame({"attack": attacks, "label": lines["values"].tolist(), **numbers})
-
-
-def fine_grained_caption(table: pd.DataFrame) -> str:
-    """The words over the tables: printed F1 that follow from their precision and recall, and corrections of the others."""
-    printed = table[table["values"] == PUBLISHED]
-    wrong = printed[(printed["f1"] - printed["f1_of_p_and_r"]).abs() > PRINTED_ERROR]
-    text = (
-        f"Attack: in training / at test. Fractions. {len(printed) - len(wrong)} of the {len(printed)} printed F1 equal "
-        "2PR/(P+R) of the printed precision and recall"
+    board, published = exhibits.board, exhibits.published.fine_grained
+    attacks = (
+        {f"PGD-{steps}": attack for steps, attack in exhibits.swept.get(board.eps, {}).items()} if board.eps else {}
     )
-    text += "".join(f"; {line.f1:.4f} should be {line.f1_of_p_and_r:.4f}" for line in wrong.itertuples())
-    accuracies = printed[list(HIGH_RESOLUTION)].to_numpy()
-    return (
-        f"{text}. They are the F1 of a last batch of a few classes: {printed['f1'].min():.2f} and more beside accuracies of "
-        f"{accuracies.min():.2f} to {accuracies.max():.2f} is no macro F1 of a data set. Ours is over whole test sets; n/a "
-        "until these data sets are run."
+    for row in board.ranked:
+        trained = train_attack_of(row)
+        for name in published["eval_attack"].unique() if trained == CLEAN_TRAINING else [trained]:
+            if (
+                name in attacks
+                and (outcome := strongest(attacks[name], row.measures.matrices)) in row.measures.matrices
+            ):
+                place = {"method": row.method, "train_attack": trained, "eval_attack": name}
+                yield {**place, "preset": board.preset, "values": row.label, **_numbers(exhibits, row, outcome)}
+
+
+def _numbers(exhibits: Exhibits, row: Row, attack: str) -> dict[str, object]:
+    """The numbers of a row under an attack, by column of the table."""
+    scores, images = scores_of(row, attack), covered_by_task(row, attack)
+    found: dict[str, object] = {}
+    for task, column in enumerate(columns_of(exhibits)):
+        bounds = _accuracy_interval(row, attack, task, scores[:, task, 0].tolist())
+        found |= {column: float(scores[:, task, 0].mean()), f"{column}_low": bounds.low, f"{column}_high": bounds.high}
+        found[f"{column}_images"] = images[task]
+    for k, name in enumerate(MEANS, start=1):
+        values = scores[:, -1, k].tolist()
+        bounds = t_interval(values) if len(values) >= ENOUGH_SEEDS else NO_INTERVAL
+        found |= {name: float(np.mean(values)), f"{name}_low": bounds.low, f"{name}_high": bounds.high}
+    precision, recall = (float(scores[:, -1, k].mean()) for k in (1, 2))
+    both = 2 * precision * recall / (precision + recall) if precision + recall else nan
+    whose = {"row": row.short_identity, "seeds": len(scores), "attack": attack, "data_sets": len(exhibits.tasks)}
+    return found | {"f1_of_p_and_r": both} | whose
+
+
+def _accuracy_interval(row: Row, attack: str, task: int, values: Sequence[float]) -> Interval:
+    outcomes = [seed.evidence.outcomes for seed in row.used_seeds]
+    return interval(
+        values,
+        lambda: [resampled_accuracies(each.vector(attack, each.last, task)[None], task)[:, 0] for each in outcomes],
     )

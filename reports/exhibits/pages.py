@@ -7,20 +7,32 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from reports.boards.board import Row
-from reports.exhibits.exhibits import Exhibits
-from reports.exhibits.high_resolution import fine_grained_caption, fine_grained_for_reading, fine_grained_table
+from reports.boards.building import build_boards
+from reports.checks.check import Check
+from reports.checks.verdicts import CHECKS
+from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
+from reports.exhibits.high_resolution import FINE_GRAINED, fine_grained_boards, fine_grained_table
+from reports.exhibits.high_resolution_words import (
+    fine_grained_caption,
+    fine_grained_differences,
+    fine_grained_for_reading,
+    parts_of,
+)
 from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
 from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
 from reports.exhibits.steps_figure import STEPS_FIGURE, THESIS_NAMES
 from reports.exhibits.steps_table import steps_caption, steps_table, steps_table_for_reading
 from reports.figures.style import FigureOnPage
+from reports.numbers.published_values import read_published
 from reports.tables.latex import NEEDS, latex_table, latex_text
 from reports.tables.markdown import markdown_table, markdown_text, replaced_between
+from results import load
 from results.file_names import file_name
 
 STRUCTURE = "structure"
@@ -57,6 +69,30 @@ def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFr
         yield "all__exhibit_fine_grained", fine_grained_table(exhibits)
 
 
+@dataclass(frozen=True)
+class ExhibitOnPage:
+    """Tables of an exhibit for the page of the leaderboard.
+
+    words: the texts over them.
+    tables: by title.
+    """
+
+    title: str
+    words: Sequence[str]
+    tables: Mapping[str, pd.DataFrame]
+
+
+def on_page(exhibits: Sequence[Exhibits]) -> dict[str, ExhibitOnPage]:
+    """The high-resolution F1 tables of each board that has such data, by preset."""
+    found = {}
+    for each in fine_grained_boards(exhibits):
+        table = fine_grained_table([each])
+        words = [fine_grained_caption(table), *fine_grained_differences([each])]
+        tables = {title: fine_grained_for_reading(lines) for title, lines in parts_of(table)}
+        found[each.board.preset] = ExhibitOnPage(TITLES[4], words, tables)
+    return found
+
+
 # -- Markdown ---------------------------------------------------------------------------------------------------------
 
 
@@ -86,10 +122,7 @@ def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iter
     yield markdown_text(methods_caption(exhibits))
     yield markdown_table(methods_table_for_reading(exhibits))
     yield f"### {TITLES[2]}"
-    yield markdown_text(scores_caption(exhibits)) if rows else "n/a: no ranked row."
-    for row in rows:
-        yield f"**{markdown_text(row.label)}**"
-        yield markdown_table(scores_table_for_reading(exhibits, row))
+    yield from _scores(exhibits, rows)
     logs = logs_table(exhibits)
     if len(logs):
         yield "**The thesis' logs of these tasks** (training attack, test attack)"
@@ -97,6 +130,14 @@ def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iter
     yield f"### {TITLES[3]}"
     drawn = list(_pictured(exhibits, picture, STRUCTURE, TITLES[3]))
     yield from drawn or ["n/a: no ranked row of CMAT with recorded owner maps."]
+
+
+def _scores(exhibits: Exhibits, rows: Sequence[Row]) -> Iterator[str]:
+    """The scores of rows, task by task."""
+    yield markdown_text(scores_caption(exhibits)) if rows else "n/a: no ranked row."
+    for row in rows:
+        yield f"**{markdown_text(row.label)}**"
+        yield markdown_table(scores_table_for_reading(exhibits, row))
 
 
 def _pictured(exhibits: Exhibits, picture: Picture, name: str, title: str) -> Iterator[str]:
@@ -111,9 +152,10 @@ def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
     table = fine_grained_table(exhibits)
     yield f"{heading}{TITLES[4]}"
     yield markdown_text(fine_grained_caption(table))
-    for method in table["method"].unique():
-        yield f"**{THESIS_NAMES.get(method, method)}**"
-        yield markdown_table(fine_grained_for_reading(table, method))
+    yield from map(markdown_text, fine_grained_differences(exhibits))
+    for title, lines in parts_of(table):
+        yield f"**{markdown_text(title)}**"
+        yield markdown_table(fine_grained_for_reading(lines))
 
 
 # -- LaTeX ------------------------------------------------------------------------------------------------------------
@@ -146,10 +188,11 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
         parts.append(r"\clearpage")
     if exhibits:
         table = fine_grained_table(exhibits)
-        for method in table["method"].unique():
-            text = latex_text(f"{TITLES[4]}: {THESIS_NAMES.get(method, method)}. {fine_grained_caption(table)}")
+        words = " ".join([fine_grained_caption(table), *fine_grained_differences(exhibits)])
+        for title, lines in parts_of(table):
+            text = latex_text(f"{TITLES[4]}: {title}. {words}")
             parts.append(
-                latex_table(fine_grained_for_reading(table, method), text, f"tab:exhibit-fine-grained-{method}")
+                latex_table(fine_grained_for_reading(lines), text, f"tab:exhibit-fine-grained-{file_name(title)}")
             )
     return "\n\n".join(parts) + "\n"
 
@@ -183,12 +226,35 @@ def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> str:
-    """The page with the exhibits between its two marks made anew. Raises ValueError if it lacks a mark."""
+    """The page with the exhibits between its two marks made anew. Raises ValueError if it lacks a mark.
+
+    Boards of the thesis' CIFAR-100 data have all exhibits; those with a data set per task have the high-resolution tables and
+    the scores by task.
+    """
     parts: list[str] = []
     for each in exhibits:
-        parts += _sections(each, picture, [row for row in _in_order(each) if row.method in THESIS_NAMES])
-    middle = "\n\n".join([*parts, *_fine_grained(exhibits, "### ")])
-    return replaced_between(page, BEGIN, END, middle, "the exhibits")
+        if each.is_of_thesis_data:
+            parts += _sections(each, picture, _of_thesis(each))
+    parts += _fine_grained(exhibits, "## ")
+    for each in fine_grained_boards(exhibits):
+        parts += [f"### {_title(2)}: {markdown_text(each.board.preset)}", *_scores(each, _of_thesis(each))]
+    return replaced_between(page, BEGIN, END, "\n\n".join(parts), "the exhibits")
+
+
+def _of_thesis(exhibits: Exhibits) -> list[Row]:
+    """The ranked rows of the thesis' methods."""
+    return [row for row in _in_order(exhibits) if row.method in THESIS_NAMES]
+
+
+def published_exhibits(folder: Path, checks: Sequence[Check] = CHECKS) -> list[Exhibits]:
+    """The exhibits of the tracked records that the documentation shows, by preset.
+
+    folder: `results/published`.
+    """
+    presets = sorted(path for path in folder.iterdir() if path.is_dir())
+    boards = [board for preset in presets for board in build_boards(load(preset, None), checks)]
+    found = exhibits_of(boards, read_published())
+    return [each for each in found if each.scenario in (SCENARIO, FINE_GRAINED)]
 
 
 def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
@@ -210,21 +276,17 @@ def in_docs(exhibits: Exhibits, name: str) -> str:
 
 
 if __name__ == "__main__":
-    from reports.boards.building import build_boards
-    from reports.exhibits.exhibits import exhibits_of
     from reports.exhibits.steps_figure import steps_figure
     from reports.figures.style import paper_style
-    from reports.numbers.published_values import read_published
-    from results import load
     from results.files import write_text
 
     root = Path(__file__).parents[2]
-    made = exhibits_of(build_boards(load(root / "results" / "published" / "cifar100-cpu", None)), read_published())
+    made = published_exhibits(root / "results" / "published")
     path = root / "docs" / "exhibits.md"
     text = with_exhibits(path.read_text(encoding="utf-8"), made, in_docs)
     write_text(path, text)
     with paper_style():
         for each in made:
-            figure = steps_figure(each)
+            figure = steps_figure(each) if each.is_of_thesis_data else None
             if figure is not None:
                 figure.savefig(root / "docs" / in_docs(each, STEPS_FIGURE), metadata={"Software": None})

@@ -60,7 +60,7 @@ def scores_table(exhibits: Exhibits) -> pd.DataFrame:
     records = []
     for row in exhibits.board.ranked:
         for attack in scored_attacks(exhibits, row):
-            scores, samples = scores_of(row, attack), _covered_by_task(row, attack)
+            scores, samples = scores_of(row, attack), covered_by_task(row, attack)
             for task, name in enumerate([*exhibits.tasks, MEAN]):
                 place = {"label": row.label, "row": row.short_identity, "seeds": len(scores), "attack": attack}
                 record: dict[str, object] = {**place, "task": name, "samples": samples[task]}
@@ -137,7 +137,7 @@ def _sizes(exhibits: Exhibits) -> str:
     """The numbers of images per task that the attacks of the first ranked row cover: `clean 500, worst 100`."""
     row, words = exhibits.board.ranked[0], []
     for attack in scored_attacks(exhibits, row):
-        sizes = _covered_by_task(row, attack)[:-1]
+        sizes = covered_by_task(row, attack)[:-1]
         ends = sorted({min(sizes), max(sizes)})
         words.append(f"{short_name(attack, exhibits.board)} {' to '.join(f'{size:,}' for size in ends)}")
     return ", ".join(words)
@@ -154,7 +154,7 @@ def _score_cell(values: Array) -> str:
     return percent(mean) + half
 
 
-def _covered_by_task(row: Row, attack: str) -> list[int]:
+def covered_by_task(row: Row, attack: str) -> list[int]:
     """The numbers of images per task that the attack covers, in the seed that has the fewest; then their sum."""
     outcomes = [seed.evidence.outcomes for seed in row.seeds]
     covered = [

@@ -27,6 +27,7 @@ class PublishedValues:
     methods: the comparison: method, label, accuracy, attack, source.
     logs: a line per superclass, a column per log.
     fine_grained: the high-resolution tables.
+    data_sets: the whole data sets of these tables: column, data_set, classes, train, test.
     anp_vs: the table from which six rows of the comparison are quoted, in percent.
     """
 
@@ -34,6 +35,7 @@ class PublishedValues:
     methods: pd.DataFrame
     logs: pd.DataFrame
     fine_grained: pd.DataFrame
+    data_sets: pd.DataFrame
     anp_vs: pd.DataFrame
 
     def quoted_from(self, accuracy: float) -> tuple[str, str] | None:
@@ -100,6 +102,11 @@ _TABLES = {
         },
         ("method", "train_attack", "eval_attack"),
     ),
+    "data_sets": _Table(
+        "fine_grained_data_sets.csv",
+        {"column": TEXT, "data_set": TEXT, **dict.fromkeys(("classes", "train", "test"), COUNT)},
+        ("column",),
+    ),
     "anp_vs": _Table(
         "anp_vs_paper_cifar100_vgg16.csv",
         {"model": TEXT, "clean": PERCENT, "white_box": PERCENT, "black_box": PERCENT},
@@ -160,7 +167,7 @@ def thesis_f1_table(published: pd.DataFrame) -> pd.DataFrame:
         {
             "method": published["method"],
             "attack": published["train_attack"],
-            "mean_accuracy": published[["cubs", "stanford_cars", "flowers"]].mean(axis=1).round(4),
+            "mean_accuracy": published[list(HIGH_RESOLUTION)].mean(axis=1).round(4),
             "precision": precision,
             "recall": recall,
             "F1": published["f1"],

@@ -15,6 +15,7 @@ from reports.boards import version
 from reports.boards.board import Board
 from reports.checks.check import COST_CLASSES
 from reports.checks.verdicts import CHECKS
+from reports.exhibits.pages import ExhibitOnPage
 from reports.figures.style import FigureOnPage
 from reports.page import check_guide
 from reports.page.rows import accuracies, attack_groups, in_percent, page_board
@@ -61,6 +62,7 @@ def render_page(
     boards: Sequence[Board],
     entries: Mapping[str, Mapping[str, Any]],
     figures: Mapping[str, Sequence[FigureOnPage]],
+    exhibits: Mapping[str, ExhibitOnPage],
     problems: Sequence[Problem],
     made: str,
     empty: str,
@@ -70,7 +72,7 @@ def render_page(
     Boards with a row of one's own come first, those of published rows alone below; each leads with its first figure.
 
     entries: the rows' JSON entries by name.
-    figures: by preset.
+    figures, exhibits: by preset.
     problems: stored files that could not be used.
     made: the time of the report, as text.
     empty: the text if there is no board.
@@ -86,6 +88,7 @@ def render_page(
                 preset: [(figure.title, Markup(figure.svg), figure.stem) for figure in found]
                 for preset, found in figures.items()
             },
+            exhibits=exhibits,
             problems=[(str(problem.path), problem.reason) for problem in problems],
             made=made,
             empty=empty,

@@ -183,15 +183,19 @@ def over_255(value: str) -> str:
 
 @dataclass
 class FakeRun:
-    """A run to make up. quality: mean margin; forgets: margin lost per later task; learned: tasks done so far."""
+    """A run to make up. quality: mean margin; forgets: margin lost per later task; learned: tasks done so far.
+
+    samples, classes: of every task, or of each; uneven: True for classes of unequal size.
+    """
 
     method: str = "naive"
     label: str | None = None
     seed: int = 0
     preset: str = "digits"
     tasks: int = 3
-    samples: int = 40
-    classes: int = 2
+    samples: int | Sequence[int] = 40
+    classes: int | Sequence[int] = 2
+    uneven: bool = False
     quality: float = 1.6
     forgets: float = 0.1
     learned: int | None = None
@@ -223,6 +227,19 @@ class FakeRun:
     @property
     def name(self) -> str:
         return self.label or self.method
+
+    def samples_of(self, task: int) -> int:
+        return self.samples if isinstance(self.samples, int) else self.samples[task]
+
+    def classes_of(self, task: int) -> int:
+        return self.classes if isinstance(self.classes, int) else self.classes[task]
+
+    def labels_of(self, task: int) -> np.ndarray:
+        """Every class in turn; if uneven, class 0 comes most often, and the last one least often."""
+        turn = np.arange(self.samples_of(task)) % self.classes_of(task)
+        if not self.uneven:
+            return turn
+        return np.random.default_rng([13, task]).permutation(np.minimum(turn, turn[::-1]))
 
 
 def write_run(root: Path, fake: FakeRun, *, by_cell: bool = False) -> RunStore:
@@ -293,12 +310,14 @@ def demand(store: RunStore, fake: FakeRun) -> None:
 
 
 def _tasks(fake: FakeRun) -> list[dict[str, Any]]:
-    counts: dict[str, Any] = {"train": 100, "validation": 25, "test": fake.samples, "chance": 1 / fake.classes}
-    classes = [str(c) for c in range(fake.classes)]
     return [
-        {"task": j, "name": fake.task_name.format(j), "classes": classes, "fingerprint": f"f{j}", **counts}
+        {
+            "task": j, "name": fake.task_name.format(j), "classes": [str(c) for c in range(fake.classes_of(j))],
+            "fingerprint": f"f{j}", "train": 100, "validation": 25, "test": fake.samples_of(j),
+            "chance": 1 / fake.classes_of(j),
+        }
         for j in range(fake.tasks)
-    ]
+    ]  # fmt: skip
 
 
 def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
@@ -315,10 +334,11 @@ def _cells(fake: FakeRun) -> list[tuple[int, int, FakeAttack]]:
 
 def _cell(fake: FakeRun, attack: FakeAttack, i: int, j: int) -> tuple[str, tuple[pa.Table, dict[str, Any]]]:
     """The name of a cell's part, its predictions and its evaluation."""
-    n = min(attack.samples or fake.samples, fake.samples)
-    difficulty = np.random.default_rng([11, j]).normal(0, 0.8, fake.samples)[:n]
-    own = np.random.default_rng([7, fake.seed, j, *fake.name.encode()]).normal(0, 0.6, fake.samples)[:n]
-    labels = np.arange(fake.samples)[:n] % fake.classes
+    whole, classes = fake.samples_of(j), fake.classes_of(j)
+    n = min(attack.samples or whole, whole)
+    difficulty = np.random.default_rng([11, j]).normal(0, 0.8, whole)[:n]
+    own = np.random.default_rng([7, fake.seed, j, *fake.name.encode()]).normal(0, 0.6, whole)[:n]
+    labels = fake.labels_of(j)[:n]
     margin = fake.quality - difficulty - own - fake.forgets * (i - j) - attack.power
     evaluation = f"{attack.kind}{attack.steps}-{digest(attack.name)[:6]}-{i}-{j}"
     tables = []
@@ -326,7 +346,7 @@ def _cell(fake: FakeRun, attack: FakeAttack, i: int, j: int) -> tuple[str, tuple
         values = margin - lowered
         if fake.edit_margin is not None:
             values = fake.edit_margin(name, i, j, values)
-        wrong = (labels + 1 + (np.arange(n) // fake.classes) % max(1, fake.classes - 1)) % fake.classes
+        wrong = (labels + 1 + (np.arange(n) // classes) % max(1, classes - 1)) % classes
         columns = {"after_task": np.full(n, i), "task": np.full(n, j), "sample": np.arange(n), "attack": [name] * n}
         columns |= {"label": labels, "predicted": np.where(values > 0, labels, wrong), "margin": values}
         tables.append(pa.table({**columns, "evaluation_id": [evaluation] * n}))

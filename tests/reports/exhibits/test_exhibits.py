@@ -16,7 +16,6 @@ from sklearn.metrics import precision_recall_fscore_support
 from reports.boards.building import build_boards
 from reports.exhibits import pages as exhibit_pages
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
-from reports.exhibits.high_resolution import fine_grained_caption, fine_grained_for_reading, fine_grained_table
 from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
 from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
 from reports.exhibits.steps_figure import STEPS_FIGURE, steps_figure
@@ -308,37 +307,6 @@ def test_three_seeds_have_a_t_interval_per_cell(tmp_path):
     assert logs_table(found).empty
 
 
-# -- the high-resolution tables ---------------------------------------------------------------------------------------
-
-
-def test_three_printed_f1_are_what_their_precision_and_recall_say_and_the_fourth_is_not(usual):
-    table = fine_grained_table([usual])
-    printed = table[table["values"] == "published"]
-    expected = 2 * printed.precision * printed.recall / (printed.precision + printed.recall)
-    assert printed["f1_of_p_and_r"].tolist() == pytest.approx(expected.tolist(), abs=5e-5)
-    assert (printed["f1"] - expected).abs().gt(5e-5).tolist() == [False, True, False, False]
-    assert "3 of the 4 printed F1" in fine_grained_caption(table)
-    assert "0.8831 should be 0.8931" in fine_grained_caption(table)
-    shown = fine_grained_for_reading(table, "packnet")
-    assert shown.columns[2:8].tolist() == ["CUBS", "Stanford Cars", "Flowers", "Precision", "Recall", "F1-score"]
-    assert shown["attack"].tolist() == ["PGD(7)/PGD(7)"] * 2 + ["PGD(10)/PGD(10)"] * 2
-    assert set(shown[shown["label"] == "ours"].iloc[0, 2:]) == {"n/a"}
-
-
-def test_ours_stands_in_the_high_resolution_tables_once_these_data_were_run(tmp_path, usual):
-    names = Named("flowers stanford_cars cubs")
-    run = fake("packnet", preset="fine-grained", task_name=names, final=[pgd(7, EIGHT)])
-    root = stored(tmp_path, run, scenario="fine_grained", recipe={"attack": {"steps": 10}})
-    found = exhibits(root)
-    table = fine_grained_table([usual, found]).set_index(["method", "train_attack", "values"])
-    scores = scores_table(found).set_index(["attack", "task"]).loc["pgd-10 linf 8/255 a=2/255 any"]
-    ours = table.loc[("packnet", "PGD-10", "packnet")]
-    assert ours[["cubs", "flowers"]].tolist() == pytest.approx(scores.loc[["cubs", "flowers"], "accuracy"].tolist())
-    assert ours[["precision", "f1"]].tolist() == pytest.approx(scores.loc["mean", ["precision", "F1"]].tolist())
-    # It was not trained with seven steps.
-    assert table.loc[("packnet", "PGD-7", "ours")].drop("eval_attack").isna().all()
-
-
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -371,8 +339,8 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
 
 def test_the_documentation_is_what_the_published_records_say():
     page = (ROOT / "docs" / "exhibits.md").read_text(encoding="utf-8")
-    boards = build_boards(load(ROOT / "results" / "published" / "cifar100-cpu", None), ())
-    made = exhibit_pages.with_exhibits(page, exhibits_of(boards, PUBLISHED), exhibit_pages.in_docs)
+    published = exhibit_pages.published_exhibits(ROOT / "results" / "published", ())
+    made = exhibit_pages.with_exhibits(page, published, exhibit_pages.in_docs)
     assert made == page, "run `python -m reports.exhibits.pages`"
     for link in re.findall(r"\]\((images/[^)]*)\)", page):
         assert (ROOT / "docs" / link).is_file(), link

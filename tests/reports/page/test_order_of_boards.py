@@ -25,7 +25,7 @@ def test_own_boards_come_first_and_each_leads_with_its_picture(tmp_path):
         for board in boards
         for name, row in zip(entry_names(board), board.rows, strict=True)
     }
-    page = render_page(boards, entries, pictures, [], "now", "empty")
+    page = render_page(boards, entries, pictures, {}, [], "now", "empty")
     order = re.findall(r'<h2>([^<]+)</h2>|id="figure-([^"]+)"|(<table class="leaderboard")', page)
     names = ["".join(each) for each in order]
     table = '<table class="leaderboard"'
