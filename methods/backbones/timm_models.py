@@ -26,34 +26,34 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, image_shape: tuple[int, int, int]) -> None:
         """Raises ValueError, one line, if timm or the model is missing, or if the model does not take such images."""
         timm = _timm(name)
-        channels, height, width = image_shape
-        options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                # Transformers are built for one size, and other models know no such option.
-                model = timm.create_model(name, img_size=(height, width), **options)
-            except TypeError:
-                model = timm.create_model(name, **options)
-            except Exception as error:
-                raise _does_not_fit(name, image_shape, error) from None
-        super().__init__([model], model.num_features)
-        self._try(name, image_shape)
-
-    def _try(self, name: str, image_shape: tuple[int, int, int]) -> None:
-        """Ask the model once, in shapes alone. Raises ValueError."""
-        meta = self.layers.to("meta") if next(self.parameters()).is_meta else None
-        if meta is None:
-            return
         try:
-            found = meta.eval()(torch.empty(2, *image_shape, device="meta"))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = _created(timm, name, image_shape)
+                # Some models give more features than they say, so one is asked, in shapes alone.
+                with torch.device("meta"):
+                    found = _created(timm, name, image_shape).eval()(torch.empty(2, *image_shape))
         except Exception as error:
-            raise _does_not_fit(name, image_shape, error) from None
-        meta.train()
-        if found.shape[1:] != (self.features,):
+            channels, height, width = image_shape
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"backbone {PREFIX}{name} gives {list(found.shape[1:])} for an image, not {self.features} features as it says"
+                f"backbone {PREFIX}{name} does not take {height}x{width} images of {channels} channels ({reason})"
+            ) from None
+        if found.ndim != 2:
+            raise ValueError(
+                f"backbone {PREFIX}{name} gives {list(found.shape[1:])} for an image, and not a row of features"
             )
+        super().__init__([model], found.shape[1])
+
+
+def _created(timm: Any, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": image_shape[0]}
+    try:
+        # Transformers are built for one size, and other models know no such option.
+        model: nn.Module = timm.create_model(name, img_size=image_shape[1:], **options)
+    except TypeError:
+        model = timm.create_model(name, **options)
+    return model
 
 
 def _timm(name: str) -> Any:
@@ -66,14 +66,6 @@ def _timm(name: str) -> Any:
         hint = f"; alike: {', '.join(alike)}" if alike else "; timm.list_models() names them"
         raise ValueError(f"backbone {PREFIX}{name}: timm has no model of this name{hint}")
     return timm
-
-
-def _does_not_fit(name: str, image_shape: tuple[int, int, int], error: Exception) -> ValueError:
-    channels, height, width = image_shape
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(
-        f"backbone {PREFIX}{name} does not take {height}x{width} images of {channels} channels ({reason})"
-    )
 
 
 def timm_weights(name: str) -> dict[str, torch.Tensor]:

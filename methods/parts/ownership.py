@@ -149,7 +149,7 @@ class PackedWeights:
         return any(bool(self.owned(name, task).any()) for name in self.owners)
 
     def counts(self) -> dict[str, list[int]]:
-        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last task that was learned; none of the base."""
+        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last learned task; the base is not among them."""
         length = max(self.parts, default=-1) + 2
         return {
             name: torch.bincount(owners[owners != BASE].long(), minlength=length).tolist()

@@ -67,9 +67,9 @@ class PackedSettings(MethodSettings, TrainedBy):
         None,
         ge=0,
         lt=1,
-        description="the weights that the backbone starts from (backbone.pretrained) are a first, frozen task: this share of each "
-        "layer, its smallest, is freed, and the rest never moves; published for ImageNet: .5, retrained after it (Mallya & Lazebnik "
-        "2018, section 4); None: the first task moves all of them",
+        description="the weights that the backbone starts from (backbone.pretrained) are a first, frozen task: this share of "
+        "each layer, its smallest, is freed, and the rest never moves; published for ImageNet: .5, retrained after it (Mallya & "
+        "Lazebnik 2018, section 4); None: the first task moves all of them",
     )
 
 
