@@ -21,6 +21,7 @@ class Backbone(nn.Module):
     pretrained: True for one that starts from pre-trained weights.
     grows: True if it can be made wider.
     instead: runs in place of the layers, on images and to features as they do (`methods/training/folded.py`); None: they run.
+    through: takes images through the layers (`methods/backbones/recomputation.py`); None: one after another.
     """
 
     features: int
@@ -28,6 +29,7 @@ class Backbone(nn.Module):
     pretrained: bool = False
     grows: ClassVar[bool] = True
     instead: Callable[[Tensor], Tensor] | None = None
+    through: Callable[[nn.Sequential, Tensor], Tensor] | None = None
 
     def __init__(self, layers: Sequence[nn.Module], features: int) -> None:
         super().__init__()
@@ -35,7 +37,9 @@ class Backbone(nn.Module):
         self.features = features
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images) if self.instead is None else self.instead(images)
+        if self.instead is not None:
+            return self.instead(images)
+        return self.layers(images) if self.through is None else self.through(self.layers, images)
 
     def shared_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and weights that tasks own in pruning methods: of convolutions and linear layers, no biases, no batch norm."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods.backbones.recomputation import recomputing
 from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.objectives import AdversarialTraining, Objective
 from methods.training.recipe import Recipe
@@ -88,9 +89,10 @@ class Fit:
         The step goes in parts of `recipe.micro_batch` images: a part is attacked, and its gradients are added, before another
         begins. They add up to the gradient of the mean loss over the batch.
         """
-        losses, outputs = [], []
+        losses: list[Tensor] = []
+        outputs: list[Tensor] = []
         for part in batch.parts(recipe.micro_batch):
-            with autocast(recipe, batch.images.device):
+            with autocast(recipe, batch.images.device), remembering(recipe, self.network):
                 loss, output = self.objective.loss(self.logits_of(part), part, attack)
             if not losses:
                 self.clear_gradients(optimizer)
@@ -118,6 +120,11 @@ def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[obj
     if recipe.precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def remembering(recipe: Recipe, network: nn.Module) -> AbstractContextManager[object]:
+    """The way in which a step of the recipe keeps activations until their gradients are taken."""
+    return recomputing(network) if recipe.recompute else nullcontext()
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

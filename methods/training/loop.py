@@ -58,7 +58,7 @@ def train(
     recipe = fit.objective.recipe(recipe)
     attack = InnerAttack.of(recipe, fit.network, eps, rng("attack start"))
     epochs = _Epochs(fit, tasks, recipe, attack, rng, recorder or recorder_for(tasks[0].train.labels.device))
-    guard = CollapseGuard(fit, attack, rng)
+    guard = CollapseGuard(fit, attack, rng, recipe.micro_batch)
     kept = KeptEpoch(fit, recipe.selection)
     log: list[Epoch] = []
     for epoch in range(recipe.epochs):

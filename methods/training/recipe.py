@@ -82,6 +82,9 @@ class Recipe(Strict):
         description="a step goes through the network in parts of at most so many images, to save memory; batch norm sees each "
         "part by itself",
     )
+    recompute: bool = setting_added_later(
+        False, description="activations are computed again for each gradient and not kept, to save memory: slower"
+    )
     attack: TrainingAttack = TrainingAttack()
     selection: Selection = Selection()
 
