@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from scenarios.base import ScenarioSettings
 from scenarios.parts.images.scenario import FolderScenario
-from scenarios.parts.images.settings import found_folders, without
+from scenarios.parts.images.settings import FolderSettings, found_folders, without
 from scenarios.parts.images.tree import ImageTree
 
 
@@ -19,6 +19,8 @@ class ImageFolder(FolderScenario):
     """
 
     version = 1
+    Settings: ClassVar[type[ScenarioSettings]] = FolderSettings
+    settings: FolderSettings
 
     @classmethod
     def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from scenarios.base import SourceOptions
 from scenarios.digits import Digits
+from scenarios.fine_grained import FineGrained
 from scenarios.image_folder import ImageFolder
 from scenarios.parquet import Parquet
 from tests.scenarios.pictures import write_parquet_set
@@ -60,7 +61,7 @@ def parquet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["digits", "cifar100_superclasses", "image_folder", "parquet"])
+@pytest.fixture(params=["digits", "cifar100_superclasses", "image_folder", "parquet", "fine_grained"])
 def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
     """make_scenario(**settings): each scenario in turn, on small data."""
     if request.param == "digits":
@@ -68,6 +69,11 @@ def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
     if request.param == "cifar100_superclasses":
         source = SourceOptions(request.getfixturevalue("tiny_parquet"))
         return lambda **settings: TinyCifar100(TinyCifar100.Settings(**{"tasks": 4, **settings}), source)
+    if request.param == "fine_grained":
+        trees, files = (request.getfixturevalue(name) for name in ("picture_folders", "parquet_folders"))
+        data_sets = [str(trees / "birds"), {"folder": str(files / "cars"), "name": "cars"}]
+        given = {"data_sets": data_sets, "image_size": 8, "train_size": 10}
+        return lambda **settings: FineGrained(FineGrained.Settings(**{**given, **settings}))
     kind, place = {"image_folder": (ImageFolder, "picture_folders"), "parquet": (Parquet, "parquet_folders")}[
         request.param
     ]

@@ -12,7 +12,7 @@ import torch
 from scenarios.base import SourceOptions, fingerprint_of_tasks
 from scenarios.cifar100_superclasses import Cifar100Superclasses
 from scenarios.parts.cifar100.published import FINGERPRINTS
-from scenarios.parts.decoding import decode_image
+from scenarios.parts.decoding import AS_STORED
 from tests.scenarios.tiny_cifar100 import PARTS, TINY, Rows, TinyCifar100, write_parquet, write_pickles, write_tree
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "cifar100"
@@ -51,7 +51,7 @@ def test_all_layouts_of_real_images_agree(tmp_path: Path) -> None:
         fine = pq.read_table(shard, columns=["fine_label"])["fine_label"].to_numpy()
         rows = np.sort(np.concatenate([np.flatnonzero(fine == label)[: TINY.of(part)] for label in range(100)]))
         contents = pq.read_table(shard, columns=["img"])["img"].take(rows).to_pylist()
-        images = np.stack([np.asarray(decode_image(content["bytes"], "")) for content in contents])
+        images = np.stack([np.asarray(AS_STORED.decode(content["bytes"], "")) for content in contents])
         parts[part] = Rows(images, fine[rows])
     roots = [
         write_parquet(parts, tmp_path / "a"),

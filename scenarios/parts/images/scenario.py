@@ -7,23 +7,31 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from scenarios.base import Progress, RawTask, Scenario, ScenarioSettings
-from scenarios.parts.images.settings import FolderSettings
+from scenarios.parts.images.preparation import Preparation
+from scenarios.parts.images.settings import SizedSettings
 from scenarios.parts.images.source import ImageSource, read_sources
 
 
 class FolderScenario(Scenario):
     """Images uint8 (N, 3, S, S), read as RGB: the shorter side is resized to `image_size` and the centre is cut out.
 
+    A subclass whose training images are larger, or decoded otherwise, defines `preparation` too.
+
     A subclass defines `sources`.
     """
 
-    Settings: ClassVar[type[ScenarioSettings]] = FolderSettings
-    settings: FolderSettings
+    Settings: ClassVar[type[ScenarioSettings]] = SizedSettings
+    settings: SizedSettings
 
     @property
     @abstractmethod
     def sources(self) -> Mapping[str, ImageSource]:
         """The images of each task by its name, in the order of the tasks. Raises DataError, one line."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """The sizes of the images, and the way in which they are decoded."""
+        return Preparation(self.settings.image_size, self.settings.image_size)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -43,4 +51,4 @@ class FolderScenario(Scenario):
 
     def raw_tasks(self, names: Sequence[str], progress: Progress | None = None) -> list[RawTask]:
         sources = self.sources
-        return read_sources([sources[name] for name in names], self.settings.image_size, progress)
+        return read_sources([sources[name] for name in names], self.preparation, progress)

@@ -6,9 +6,6 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field, field_validator
 
 from scenarios.base import DataError, ScenarioSettings, SourceOptions
@@ -17,21 +14,22 @@ from scenarios.parts.data_location import describe_folder, search_roots
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
-LARGEST, LONGEST = 2**27, 32
-"""A resized image may have so many pixels before its centre is cut out, or so many times those of the centre: beyond both, it is
-an image of absurd proportions, and would fill the memory."""
 
+class SizedSettings(ScenarioSettings):
+    """The one size that images are brought to, and the statistics of their pixels."""
 
-class FolderSettings(ScenarioSettings):
-    """The folders that hold the images, and the one size that they are brought to."""
-
-    folders: list[str] = Field(
-        min_length=1, description="the folders of the data sets, relative to the data root if not absolute"
-    )
     image_size: int = Field(224, ge=1, le=4096, description="shorter side after resizing, and side of the centre crop")
     mean: tuple[Share, Share, Share] = Field((0.485, 0.456, 0.406), description="per channel; ImageNet's if not given")
     std: tuple[PositiveShare, PositiveShare, PositiveShare] = Field(
         (0.229, 0.224, 0.225), description="per channel; ImageNet's if not given"
+    )
+
+
+class FolderSettings(SizedSettings):
+    """The folders that hold the images, and the one size that they are brought to."""
+
+    folders: list[str] = Field(
+        min_length=1, description="the folders of the data sets, relative to the data root if not absolute"
     )
 
     @field_validator("folders")
@@ -58,30 +56,15 @@ def named(path: Path) -> str:
 
 def found_folders(folders: list[str], source: SourceOptions) -> dict[str, Path]:
     """Task name to folder, in the order of the settings. Raises DataError if one is not there."""
-    roots = search_roots(source)
-    found = {}
-    for folder in folders:
-        places = [root / folder for root in roots]  # an absolute folder stays itself
-        there = next((place for place in places if place.is_dir()), None)
-        if there is None:
-            seen = "; ".join(dict.fromkeys(describe_folder(place) for place in places))
-            raise DataError(f"scenario.folders: {folder} not found ({seen}); name the folder above it with --data-root")
-        found[named(there)] = there
-    return found
+    there = [found_folder(folder, source, "folders") for folder in folders]
+    return {named(folder): folder for folder in there}
 
 
-def resize_and_crop(image: Image.Image, where: str, size: int) -> NDArray[np.uint8]:
-    """RGB image to uint8 (3, size, size): shorter side to `size` (bilinear, antialiased), then the centre.
-
-    where: names the image in errors.
-    Raises DataError for an image so long that it would not fit into memory.
-    """
-    shorter = min(image.size)
-    width, height = (size * side // shorter for side in image.size)
-    if width * height > max(LARGEST, LONGEST * size * size):
-        raise DataError(
-            f"{where}: is {image.width}x{image.height}, too long to be resized to a shorter side of {size}; crop it first"
-        )
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+def found_folder(folder: str, source: SourceOptions, setting: str) -> Path:
+    """The folder of that name below the data root. Raises DataError, which tells the `setting`, if it is not there."""
+    places = [root / folder for root in search_roots(source)]  # an absolute folder stays itself
+    there = next((place for place in places if place.is_dir()), None)
+    if there is None:
+        seen = "; ".join(dict.fromkeys(describe_folder(place) for place in places))
+        raise DataError(f"scenario.{setting}: {folder} not found ({seen}); name the folder above it with --data-root")
+    return there

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from scenarios.base import Progress, RawTask
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
-from scenarios.parts.decoding import Tick, decode_images, ticking
-from scenarios.parts.images.settings import resize_and_crop
+from scenarios.parts.decoding import Box, Tick, decode_images, ticking
+from scenarios.parts.images.preparation import Preparation
 
 PARTS = ("train", "test")
 
@@ -30,10 +30,12 @@ class EncodedImages:
 
     contents: bytes or files (N).
     places: of each, as an error names it: the whole path, and the row if there is one.
+    boxes: of each, the part that is to be seen; None: the whole images.
     """
 
     contents: Sequence[bytes | Path]
     places: Sequence[str]
+    boxes: Sequence[Box] | None = None
 
 
 class ImageSource(ABC):
@@ -81,15 +83,17 @@ class ImageSource(ABC):
         return ()
 
 
-def read_sources(sources: Sequence[ImageSource], image_size: int, progress: Progress | None = None) -> list[RawTask]:
+def read_sources(
+    sources: Sequence[ImageSource], preparation: Preparation, progress: Progress | None = None
+) -> list[RawTask]:
     """Read each source as a task, its images uint8 (N, 3, S, S), from the decoded cache if it has them.
 
-    image_size: S.
+    preparation: S for each part, and the way there.
     Raises DataError, one line with the place of the image.
     """
     by_name = {source.name: source for source in sources}
     keys = {
-        name: source_key(source.kind, source.folder, source.files(), {**source.options, "image_size": image_size})
+        name: source_key(source.kind, source.folder, source.files(), {**source.options, **preparation.options})
         for name, source in by_name.items()
     }
 
@@ -97,7 +101,7 @@ def read_sources(sources: Sequence[ImageSource], image_size: int, progress: Prog
         chosen = [by_name[name] for name in lacking]
         total = sum(len(source.labels(part)) for source in chosen for part in PARTS)
         tick = ticking(progress, "decoding images", total)
-        return {source.name: _decoded(source, image_size, tick) for source in chosen}
+        return {source.name: _decoded(source, preparation, tick) for source in chosen}
 
     decoded = load_or_decode(keys, decode)
     return [
@@ -111,19 +115,20 @@ def read_sources(sources: Sequence[ImageSource], image_size: int, progress: Prog
     ]
 
 
-def _decoded(source: ImageSource, size: int, tick: Tick) -> DecodedTask:
-    train, test = (_decoded_part(source, part, size, tick) for part in PARTS)
+def _decoded(source: ImageSource, preparation: Preparation, tick: Tick) -> DecodedTask:
+    train, test = (_decoded_part(source, part, preparation, tick) for part in PARTS)
     return DecodedTask(train, source.labels("train"), test, source.labels("test"))
 
 
-def _decoded_part(source: ImageSource, part: str, size: int, tick: Tick) -> NDArray[np.uint8]:
-    shape = (3, size, size)
+def _decoded_part(source: ImageSource, part: str, preparation: Preparation, tick: Tick) -> NDArray[np.uint8]:
+    shape = (3, preparation.size(part), preparation.size(part))
     # An array of the final size, filled from the front, so that nothing is held twice.
     images, filled = np.empty((len(source.labels(part)), *shape), np.uint8), 0
     for batch in source.encoded(part):
         end = filled + len(batch.contents)
-        to_array = partial(resize_and_crop, size=size)
-        images[filled:end] = decode_images(batch.contents, batch.places.__getitem__, to_array, shape, tick)
+        to_array = partial(preparation.of_part, part)
+        where, decoder = batch.places.__getitem__, preparation.decoder
+        images[filled:end] = decode_images(batch.contents, where, to_array, shape, tick, decoder, batch.boxes)
         filled = end
     assert filled == len(images), f"{source.name}: {part} lists {len(images)} images and holds {filled}"
     return images
