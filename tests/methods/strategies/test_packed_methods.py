@@ -39,6 +39,12 @@ ROWS = {
     },
     "cpg": {"method": "cpg", "settings": {**SHORT["cpg"], "goals": [0.0, 0.5, 0.5]}},
 }
+# Blocks and their projections grow too.
+RESIDUAL = {"name": "cifar_resnet18", "width": 0.0625}
+ROWS["packnet residual"] = {**ROWS["packnet"], "backbone": RESIDUAL}
+ROWS["cmat grown residual"] = {**ROWS["cmat grown"], "backbone": RESIDUAL}
+FIRST = {"small_conv": 32 * 0.25, "cifar_resnet18": 64 * 0.0625}
+"""Filters of the first layer at mu 1."""
 
 
 @pytest.fixture(params=ROWS)
@@ -47,7 +53,9 @@ def row(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def start(folder: Path, row: dict[str, Any]) -> tuple[PackedMethod, RunContext, list[Task]]:
-    method, context, tasks = begun(folder, row, scenario={"tasks": TASKS})
+    changes = {"backbone": row["backbone"]} if "backbone" in row else {}
+    entry = {key: value for key, value in row.items() if key != "backbone"}
+    method, context, tasks = begun(folder, entry, scenario={"tasks": TASKS}, **changes)
     assert isinstance(method, PackedMethod)
     return method, context, tasks
 
@@ -157,7 +165,8 @@ def test_a_classifier_is_a_plain_network_of_its_own_width(tmp_path: Path, row: d
         classifier = method.classifier(task.id)
         assert not any(isinstance(module, Subnetwork) for module in classifier.modules())
         width = classifier.get_submodule("backbone").layers[0].weight.shape[0]
-        assert width == int(32 * 0.25 * method.packed.parts[task.id].mu ** 0.5)
+        name = row.get("backbone", {"name": "small_conv"})["name"]
+        assert width == int(FIRST[name] * method.packed.parts[task.id].mu ** 0.5)
 
 
 def test_weight_decay_reaches_the_tasks_own_weights_and_nothing_else(tmp_path: Path) -> None:
