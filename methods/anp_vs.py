@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
 from methods.base import Context, Method, MethodSettings, RunSpec, State
@@ -22,6 +23,9 @@ from methods.parts.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
 from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Recipe, SecondOptimizer, make_adam
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
+
+MOST_ROWS = 500
+"""Validation images on which features are compared at once, where memory allows."""
 
 WARM_START = RunSpec("single_task_standard", weights=True)
 
@@ -259,7 +263,8 @@ def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Contex
     )
     masked.eval()
     sums: dict[str, float] = {}
-    for index in torch.arange(len(task.validation), device=task.validation.labels.device).split(500):
+    rows = rows_that_fit(mean, to_float(task.validation.images[:PROBE_ROWS]), MOST_ROWS)
+    for index in torch.arange(len(task.validation), device=task.validation.labels.device).split(rows):
         images = to_float(task.validation.images[index])
         found = attack(images, partial(_summed_loss, mean, task.validation.labels[index]))
         clean, attacked = masked.features(images), masked.features(found)

@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, Outcome, SharedResult
+from attacks.memory import (
+    PROBE_ROWS,
+    activation_bytes,
+    fastest_rows,
+    fitting_rows,
+    free_bytes,
+)
 from attacks.parts.capture import forget_graphs, out_of_memory
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
@@ -21,13 +28,6 @@ from attacks.starts import Starts
 from attacks.threat_model import ThreatModelError
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.inspection.kept_state import StateWatch
-from benchmark.evaluating.memory import (
-    PROBE_ROWS,
-    activation_bytes,
-    fastest_rows,
-    fitting_rows,
-    free_bytes,
-)
 from benchmark.evaluating.precision import Arithmetic, Precision, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
 from scenarios.base import ImageSet, Task

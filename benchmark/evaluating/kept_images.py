@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import margins
+from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes, subset
 from benchmark.evaluating.determinism import full_precision, repeatable
@@ -18,6 +19,9 @@ from results.files import StoreError
 from results.schema import SAFE_MARGIN
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
+
+ROWS = 500
+"""Images that are asked about at once, where memory allows."""
 
 
 def broken_images(outcomes: AttackOutcomes, attacked: Attacked, task: Task, classifier: nn.Module) -> AdversarialImages:
@@ -46,15 +50,17 @@ def margins_of(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return margins(logits_of(classifier, images), labels) if len(images) else torch.empty(0)
 
 
-def logits_of(classifier: nn.Module, images: Tensor, rows: int = 500) -> Tensor:
+def logits_of(classifier: nn.Module, images: Tensor, rows: int | None = None) -> Tensor:
     """Logits of images as an evaluation computes them: float32 (N, classes) on the CPU.
 
-    images: float (N, C, H, W) in [0, 1]; rows: images that go through at once.
+    images: float (N, C, H, W) in [0, 1]; rows: images that go through at once; None: up to `ROWS`, where memory allows.
     """
     device = next((tensor.device for tensor in classifier.state_dict().values()), torch.device("cpu"))
     found = [torch.empty(0, 1)] if not len(images) else []
     with torch.no_grad(), repeatable(), full_precision():
-        for some in images.split(rows) if len(images) else ():
+        if len(images) and rows is None:
+            rows = rows_that_fit(classifier, images[:PROBE_ROWS].to(device), ROWS)
+        for some in images.split(rows or ROWS) if len(images) else ():
             found.append(classifier(some.to(device)).float().cpu())
     return torch.cat(found)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.training import Validation
 from methods.training.recipe import Recipe
-from scenarios.base import LearnTask
+from scenarios.base import ImageSet, LearnTask
 from scenarios.parts.augmentation import to_float
 
 VERSION = 1
@@ -23,6 +25,7 @@ SEED = 20_000
 """Seed of the starts, far from any evaluation seed a person would choose: selection never sees the starts of an evaluation."""
 
 BATCH = 500
+"""Images at once, where memory allows."""
 
 
 def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction) -> Validation:
@@ -35,18 +38,27 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     step_size = parse_fraction(recipe.selection.step_size, eps)
     attack = PGD(threat_model=ThreatModel(eps), steps=recipe.selection.steps, step_size=step_size)
     part = task.validation
-    images = to_float(part.images)
     modes = [(module, module.training) for module in classifier.modules()]
     classifier.eval()
     results, clean = [], []
-    for index in torch.arange(len(part), device=part.labels.device).split(BATCH):
+    for index in batches(classifier, part):
+        images, labels = to_float(part.images[index]), part.labels[index]
         with torch.no_grad():
-            clean.append(classifier(images[index]).argmax(1) == part.labels[index])
+            clean.append(classifier(images).argmax(1) == labels)
         start = Starts(SEED, f"validation {task.name}", part.samples[index])
-        results.append(attack.run(classifier, images[index], part.labels[index], start))
+        results.append(attack.run(classifier, images, labels, start))
     for module, training in modes:
         module.training = training
     clean_correct = torch.cat(clean)
     # Wrong on the unchanged image is wrong under attack: that image lies in the ball too.
     robust = (combine_results(results).any[attack.steps].predicted == part.labels) & clean_correct
     return Validation(clean_correct, robust)
+
+
+def batches(classifier: nn.Module, part: ImageSet) -> Sequence[Tensor]:
+    """The indices of a task's validation images, as many at once as the memory of their device allows to attack.
+
+    classifier: in eval mode.
+    """
+    rows = rows_that_fit(classifier, to_float(part.images[:PROBE_ROWS]), BATCH)
+    return torch.arange(len(part), device=part.labels.device).split(rows)

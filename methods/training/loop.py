@@ -159,7 +159,8 @@ def _minibatches(
     tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Generators
 ) -> Iterator[Batch]:
     """Minibatches without end: passes over all images, each in another order, and each minibatch `replays` times in a row."""
-    images = torch.cat([task.train.images for task in tasks])
+    # The images of one task are not copied: photographs fill the memory of a device.
+    images = tasks[0].train.images if len(tasks) == 1 else torch.cat([task.train.images for task in tasks])
     labels = torch.cat([task.train.labels for task in tasks])
     task_ids = torch.cat([torch.full_like(task.train.labels, task.id) for task in tasks])
     order_rng, augmentation_rng = rng("order"), rng("augmentation")

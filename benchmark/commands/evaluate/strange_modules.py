@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from attacks.memory import PROBE_ROWS
 from attacks.parts.guard import classifier_kept, random_state_kept
 from benchmark.errors import ConfigError
-from benchmark.evaluating.memory import PROBE_ROWS
 
 LONGEST = 300
 """Characters of somebody else's message that are shown."""

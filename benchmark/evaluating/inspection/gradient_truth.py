@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes
 from attacks.parts.guard import classifier_kept, random_state_kept
 from attacks.starts import Starts
 from attacks.threat_model import Ball, ThreatModel
 from attacks.victim import checked_logits, image_gradient
 from benchmark.evaluating.determinism import full_precision, repeatable
-from benchmark.evaluating.memory import PROBE_ROWS, activation_bytes, fitting_rows, free_bytes
 from results.schema import GRADIENTS
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float

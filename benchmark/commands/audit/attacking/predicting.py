@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.starts import Starts
 from benchmark.commands.audit.attacking.cells import AuditAttack
 from benchmark.commands.audit.learning.audited_network import normalisation_of
@@ -36,14 +37,17 @@ def predictions_under(
 ) -> np.ndarray:
     """Attack a classifier, and classify the images that the attack made: int (N,), in the order of `test`.
 
-    test: sorted by class. seed, key: of the starts. batch: images at once. source: the network that images are made on; None
-    for the classifier itself.
+    test: sorted by class.
+    seed, key: of the starts.
+    batch: images at once, at most.
+    source: the network that images are made on; None for the classifier itself.
 
     In train mode batches are of one class, and every batch leaves its mark on the running statistics of a copy, which the
     attack on the next one (in eval mode) sees, as in the published evaluation.
     """
     if attack.bn_mode == "eval":
-        victim, parts = classifier, list(torch.arange(len(test), device=test.labels.device).split(batch))
+        rows = rows_that_fit(source or classifier, to_float(test.images[:PROBE_ROWS]), batch)
+        victim, parts = classifier, list(torch.arange(len(test), device=test.labels.device).split(rows))
     else:
         victim, parts = copy.deepcopy(classifier), list(_of_one_class(test.labels))
     predicted = []

@@ -142,7 +142,7 @@ def validate_under(
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     clean, robust = [], []
-    for index in torch.arange(len(part), device=part.labels.device).split(validation.BATCH):
+    for index in validation.batches(network, part):
         images, labels = to_float(part.images[index]), part.labels[index]
         noise = Starts(validation.SEED, f"validation {task.name}", part.samples[index]).uniform(images.shape).to(images)
         with torch.no_grad():

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from attacks.parts.guard import random_state_kept
+
 SHARE = 0.25
 """Share of free memory that a batch's activations may take; the rest is for other workers, libraries and copies."""
 
@@ -29,6 +31,16 @@ def fastest_rows(precision: str, device: torch.device, batch_size: int) -> int:
     batch_size: images at once, at most. On a CPU it is the number of rows too.
     """
     return FASTEST_ROWS[precision] if device.type == "cuda" else batch_size
+
+
+def rows_that_fit(classifier: nn.Module, images: Tensor, most: int) -> int:
+    """Rows of a batch that may be attacked at once: `most`, or fewer where memory is short.
+
+    classifier: in eval mode; nothing is left behind in the generators that it may draw from.
+    images: float (N, C, H, W) in [0, 1] of the shape that is attacked, on the device; two are enough.
+    """
+    with random_state_kept():
+        return fitting_rows(most, activation_bytes(classifier, images), free_bytes(images.device))
 
 
 def activation_bytes(classifier: nn.Module, images: Tensor) -> int:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import nn
 
+from attacks import memory
 from attacks.distilled import Distilled
+from attacks.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes, rows_that_fit
 from attacks.parts.capture import out_of_memory
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
-from benchmark.evaluating import attacking
+from benchmark.evaluating import attacking, kept_images, validation
 from benchmark.evaluating.attacking import attack_images
-from benchmark.evaluating.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes
 from benchmark.evaluating.precision import Arithmetic
-from scenarios.base import ImageSet
+from methods.training import Recipe
+from scenarios.base import ImageSet, LearnTask
 
 
 class Net(nn.Module):
@@ -127,3 +131,59 @@ def test_an_image_that_does_not_fit_alone_is_an_error_and_other_errors_are_not_s
     ):
         assert out_of_memory(RuntimeError(words))
     assert not out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_a_probe_leaves_the_generators_alone_and_asks_for_what_fits(monkeypatch):
+    class Drawing(Net):
+        def forward(self, images):
+            return super().forward(images) + torch.rand(2)
+
+    pixels, net = torch.rand(2, 1, 8, 8), Drawing().eval()
+    state = torch.get_rng_state()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 30 * activation_bytes(Net(), pixels))
+    assert rows_that_fit(net, pixels, 100) == 25
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class Stem(nn.Module):
+    """The first layers of a network for photographs, a thousand times as large as a digit's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.seen = nn.Conv2d(3, 16, 7, stride=2, padding=3), []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        return torch.relu(self.conv(images)).mean((2, 3))[:, :2]
+
+
+def photographs(count: int) -> ImageSet:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (count, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    return ImageSet(pixels, torch.arange(count) % 2, torch.arange(count))
+
+
+def test_validation_takes_as_many_images_at_once_as_fit_and_answers_the_same(monkeypatch):
+    task = LearnTask(0, "photographs", ("a", "b"), photographs(4), photographs(40))
+    recipe = Recipe.model_validate(
+        {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "selection": {"steps": 2, "step_size": "eps/2"}}
+    )
+    torch.manual_seed(0)
+    net, found = Stem(), []
+    for rows in (40, 5):
+        monkeypatch.setattr(validation, "rows_that_fit", lambda *_, rows=rows: rows)
+        net.seen.clear()
+        found.append(validation.validate(net, task, recipe, Fraction(8, 255)))
+        assert max(net.seen) == rows
+    assert torch.equal(found[0].robust_correct, found[1].robust_correct)
+    assert torch.equal(found[0].clean_correct, found[1].clean_correct)
+
+
+def test_answers_to_kept_images_come_in_batches_that_fit(monkeypatch):
+    monkeypatch.setattr(kept_images, "rows_that_fit", lambda *_: 7)
+    net, images = Stem().eval(), torch.rand(20, 3, 16, 16)
+    found = kept_images.logits_of(net, images)
+    assert net.seen == [7, 7, 6]
+    net.seen.clear()
+    torch.testing.assert_close(kept_images.logits_of(net, images, rows=20), found)
+    assert net.seen == [20], "a judge says how many"
