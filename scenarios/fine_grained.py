@@ -28,7 +28,7 @@ class DataSet(BaseModel):
 
     folder: str = Field(description="relative to the data root if not absolute")
     name: str | None = Field(None, min_length=1, description="of the task; the folder's if not given")
-    format: Literal["auto", "tree", "parquet"] = Field(
+    format: Literal["auto", "tree", "parquet", "cub", "stanford_cars", "flowers102"] = Field(
         "auto", description="layout of the files; found by their names if `auto`"
     )
 

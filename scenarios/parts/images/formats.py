@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder
+from scenarios.parts.images.collections import cub, flowers102, stanford_cars
+from scenarios.parts.images.collections.cub import CubImages
+from scenarios.parts.images.collections.flowers102 import Flowers102Images
+from scenarios.parts.images.collections.stanford_cars import StanfordCarsImages
 from scenarios.parts.images.parquet import Columns, looks_like_parquet, parquet_sets
 from scenarios.parts.images.source import ImageSource
 from scenarios.parts.images.tree import ImageTree
@@ -44,6 +49,11 @@ def _open_parquet(name: str, folder: Path) -> ImageSource:
 FORMATS = {
     "tree": Format("train/<class>/* with test/<class>/* or val", ImageTree.looks_like, ImageTree),
     "parquet": Format("train-*.parquet with test-*.parquet or validation", looks_like_parquet, _open_parquet),
+    "cub": Format(cub.HOLDS, CubImages.looks_like, CubImages, partial(CubImages, crop=True)),
+    "stanford_cars": Format(
+        stanford_cars.HOLDS, StanfordCarsImages.looks_like, StanfordCarsImages, partial(StanfordCarsImages, crop=True)
+    ),
+    "flowers102": Format(flowers102.HOLDS, Flowers102Images.looks_like, Flowers102Images),
 }
 """Every layout by the name that settings give it."""
 

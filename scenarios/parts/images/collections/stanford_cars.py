@@ -1,0 +1,95 @@
+"""Stanford Cars as torchvision's `StanfordCars` expects it: a devkit of .mat files beside `cars_train` and `cars_test`.
+
+Krause et al., 3D object representations for fine-grained categorization, 2013.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from scenarios.base import DataError
+from scenarios.parts.data_location import describe_folder
+from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named, root_that
+from scenarios.parts.images.collections.matlab import read_mat
+
+HOLDS = "devkit/cars_meta.mat, devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, cars_train/ and cars_test/"
+
+_BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+
+
+def _looks_like_root(folder: Path) -> bool:
+    return (folder / "cars_train").is_dir() or (folder / "devkit" / "cars_meta.mat").is_file()
+
+
+class StanfordCarsImages(ListedImages):
+    """The cars, 196 classes in the published data set; `class` numbers count from 1 in the order of `cars_meta.mat`."""
+
+    kind = "Stanford Cars"
+
+    @staticmethod
+    def looks_like(folder: Path) -> bool:
+        """True if `folder`, or a folder in it, holds `cars_train` or the devkit."""
+        return _looks_like_root(root_that(_looks_like_root, folder))
+
+    @cached_property
+    def _root(self) -> Path:
+        return root_that(_looks_like_root, self.folder)
+
+    @cached_property
+    def _annotations(self) -> Mapping[str, Path]:
+        """The file of each part. Raises DataError if one is not there."""
+        devkit = self._root / "devkit"
+        for file in (devkit / "cars_meta.mat", devkit / "cars_train_annos.mat"):
+            if not file.is_file():
+                raise DataError(
+                    f"{file}: not there ({describe_folder(self._root)}); Stanford Cars is read from {HOLDS}"
+                )
+        # Beside the devkit is where torchvision looks; within it is where it lies in some copies.
+        tests = [folder / "cars_test_annos_withlabels.mat" for folder in (self._root, devkit)]
+        test = next((file for file in tests if file.is_file()), None)
+        if test is None:
+            withheld = devkit / "cars_test_annos.mat"
+            why = f"{withheld.name} holds boxes, and its labels are withheld; " if withheld.is_file() else ""
+            raise DataError(f"{tests[0]}: not there; {why}without it test images have no labels")
+        return {"train": devkit / "cars_train_annos.mat", "test": test}
+
+    def annotation_files(self) -> list[Path]:
+        return [*self._annotations.values(), self._root / "devkit" / "cars_meta.mat"]
+
+    @cached_property
+    def listed(self) -> Mapping[str, Sequence[Annotated]]:
+        files = self._annotations
+        names = [
+            unicodedata.normalize("NFC", str(name))
+            for name in read_mat(self._root / "devkit" / "cars_meta.mat", "class_names")
+        ]
+        if len(set(names)) < len(names):
+            raise DataError(f"{self._root / 'devkit' / 'cars_meta.mat'}: gives two classes one name")
+        return {part: self._part(file, self._images_of(part), names) for part, file in files.items()}
+
+    def _images_of(self, part: str) -> Path:
+        folder = self._root / f"cars_{part}"
+        # Some copies hold a folder of the same name in it.
+        return folder / folder.name if (folder / folder.name).is_dir() else folder
+
+    def _part(self, file: Path, images: Path, names: Sequence[str]) -> list[Annotated]:
+        rows = read_mat(file, "annotations")
+        fields = rows.dtype.names or ()
+        if "fname" not in fields or "class" not in fields:
+            raise DataError(
+                f"{file}: its annotations hold {', '.join(fields) or 'no fields'}, expected fname and class; "
+                "where class is missing the labels are withheld"
+            )
+        found = []
+        for number, row in enumerate(rows, 1):
+            place = f"{file}: annotation {number}"
+            left, top, right, bottom = (int(row[field]) if field in fields else 0 for field in _BOX)
+            # MATLAB counts from 1, and its last row and column belong to the box.
+            box = (left - 1, top - 1, right, bottom) if set(_BOX) <= set(fields) else None
+            found.append(
+                Annotated(images / str(row["fname"]), class_named(names, int(row["class"]), place), place, box)
+            )
+        return found
