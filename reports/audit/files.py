@@ -14,7 +14,16 @@ from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
 from reports.audit.effects import INTERACTION, SUM, Effect, effects_of, effects_table
 from reports.audit.figure import Printed, audit_figure
 from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
-from reports.audit.small_tables import SMALL_TABLES, Predicted, comparator_table, f1_table, geometry_table, seeds_table
+from reports.audit.small_tables import (
+    SMALL_TABLES,
+    Predicted,
+    batches_table,
+    comparator_table,
+    f1_in_words,
+    f1_table,
+    geometry_table,
+    seeds_table,
+)
 from reports.figures.style import paper_style, save
 from reports.numbers.published_values import LOGS_FILE, REFERENCE, thesis_f1_table
 from reports.tables.words import percent, points, to_csv
@@ -34,7 +43,7 @@ class AuditReport:
     tasks: their names.
     chance: accuracy of guessing, in [0, 1].
     black_box: outcomes on images that were made on an undefended network; None if there are none.
-    predicted: by `method, protocol` the predictions of the first seed, per task.
+    predicted: by `method, protocol` the predictions of the first seed on whole test sets under the training attack, per task.
     geometry: a record per task of the changes that the thesis' space and box make to its images.
     tables: the small tables to write, of `f1`, `comparator`, `seeds`.
     """
@@ -97,12 +106,22 @@ def printed(reference: Path = REFERENCE) -> list[Printed]:
     ]
 
 
+def lowest_f1(reference: Path = REFERENCE) -> float:
+    """The lowest F1 that the thesis prints."""
+    return float(pd.read_csv(reference / "fine_grained.csv")["f1"].min())
+
+
 def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFrame]:
     frames: dict[str, pd.DataFrame] = {}
     if "f1" in report.tables:
+        thesis, lowest = thesis_f1_table(pd.read_csv(reference / "fine_grained.csv")), lowest_f1(reference)
         parts = [f1_table(tasks).assign(protocol=protocol) for protocol, tasks in report.predicted.items()]
+        batches = [
+            batches_table(tasks, lowest).assign(protocol=protocol) for protocol, tasks in report.predicted.items()
+        ]
         frames["audit_f1"] = pd.concat(parts, ignore_index=True)
-        frames["audit_f1_thesis"] = thesis_f1_table(pd.read_csv(reference / "fine_grained.csv"))
+        frames["audit_f1_batches"] = pd.concat(batches, ignore_index=True)
+        frames["audit_f1_thesis"] = thesis
     canonical = [row for row in report.rows if (row.method, row.switch) == ("madry_at", CANONICAL)]
     if "comparator" in report.tables and canonical:
         published = (
@@ -146,6 +165,10 @@ def show(written: Written, console: Console) -> None:
     console.print(f"{samples} test images in all, {seeds} seed(s); intervals are over {noise}", style="dim")
     for sentence in in_words(written.signatures):
         console.print(sentence, highlight=False, markup=False)
+    if "f1" in written.report.tables:
+        for protocol, tasks in written.report.predicted.items():
+            for sentence in f1_in_words(protocol, tasks, lowest_f1()):
+                console.print(sentence, highlight=False, markup=False)
     for path in written.paths:
         if path.suffix in (".csv", ".png"):
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)

@@ -14,11 +14,13 @@ from reports.audit.effects import contrast, mean_accuracy, seed_accuracy
 from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
 from reports.numbers.statistics.intervals import t_interval
+from reports.numbers.wording import counted
 
 SMALL_TABLES = ("f1", "comparator", "seeds")
 """Their names on the command line."""
 BATCH = 32
 """The thesis' batch size."""
+_F1 = ("macro_F1", "weighted_F1")
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,70 @@ def weighted_scores(task: Predicted) -> tuple[float, float, float]:
 
 def f1_table(tasks: Sequence[Predicted]) -> pd.DataFrame:
     """Accuracy, macro and weighted precision, recall and F1 per task, on all samples and on the last batch; then the means."""
-    records = []
-    for whole in tasks:
-        for part, of in (("all samples", whole), ("last batch", last_batch(whole))):
-            macro = macro_scores(of.labels, of.predicted)
-            weighted = weighted_scores(of)
-            records.append(
-                {
-                    "task": of.task, "part": part, "samples": len(of.labels), "classes": len(np.unique(of.labels)),
-                    "accuracy": float((of.labels == of.predicted).mean()),
-                    **{f"macro_{name}": value for name, value in zip(("precision", "recall", "F1"), macro, strict=True)},
-                    **{
-                        f"weighted_{name}": value
-                        for name, value in zip(("precision", "recall", "F1"), weighted, strict=True)
-                    },
-                }
-            )  # fmt: skip
+    records = [
+        {"task": of.task, "part": part, **batch_scores(of)}
+        for whole in tasks
+        for part, of in (("all samples", whole), ("last batch", last_batch(whole)))
+    ]
     frame = pd.DataFrame(records)
     means = frame.groupby("part", sort=False).mean(numeric_only=True).reset_index()
     return pd.concat([frame, means.assign(task="mean")], ignore_index=True)
+
+
+def batch_scores(of: Predicted) -> dict[str, float]:
+    """The numbers of samples and of classes among their labels, accuracy, and macro and weighted scores, by column."""
+    names = ("precision", "recall", "F1")
+    return {
+        "samples": len(of.labels), "classes": len(np.unique(of.labels)),
+        "accuracy": float((of.labels == of.predicted).mean()),
+        **{f"macro_{name}": value for name, value in zip(names, macro_scores(of.labels, of.predicted), strict=True)},
+        **{f"weighted_{name}": value for name, value in zip(names, weighted_scores(of), strict=True)},
+    }  # fmt: skip
+
+
+def batches_table(tasks: Sequence[Predicted], printed: float) -> pd.DataFrame:
+    """F1 of every batch of the thesis' size of a test set that is sorted by class, per task: how much the batch decides.
+
+    printed: the lowest F1 that the thesis prints.
+    of_one_class: the share of the batches that hold one class.
+    macro_F1_*, weighted_F1_*: lowest, median and highest, and the share of the batches at `printed` or above.
+    """
+    records = []
+    for whole in tasks:
+        starts = range(0, len(whole.labels), BATCH)
+        cuts = [slice(start, start + BATCH) for start in starts]
+        found = [batch_scores(Predicted(whole.task, whole.labels[cut], whole.predicted[cut])) for cut in cuts]
+        record: dict[str, object] = {"task": whole.task, "batches": len(found), "printed": printed}
+        record["of_one_class"] = float(np.mean([each["classes"] == 1 for each in found]))
+        for name in _F1:
+            values = np.array([each[name] for each in found])
+            record |= {
+                f"{name}_lowest": values.min(),
+                f"{name}_median": np.median(values),
+                f"{name}_highest": values.max(),
+            }
+            record[f"{name}_as_printed"] = float((values >= printed).mean())
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def f1_in_words(protocol: str, tasks: Sequence[Predicted], printed: float) -> list[str]:
+    """A sentence per task: the F1 of the last batch beside accuracy and F1 over the whole test set.
+
+    protocol: its name. printed: as for `batches_table`.
+    """
+    by_part = f1_table(tasks).set_index(["task", "part"])
+    found = []
+    for batches in batches_table(tasks, printed).to_dict("records"):
+        whole, last = (by_part.loc[(batches["task"], part)] for part in ("all samples", "last batch"))
+        of = f"{counted(int(last['samples']), 'image')} of {int(last['classes'])} class{'' if last['classes'] == 1 else 'es'}"
+        found.append(
+            f"{protocol}, {batches['task']}: accuracy {whole['accuracy']:.2f} and macro F1 {whole['macro_F1']:.2f} over "
+            f"{counted(int(whole['samples']), 'image')} of {int(whole['classes'])} classes; last batch ({of}): macro F1 "
+            f"{last['macro_F1']:.2f}, weighted {last['weighted_F1']:.2f}; at least {printed:.2f}, the lowest F1 in print, on "
+            f"{100 * batches['weighted_F1_as_printed']:.0f} % of all batches"
+        )
+    return found
 
 
 def above_chance(value: float, chance: float) -> float:

@@ -54,7 +54,7 @@ def fine_grained_for_reading(lines: pd.DataFrame) -> pd.DataFrame:
     ]
     shown = {"attack": attacks, "label": labels}
     for name in data_set_columns(lines):
-        if lines[name].notna().any() or (name in HIGH_RESOLUTION and (lines["values"] == PUBLISHED).any()):
+        if lines[name].notna().any():
             title = HIGH_RESOLUTION.get(name, name.removeprefix(OWN))
             shown[title] = [_cell(line, name) for line in lines.to_dict("records")]
     for name, title in _MEANS.items():

@@ -81,7 +81,7 @@ def audit(options: AuditOptions, console: Console) -> int:
     tasks = load_with_progress(preset, machine, console)
     variants = make_variants(preset, methods, switches, tasks, machine)
     sources = undefended(preset, tasks, machine) if "comparator" in tables and "madry_at" in methods else {}
-    comparison = AuditComparison(preset, tasks, variants, sources)
+    comparison = AuditComparison(preset, tasks, variants, sources, "f1" in tables)
     runs = _find_runs(comparison, preset_machine, machine)
     _announce(comparison, runs, options.samples, machine, console)
     if options.run.dry_run:
@@ -170,8 +170,8 @@ def _announce(comparison: AuditComparison, runs: AuditRuns, samples: int, machin
 
 def _attack_passes(cells: Sequence[AuditCell], tasks: Sequence[Task], samples: int) -> float:
     """The passes of an image through a network that the attacks of cells take."""
-    images = [min(samples, len(task.test)) for task in tasks]
-    return sum((2 * cell.attack.steps + 1) * images[cell.task] for cell in cells)
+    images = [len(task.test) for task in tasks]
+    return sum((2 * cell.attack.steps + 1) * cell.images(images[cell.task], samples) for cell in cells)
 
 
 def _attack(cells: Sequence[AuditCell], store: CellStore, preset: Preset, machine: Machine, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from attacks.threat_model import over_255
 from benchmark.commands.audit.attacking.cell_store import CellStore
 from benchmark.commands.audit.attacking.cells import AuditAttack, AuditCell, attacks_of, clean_attack, turn_of
 from benchmark.commands.audit.box_effects import box_effects
-from benchmark.commands.audit.switches import ALL, AuditProtocol, singles_in
+from benchmark.commands.audit.switches import AuditProtocol, singles_in
 from benchmark.commands.audit.variants import Variant
 from benchmark.planning.jobs import Job
 from benchmark.planning.presets import Preset
@@ -29,12 +29,14 @@ class AuditComparison:
 
     tasks: the data of the preset.
     undefended: by seed the run that black-box images are made on; empty if there are none.
+    f1: True if F1 of whole test sets and of their last batches is wanted, of canonical rows and of bundles.
     """
 
     preset: Preset
     tasks: Sequence[Task]
     variants: Sequence[Variant]
     undefended: Mapping[int, Job]
+    f1: bool = True
 
     def cells(self) -> list[AuditCell]:
         """All cells, each once. They are known before anything is learned."""
@@ -46,6 +48,7 @@ class AuditComparison:
                     for cell in [*attacked, self._clean(variant, seed, task)]:
                         found.setdefault(cell.key, cell)
         found |= {cell.key: cell for cells in self._black_box().values() for cell in cells}
+        found |= {cell.key: cell for variant in self._scored() for cell in self._whole_sets(variant)}
         return list(found.values())
 
     def report(self, store: CellStore, tables: Sequence[str]) -> AuditReport:
@@ -60,9 +63,7 @@ class AuditComparison:
             chance=float(np.mean([task.chance for task in self.tasks])),
             black_box=black_box or None,
             predicted={
-                f"{variant.method}, {variant.name}": self._predicted(variant, store)
-                for variant in self.variants
-                if variant.name in (CANONICAL, ALL)
+                f"{variant.method}, {variant.name}": self._predicted(variant, store) for variant in self._scored()
             },
             geometry=box_effects(self.tasks, self.preset.eps),
             tables=tuple(tables),
@@ -112,6 +113,21 @@ class AuditComparison:
                 found[seed] = [self._cell(variant, variant.protocol, seed, task, attack) for task in self.tasks]
         return found
 
+    def _scored(self) -> list[Variant]:
+        """The variants whose F1 is wanted: canonical ones and bundles."""
+        return [v for v in self.variants if self.f1 and (v.switch is None or v.switch.bundle)]
+
+    def _whole_sets(self, variant: Variant) -> list[AuditCell]:
+        """A cell per task, of the first seed: the training attack's final iterate on all test images, as the thesis scores."""
+        seed = min(variant.jobs)
+        alone = variant.protocol.turned({"eval_attack": "training attack"})
+        steps = variant.jobs[seed].recipe.attack.steps
+        found = []
+        for task in self.tasks:
+            (attack,) = attacks_of(alone, steps, self.preset.eps, len(task.classes))
+            found.append(replace(self._cell(variant, variant.protocol, seed, task, attack), whole=True))
+        return found
+
     # -- rows -----------------------------------------------------------------------------------------------------------------
 
     def _row(self, variant: Variant, store: CellStore) -> AuditedRow:
@@ -141,14 +157,9 @@ class AuditComparison:
         )
 
     def _predicted(self, variant: Variant, store: CellStore) -> list[Predicted]:
-        """The predictions of the first seed, per task: a wrong class for every sample on which some attack found one."""
-        seed = min(variant.jobs)
-        found = []
-        for task in self.tasks:
-            outcomes = [store.outcome(cell) for cell in self._reported(variant, seed, task)]
-            predicted = outcomes[0].predicted.copy()
-            for outcome in outcomes[1:]:
-                still = predicted == outcome.labels
-                predicted[still] = outcome.predicted[still]
-            found.append(Predicted(task.name, outcomes[0].labels, predicted))
-        return found
+        """The predictions on whole test sets, per task."""
+        outcomes = [store.outcome(cell) for cell in self._whole_sets(variant)]
+        return [
+            Predicted(task.name, outcome.labels, outcome.predicted)
+            for task, outcome in zip(self.tasks, outcomes, strict=True)
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +22,18 @@ from reports.audit.effects import (
 from reports.audit.files import AuditReport, write
 from reports.audit.signature import logged, signature_of, signature_table
 from reports.audit.small_tables import (
+    BATCH,
     Predicted,
     above_chance,
+    batches_table,
     comparator_table,
+    f1_in_words,
     f1_table,
     last_batch,
     seeds_table,
     weighted_scores,
 )
-from reports.numbers.published_values import REFERENCE, thesis_f1_table
+from reports.numbers.published_values import REFERENCE, read_published, thesis_f1_table
 
 TASKS, N = 2, 100
 
@@ -163,6 +167,45 @@ def test_f1_is_given_for_all_samples_and_for_the_last_batch() -> None:
     assert found.loc[("mean", "all samples"), "accuracy"] == pytest.approx(0.7)
     assert found.loc[("mean", "all samples"), "macro_F1"] == pytest.approx(0.7)
     assert found.loc[("mean", "last batch"), "classes"] == 1
+
+
+def many_classes(classes: int, right: float, seed: int = 0) -> Predicted:
+    """Sorted by class, of 8 to 41 images each, of which a share is right."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), rng.integers(8, 42, classes))
+    other = (labels + rng.integers(1, classes, len(labels))) % classes
+    return Predicted("birds", labels, np.where(rng.random(len(labels)) < right, labels, other))
+
+
+def test_a_batch_of_one_class_flatters_and_whole_sets_of_many_unequal_classes_do_not() -> None:
+    task = many_classes(200, 0.5)
+    whole, last = f1_table([task]).iloc[0], f1_table([task]).iloc[1]
+    assert (whole["samples"], whole["classes"]) == (len(task.labels), 200)
+    assert whole["macro_F1"] == pytest.approx(0.5, abs=0.03)
+    assert last["samples"] == len(task.labels) % 32
+    batches = batches_table([task], 0.6).iloc[0]
+    assert batches["batches"] == -(-len(task.labels) // 32)
+    # Wrong answers are other classes than those of the batch, so hardly one of them lowers a precision.
+    assert batches["weighted_F1_median"] > whole["macro_F1"] + 0.1
+    # And each of these classes counts as much as those of the batch.
+    assert batches["macro_F1_median"] < whole["macro_F1"] - 0.2
+    assert 0.5 < batches["weighted_F1_as_printed"] < 1
+    assert batches_table([task_of(2, 32, 64)], 0.6)["of_one_class"].item() == 1
+    (words,) = f1_in_words("madry_at, canonical", [task], 0.6)
+    assert f"over {len(task.labels):,} images of 200 classes; last batch" in words
+
+
+def test_no_last_batch_of_the_official_test_sets_has_a_printed_recall() -> None:
+    data_sets = read_published().data_sets
+    # All images of such a batch are of the last class.
+    left = [test % BATCH for test in data_sets["test"]]
+    assert left == [2, 9, 5]
+    recalls = [
+        {hits / n / (1 + others) for hits in range(n + 1) for others in range(n - hits + 1)} for n in left
+    ]  # fmt: skip
+    means = {sum(each) / len(left) for each in itertools.product(*recalls)} | set().union(*recalls)
+    for printed in read_published().fine_grained["recall"]:
+        assert min(abs(mean - printed) for mean in means) > 5e-5
 
 
 def test_one_printed_f1_is_not_that_of_its_precision_and_recall() -> None:

@@ -59,12 +59,16 @@ class CellStore:
                 "version": pgd.VERSION,
                 "classifier": self._fingerprint(cell.job.hash, cell.turn, cell.task),
                 "task": self.tasks[cell.task].test_fingerprint,
-                "samples": min(self.samples, len(self.tasks[cell.task].test)),
+                "samples": self.images(cell),
                 "seed": self.seed,
                 **cell.attack.to_json(),
                 "source": self._fingerprint(source.hash, len(self.tasks) - 1, cell.task) if source else None,
             }
         )
+
+    def images(self, cell: AuditCell) -> int:
+        """The number of test images that a cell's attack is run on."""
+        return cell.images(len(self.tasks[cell.task].test), self.samples)
 
     def _fingerprint(self, run: str, turn: int, task: int) -> str:
         """The fingerprint of a task's classifier after a turn, as the run recorded it when it learned. run: its hash."""

@@ -48,17 +48,25 @@ class AuditAttack:
 
 @dataclass(frozen=True)
 class AuditCell:
-    """An attack on the classifier of a task, as it was after `turn`."""
+    """An attack on the classifier of a task, as it was after `turn`.
+
+    whole: True if it is run on all test images of the task, whatever number of samples was asked for.
+    """
 
     job: Job
     turn: int
     task: int
     attack: AuditAttack
+    whole: bool = False
 
     @property
     def key(self) -> str:
         """A hash that is known before anything is learned. Cells with equal keys are the same cell."""
-        return digest([self.job.hash, self.turn, self.task, self.attack.to_json()])
+        return digest([self.job.hash, self.turn, self.task, self.attack.to_json(), self.whole])
+
+    def images(self, test: int, samples: int) -> int:
+        """The number of images that are attacked, of so many test images, if so many samples are asked for."""
+        return test if self.whole else min(samples, test)
 
 
 def attacks_of(protocol: AuditProtocol, steps: int, preset_eps: Fraction, classes: int) -> list[AuditAttack]:

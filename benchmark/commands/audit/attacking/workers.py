@@ -76,10 +76,10 @@ class Attacker:
         """Run the attacks of all cells of one classifier."""
         first = cells[0]
         task = self.store.tasks[first.task]
-        test = chosen_images(task.test, self.store.samples)
         classifier = self._classifier(first.job, first.turn, task.id)
         with repeatable(), full_precision():
             for cell in cells:
+                test = chosen_images(task.test, self.store.images(cell))
                 source = None if cell.attack.source is None else self._classifier(cell.attack.source, None, task.id)
                 seed, key = self.store.seed, task.test_fingerprint
                 predicted = predictions_under(cell.attack, classifier, test, seed, key, self.batch, source)

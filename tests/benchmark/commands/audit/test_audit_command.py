@@ -88,10 +88,26 @@ def test_the_signature_stands_beside_the_thesis_logs(audited: tuple[Path, str]) 
 
 def test_small_tables_stand_beside_the_effects(audited: tuple[Path, str]) -> None:
     folder, _ = audited
-    assert set(table(folder, "audit_f1")["part"]) == {"all samples", "last batch"}
+    scores = table(folder, "audit_f1")
+    assert set(scores["part"]) == {"all samples", "last batch"}
+    assert set(scores["protocol"]) == {"madry_at, canonical", "madry_at, all"}
     measured = table(folder, "audit_comparator").query("source == 'measured here'")
     assert list(measured["attack"]) == ["white-box", "black-box"]
     assert list(table(folder, "audit_seeds")["seeds"]) == [1] * 6
+
+
+def test_f1_is_over_whole_test_sets_whatever_the_samples(audited: tuple[Path, str]) -> None:
+    folder, text = audited
+    whole = table(folder, "audit_f1").query("part == 'all samples' and task != 'mean'")
+    images = [json.loads(path.read_text()) for path in (folder / "audit" / "outcomes").glob("*.json")]
+    sizes = {len(each["labels"]) for each in images}
+    assert min(sizes) == 12
+    assert set(whole["samples"]) == sizes - {12}
+    # The attack is that of training, and its last iterate counts.
+    steps = {(each["of"]["steps"], each["of"]["reads"]) for each in images if len(each["labels"]) > 12}
+    assert len(steps) == 1
+    assert steps.pop()[1] == "final"
+    assert "the lowest F1 in print" in text
 
 
 def test_the_same_command_again_attacks_nothing_and_writes_the_same(audited: tuple[Path, str]) -> None:
@@ -118,7 +134,7 @@ def test_an_outcome_that_is_broken_is_made_again_and_says_the_same(audited: tupl
 def test_the_report_leaves_the_audit_alone(audited: tuple[Path, str]) -> None:
     folder, _ = audited
     before = {path: path.read_bytes() for path in (folder / "out" / "audit").rglob("*") if path.is_file()}
-    assert len(before) == 10
+    assert len(before) == 11
     write_report(load(folder / "runs" if (folder / "runs").is_dir() else folder / "none", None), folder / "out")
     assert {path: path.read_bytes() for path in before} == before
 
