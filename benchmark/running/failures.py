@@ -11,7 +11,7 @@ from benchmark.evaluating.classifier_contract import BrokenContract
 from benchmark.planning.jobs import Job
 from benchmark.running.gpu import DeviceLost, first_line, is_of_device
 from methods.base import MethodError
-from methods.training import Diverged
+from methods.training import Diverged, StepTooLarge
 from results.store import RunStore
 
 
@@ -57,7 +57,7 @@ class LearningFailed(Exception):
 
 def message_of(error: BaseException) -> str:
     """An error in one line; an unexpected one with its type."""
-    expected = isinstance(error, MethodError | Diverged | BrokenContract | LearningFailed | DeviceLost)
+    expected = isinstance(error, MethodError | Diverged | StepTooLarge | BrokenContract | LearningFailed | DeviceLost)
     text = first_line(error) if is_of_device(error) else str(error)
     return " ".join((text if expected else f"{type(error).__name__}: {text}").split())
 

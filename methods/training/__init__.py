@@ -14,6 +14,7 @@ from methods.training.choice import TrainedBy
 from methods.training.fit import Fit, SecondOptimizer, Step, autocast, make_adam, make_optimizer
 from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.loop import VERSION, Diverged, train
+from methods.training.memory import StepTooLarge
 from methods.training.objectives import (
     AdversarialTraining,
     AlgorithmSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "Selection",
     "Step",
     "StepSize",
+    "StepTooLarge",
     "TrainedBy",
     "TrainingAttack",
     "Validation",

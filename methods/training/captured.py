@@ -120,6 +120,10 @@ class Steps:
             self.fit.after_step(step)
         return outcome
 
+    def forget(self) -> None:
+        """Give up the memory of what was recorded."""
+        self._recorded = None
+
     def _moved(self, batch: Batch) -> Outcome:
         if self._recorder is None or self.why_plain:
             return self._as_it_is(batch)
