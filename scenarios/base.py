@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scenarios.canonical import canonical_order, take_stratified
 from scenarios.duplicates import said_of_duplicates
+from scenarios.placement import device_for
 from scenarios.splitting import SPLIT_SEED, VALIDATION_FRACTION, build_task
 from scenarios.tasks import (
     DataError,
@@ -153,14 +154,18 @@ class Scenario(ABC):
         )
 
     def load(self, device: torch.device | str = "cpu", progress: Progress | None = None) -> list[Task]:
-        """The chosen tasks on `device`, in order, each with its validation split, fingerprints and warnings."""
+        """The chosen tasks on `device`, in order, each with its validation split, fingerprints and warnings.
+
+        Training images stay on the host if all images would take more than half of the device's free memory.
+        """
         # A process in which a method learns listens: the method is given its images, and loads none.
         sys.audit("scenarios.load", type(self).__name__)
         raw = self.raw_tasks([name for name, _ in self.chosen()], progress)
         fraction = Fraction(str(self.settings.train_fraction))
         hashed = [task.hashed() for task in raw]
         duplicates = said_of_duplicates(hashed)
+        train_device = device_for(sum(task.train_images.nbytes + task.test_images.nbytes for task in raw), device)
         return [
-            build_task(i, task, hashed[i], () if task.published else duplicates[i], fraction, device)
+            build_task(i, task, hashed[i], () if task.published else duplicates[i], fraction, device, train_device)
             for i, task in enumerate(raw)
         ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scenarios.canonical import centre, fingerprint_of_part, take_stratified
 from scenarios.duplicates import HashedPart
+from scenarios.placement import gathered
 from scenarios.tasks import DataError, ImageSet, RawTask, Task, one_line
 
 SPLIT_SEED = 0
@@ -27,6 +28,7 @@ def build_task(
     duplicates: Sequence[str],
     train_fraction: Fraction,
     device: torch.device | str,
+    train_device: torch.device | str,
 ) -> Task:
     """The task with its parts on `device`. Training images stay as large as they were read; the others are of the test's size.
 
@@ -34,6 +36,7 @@ def build_task(
     hashed: the parts of `raw` as hashes.
     duplicates: lines on equal images.
     train_fraction: the share of each class's training images that is used, in (0, 1].
+    train_device: of the training images themselves, which may be too many for `device`.
 
     Raises DataError if a class has too few training images for both training and validation.
     """
@@ -51,10 +54,14 @@ def build_task(
     everything = np.arange(len(test_order))
 
     def image_set(
-        images: NDArray[np.uint8], part: HashedPart, order: NDArray[np.int64], index: NDArray[np.int64]
+        images: NDArray[np.uint8],
+        part: HashedPart,
+        order: NDArray[np.int64],
+        index: NDArray[np.int64],
+        images_device: torch.device | str = device,
     ) -> ImageSet:
         return ImageSet(
-            torch.from_numpy(np.ascontiguousarray(images[order[index]])).to(device),
+            gathered(images, order[index], images_device),
             torch.from_numpy(part.labels[order[index]].astype(np.int64)).to(device),
             torch.from_numpy(index.astype(np.int64)).to(device),
         )
@@ -71,7 +78,7 @@ def build_task(
         id=task_id,
         name=raw.name,
         classes=raw.classes,
-        train=image_set(raw.train_images, train, order, learned),
+        train=image_set(raw.train_images, train, order, learned, train_device),
         validation=image_set(centre(raw.train_images, size), train, order, validation),
         test=image_set(raw.test_images, test, test_order, everything),
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),

@@ -34,7 +34,7 @@ class DataError(Exception):
 class ImageSet:
     """Labelled images of one task, on one device, sorted by (label, SHA-256 of the pixels).
 
-    images: uint8 (N, C, H, W).
+    images: uint8 (N, C, H, W); those to learn from are on the host if they are too many for the device.
     labels: int64 (N,), 0..classes-1.
     samples: int64 (N,), the position of each image in the canonical order of the part (train or test) that it comes from.
     """

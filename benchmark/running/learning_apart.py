@@ -28,6 +28,7 @@ from benchmark.running.gpu import return_memory, share_card
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import ImageSet, LearnTask, Stream
+from scenarios.placement import device_for
 
 
 class Learns(Protocol):
@@ -81,7 +82,7 @@ class LearnsApart:
                 answer = self._asked(turn, tasks)
         except (EOFError, ConnectionError):
             self.close()
-            message = "its process was killed (out of memory?); the same command goes on"
+            message = "its process was killed (out of memory? a smaller recipe.micro_batch needs less); the same command goes on"
             raise LearningFailed("killed", message) from None
         if isinstance(answer, _Unstored):
             raise StoreError(answer.message)
@@ -157,8 +158,10 @@ class _Plain:
         )
 
     def to(self, device: str) -> LearnTask:
-        train, validation = (ImageSet(*(torch.from_numpy(array) for array in part)).to(device) for part in self.parts)
-        return LearnTask(*self.task, train, validation)
+        train, validation = (ImageSet(*map(torch.from_numpy, part)) for part in self.parts)
+        there = device_for(train.images.nbytes, device)
+        train = ImageSet(train.images.to(there), train.labels.to(device), train.samples.to(device))
+        return LearnTask(*self.task, train, validation.to(device))
 
 
 def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream: Stream, runs: Any) -> None:

@@ -22,6 +22,7 @@ from methods.training.recipe import Recipe
 from methods.training.selection import Epoch, KeptEpoch, Selected
 from scenarios.base import LearnTask
 from scenarios.parts.augmentation import by_name
+from scenarios.placement import TrainingImages
 
 VERSION = 1
 
@@ -159,10 +160,9 @@ def _minibatches(
     tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Generators
 ) -> Iterator[Batch]:
     """Minibatches without end: passes over all images, each in another order, and each minibatch `replays` times in a row."""
-    # The images of one task are not copied: photographs fill the memory of a device.
-    images = tasks[0].train.images if len(tasks) == 1 else torch.cat([task.train.images for task in tasks])
     labels = torch.cat([task.train.labels for task in tasks])
     task_ids = torch.cat([torch.full_like(task.train.labels, task.id) for task in tasks])
+    images = TrainingImages([task.train.images for task in tasks], labels.device)
     order_rng, augmentation_rng = rng("order"), rng("augmentation")
     augment = by_name(recipe.augmentation)
     # Training images may be larger, for augmentation to cut from; the network sees what it is validated on.
@@ -170,8 +170,8 @@ def _minibatches(
     size = (height, width)
     whole = len(labels) // batch_size * batch_size
     while True:
-        order = torch.randperm(len(labels), device=images.device, generator=order_rng)
-        for index in order[:whole].split(batch_size):
-            augmented = augment(images[index], augmentation_rng, size)
+        order = torch.randperm(len(labels), device=labels.device, generator=order_rng)[:whole]
+        for index, pixels in zip(order.split(batch_size), images.minibatches(order, batch_size), strict=True):
+            augmented = augment(pixels, augmentation_rng, size)
             batch = Batch(augmented, labels[index], task_ids[index])
             yield from repeat(batch, replays)

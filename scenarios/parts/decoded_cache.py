@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.base import DataError, RawTask
+from scenarios.placement import cache_folder
 
-APPLICATION = "continual-adversarial-benchmark"
 # Raised whenever the same source files would be decoded to other arrays, or the layout of an entry changes.
 CACHE_VERSION = 1
 
@@ -51,13 +51,6 @@ class DecodedTask:
 
 
 _ARRAYS = tuple(field.name for field in fields(DecodedTask))
-
-
-def cache_folder() -> Path:
-    """`$CONTINUAL_CACHE`, else the application's folder in `$XDG_CACHE_HOME`, else in `~/.cache`."""
-    if own := os.environ.get("CONTINUAL_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / APPLICATION
 
 
 def source_key(reader: str, root: Path, files: Iterable[Path], options: Mapping[str, object]) -> str:
@@ -158,7 +151,8 @@ def _load_verified(file: Path, expected: str) -> NDArray[Any]:
     # The sum is taken before numpy parses anything, so a damaged header cannot ask for absurd amounts of memory.
     if _file_sum(file) != expected:
         raise ValueError(f"{file.name} has another SHA-256 than when it was written")
-    array: NDArray[Any] = np.load(file, allow_pickle=False)
+    # Mapped, so that images are held once, where they are used; copied on write, so that nobody changes the cache.
+    array: NDArray[Any] = np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
     return array
 
 

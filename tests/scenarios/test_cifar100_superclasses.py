@@ -19,8 +19,9 @@ from scenarios import cifar100_superclasses
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
 from scenarios.parts import decoded_cache
 from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
-from scenarios.parts.decoded_cache import CacheWarning, cache_folder
+from scenarios.parts.decoded_cache import CacheWarning
 from scenarios.parts.images import parquet_table
+from scenarios.placement import cache_folder
 from tests.scenarios.tiny_cifar100 import (
     Rows,
     TinyCifar100,

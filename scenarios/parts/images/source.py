@@ -20,6 +20,7 @@ from scenarios.base import Progress, RawTask
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
 from scenarios.parts.decoding import Box, Tick, decode_images, ticking
 from scenarios.parts.images.preparation import Preparation
+from scenarios.placement import empty_images
 
 PARTS = ("train", "test")
 
@@ -123,7 +124,7 @@ def _decoded(source: ImageSource, preparation: Preparation, tick: Tick) -> Decod
 def _decoded_part(source: ImageSource, part: str, preparation: Preparation, tick: Tick) -> NDArray[np.uint8]:
     shape = (3, preparation.size(part), preparation.size(part))
     # An array of the final size, filled from the front, so that nothing is held twice.
-    images, filled = np.empty((len(source.labels(part)), *shape), np.uint8), 0
+    images, filled = empty_images((len(source.labels(part)), *shape)), 0
     for batch in source.encoded(part):
         end = filled + len(batch.contents)
         to_array = partial(preparation.of_part, part)

@@ -123,7 +123,8 @@ def measured_normalisation(task: LearnTask) -> tuple[Tensor, Tensor]:
     # In double precision: sums over a million pixels.
     images = to_float(task.train.images).double()
     mean, std = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True, correction=0)
-    return mean.float(), std.float()
+    # Images that are too many for the device are on the host.
+    return mean.float().to(task.train.labels.device), std.float().to(task.train.labels.device)
 
 
 def validate_under(

@@ -24,7 +24,7 @@ _PART_OF = {"1": "train", "0": "test"}
 
 
 class _Line(NamedTuple):
-    """What stands behind the number at the start of a line, and the line as an error names it."""
+    """The text behind the number at the start of a line, and the line as an error names it."""
 
     rest: str
     place: str
