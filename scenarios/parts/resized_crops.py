@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TRIES = 10
@@ -65,15 +66,29 @@ def resized_crops(
     size: (height, width) of the result.
     flips: bool (N,).
 
-    Pillow's and torchvision's filter: a triangle as wide as the shrinking asks for, cut off at the box. It is a weighted sum of
-    rows and one of columns, so it is two batched products of matrices. Unlike theirs the result is not rounded to bytes.
+    Pillow's and torchvision's filter: a triangle as wide as the shrinking asks for, cut off at the box. Unlike theirs the result
+    is not rounded to bytes.
     """
+    # Image by image is several times faster on a CPU, and makes a GPU wait for every box.
+    resized = one_by_one(images, boxes, size) if images.device.type == "cpu" else all_at_once(images, boxes, size)
+    return torch.where(flips[:, None, None, None], resized.flip(-1), resized).clamp(0, 255)
+
+
+def one_by_one(images: Tensor, boxes: tuple[Tensor, Tensor, Tensor, Tensor], size: tuple[int, int]) -> Tensor:
+    """As `resized_crops` without flips, by torch's own resizing of each image."""
+    out = torch.empty((*images.shape[:2], *size))
+    for i, (top, left, height, width) in enumerate(torch.stack(boxes, 1).tolist()):
+        crop = images[i : i + 1, :, top : top + height, left : left + width].to(torch.float32)
+        out[i] = F.interpolate(crop, size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return out
+
+
+def all_at_once(images: Tensor, boxes: tuple[Tensor, Tensor, Tensor, Tensor], size: tuple[int, int]) -> Tensor:
+    """As `one_by_one`, as a weighted sum of rows and one of columns: two batched products of matrices."""
     top, left, height, width = boxes
     rows = _weights(top, height, images.shape[-2], size[0])
     columns = _weights(left, width, images.shape[-1], size[1])
-    columns = torch.where(flips[:, None, None], columns.flip(1), columns)
-    shrunk = torch.matmul(images.to(torch.float32), columns.transpose(1, 2)[:, None])
-    return torch.matmul(rows[:, None], shrunk).clamp(0, 255)
+    return torch.matmul(rows[:, None], torch.matmul(images.to(torch.float32), columns.transpose(1, 2)[:, None]))
 
 
 def _weights(start: Tensor, length: Tensor, pixels: int, out: int) -> Tensor:

@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as theirs
 
-from scenarios.parts.resized_crops import random_boxes, resized_crops
+from scenarios.parts.resized_crops import all_at_once, one_by_one, random_boxes, resized_crops
 
 Boxes = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -24,13 +24,18 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
 
 def assert_as_torchvision(pixels: torch.Tensor, boxes: Boxes, size: tuple[int, int]) -> None:
     flips = torch.arange(len(pixels)) % 2 == 1
-    found = resized_crops(pixels, boxes, size, flips)
-    for i, (image, flip) in enumerate(zip(pixels, flips, strict=True)):
+    plain = {"one by one": one_by_one(pixels, boxes, size), "at once": all_at_once(pixels, boxes, size)}
+    flipped = {
+        f"{way}, flipped": torch.where(flips[:, None, None, None], each.flip(-1), each) for way, each in plain.items()
+    }
+    assert torch.equal(resized_crops(pixels, boxes, size, flips), flipped["one by one, flipped"].clamp(0, 255))
+    for i, image in enumerate(pixels):
         top, left, height, width = (int(each[i]) for each in boxes)
         for of_theirs, tolerance in ((image, 1.01), (image.float(), 0.01)):
             expected = theirs.resized_crop(of_theirs, top, left, height, width, list(size), antialias=True).float()
             # Bytes are rounded after each direction there; floats are not.
-            assert (found[i] - (expected.flip(-1) if flip else expected)).abs().max() <= tolerance
+            for way, found in plain.items():
+                assert (found[i] - expected).abs().max() <= tolerance, way
 
 
 @pytest.mark.parametrize(("side", "size"), [(73, 64), (64, 64), (20, 31), (37, 8)])
