@@ -14,10 +14,12 @@ from itertools import repeat
 
 import torch
 
-from methods.training.captured import StepRecorder, Steps, recorder_for
+from attacks.parts.capture import out_of_memory
+from methods.training.captured import Outcome, StepRecorder, Steps, recorder_for
 from methods.training.collapse import CollapseGuard
 from methods.training.fit import Fit, Step, make_optimizer, set_rate
 from methods.training.inner_attack import Batch, InnerAttack
+from methods.training.memory import too_large
 from methods.training.recipe import Recipe
 from methods.training.selection import Epoch, KeptEpoch, Selected
 from scenarios.base import LearnTask
@@ -54,7 +56,7 @@ def train(
     recorder: records steps and repeats them; None: the one of the device, if it has one.
 
     The ragged last batch of a pass over the images is dropped (every pass has another order); a task smaller than a batch is one
-    batch. Raises Diverged if the loss is not finite.
+    batch. Raises Diverged if the loss is not finite, and StepTooLarge if a step runs out of memory.
     """
     recipe = fit.objective.recipe(recipe)
     attack = InnerAttack.of(recipe, fit.network, eps, rng("attack start"))
@@ -121,11 +123,11 @@ class _Epochs:
         rng: Generators,
         recorder: StepRecorder | None,
     ) -> None:
-        self._fit, self._recipe = fit, recipe
+        self._fit, self._recipe, self._attack = fit, recipe, attack
         size = sum(len(task.train) for task in tasks)
         self.batch_size = min(recipe.batch_size, size)
         self._per_epoch, self._device = size // self.batch_size, tasks[0].train.labels.device
-        self._minibatches = _minibatches(tasks, self.batch_size, fit.objective.replays, recipe, rng)
+        self._minibatches = minibatches(tasks, self.batch_size, fit.objective.replays, recipe, rng)
         self._optimizer = make_optimizer(fit.parameters, recipe)
         generators = [attack.generator, *fit.generators]
         self.steps = Steps(fit, attack, recipe, self._optimizer, generators, recorder)
@@ -146,7 +148,7 @@ class _Epochs:
             batch = next(self._minibatches)
             first = first or batch
             self.number += 1
-            loss, output = self.steps.make(batch, Step(self.number, epoch, steps, optimizer))
+            loss, output = self._made(batch, Step(self.number, epoch, steps, optimizer))
             loss_sum += loss
             right += (output.argmax(1) == batch.labels).sum()
         assert first is not None
@@ -155,8 +157,19 @@ class _Epochs:
             raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
         return _Seen(loss_mean, accuracy, first)
 
+    def _made(self, batch: Batch, step: Step) -> Outcome:
+        """Make a step. Raises StepTooLarge if memory runs out."""
+        try:
+            return self.steps.make(batch, step)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        # Out of the handler: the error holds on to what the step has computed.
+        self.steps.forget()
+        raise too_large(self._fit, self._attack, self._recipe, self._optimizer, batch)
 
-def _minibatches(
+
+def minibatches(
     tasks: Sequence[LearnTask], batch_size: int, replays: int, recipe: Recipe, rng: Generators
 ) -> Iterator[Batch]:
     """Minibatches without end: passes over all images, each in another order, and each minibatch `replays` times in a row."""

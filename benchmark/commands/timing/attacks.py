@@ -2,7 +2,7 @@
 
 torchattacks is called as a user would call it: the network has the default memory format, and a prediction follows each attack.
 Broken images are dropped between the attacks of an ensemble, as we do. The network is trained adversarially first (a minute, on
-scikit-learn's digits, enlarged), because the time of an ensemble depends on the number of images that stand.
+scikit-learn's digits, resized), because the time of an ensemble depends on the number of images that stand.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from attacks.base import AttackResult, SharedResult
 from attacks.ensemble import Ensemble
+from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.parts.ascent import ascend
 from attacks.parts.sharing import share_runs
 from attacks.parts.two_precisions import walking
@@ -59,7 +60,6 @@ PRECISION: Precision = "bf16"
 """The precision that attacks are timed in beside float32."""
 
 CLASSES = 5
-IMAGE_SHAPE = (3, 32, 32)
 HARDENING, HARDENED = 40, 16
 """Adversarial training steps of a network before it is attacked, at most, and images in each."""
 
@@ -67,6 +67,7 @@ HARDER = 3
 """The ensemble's eps in units of the training eps: some images fall to its first attack, some to a later one, some stand."""
 
 MEMORY_ROWS = 64
+"""Images that are attacked at once when the peak is measured, where memory allows."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,20 @@ class Victims:
         return {"": self.ours} | ({} if self.fast is None else {f"{PRECISION}_": self.fast})
 
 
-def make_victims(network: TaskNetwork, eps: Fraction, clock: Clock, peaks: dict[str, float]) -> Victims:
+def make_victims(
+    network: TaskNetwork, shape: tuple[int, int, int], eps: Fraction, clock: Clock, peaks: dict[str, float]
+) -> Victims:
     """Train a network adversarially for a moment, and make it ready to be attacked.
 
-    network: from images (N, 3, 32, 32) to 5 logits; it is trained, for at most as long as the clock has.
+    network: from images of `shape` to 5 logits; it is trained, for at most as long as the clock has.
+    shape: (C, H, W).
     peaks: operations per second of matrix products, by precision.
     """
-    images, labels = enlarged_digits(clock.device)
+    images, labels = digits_of(shape, clock.device)
     harden(network, images, labels, eps, clock)
     ours = network.to(memory_format=torch.channels_last).materialise()
     with full_precision():
-        fast = arithmetic_for(ours, IMAGE_SHAPE, clock.device, PRECISION)
+        fast = arithmetic_for(ours, shape, clock.device, PRECISION)
     return Victims(
         ours=ours,
         fast=None if fast.classifier is ours else fast.classifier,
@@ -120,8 +124,8 @@ def make_victims(network: TaskNetwork, eps: Fraction, clock: Clock, peaks: dict[
     )
 
 
-def enlarged_digits(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Digits 0 to 4 in random order: images, float (N, 3, 32, 32) in [0, 1], and labels, int64 (N,)."""
+def digits_of(shape: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Digits 0 to 4 in random order: images, float (N, *shape) in [0, 1], and labels, int64 (N,)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -129,8 +133,8 @@ def enlarged_digits(device: torch.device) -> tuple[Tensor, Tensor]:
     order = torch.randperm(int(few.sum()), generator=torch.Generator().manual_seed(0))
     small = torch.from_numpy(digits.images[few])[order].float().div(16).to(device)
     labels = torch.from_numpy(digits.target[few])[order].to(device, torch.int64)
-    images = F.interpolate(small[:, None], (32, 32), mode="bilinear").clamp(0, 1)
-    return images.expand(-1, 3, -1, -1).contiguous(), labels
+    images = F.interpolate(small[:, None], shape[1:], mode="bilinear").clamp(0, 1)
+    return images.expand(-1, shape[0], -1, -1).contiguous(), labels
 
 
 def _kind(device: torch.device) -> str:
@@ -336,21 +340,25 @@ class _Ours:
         return found
 
 
-def peak_memory(network: TaskNetwork, device: torch.device) -> dict[str, Any]:
-    """The peak memory of PGD-2 with equal batches, in MB above the network's. Each runs in a process of its own."""
+def peak_memory(network: TaskNetwork, shape: tuple[int, int, int], device: torch.device) -> dict[str, Any]:
+    """The peak memory of PGD-2 with equal batches, in MB above the network's. Each runs in a process of its own.
+
+    shape: of the images, (C, H, W).
+    """
+    rows = rows_that_fit(network.eval(), torch.rand(PROBE_ROWS, *shape, device=device), MEMORY_ROWS)
     return {
-        "attack_rows": MEMORY_ROWS,
-        "attack_peak_mb": in_fresh_process(_peak, network, str(device), True, MEMORY_ROWS),
-        "attack_peak_mb_torchattacks": in_fresh_process(_peak, network, str(device), False, MEMORY_ROWS),
+        "attack_rows": rows,
+        "attack_peak_mb": in_fresh_process(_peak, network, shape, str(device), True, rows),
+        "attack_peak_mb_torchattacks": in_fresh_process(_peak, network, shape, str(device), False, rows),
     }
 
 
-def _peak(network: TaskNetwork, device_name: str, ours: bool, rows: int) -> float | None:
+def _peak(network: TaskNetwork, shape: tuple[int, int, int], device_name: str, ours: bool, rows: int) -> float | None:
     import torchattacks
 
     use_device(device_name)
     device = torch.device(device_name)
-    images = torch.rand(rows, *IMAGE_SHAPE, device=device)
+    images = torch.rand(rows, *shape, device=device)
     labels = torch.zeros(rows, dtype=torch.int64, device=device)
     layout = torch.channels_last if ours else torch.contiguous_format
     classifier = network.materialise().to(device, memory_format=layout)

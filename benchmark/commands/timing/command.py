@@ -11,6 +11,7 @@ from statistics import median
 import torch
 from rich.console import Console
 
+from attacks.memory import rows_that_fit
 from benchmark.commands.timing import attacks, training
 from benchmark.commands.timing.clock import Clock
 from benchmark.commands.timing.figures import Figure, Figures, Found
@@ -20,10 +21,11 @@ from benchmark.planning.machine import Machine, make_machine
 from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_tasks
-from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
+from methods.backbones import MultiHead, TaskNetwork, initialise
 from methods.training import Batch, InnerAttack
 from reports.numbers.wording import counted
 from results.files import write_json
+from scenarios.base import Scenario
 
 SECONDS = {"cpu": 230.0, "cuda": 90.0}
 """Seconds for all figures. With its start, and with what cannot be cut short, the command ends within six minutes on two busy
@@ -85,7 +87,7 @@ class _Measured:
     """The figures of a preset's network and recipe on a device.
 
     Training steps are those of the preset's network, at its batch size (on a CPU at most 32). Attacks are run beside those of
-    torchattacks on a VGG16-BN of the preset's width, with 32x32 images and 5 classes.
+    torchattacks on the preset's backbone with 5 classes and images of the preset's shape: digits, that it learns in a moment.
     """
 
     def __init__(self, preset: Preset, machine: Machine, device: torch.device) -> None:
@@ -119,13 +121,13 @@ class _Measured:
 
     def conditions(self) -> Found:
         """The conditions of all figures: device, threads, network."""
-        device = self._device
+        device, backbone = self._device, self._preset.file.backbone
         return {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "attack_steps": self._recipe.attack.steps,
-            "attacked": f"VGG16-BN at width {self._attacked.width:g}, {attacks.CLASSES} classes, 32x32",
+            "attacked": f"{backbone.name} at width {backbone.width:g}, {attacks.CLASSES} classes, {_by(self._shape)}",
         }
 
     def figures(self, data_root: Path | None) -> list[Figure]:
@@ -134,6 +136,7 @@ class _Measured:
         found = [
             Figure("large matrix products, to compare with", 1, self._find_peaks),
             Figure(f"{ends}: forward, attack step, training step", 4, self._find_steps),
+            Figure(f"{ends}: waiting for data in a training step", 2, self._find_waiting),
             Figure("an attack step in bfloat16, after training a network that some attacks break", 3, self._find_fast),
             Figure("PGD tables, ours and torchattacks'", 12, self._find_sweep),
             Figure("AutoAttack's composition, ours and torchattacks'", 9, self._find_ensemble),
@@ -146,8 +149,16 @@ class _Measured:
     # -- networks and batches ------------------------------------------------------------------------------------------
 
     @cached_property
+    def _scenario(self) -> Scenario:
+        return self._preset.scenario(self._machine.source)
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int]:
+        return self._scenario.stream().image_shape
+
+    @cached_property
     def _network(self) -> TaskNetwork:
-        stream = self._preset.scenario(self._machine.source).stream()
+        stream = self._scenario.stream()
         network = MultiHead(
             self._preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std
         )
@@ -163,7 +174,8 @@ class _Measured:
         """The batch of training steps."""
         if self._device.type != "cpu":
             return self._random_batch(self._recipe.batch_size)
-        size, tried = min(self._recipe.batch_size, MOST_ON_CPU), self._random_batch(FEWEST_ON_CPU)
+        tried = self._random_batch(FEWEST_ON_CPU)
+        size = rows_that_fit(self._network.eval(), tried.images, min(self._recipe.batch_size, MOST_ON_CPU))
         clock = Clock(self._device, 0.0)
 
         def forward() -> None:
@@ -177,17 +189,15 @@ class _Measured:
         return self._random_batch(size)
 
     def _random_batch(self, size: int) -> Batch:
-        stream = self._preset.scenario(self._machine.source).stream()
+        stream = self._scenario.stream()
         images = torch.rand(size, *stream.image_shape, device=self._device, generator=self._generator)
         labels = torch.randint(stream.class_counts[0], (size,), device=self._device, generator=self._generator)
         return Batch(images, labels, torch.zeros_like(labels))
 
-    @property
-    def _attacked(self) -> BackboneChoice:
-        return BackboneChoice(name="vgg16_bn", width=self._preset.file.backbone.width)
-
     def _new_attacked(self) -> TaskNetwork:
-        network = MultiHead(self._attacked.build(attacks.IMAGE_SHAPE), [attacks.CLASSES], [0.5] * 3, [0.25] * 3)
+        channels = self._shape[0]
+        backbone = self._preset.file.backbone.build(self._shape)
+        network = MultiHead(backbone, [attacks.CLASSES], [0.5] * channels, [0.25] * channels)
         initialise(network, torch.Generator().manual_seed(0))
         return network.to(self._device, memory_format=torch.channels_last).for_task(0)
 
@@ -195,7 +205,7 @@ class _Measured:
         """The networks under attack, made when they are asked for first: in half of that figure's time at most."""
         if self._made is None:
             half = Clock(clock.device, clock.seconds / 2)
-            self._made = attacks.make_victims(self._new_attacked(), self._eps, half, self._peaks)
+            self._made = attacks.make_victims(self._new_attacked(), self._shape, self._eps, half, self._peaks)
         return self._made
 
     # -- figures -------------------------------------------------------------------------------------------------------
@@ -218,6 +228,13 @@ class _Measured:
             found[f"train_step_share_of_{precision}_peak"] = step * found["train_step_images_per_second"] / peak
         return found
 
+    def _find_waiting(self, clock: Clock) -> Found:
+        clock.must_fit(self._step_seconds)
+        # Training images may be larger than what the network sees, for augmentation to cut from.
+        side = getattr(self._scenario.settings, "side_to_learn", None)
+        stored = self._shape if side is None else (self._shape[0], side, side)
+        return training.time_waiting(self._network, self._batch, self._inner, self._recipe, stored, clock)
+
     def _find_fast(self, clock: Clock) -> Found:
         return attacks.time_attack_steps(self._victims(clock), clock)
 
@@ -236,7 +253,7 @@ class _Measured:
         return training.time_algorithm_steps(self._network, self._batch, self._inner, self._recipe, clock)
 
     def _find_memory(self, clock: Clock) -> Found:
-        return attacks.peak_memory(self._new_attacked(), clock.device)
+        return attacks.peak_memory(self._new_attacked(), self._shape, clock.device)
 
     def _find_loading(self, clock: Clock) -> Found:
         def load() -> None:
@@ -244,3 +261,7 @@ class _Measured:
 
         clock.once(load)  # the first time may decode the images
         return {"load_from_cache_seconds": median(clock.once(load) for _ in range(3))}
+
+
+def _by(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))

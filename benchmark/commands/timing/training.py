@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,12 @@ from methods.training.algorithms.free import FreeSettings
 from methods.training.algorithms.trades import TradesSettings
 from methods.training.captured import WARM_UPS, Steps, recorder_for
 from methods.training.folded import folded_copy
+from methods.training.loop import minibatches
 from methods.training.recipe import Recipe
+from scenarios.base import ImageSet, LearnTask
+
+MOST_STORED, STORED_BYTES = 2000, 2**28
+"""Training images that minibatches are taken from, at most: more than caches hold, and no more than a moment's work to make."""
 
 PACKED_STEPS, ALGORITHM_STEPS = 3.0, 4.0
 """A turn of the packed steps, and of those of other algorithms, in steps of Madry AT, about."""
@@ -118,6 +124,31 @@ def time_adversarial_step(
         "train_step_images_per_second": len(images) / whole,
         "train_step_vs_parts": whole / (recipe.attack.steps * part + plain),
     }
+
+
+def time_waiting(
+    network: TaskNetwork,
+    batch: Batch,
+    inner: InnerAttack,
+    recipe: Recipe,
+    stored: tuple[int, int, int],
+    clock: Clock,
+) -> dict[str, Any]:
+    """Time a training step and a minibatch of the training loop in turn: indexing, augmentation and transfer.
+
+    batch: of a step; images are cut to its shape.
+    stored: shape of the training images, (C, H, W).
+    """
+    device, size = batch.images.device, len(batch.labels)
+    count = max(size, min(MOST_STORED, STORED_BYTES // math.prod(stored)))
+    # Drawn, because zeros need no memory before they are written.
+    pixels, labels = torch.randint(256, (count, *stored), dtype=torch.uint8), torch.zeros(count, dtype=torch.int64)
+    seen = torch.zeros(1, *batch.images.shape[1:], dtype=torch.uint8)
+    train, validation = ImageSet(pixels, labels, labels).to(device), ImageSet(seen, labels[:1], labels[:1]).to(device)
+    task = LearnTask(0, "", (), train, validation)
+    more = minibatches([task], size, 1, recipe, lambda purpose: torch.Generator(device).manual_seed(0))
+    step, wait = clock.medians(madry_step(network, batch, inner, recipe), lambda: next(more))
+    return {"data_milliseconds_per_step": 1e3 * wait, "data_share_of_train_step": wait / (wait + step)}
 
 
 def time_packed_steps(

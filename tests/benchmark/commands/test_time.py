@@ -157,6 +157,7 @@ PROMISED = (
     "attack_step_images_per_second", "train_step_images_per_second", "packnet_step_vs_madry_at", "cmat_step_vs_madry_at",
     "trades_step_vs_madry_at", "fast_at_step_vs_madry_at", "free_at_step_vs_madry_at", "anp_vs_step_vs_parts", "peak_gflops",
     "sweep_share_of_float32_peak", "autoattack_share_of_float32_peak", "train_step_share_of_float32_peak", "peak_memory_mb",
+    "data_milliseconds_per_step", "data_share_of_train_step",
 )  # fmt: skip
 OF_BF16 = (
     "bf16_attack_step_vs_float32", "bf16_sweep_vs_torchattacks", "bf16_sweep_share_of_bf16_peak",
