@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from scenarios.base import DataError, Progress
+
+T = TypeVar("T")
 
 Tick = Callable[[int], None]
 """Called as tick(n) whenever n more images are done."""
@@ -143,17 +146,33 @@ def decode_images(
         tick(fill(range(len(encoded))))
         return out
     # Pillow decodes and resizes without the interpreter's lock: large images gain from threads, small ones lose little.
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=_cores())
     try:
-        for done in pool.map(fill, _chunks(len(encoded))):
+        for done in pool.map(fill, _chunks(len(encoded), _cores())):
             tick(done)
     finally:
         pool.shutdown(cancel_futures=True)  # after a bad image, the rest need not be decoded
     return out
 
 
-def _chunks(count: int) -> list[range]:
-    return [range(start, min(start + _PER_THREAD_CALL, count)) for start in range(0, count, _PER_THREAD_CALL)]
+def ahead(batches: Iterator[T]) -> Iterator[T]:
+    """The batches one by one, while a thread makes the next: reading does not wait for decoding, nor decoding for reading."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(lambda: next(batches, None))
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(lambda: next(batches, None))
+            yield batch
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chunks(count: int, threads: int) -> list[range]:
+    """Pieces of work: several for each thread, so that none waits long for the last; at most 64 images."""
+    size = max(1, min(_PER_THREAD_CALL, count // (4 * threads)))
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def ticking(progress: Progress | None, doing: str, total: int) -> Tick:

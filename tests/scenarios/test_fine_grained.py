@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from scenarios.base import DataError, SourceOptions, Task
+from scenarios.base import DataError, SourceOptions
 from scenarios.fine_grained import DataSet, FineGrained
 from scenarios.image_folder import ImageFolder
 from scenarios.parts.images.formats import AUTO, FORMATS
@@ -131,27 +128,3 @@ def test_cropping_to_boxes_is_refused_where_there_are_none(tmp_path: Path) -> No
 def test_bad_settings_are_refused(settings: dict[str, object], wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         FineGrained.Settings(**{"data_sets": ["a"], **settings})
-
-
-def one_picture(tmp_path: Path, picture: Image.Image, **saved: object) -> Task:
-    """A data set whose test picture of class `a` is this one."""
-    folder = write_tree(tmp_path / "t")
-    for file in (folder / "test" / "a").iterdir():
-        file.unlink()
-    picture.save(folder / "test" / "a" / "it.png", **saved)
-    return make(tmp_path, "t", train_size=8).load()[0]
-
-
-def test_an_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
-    upright = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: shown upright after a quarter turn clockwise
-    task = one_picture(tmp_path, Image.fromarray(np.rot90(upright).copy()), exif=exif)
-    assert torch.equal(task.test.images[0], torch.from_numpy(upright).permute(2, 0, 1))
-
-
-def test_a_grey_image_of_16_bits_is_brought_to_8(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 2**16, (8, 8), dtype=np.uint16)
-    pixels[0, 0] = 2**16 - 1
-    task = one_picture(tmp_path, Image.fromarray(pixels))
-    assert torch.equal(task.test.images[0], torch.from_numpy((pixels >> 8).astype(np.uint8)).expand(3, 8, 8))

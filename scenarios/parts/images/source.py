@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scenarios.base import Progress, RawTask
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
-from scenarios.parts.decoding import Box, Tick, decode_images, ticking
+from scenarios.parts.decoding import Box, Tick, ahead, decode_images, ticking
 from scenarios.parts.images.preparation import Preparation
 from scenarios.placement import empty_images
 
@@ -125,7 +125,7 @@ def _decoded_part(source: ImageSource, part: str, preparation: Preparation, tick
     shape = (3, preparation.size(part), preparation.size(part))
     # An array of the final size, filled from the front, so that nothing is held twice.
     images, filled = empty_images((len(source.labels(part)), *shape)), 0
-    for batch in source.encoded(part):
+    for batch in ahead(source.encoded(part)):
         end = filled + len(batch.contents)
         to_array = partial(preparation.of_part, part)
         where, decoder = batch.places.__getitem__, preparation.decoder
