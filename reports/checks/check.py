@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,11 @@ def is_at_chance(evidence: Evidence, attack: str, after_task: int, task: int) ->
 def errors(chance: float, samples: int, count: float = 2.0) -> float:
     """`count` standard errors of an accuracy at chance, over so many samples."""
     return float(count * np.sqrt(chance * (1 - chance) / max(1, samples)))
+
+
+def errors_of_mean(chances: Sequence[float], samples: Sequence[int]) -> float:
+    """Two standard errors of a mean over tasks, whose accuracies are at chance, each over its own number of samples."""
+    return sum(errors(chance, n) ** 2 for chance, n in zip(chances, samples, strict=True)) ** 0.5 / len(chances)
 
 
 def named(samples: Iterable[Sample]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from reports.checks.check import FAIL, PASS, WARN, Judgement, check, errors, not_run
+from reports.checks.check import FAIL, PASS, WARN, Judgement, check, errors_of_mean, not_run
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import WORST
 from reports.numbers.outcomes import NOT_MEASURED
@@ -18,28 +20,28 @@ ABOVE_CONTROL = 0.2
     measures="`worst` of the undefended network per task (single_task_standard) of the same seed, against chance and against "
     "this row",
     threshold=f"the control at or below chance (two standard errors), and at least {100 * ABOVE_CONTROL:g} points below a row "
-    "that is above chance: if one of the two is missed it warns, if both are it fails; not_run without such a run",
+    "that is above chance; where chance is below that, the larger of chance and half of the row's accuracy is enough. If one of "
+    "the two is missed it warns, if both are it fails; not_run without such a run",
     why="Attacks that leave an undefended network standing say nothing about a defended one. A row that is itself at chance "
-    "claims nothing.",
+    "claims nothing, and of many classes no row may have 20 points.",
     planted="made-up records of controls that stand",
     source="Carlini et al. 2019",
 )
 def control_broken(evidence: Evidence) -> Judgement:
     if evidence.control is None:
         return not_run("no undefended network per task was run under this protocol and seed")
-    accuracy = {}
+    accuracy: dict[str, float] = {}
     for name, one in (("row", evidence), ("control", evidence.control)):
         cells = _worst_cells(one)
         if not cells:
             return not_run(f"the {name} has no accuracy over all attacks")
         accuracy[name] = float(np.mean([mean for mean, _ in cells]))
-    samples = sum(count for _, count in _worst_cells(evidence.control))
-    chance = float(np.mean([evidence.chance(task) for task in range(evidence.outcomes.tasks)]))
+    chance, error = _chance(evidence, _worst_cells(evidence.control))
     row, control = accuracy["row"], accuracy["control"]
     found = f"control {100 * control:.1f} %, row {100 * row:.1f} %, chance {100 * chance:.1f} %"
-    if row <= chance + errors(chance, samples):
+    if row <= chance + error:
         return Judgement(PASS, found, "the row claims nothing above chance")
-    stands, near = control > chance + errors(chance, samples), row - control < ABOVE_CONTROL
+    stands, near = control > chance + error, row - control < min(ABOVE_CONTROL, max(chance, row / 2))
     told = f"the undefended network keeps {100 * control:.1f} % under the same attacks, this row {100 * row:.1f} %"
     if stands and near:
         return Judgement(FAIL, found, f"{told}: the attacks do not tell one from the other")
@@ -53,8 +55,13 @@ def claims_something(evidence: Evidence) -> bool:
     cells = _worst_cells(evidence)
     if not cells:
         return True
-    chance = float(np.mean([evidence.chance(task) for task in range(evidence.outcomes.tasks)]))
-    return float(np.mean([mean for mean, _ in cells])) > chance + errors(chance, sum(count for _, count in cells))
+    return float(np.mean([mean for mean, _ in cells])) > sum(_chance(evidence, cells))
+
+
+def _chance(evidence: Evidence, cells: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The mean over tasks of chance, and two standard errors of such a mean over the samples of `cells`."""
+    chances = [evidence.chance(task) for task in range(len(cells))]
+    return float(np.mean(chances)), errors_of_mean(chances, [count for _, count in cells])
 
 
 def _worst_cells(evidence: Evidence) -> list[tuple[float, int]]:

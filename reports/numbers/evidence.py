@@ -144,9 +144,16 @@ class Evidence:
         return lowest, np.all([cell != NOT_MEASURED for cell in lowest], 0)
 
     def chance(self, task: int) -> float:
-        """The accuracy of guessing on a task; 0 if it is not stored, so that it excuses nothing."""
+        """The accuracy of guessing on a task; 0 if it is not stored, so that it excuses nothing.
+
+        Where classes are of unequal size it is that of a network which always answers with the largest one.
+        """
         known = self.tasks.loc[self.tasks["task"] == task, "chance"].dropna()
-        return float(known.iloc[0]) if len(known) else 0.0
+        if not len(known):
+            return 0.0
+        labels = self.outcomes.labels[task] if task < len(self.outcomes.labels) else np.empty(0, int)
+        largest = float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
+        return max(float(known.iloc[0]), largest)
 
     def strongest_cell(self, attack: str, after_task: int, task: int) -> tuple[float, int]:
         """The accuracy, any-iterate if stored, and the number of samples of one cell."""
