@@ -7,6 +7,8 @@ from fractions import Fraction
 from functools import cached_property
 from math import nan
 
+import numpy as np
+
 from reports.checks.verdicts import FAIL, NOT_RUN, ORDER, PASS, WARN, Verdict
 from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.completeness import missing_cells
@@ -132,7 +134,7 @@ class Board:
     tasks: T, the number of tasks.
     matrix, final: names of the attacks after every task and after the last one.
     attacks: every stored attack of some row, by name.
-    chance: accuracy of guessing, mean over tasks.
+    chances: accuracy of guessing, by task; empty if not recorded.
     task_names: by task; empty if not recorded.
     rows: the ranked ones by rank, then the others by accuracy and label.
     comparisons: of all pairs of ranked rows.
@@ -145,10 +147,15 @@ class Board:
     matrix: list[str]
     final: list[str]
     attacks: dict[str, AttackFacts]
-    chance: float
+    chances: list[float]
     task_names: list[str]
     rows: list[Row]
     comparisons: list[Comparison]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, mean over tasks; NaN if not recorded."""
+        return float(np.mean(self.chances)) if self.chances else nan
 
     @property
     def ranked(self) -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import nan
 
 import pandas as pd
 
@@ -291,7 +290,7 @@ def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Compari
         for seed in row.seeds:
             attacks |= seed.evidence.attacks
     tasks = usual.seeds[0].evidence.tasks
-    chance = float(tasks["chance"].mean()) if len(tasks) else nan
+    known = tasks.dropna(subset="chance").sort_values("task") if len(tasks) else tasks
     return Board(
         preset,
         stem,
@@ -300,7 +299,7 @@ def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Compari
         list(dict.fromkeys(attack for protocol in protocols for attack in protocol.matrix)),
         list(dict.fromkeys(attack for protocol in protocols for attack in protocol.final)),
         dict(sorted(attacks.items())),
-        chance,
+        known["chance"].tolist() if len(known) else [],
         [str(name) for name in tasks.sort_values("task")["name"]] if isinstance(tasks, pd.DataFrame) else [],
         rows,
         comparisons,

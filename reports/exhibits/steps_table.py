@@ -68,7 +68,7 @@ def steps_caption(exhibits: Exhibits) -> str:
         at = " and ".join(over_255(eps) for eps in trained)
         text += f" Our networks were trained at eps {at} and are attacked at every eps."
     if not exhibits.is_of_thesis_data:
-        return f"{text} The thesis has no such data, so nothing is published to stand beside it."
+        return f"{text} The thesis has no such chart of these data, so nothing is published to stand beside it."
     text += (
         " Published: as in the thesis, whose networks were trained at the eps of their attack, on "
         f"{len(exhibits.published.logs)} tasks, with eps and clamp on normalised images; not comparable, shown side by side."

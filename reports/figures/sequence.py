@@ -128,7 +128,7 @@ def _caption(board: Board, table: pd.DataFrame) -> str:
 
 
 def _lines(axes: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Looks, board: Board) -> None:
-    chance_line(axes, board)
+    _chance(axes, board)
     last, bands = board.tasks - 1, _has_bands(board)
     every = math.ceil(board.tasks / MOST_MARKS)
     for k, label in enumerate(rows):
@@ -144,6 +144,17 @@ def _lines(axes: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Looks, b
     axes.set_xlim(-APART / 2 - 0.02 * last, last + APART / 2 + 0.02 * last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     across(axes)
+
+
+def _chance(axes: Axes, board: Board) -> None:
+    """Draw the accuracy of guessing on the tasks seen so far: a line, which bends where tasks have other numbers of classes."""
+    course = np.cumsum(board.chances) / np.arange(1, len(board.chances) + 1)
+    if len(course) != board.tasks or np.allclose(course, board.chance):
+        chance_line(axes, board)
+        return
+    ends = -APART / 2 - 0.02 * board.tasks, board.tasks - 1 + APART / 2 + 0.02 * board.tasks
+    places, heights = [ends[0], *range(board.tasks), ends[1]], [course[0], *course, course[-1]]
+    axes.plot(places, 100 * np.array(heights), zorder=1, **CHANCE)
 
 
 def _names(axes: Axes, table: pd.DataFrame, looks: Looks, board: Board, panel: tuple[float, float]) -> None:

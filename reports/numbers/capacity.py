@@ -128,7 +128,7 @@ def _of_methods(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_names(layers: list[str], backbone: object) -> list[str]:
-    """Short names in network order: `conv 1` ... `fc 2` if the backbone is known here, else numbers.
+    """Short names in network order: `conv 1` ... `fc 2`, `shortcut 8`, if the backbone is known here, else numbers.
 
     backbone: the field of the run's identity.
     """
@@ -136,4 +136,5 @@ def layer_names(layers: list[str], backbone: object) -> list[str]:
     convolutions = _CONVOLUTIONS.get(str(name))
     if convolutions is None:
         return [str(k + 1) for k in range(len(layers))]
-    return [f"conv {k + 1}" if k < convolutions else f"fc {k + 1 - convolutions}" for k in range(len(layers))]
+    words = ["shortcut" if ".shortcut." in layer else "conv" for layer in layers]
+    return [f"{word} {k + 1}" if k < convolutions else f"fc {k + 1 - convolutions}" for k, word in enumerate(words)]

@@ -81,3 +81,15 @@ def test_few_long_lines_have_bands_and_many_have_bars(tmp_path, monkeypatch):
 
 def test_one_task_is_no_sequence(tmp_path):
     assert drawn(sequence_figure, board_of(tmp_path, FakeRun(tasks=1))) is None
+
+
+def test_chance_is_that_of_the_tasks_seen_so_far(tmp_path):
+    board = board_of(tmp_path / "unequal", FakeRun("packnet", classes=[2, 4, 20], samples=100))
+    assert board.chance == pytest.approx((0.5 + 0.25 + 0.05) / 3)
+    _, figure = drawn(sequence_figure, board)
+    (course,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 5]
+    expected = [50, 37.5, 80 / 3]
+    assert course.get_ydata().tolist() == pytest.approx([expected[0], *expected, expected[-1]])
+    # Of equal tasks it is one level.
+    _, figure = drawn(sequence_figure, board_of(tmp_path / "equal", FakeRun("packnet", classes=4)))
+    assert [line for line in figure.axes[0].lines if list(line.get_ydata()) == [25, 25]]

@@ -141,6 +141,9 @@ def test_owner_maps_are_read_as_they_were_written():
 def test_layers_have_names_where_the_backbone_is_known():
     layers = [f"layers.{k}.weight" for k in range(4)]
     assert layer_names(layers, {"name": "small_conv", "width": 1}) == ["conv 1", "conv 2", "conv 3", "fc 1"]
+    # The convolution beside the body of a residual block is no step of the sequence.
+    block = ["layers.0.weight", "layers.4.body.0.weight", "layers.4.body.3.weight", "layers.4.shortcut.0.weight"]
+    assert layer_names(block, {"name": "resnet18"}) == ["conv 1", "conv 2", "conv 3", "shortcut 4"]
     assert layer_names(layers, {"name": "another"}) == layer_names(layers, None) == ["1", "2", "3", "4"]
 
 
