@@ -162,7 +162,8 @@ class Learner:
                 self.store.drop_part("facts", phase)
         for problem in stale:
             self.listen(Event(self.job.hash, self.job.label, self.job.seed, "note", text=f"set aside {problem}"))
-        context.spent.peak_memory_mb = peak_memory_mb(self.device)
+        # A process that goes on after a kill has not seen the peak of the one before.
+        context.spent.peak_memory_mb = max(context.spent.peak_memory_mb, peak_memory_mb(self.device))
         self.store.write_part("facts", task_key(turn), context.logs.facts)
         self.store.write_part("training", task_key(turn), context.logs.training)
         values = {**learned.values, "spent": context.spent.to_json()}

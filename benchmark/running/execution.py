@@ -14,7 +14,7 @@ from benchmark.evaluating.questions import QUESTIONS, asked_phases
 from benchmark.learning.context import Spent
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.handed_over import Shelf
-from benchmark.learning.provenance import provenance
+from benchmark.learning.provenance import forget_peak_memory, peak_memory_mb, provenance
 from benchmark.learning.restoring import restored_method, stream_of
 from benchmark.planning.cells import Cell, Stored, demanded, missing_cells, to_hand_over_again
 from benchmark.planning.jobs import Job
@@ -46,6 +46,8 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
     torch.set_num_threads(machine.threads)
     with store.working(), timed(store) as note_seconds:
         execution = Execution(job, machine, tasks, store, listen, note_seconds)
+        # A worker does one run after another, and attacks where it does not learn.
+        forget_peak_memory(execution.device)
         try:
             execution.prepare()
             with repeatable():
@@ -285,6 +287,7 @@ class Execution:
             "stored_mb": stored_bytes(tensors) / 1e6,
             "parameters": sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point()),
             "peak_memory_mb": spent.peak_memory_mb,
+            "evaluation_peak_memory_mb": peak_memory_mb(self.device),
         }
         rows = [{"task": -1, "phase": COSTS, "name": name, "value": float(value)} for name, value in values.items()]
         self.store.write_part("facts", COSTS, rows)

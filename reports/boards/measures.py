@@ -21,6 +21,7 @@ COST_COLUMNS = (
     "parameters",
     "stored_mb",
     "peak_memory_mb",
+    "evaluation_peak_memory_mb",
     "train_seconds",
     "train_gradient_evaluations",
     "prerequisite_seconds",
