@@ -41,7 +41,8 @@ class AuditReport:
     board: the name of the preset.
     eps: that of the attacks, as text.
     tasks: their names.
-    chance: accuracy of guessing, in [0, 1].
+    chance: accuracy of guessing, in [0, 1], mean over tasks.
+    classes: the number of classes of each task.
     black_box: outcomes on images that were made on an undefended network; None if there are none.
     predicted: by `method, protocol` the predictions of the first seed on whole test sets under the training attack, per task.
     geometry: a record per task of the changes that the thesis' space and box make to its images.
@@ -53,6 +54,7 @@ class AuditReport:
     rows: Sequence[AuditedRow]
     tasks: Sequence[str]
     chance: float
+    classes: Sequence[int]
     black_box: AuditOutcomes | None
     predicted: Mapping[str, Sequence[Predicted]]
     geometry: Sequence[Mapping[str, object]] = ()
@@ -127,7 +129,9 @@ def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFram
         published = (
             pd.read_csv(reference / name) for name in ("cifar100_methods.csv", "anp_vs_paper_cifar100_vgg16.csv")
         )
-        frames["audit_comparator"] = comparator_table(canonical[0], report.black_box, report.chance, *published)
+        frames["audit_comparator"] = comparator_table(
+            canonical[0], report.black_box, report.chance, report.classes, *published
+        )
     if "seeds" in report.tables:
         frames["audit_seeds"] = seeds_table(report.rows)
     return frames

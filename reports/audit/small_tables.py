@@ -127,11 +127,17 @@ def above_chance(value: float, chance: float) -> float:
 
 
 def comparator_table(
-    canonical: AuditedRow, black_box: AuditOutcomes | None, chance: float, thesis: pd.DataFrame, quoted: pd.DataFrame
+    canonical: AuditedRow,
+    black_box: AuditOutcomes | None,
+    chance: float,
+    classes: Sequence[int],
+    thesis: pd.DataFrame,
+    quoted: pd.DataFrame,
 ) -> pd.DataFrame:
     """The numbers that share one column of the thesis' comparison, each with its attack, its classes and its chance.
 
     black_box: outcomes of `canonical`'s network on images made on an undefended network; None if there are none.
+    chance, classes: accuracy of guessing, mean over tasks, and the number of classes of each.
     thesis, quoted: the published tables.
     """
 
@@ -141,7 +147,7 @@ def comparator_table(
             "above_chance": above_chance(value, of),
         }  # fmt: skip
 
-    ways = f"{round(1 / chance)}, task given"
+    ways = f"{' to '.join(map(str, sorted({min(classes), max(classes)})))}, task given"
     here = line("measured here", canonical.method, mean_accuracy(canonical.reported), "white-box", ways, chance)
     records = [{**here, "difference": nan, "low": nan, "high": nan}]
     if black_box is not None:

@@ -61,6 +61,7 @@ class AuditComparison:
             rows=rows,
             tasks=[task.name for task in self.tasks],
             chance=float(np.mean([task.chance for task in self.tasks])),
+            classes=[len(task.classes) for task in self.tasks],
             black_box=black_box or None,
             predicted={
                 f"{variant.method}, {variant.name}": self._predicted(variant, store) for variant in self._scored()

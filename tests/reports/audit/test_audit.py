@@ -218,7 +218,10 @@ def test_one_printed_f1_is_not_that_of_its_precision_and_recall() -> None:
 def test_the_comparator_says_how_each_number_was_measured() -> None:
     thesis = pd.read_csv(REFERENCE / "cifar100_methods.csv")
     quoted = pd.read_csv(REFERENCE / "anp_vs_paper_cifar100_vgg16.csv")
-    found = comparator_table(ROWS[0], outcomes([0.6, 0.4]), 0.2, thesis, quoted)
+    found = comparator_table(ROWS[0], outcomes([0.6, 0.4]), 0.2, [5, 5], thesis, quoted)
+    assert found.iloc[0]["classes"] == "5, task given"
+    unequal = comparator_table(ROWS[0], None, 0.17, [64, 3], thesis, quoted)
+    assert unequal.iloc[0]["classes"] == "3 to 64, task given"
     black = found.iloc[1]
     assert black["attack"] == "black-box"
     assert black["difference"] == pytest.approx(0.2)
@@ -249,7 +252,7 @@ def test_one_seed_hides_its_spread() -> None:
 
 def report_(board: str = "tiny set=1") -> AuditReport:
     predicted = {"madry_at, canonical": [task_of(5, 60, 20), task_of(5, 50, 20)]}
-    return AuditReport(board, "8/255", ROWS, ["first", "second"], 0.2, None, predicted)
+    return AuditReport(board, "8/255", ROWS, ["first", "second"], 0.2, [5, 5], None, predicted)
 
 
 def test_equal_outcomes_give_equal_bytes(tmp_path: Path) -> None:
