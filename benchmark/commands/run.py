@@ -132,7 +132,7 @@ def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> 
     """Print what would be done: cells, time and gigabytes. Nothing is started and nothing written."""
     from rich.table import Table
 
-    from benchmark.commands.timing.rates import measure_rates
+    from benchmark.commands.timing.rates import measure_rates, measure_step_memory
     from benchmark.planning.plan import checkpoint_gigabytes
     from benchmark.running.progress import duration
     from reports.numbers.wording import counted
@@ -160,6 +160,9 @@ def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> 
         "checkpoints on disk",
         highlight=False,
         markup=False,
+    )
+    console.print(
+        str(measure_step_memory([item.job for item in planned], scenario, machine)), highlight=False, markup=False
     )
     if preset.transfers:
         count = counted(len(preset.transfers), "transfer")

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from attacks.parts.ascent import ascend
 from attacks.parts.two_precisions import walking
 from benchmark.commands.timing.clock import Clock
-from benchmark.commands.timing.training import madry_step
+from benchmark.commands.timing.training import madry_step, nothing_to_validate
 from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.precision import arithmetic_for
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost
 from methods.backbones import MultiHead
-from methods.training import Batch, InnerAttack
+from methods.training import Batch, Fit, InnerAttack, make_optimizer
+from methods.training.memory import StepMemory, step_memory
 from scenarios.base import Scenario
 
 SECONDS = 1.0
@@ -106,6 +107,42 @@ def measure_rates(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> 
         count = _fitting(preset.evaluation.batch_size, 2 * per_image)
         exact = attack_on(classifier, count)
         return Rates(steps, exact if fast is classifier else attack_on(fast, count), exact)
+
+
+def measure_step_memory(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> StepNeed:
+    """Count what a step of plain adversarial training takes, by the recipe of the jobs' preset, on steps of a few images."""
+    device, preset, stream = torch.device(machine.device), jobs[0].preset, scenario.stream()
+    recipe, generator = preset.file.recipe, torch.Generator(device).manual_seed(0)
+    whole = MultiHead(preset.file.backbone.build(stream.image_shape), stream.class_counts, stream.mean, stream.std)
+    network = whole.to(device, memory_format=torch.channels_last).for_task(0)
+    images = torch.rand(FEWEST_IMAGES, *stream.image_shape, device=device, generator=generator)
+    labels = torch.zeros(FEWEST_IMAGES, dtype=torch.int64, device=device)
+    fit = Fit(network, list(network.parameters()), nothing_to_validate)
+    optimizer = make_optimizer(fit.parameters, recipe)
+    inner = InnerAttack.of(recipe, network, preset.eps, generator)
+    found = step_memory(fit, inner, recipe, optimizer, Batch(images, labels, labels))
+    return StepNeed(min(recipe.batch_size, recipe.micro_batch or recipe.batch_size), stream.image_shape, found)
+
+
+@dataclass(frozen=True, slots=True)
+class StepNeed:
+    """The memory that a training step is expected to take.
+
+    images: that go through the network at once, of this shape (C, H, W).
+    memory: counted, without the work space of kernels and libraries.
+    """
+
+    images: int
+    shape: tuple[int, int, int]
+    memory: StepMemory
+
+    def __str__(self) -> str:
+        """For people."""
+        megabytes = self.memory.of(self.images) / 1e6
+        return (
+            f"a training step of madry_at with {self.images} images of {'x'.join(map(str, self.shape))} at once takes about "
+            f"{megabytes:,.3g} MB, and what libraries need beside"
+        )
 
 
 def _fitting(most: int, per_image: float) -> int:

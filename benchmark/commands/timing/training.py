@@ -73,10 +73,11 @@ def repeated_step(fit: Fit, batch: Batch, inner: InnerAttack, recipe: Recipe) ->
 
 def madry_step(network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe) -> Callable[[], None]:
     """A step of plain adversarial training of all of a network."""
-    return repeated_step(Fit(network, list(network.parameters()), _unused), batch, inner, recipe)
+    return repeated_step(Fit(network, list(network.parameters()), nothing_to_validate), batch, inner, recipe)
 
 
-def _unused() -> Validation:
+def nothing_to_validate() -> Validation:
+    """The validation of a training that ends before it is due."""
     raise AssertionError("a single step validates nothing")
 
 
@@ -164,7 +165,12 @@ def time_packed_steps(
         sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
         second = sub.learn_picks(lambda epoch: 1e-9) if picks else None
         fit = Fit(
-            sub, sub.trained(), _unused, after_backward=sub.mask_gradients, after_step=sub.after_step, second=second
+            sub,
+            sub.trained(),
+            nothing_to_validate,
+            after_backward=sub.mask_gradients,
+            after_step=sub.after_step,
+            second=second,
         )
         return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
 
@@ -185,13 +191,13 @@ def time_algorithm_steps(
         own = copy.deepcopy(network)
         changed = objective.recipe(recipe)
         attack = InnerAttack.of(changed, own, inner.threat_model.eps, inner.generator)
-        return repeated_step(Fit(own, list(own.parameters()), _unused, objective), batch, attack, recipe)
+        return repeated_step(Fit(own, list(own.parameters()), nothing_to_validate, objective), batch, attack, recipe)
 
     masked = MaskedNetwork(
         copy.deepcopy(network), Masks(network, 2.0, 2.0).to(batch.images.device), (), inner.generator
     )
     anp_vs = Fit(
-        masked, list(masked.network.parameters()), _unused, NeuralPruning(masked, AnpVsSettings(), 50_000),
+        masked, list(masked.network.parameters()), nothing_to_validate, NeuralPruning(masked, AnpVsSettings(), 50_000),
         second=SecondOptimizer(make_adam(masked.masks.parameters(), 1e-9), lambda epoch: 1e-9),
     )  # fmt: skip
     madry, *others, plain, pruning = clock.medians(

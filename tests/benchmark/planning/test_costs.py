@@ -122,6 +122,20 @@ def test_rates_are_measured_of_the_preset_s_own_precision(tmp_path: Path, monkey
     assert found.walking == found.exact
 
 
+def test_a_plan_says_what_a_training_step_takes_by_the_recipe(tmp_path: Path) -> None:
+    found = []
+    for micro_batch in (None, 4):
+        jobs, _ = _jobs(tmp_path, recipe={"micro_batch": micro_batch})
+        need = rates.measure_step_memory(jobs, jobs[0].preset.scenario(SourceOptions()), _machine(tmp_path))
+        assert str(need).startswith(
+            f"a training step of madry_at with {need.images} images of 1x8x8 at once takes about "
+        )
+        found.append(need)
+    assert (found[0].images, found[1].images) == (jobs[0].preset.file.recipe.batch_size, 4)
+    whole, parts = (need.memory.of(need.images) for need in found)
+    assert whole - parts == (found[0].images - 4) * found[0].memory.per_image > 0
+
+
 def test_a_slow_machine_is_measured_on_fewer_images() -> None:
     assert rates._fitting(128, 0.001) == 128
     assert rates._fitting(128, 0.02) == 32
