@@ -11,6 +11,7 @@ from PIL import Image
 
 from scenarios.base import DataError, SourceOptions
 from scenarios.fine_grained import FineGrained
+from scenarios.image_folder import ImageFolder
 from tests.scenarios.pictures import write_tree
 
 ORIENTATION = 0x0112
@@ -67,6 +68,15 @@ def test_an_image_is_turned_as_its_exif_says(place: Path, orientation: int, suff
     lossless = {"lossless": True} if suffix == ".webp" else {}
     Image.fromarray(np.ascontiguousarray(stored)).save(place / f"it{suffix}", exif=exif, **lossless)
     assert torch.equal(load(place), rgb(upright))
+
+
+def test_other_scenarios_leave_an_image_as_it_is_stored_and_share_no_decoded_images(place: Path) -> None:
+    stored, exif = pixels(8, 8, 3), Image.Exif()
+    exif[ORIENTATION] = 3
+    Image.fromarray(stored).save(place / "it.png", exif=exif)
+    assert torch.equal(load(place), rgb(stored[::-1, ::-1]))
+    settings = ImageFolder.Settings(folders=["t"], image_size=8)
+    assert torch.equal(ImageFolder(settings, SourceOptions(place.parents[2])).load()[0].test.images[0], rgb(stored))
 
 
 def test_exif_that_cannot_be_read_turns_nothing(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from scenarios import placement
 from scenarios.base import DataError, fingerprint_of_tasks
+from scenarios.parts.decoded_cache import CacheWarning
 from scenarios.placement import TrainingImages, cache_folder, device_for, empty_images, gathered
 from tests.scenarios.tiny_cifar100 import MakeScenario
 
@@ -93,6 +95,7 @@ def test_images_from_the_cache_may_be_written_to_and_the_cache_stays(make_scenar
     (first,) = scenario.load()
     (raw,) = scenario.raw_tasks([first.name])
     raw.train_images[:] = 0
+    warnings.simplefilter("error", CacheWarning)  # an entry that has changed is told, and decoded again
     assert make_scenario(tasks=1).load()[0].fingerprint == first.fingerprint
 
 
