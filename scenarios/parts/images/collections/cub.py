@@ -23,7 +23,7 @@ HOLDS = (
 _PART_OF = {"1": "train", "0": "test"}
 
 
-class _Line(NamedTuple):
+class _CubLine(NamedTuple):
     """The text behind the number at the start of a line, and the line as an error names it."""
 
     rest: str
@@ -74,13 +74,13 @@ class CubImages(ListedImages):
         return found
 
 
-def _numbered(file: Path) -> dict[str, _Line]:
+def _numbered(file: Path) -> dict[str, _CubLine]:
     """The lines of a file by the number at their start. Raises DataError."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: not a readable text file ({error})") from error
-    found: dict[str, _Line] = {}
+    found: dict[str, _CubLine] = {}
     for count, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -89,17 +89,17 @@ def _numbered(file: Path) -> dict[str, _Line]:
             raise DataError(f"{place}: expected a number and what it stands for, separated by a space")
         if number in found:
             raise DataError(f"{place}: {number} stands there twice")
-        found[number] = _Line(rest.strip(), place)
+        found[number] = _CubLine(rest.strip(), place)
     return found
 
 
-def _of(lines: Mapping[str, _Line], number: str, image: _Line, file: str) -> _Line:
+def _of(lines: Mapping[str, _CubLine], number: str, image: _CubLine, file: str) -> _CubLine:
     if number not in lines:
         raise DataError(f"{image.place}: image {number} has no line in {file}")
     return lines[number]
 
 
-def _box(line: _Line) -> Box:
+def _box(line: _CubLine) -> Box:
     """The box from the text `x y width height`. Raises DataError."""
     try:
         left, top, width, height = (float(value) for value in line.rest.split())
