@@ -118,7 +118,9 @@ class CMAT(PackedMethod):
         super().check(settings, network)
         assert isinstance(settings, CMATSettings)
         if not network.backbone.grows and settings.mu_max > 1:
-            raise MethodError(f"mu_max = {settings.mu_max:g}: this backbone has one width and cannot grow; set mu_max=1")
+            raise MethodError(
+                f"mu_max = {settings.mu_max:g}: this backbone has one width and cannot grow; set mu_max=1"
+            )
 
     def begin(self, stream: Stream, context: Context) -> None:
         goals, tasks = self.settings.goals, len(stream.class_counts)

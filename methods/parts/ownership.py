@@ -149,7 +149,7 @@ class PackedWeights:
         return any(bool(self.owned(name, task).any()) for name in self.owners)
 
     def counts(self) -> dict[str, list[int]]:
-        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last learned task; the base is not among them."""
+        """Numbers of weights per layer: free, of task 0, of task 1 ..., up to the last learned task; not of the base."""
         length = max(self.parts, default=-1) + 2
         return {
             name: torch.bincount(owners[owners != BASE].long(), minlength=length).tolist()

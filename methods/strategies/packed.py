@@ -101,7 +101,9 @@ class PackedMethod(TrainedMethod):
                 "backbone.pretrained"
             )
         if settings.train_gate is not None:
-            raise MethodError("train_gate throws weights away, base_prune_ratio keeps some for good; give one of the two")
+            raise MethodError(
+                "train_gate throws weights away, base_prune_ratio keeps some for good; give one of the two"
+            )
 
     def begin(self, stream: Stream, context: Context) -> None:
         tasks = len(stream.class_counts)
@@ -115,7 +117,9 @@ class PackedMethod(TrainedMethod):
         self.packed = PackedWeights.fresh(_shared(self._new(0, 1.0)))
         ratio = self.settings.base_prune_ratio
         if ratio is not None:
-            everything = {name: torch.ones_like(owners, dtype=torch.bool) for name, owners in self.packed.owners.items()}
+            everything = {
+                name: torch.ones_like(owners, dtype=torch.bool) for name, owners in self.packed.owners.items()
+            }
             self.packed.freeze(
                 {name: smallest_share(weight, everything[name], ratio) for name, weight in self.packed.weights.items()}
             )
