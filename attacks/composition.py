@@ -88,6 +88,8 @@ VARIANTS = {
     "standard": CompositionVariant(standard, 4, None, "autoattack"),
     "c3": CompositionVariant(three_classes, 3, 3, "autoattack-c3"),
     "c2": CompositionVariant(two_classes, 2, 2, "autoattack-c2"),
+    # Nothing in it asks for a third logit, so it is the one for tasks of 200 classes and of 3 side by side.
+    "any": CompositionVariant(two_classes, 2, None, "ensemble with composition: any"),
 }
 
 

@@ -13,11 +13,11 @@ from attacks.square import FIXED, STRETCHED
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Composition):
-    """The parts of `autoattack`, `autoattack-c3` or `autoattack-c2` at another budget.
+    """The parts of `autoattack`, `autoattack-c3` or `autoattack-c2` at another budget, or those for any number of classes.
 
     steps: 1 or more, of each part that takes gradients.
     queries: 1 or more, of Square.
-    composition: "standard", "c3" or "c2".
+    composition: "standard", "c3" or "c2"; "any" has the parts of c2, which are defined for every number of classes.
     schedule: of Square, "stretched" to its queries or "fixed". AutoAttack's is fixed, for its 5,000 queries; with far fewer a
         fixed schedule ends while squares are large.
 

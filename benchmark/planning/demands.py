@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from attacks.base import MANY, Attack, AttackError
+from attacks.composition import Composition
 from attacks.float32 import Float32
 from attacks.made_with import MadeWith
 from attacks.threat_model import ThreatModel, ThreatModelError, parse_fraction
@@ -71,12 +72,19 @@ def is_transfer(demand: Demand) -> bool:
 
 def check_attacks(demands: Iterable[Demand], stream: Stream, where: str) -> None:
     """Raise ConfigError, before anything is trained, if an attack cannot be run on a task: on its classes, or its images."""
+    counts = stream.class_counts
     for demand in demands:
-        for task, count in enumerate(stream.class_counts):
+        for task, count in enumerate(counts):
             try:
                 demand.attack.check_images(stream.image_shape, count)
             except AttackError as error:
-                raise ConfigError(f"{where}: {demand.attack.name} on task {task}: {error}") from None
+                mixed = isinstance(demand.attack, Composition) and any(map(demand.attack.variant.fits, counts))
+                hint = (
+                    f"; for tasks of {min(counts)} to {max(counts)} classes there is ensemble with composition: any"
+                    if mixed
+                    else ""
+                )
+                raise ConfigError(f"{where}: {demand.attack.name} on task {task}: {error}{hint}") from None
 
 
 def warnings_of_attacks(demands: Iterable[Demand], stream: Stream) -> list[str]:

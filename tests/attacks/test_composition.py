@@ -127,7 +127,7 @@ def test_a_composition_costs_no_more_than_its_parts_and_ends_when_nothing_stands
     [
         ({"steps": 0}, "steps = 0"),
         ({"queries": 0}, "queries = 0"),
-        ({"composition": "c4"}, "composition = 'c4': expected one of standard, c3, c2"),
+        ({"composition": "c4"}, "composition = 'c4': expected one of standard, c3, c2, any"),
         ({"schedule": "c4"}, "schedule = 'c4': expected one of stretched, fixed"),
     ],
 )
