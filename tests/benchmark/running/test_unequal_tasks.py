@@ -1,4 +1,4 @@
-"""A task of 3 classes after one of 20, larger training images, a residual network: all methods, attacks of each kind, a report."""
+"""A task of 3 classes after one of 20, larger training images, a residual network: every method, many attacks, a report."""
 
 from __future__ import annotations
 
