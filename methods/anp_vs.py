@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.backbones import MultiHead, TaskNetwork, batch_norm_state, load_batch_norm_state
-from methods.base import Context, Method, MethodSettings, RunSpec, State
+from methods.base import Context, Method, MethodError, MethodSettings, RunSpec, State
+from methods.parts.maskable import check_maskable
 from methods.parts.stochastic_masks import MaskedNetwork, Masks, set_batch_norm
 from methods.training import Batch, Fit, InnerAttack, Logits, Objective, Recipe, SecondOptimizer, make_adam
 from scenarios.base import LearnTask, Stream
@@ -186,6 +187,11 @@ class AnpVs(Method):
             set_batch_norm(network, settings.bn_momentum, settings.bn_eps)
         generator = context.rng(task.id, "train", "masks")
         masked = MaskedNetwork(network, masks, settings.dropout, generator)
+        if is_new:
+            try:
+                check_maskable(masked, to_float(task.validation.images[:PROBE_ROWS]))
+            except ValueError as error:
+                raise MethodError(f"this backbone cannot be masked: {error}; choose another one") from None
         optimizer = make_adam(masks.parameters(), settings.mask_rate)
         share = settings.mask_rate / context.recipe.learning_rate
         fit = Fit(

@@ -135,13 +135,13 @@ class MaskedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of the mean network: deterministic where batch norm is in eval mode."""
         means = {name: mask.mean() for name, mask in self.masks.by_layer()}
-        return self._run(images, means)[0]
+        return self.passed(images, means)[0]
 
     def sampled(self, images: Tensor, gain: float | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits and latent features of one stochastic pass, with masks and dropout of its own. gain: as `ChannelMask.sample`."""
         assert self._generator is not None
         drawn = {name: mask.sample(len(images), self._generator, gain) for name, mask in self.masks.by_layer()}
-        logits, features = self._run(images, drawn, self._dropout)
+        logits, features = self.passed(images, drawn, self._dropout)
         return logits, list(features.values())
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
@@ -150,11 +150,16 @@ class MaskedNetwork(nn.Module):
         They are the outputs of activations, named by the layer before them, and those of linear layers before their activation.
         """
         means = {name: mask.mean() for name, mask in self.masks.by_layer()}
-        return self._run(images, means)[1]
+        return self.passed(images, means)[1]
 
-    def _run(
+    def passed(
         self, images: Tensor, masks: dict[str, Tensor], dropout: tuple[float, ...] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (N, classes), and the latent features by name, of a pass with given masks.
+
+        masks: by layer name, float (channels,) or (N, channels).
+        dropout: as of the network.
+        """
         network = self.network
         # Past `Backbone.forward`: a folded copy of the layers would know nothing of masks.
         layers = network.backbone.layers
@@ -231,13 +236,20 @@ class _MaskedPass:
         for module in self._in_place:
             module.inplace = True
 
+    def _mask(self, name: str, images: Tensor) -> Tensor:
+        """The mask of a layer. Raises ValueError, one line, if it is drawn per image and `images` are not those, row by row."""
+        z = self._masks[name]
+        if z.ndim == 2 and len(z) != len(images):
+            raise ValueError(f"{name} sees {len(images)} rows of {len(z)} images, so it can have no mask per image")
+        return z
+
     def _behind_convolution(self, name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         self._last = name
-        z = self._masks[name]
+        z = self._mask(name, output)
         return output * z.reshape(*z.shape, 1, 1)
 
     def _before_linear(self, name: str, module: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
-        z = self._masks[name]
+        z = self._mask(name, given[0])
         # Transformers have a row of features for each place of an image.
         return given[0] * (z if z.ndim < 2 else z.reshape(len(z), *[1] * (given[0].ndim - 2), -1))
 
