@@ -27,8 +27,8 @@ TORCHVISION = {
 }
 """Torchvision's `IMAGENET1K_V1`: the weights that PackNet, Piggyback and CPG started from. A file's name holds its SHA-256."""
 
-HEADS = ("fc.", "head.", "classifier.", "heads.")
-"""Beginnings of the names of heads, which are not a backbone's."""
+HEADS = ("fc.", "head.", "head_dist.", "classifier.", "heads.")
+"""Beginnings of the names of heads, which are not a backbone's unless it has something of that name itself."""
 
 
 def pretrained_identity(name: str, source: str) -> str:
@@ -84,24 +84,31 @@ def check_pretrained(backbone: Backbone, name: str, source: str) -> None:
 
 
 def _of_another_width(where: str, key: str, tensor: Tensor, name: str, own: Tensor) -> ValueError:
-    return ValueError(
-        f"{where}: {key} is {list(tensor.shape)}, {name} has {list(own.shape)}; the backbone's width must be that of the weights"
+    timm = name.startswith(PREFIX)
+    right = (
+        "the weights must be of a model for images of the same size"
+        if timm
+        else "the backbone's width must be that of the weights"
     )
+    return ValueError(f"{where}: {key} is {list(tensor.shape)}, {name} has {list(own.shape)}; {right}")
 
 
 def _own_names(backbone: Backbone, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights by their names here, without those of a head."""
-    body = {key: tensor for key, tensor in found.items() if not key.startswith(HEADS)}
-    if isinstance(backbone, ResNet) and "conv1.weight" in body:
+    own = backbone.state_dict()
+    named = {_own_name(backbone, key, found): (key, tensor) for key, tensor in found.items()}
+    # Some models of timm have a norm of the features among what they call their head.
+    return {name: tensor for name, (key, tensor) in named.items() if name in own or not key.startswith(HEADS)}
+
+
+def _own_name(backbone: Backbone, key: str, found: Mapping[str, Tensor]) -> str:
+    if isinstance(backbone, ResNet) and "conv1.weight" in found:
         ours = {theirs: own for own, theirs in backbone.torchvision_names.items()}
-        return {f"{ours.get(module, module)}.{key}": tensor for module, key, tensor in _split(body)}
-    if isinstance(backbone, TimmBackbone) and not any(key.startswith("layers.0.") for key in body):
-        return {f"layers.0.{key}": tensor for key, tensor in body.items()}
-    return body
-
-
-def _split(found: Mapping[str, Tensor]) -> list[tuple[str, str, Tensor]]:
-    return [(key.rpartition(".")[0], key.rpartition(".")[2], tensor) for key, tensor in found.items()]
+        module, _, last = key.rpartition(".")
+        return f"{ours.get(module, module)}.{last}"
+    if isinstance(backbone, TimmBackbone) and not any(each.startswith("layers.0.") for each in found):
+        return f"layers.0.{key}"
+    return key
 
 
 def _read(name: str, source: str) -> Mapping[str, Tensor]:

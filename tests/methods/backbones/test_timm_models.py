@@ -11,10 +11,11 @@ import torch
 
 from methods.backbones import BackboneChoice, MultiHead, initialise
 from methods.base import MethodError
+from methods.parts.maskable import check_maskable
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from tests.tiny import SHORT, begun, run_tiny
 
-pytest.importorskip("timm")
+timm = pytest.importorskip("timm")
 SHAPE = (3, 32, 32)
 
 
@@ -67,3 +68,49 @@ def test_a_missing_model_or_library_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ValueError, match="needs timm, which is not installed: pip install timm"):
         BackboneChoice(name="timm:resnet18").build(SHAPE)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet10t"])
+def test_a_norm_that_a_model_counts_to_its_head_is_read_and_its_classes_are_not(tmp_path: Path, name: str) -> None:
+    theirs = timm.create_model(name, num_classes=7).eval()
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    choice = BackboneChoice(name=f"timm:{name}", pretrained=str(tmp_path / "weights.pth"))
+    backbone, images = choice.build(SHAPE).eval(), torch.rand(2, *SHAPE)
+    choice.check_start(choice.build(SHAPE))
+    choice.start(backbone)
+    with torch.no_grad():
+        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+        assert torch.allclose(backbone(images), expected, atol=1e-5)
+
+
+def test_weights_for_images_of_another_size_are_one_line(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "weights.pth")
+    choice = BackboneChoice(name="timm:test_vit", pretrained=str(tmp_path / "weights.pth"))
+    with pytest.raises(ValueError, match=r"pos_embed is .* must be of a model for images of the same size"):
+        choice.check_start(choice.build(SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("swin_tiny_patch4_window7_224", "rows of 2 images, so it can have no mask per image"),
+        ("nf_resnet26", "do not all use their weights as they are"),  # standardised before use
+        ("eva02_tiny_patch14_224", "do not all use their weights as they are"),  # the module is not called
+        ("convnext_atto", "no activation"),
+    ],
+)
+def test_a_network_on_which_masks_would_not_do_what_is_learned_is_refused(name: str, reason: str) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    network = MultiHead(BackboneChoice(name=f"timm:{name}").build((3, 64, 64)), (3,), (0.5,) * 3, (0.5,) * 3)
+    initialise(network, torch.Generator().manual_seed(0))
+    plain = network.for_task(0).train()
+    with pytest.raises(ValueError, match=reason):
+        check_maskable(MaskedNetwork(plain, Masks(plain, 2.0, 2.0)), images)
+    assert all(module.training for module in plain.modules())
+
+
+def test_anp_vs_refuses_it_in_one_line(tmp_path: Path) -> None:
+    row = {"method": "anp_vs", "settings": {"warm_start": False}}
+    method, context, tasks = begun(tmp_path, row, backbone={"name": "timm:test_nfnet", "width": 1.0})
+    with pytest.raises(MethodError, match=r"this backbone cannot be masked: .*; choose another one"):
+        method.learn(tasks[0].to_learn(), context)
