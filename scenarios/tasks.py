@@ -52,7 +52,8 @@ class ImageSet:
 
     def select(self, indices: Tensor) -> ImageSet:
         """Some of the images: indices int64 (M,) or bool (N,)."""
-        return ImageSet(self.images[indices], self.labels[indices], self.samples[indices])
+        # Training images may be on the host while their labels are on the device, which indices are on.
+        return ImageSet(self.images[indices.to(self.images.device)], self.labels[indices], self.samples[indices])
 
     def balanced_order(self) -> Tensor:
         """Indices that take the classes in turn (first of each class, second of each class, ...): int64 (N,).
