@@ -79,6 +79,7 @@ def test_helpers_of_plug_ins_stand_in_folders_of_their_own(catalogue: str) -> No
         "attacks": {
             "base",
             "composition",
+            "memory",
             "search",
             "settings",
             "starts",
