@@ -25,6 +25,7 @@ MEANS = ("precision", "recall", "f1")
 CLEAN_TRAINING = "none"
 """The training attack of a row that learned from clean images alone."""
 PLACES = ("method", "train_attack", "eval_attack")
+_PGD = "PGD-"
 _NAMES = {"cubs": r"cub.*", "stanford_cars": r"(stanford)?cars(196)?", "flowers": r"(oxford)?(102)?flowers(102)?"}
 """The names of tasks, in letters and digits alone, that stand in a published column."""
 OWN = "accuracy_"
@@ -84,26 +85,38 @@ def data_set_columns(table: pd.DataFrame) -> list[str]:
 
 
 def train_attack_of(row: Row) -> str:
-    """The training attack of a row as the thesis names it, such as `PGD-10`; `none` if no attacked image was learned from."""
+    """The training attack of a row as the thesis names it, such as `PGD-10`; `none` if no attacked image was learned from.
+
+    `FGSM` and `free-8` are fast and free adversarial training, which have attacks of their own and not the recipe's.
+    """
     learned = [seed.run.training for seed in row.used_seeds]
     if all(len(records) and records["robust_train"].isna().all() for records in learned):
         return CLEAN_TRAINING
-    attack = (row.seeds[0].run.identity.get("recipe") or {}).get("attack") or {}
-    return f"PGD-{attack.get('steps', 0)}"
+    identity = row.seeds[0].run.identity
+    settings = identity.get("settings") or {}
+    # A strategy may be trained by an algorithm of its settings.
+    chosen = settings.get("training")
+    algorithm, of_it = (chosen.get("name"), chosen) if isinstance(chosen, dict) else (row.method, settings)
+    if algorithm in ("fast", "fast_at"):
+        return "FGSM"
+    if algorithm in ("free", "free_at"):
+        return f"free-{of_it.get('replays', '')}".rstrip("-")
+    attack = (identity.get("recipe") or {}).get("attack") or {}
+    return f"{_PGD}{attack.get('steps', 0)}"
 
 
 def _lines_of(exhibits: Exhibits) -> Iterator[dict[str, object]]:
     """The lines of a board: its ranked rows, each attacked with as many steps of PGD as it was trained with.
 
-    A row that was trained without an attack has a line for each of the thesis' numbers of steps.
+    A row that was not trained by PGD has a line for each of the thesis' numbers of steps.
     """
     board, published = exhibits.board, exhibits.published.fine_grained
     attacks = (
-        {f"PGD-{steps}": attack for steps, attack in exhibits.swept.get(board.eps, {}).items()} if board.eps else {}
+        {f"{_PGD}{steps}": attack for steps, attack in exhibits.swept.get(board.eps, {}).items()} if board.eps else {}
     )
     for row in board.ranked:
         trained = train_attack_of(row)
-        for name in published["eval_attack"].unique() if trained == CLEAN_TRAINING else [trained]:
+        for name in [trained] if trained.startswith(_PGD) else published["eval_attack"].unique():
             if (
                 name in attacks
                 and (outcome := strongest(attacks[name], row.measures.matrices)) in row.measures.matrices

@@ -33,12 +33,13 @@ class Named(str):
         return self.split()[int(str(args[0]))]
 
 
-def fake(method, label=None, *, steps=10, attacked=True, scenario="fine_grained", **fields):
+def fake(method, label=None, *, steps=10, attacked=True, scenario="fine_grained", chosen=None, **fields):
     """A run on a data set of toys, one of cars and one of birds."""
     identity = {
         "scenario": {"name": scenario, "fingerprint": "f", "settings": {"image_size": 48}},
         "recipe": {"attack": {"steps": steps}},
         "eps": EPS,
+        "settings": chosen or {},
         "backbone": {"name": "resnet18", "width": 0.25, "pretrained": None},
     }
     epoch = {"task": 0, "phase": "train", "epoch": 0, "loss": 1.0}
@@ -152,6 +153,20 @@ def test_further_rows_have_lines_and_an_undefended_one_is_trained_with_no_attack
     packnet = fine_grained_for_reading(titles["PackNet"]).set_index("label")
     assert packnet.loc["published", "toys"].tolist() == ["n/a", "n/a"]
     assert packnet.loc["packnet", "Flowers"] == "n/a"
+
+
+def test_a_row_with_a_training_attack_of_its_own_is_not_said_to_be_trained_by_that_of_the_recipe(tmp_path):
+    rows = [
+        fake("fast_at"), fake("free_at", chosen={"replays": 8}),
+        fake("single_task_at", chosen={"training": {"name": "fast"}}),
+        fake("madry_at", chosen={"training": {"name": "madry"}}),
+    ]  # fmt: skip
+    titles = dict(parts_of(fine_grained_table(exhibits(tmp_path, *rows))))
+    text = fine_grained_for_reading(titles["Further rows"])
+    assert sorted(zip(text["label"], text["attack"], strict=True)) == [
+        ("fast_at", "FGSM/PGD(10)"), ("fast_at", "FGSM/PGD(7)"), ("free_at", "free(8)/PGD(10)"), ("free_at", "free(8)/PGD(7)"),
+        ("madry_at", "PGD(10)/PGD(10)"), ("single_task_at", "FGSM/PGD(10)"), ("single_task_at", "FGSM/PGD(7)"),
+    ]  # fmt: skip
 
 
 def test_a_row_that_is_not_ranked_has_no_number(tmp_path):
