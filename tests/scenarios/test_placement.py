@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scenarios import placement
-from scenarios.base import DataError, fingerprint_of_tasks
+from scenarios.base import DataError, ImageSet, fingerprint_of_tasks
 from scenarios.parts.decoded_cache import CacheWarning
 from scenarios.placement import TrainingImages, cache_folder, device_for, empty_images, gathered
 from tests.scenarios.tiny_cifar100 import MakeScenario
@@ -122,3 +122,13 @@ def test_minibatches_are_moved_to_a_gpu_from_the_host(counts: tuple[int, ...]) -
         found = list(TrainingImages(kept, device).minibatches(order, 3))
         assert {each.device.type for each in found} == {"cuda"}
         assert torch.equal(torch.cat(found).cpu(), expected)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_images_on_the_host_are_chosen_by_indices_on_a_gpu() -> None:
+    kept = torch.from_numpy(images(5, 0))
+    labels = torch.arange(5, device="cuda")
+    found = ImageSet(kept, labels, labels).select(torch.tensor([3, 1], device="cuda"))
+    assert torch.equal(found.images, kept[[3, 1]])
+    assert found.labels.tolist() == [3, 1]
