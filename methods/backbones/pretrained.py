@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,19 +96,20 @@ def _of_another_width(where: str, key: str, tensor: Tensor, name: str, own: Tens
 def _own_names(backbone: Backbone, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights by their names here, without those of a head."""
     own = backbone.state_dict()
-    named = {_own_name(backbone, key, found): (key, tensor) for key, tensor in found.items()}
+    named = {name: (key, found[key]) for name, key in _with_own_names(backbone, list(found))}
     # Some models of timm have a norm of the features among what they call their head.
     return {name: tensor for name, (key, tensor) in named.items() if name in own or not key.startswith(HEADS)}
 
 
-def _own_name(backbone: Backbone, key: str, found: Mapping[str, Tensor]) -> str:
-    if isinstance(backbone, ResNet) and "conv1.weight" in found:
+def _with_own_names(backbone: Backbone, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of the name here and the name in the file."""
+    if isinstance(backbone, ResNet) and "conv1.weight" in keys:
         ours = {theirs: own for own, theirs in backbone.torchvision_names.items()}
-        module, _, last = key.rpartition(".")
-        return f"{ours.get(module, module)}.{last}"
-    if isinstance(backbone, TimmBackbone) and not any(each.startswith("layers.0.") for each in found):
-        return f"layers.0.{key}"
-    return key
+        parts = [key.rpartition(".") for key in keys]
+        return [(f"{ours.get(module, module)}.{last}", f"{module}{dot}{last}") for module, dot, last in parts]
+    if isinstance(backbone, TimmBackbone) and not any(key.startswith("layers.0.") for key in keys):
+        return [(f"layers.0.{key}", key) for key in keys]
+    return [(key, key) for key in keys]
 
 
 def _read(name: str, source: str) -> Mapping[str, Tensor]:

@@ -33,7 +33,8 @@ def recomputing(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         for backbone in backbones:
-            backbone.through = None
+            # Nothing stays behind, not even that there was something.
+            del backbone.through
 
 
 def recomputed(layers: nn.Sequential, images: Tensor) -> Tensor:

@@ -42,8 +42,6 @@ class ResNet(Backbone):
 
     make, counts: of blocks: the maker of a body, and the number of blocks in each group.
     small_stem: True for the stem of 32x32 images, one 3x3 convolution; else 7x7 with stride 2 and a pooling.
-
-    `torchvision_names` holds torchvision's name of each module with weights, by its name here.
     """
 
     make: ClassVar[BlockMaker]
@@ -57,15 +55,23 @@ class ResNet(Backbone):
         if not self.small_stem:
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
         block = partial(_residual, type(self).make)
-        names: dict[str, str] = {"layers.0": "conv1", "layers.1": "bn1"}
         for group, (base, count) in enumerate(zip(WIDTHS, self.counts, strict=True)):
             for number in range(count):
                 stride = 2 if group and not number else 1
                 residual, channels = block(channels, scaled(base, width), stride)
-                names |= _names_of_block(residual, f"layers.{len(layers)}", f"layer{group + 1}.{number}")
                 layers += [residual, nn.ReLU(inplace=True)]
         super().__init__([*layers, GlobalAverage()], channels)
-        self.torchvision_names = names
+
+    @property
+    def torchvision_names(self) -> dict[str, str]:
+        """Torchvision's name of each module with weights, by its name here."""
+        # Made when asked for: a network that holds more than modules and plain values shares no recorded attack with its like.
+        theirs = [f"layer{group}.{number}" for group, count in enumerate(self.counts, 1) for number in range(count)]
+        blocks = [(f"layers.{place}", layer) for place, layer in enumerate(self.layers) if isinstance(layer, Residual)]
+        names = {"layers.0": "conv1", "layers.1": "bn1"}
+        for (ours, block), name in zip(blocks, theirs, strict=True):
+            names |= _names_of_block(block, ours, name)
+        return names
 
 
 def _names_of_block(block: Residual, ours: str, theirs: str) -> dict[str, str]:

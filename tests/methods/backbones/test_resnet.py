@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
+from attacks.parts.capture import structure_of
 from methods.backbones import (
     Backbone,
     BackboneChoice,
@@ -21,6 +22,7 @@ from methods.backbones import (
     initialise,
 )
 from methods.backbones.pretrained import load_pretrained
+from methods.backbones.recomputation import recomputing
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training.folded import folded
 
@@ -137,3 +139,16 @@ def test_folding_and_masks_know_both_ways_of_a_block(name: str) -> None:
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.backbone.modules())
     assert sum(isinstance(module, nn.ReLU) for module in network.backbone.modules()) == len(features) < convolutions
     assert all(float(feature.min()) >= 0 for feature in features.values())
+
+
+@pytest.mark.parametrize("name", ["vgg16_bn", "small_conv", *ALL])
+def test_networks_alike_share_recorded_attacks_whatever_way_they_were_trained(name: str) -> None:
+    first, second = (
+        MultiHead(BackboneChoice(name=name, width=0.0625).build(SHAPE), (3,), (0.5,) * 3, (0.5,) * 3).for_task(0)
+        for _ in range(2)
+    )
+    with recomputing(second):
+        pass
+    structure = structure_of(first.materialise())
+    assert structure is not None
+    assert structure == structure_of(second.materialise())
