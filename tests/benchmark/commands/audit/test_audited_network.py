@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ from benchmark.commands.audit.switches import AuditProtocol, TrainingProtocol
 from benchmark.evaluating import validation
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.training import AdversarialTraining, Batch, Fit, InnerAttack, Objective, train
+from methods.training.memory import LiveBytes
 from methods.training.recipe import Recipe
-from scenarios.base import LearnTask
+from scenarios.base import ImageSet, LearnTask
 from scenarios.digits import Digits
 from tests.methods.training.training_cases import EPS, digits_task
 
@@ -162,6 +164,17 @@ def test_a_task_is_normalised_by_its_training_images(task: LearnTask) -> None:
     normalised = (task.train.images.float() / 255 - mean) / std
     assert float(normalised.mean()) == pytest.approx(0, abs=1e-5)
     assert float(normalised.std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_measuring_it_takes_no_more_memory_than_the_images(task: LearnTask) -> None:
+    pixels = torch.randint(256, (50, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(50, dtype=torch.int64)
+    with LiveBytes() as live:
+        mean, std = measured_normalisation(replace(task, train=ImageSet(pixels, labels, labels)))
+    assert max(live.after) < pixels.nbytes
+    exact = (pixels.float() / 255).double()
+    assert torch.equal(mean, exact.mean((0, 2, 3), keepdim=True).float())
+    assert torch.equal(std, exact.std((0, 2, 3), keepdim=True, correction=0).float())
 
 
 def test_validation_leaves_the_network_in_its_mode(task: LearnTask) -> None:
