@@ -85,6 +85,12 @@ class LearnTask:
     train: ImageSet
     validation: ImageSet
 
+    @property
+    def unaugmented(self) -> ImageSet:
+        """The images to learn from as a network sees them if nothing augments them: the centre of larger ones, as views."""
+        size = (self.validation.images.shape[-2], self.validation.images.shape[-1])
+        return ImageSet(centre(self.train.images, size), self.train.labels, self.train.samples)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -42,7 +42,7 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     classifier.eval()
     results, clean = [], []
     for index in batches(classifier, part):
-        images, labels = to_float(part.images[index]), part.labels[index]
+        images, labels = pixels_of(part, index), part.labels[index]
         with torch.no_grad():
             clean.append(classifier(images).argmax(1) == labels)
         start = Starts(SEED, f"validation {task.name}", part.samples[index])
@@ -56,9 +56,15 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
 
 
 def batches(classifier: nn.Module, part: ImageSet) -> Sequence[Tensor]:
-    """The indices of a task's validation images, as many at once as the memory of their device allows to attack.
+    """The indices of a task's validation images, as many at once as the memory of the device allows to attack.
 
     classifier: in eval mode.
     """
-    rows = rows_that_fit(classifier, to_float(part.images[:PROBE_ROWS]), BATCH)
+    rows = rows_that_fit(classifier, pixels_of(part, slice(PROBE_ROWS)), BATCH)
     return torch.arange(len(part), device=part.labels.device).split(rows)
+
+
+def pixels_of(part: ImageSet, index: Tensor | slice) -> Tensor:
+    """Some images as float32 in [0, 1] on the device of their labels: methods validate on training images too, kept elsewhere."""
+    where = index.to(part.images.device) if isinstance(index, Tensor) else index
+    return to_float(part.images[where].to(part.labels.device))

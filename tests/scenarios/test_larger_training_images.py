@@ -95,3 +95,12 @@ def test_a_test_image_that_is_the_centre_of_a_training_image_is_told() -> None:
 def test_training_images_that_are_smaller_are_refused_in_one_line() -> None:
     with pytest.raises(DataError, match="task first: training images are 5x5, test images 6x6; training images must"):
         load_of(raw_task("first", train_side=5)).load()
+
+
+def test_a_method_is_given_them_as_a_network_sees_them_unaugmented() -> None:
+    task = Larger(Larger.Settings()).load()[0].to_learn()
+    seen = task.unaugmented
+    assert seen.images.shape == (len(task.train), *Larger.image_shape)
+    assert torch.equal(seen.images, task.train.images[:, :, 1:7, 1:7])
+    assert torch.equal(seen.labels, task.train.labels)
+    assert torch.equal(seen.samples, task.train.samples)
