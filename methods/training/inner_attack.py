@@ -37,7 +37,8 @@ class Batch:
     def parts(self, most: int | None) -> list[Batch]:
         """The batch in parts of at most so many images, as equal as can be; itself alone if `most` is None or is enough.
 
-        Equal parts need the least memory, and no part is left with a single image that batch norm cannot normalise.
+        Equal parts need the least memory. Of parts of 3 images and more none is left with a single one, which batch norm cannot
+        normalise where maps are as small as a pixel.
         """
         size = len(self.labels)
         if most is None or size <= most:
