@@ -112,7 +112,7 @@ def not_run(reason: str) -> Judgement:
 def is_at_chance(evidence: Evidence, attack: str, after_task: int, task: int) -> bool:
     """True if accuracy under the attack (any-iterate if stored) is at or below chance, within two standard errors."""
     accuracy, samples = evidence.strongest_cell(attack, after_task, task)
-    chance = evidence.chance(task)
+    chance = evidence.chance(task, attack, after_task)
     return bool(accuracy <= chance + errors(chance, samples))
 
 

@@ -60,7 +60,7 @@ def claims_something(evidence: Evidence) -> bool:
 
 def _chance(evidence: Evidence, cells: Sequence[tuple[float, int]]) -> tuple[float, float]:
     """The mean over tasks of chance, and two standard errors of such a mean over the samples of `cells`."""
-    chances = [evidence.chance(task) for task in range(len(cells))]
+    chances = [evidence.chance(task, WORST) for task in range(len(cells))]
     return float(np.mean(chances)), errors_of_mean(chances, [count for _, count in cells])
 
 

@@ -99,13 +99,14 @@ def unbounded(evidence: Evidence) -> Judgement:
     if not len(standing):
         return not_run("no sample was attacked")
     show = samples_at(ids, standing)
-    chances = np.array([evidence.chance(int(task)) for task in ids[:, 0]])
+    by_task = {int(task): evidence.chance(int(task), attack) for task in np.unique(ids[:, 0])}
+    chances = np.array([by_task[int(task)] for task in ids[:, 0]])
     excess = float(standing.mean() - chances.mean()) - errors(float(chances.mean()), len(standing))
     words = [f"{100 * standing.mean():.1f} % of {len(standing)} samples"]
     alone = []
-    for task in np.unique(ids[:, 0]):
-        mine, chance = standing[ids[:, 0] == task], evidence.chance(int(task))
-        alone.append((float(mine.mean()) - chance - errors(chance, len(mine), 4), float(mine.mean()), int(task)))
+    for task, chance in by_task.items():
+        mine = standing[ids[:, 0] == task]
+        alone.append((float(mine.mean()) - chance - errors(chance, len(mine), 4), float(mine.mean()), task))
     beyond, accuracy, task = max(alone)
     words.append(f"task {task}: {100 * accuracy:.1f} %")
     found = ", ".join(words)

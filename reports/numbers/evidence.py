@@ -143,15 +143,21 @@ class Evidence:
         lowest = [np.min([self.outcomes.after_last(name) for name in group], 0) for group in groups]
         return lowest, np.all([cell != NOT_MEASURED for cell in lowest], 0)
 
-    def chance(self, task: int) -> float:
+    def chance(self, task: int, attack: str | None = None, after_task: int | None = None) -> float:
         """The accuracy of guessing on a task; 0 if it is not stored, so that it excuses nothing.
 
         Where classes are of unequal size it is that of a network which always answers with the largest one.
+
+        attack: the outcome whose samples are meant, after `after_task` or the last task; None: all test samples. A part of them
+            is taken from all classes in turn, so classes have other shares there.
         """
         known = self.tasks.loc[self.tasks["task"] == task, "chance"].dropna()
         if not len(known):
             return 0.0
         labels = self.outcomes.labels[task] if task < len(self.outcomes.labels) else np.empty(0, int)
+        if attack is not None:
+            turn = self.outcomes.last if after_task is None else after_task
+            labels = labels[self.outcomes.vector(attack, turn, task) != NOT_MEASURED]
         largest = float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
         return max(float(known.iloc[0]), largest)
 

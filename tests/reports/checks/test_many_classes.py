@@ -7,8 +7,9 @@ from reports.boards.building import judged
 from reports.checks.check import FAIL, PASS, WARN, errors, errors_of_mean
 from reports.checks.control import control_broken
 from reports.checks.records import learned_something
+from reports.numbers.metrics import WORST
 from results import load
-from tests.reports.synthetic_runs import FakeRun, write_run
+from tests.reports.synthetic_runs import FakeRun, pgd, write_run
 
 CLASSES, IMAGES = [3, 64, 200], [60, 600, 1000]
 
@@ -50,6 +51,18 @@ def test_chance_is_that_of_the_largest_class(tmp_path):
         assert evidence.chance(task) == max(shares) > 1 / classes
     balanced = evidence_of(tmp_path / "balanced", FakeRun(classes=64, samples=640))
     assert balanced.chance(1) == 1 / 64
+
+
+def test_chance_on_a_part_of_the_samples_is_that_of_its_own_largest_class(tmp_path):
+    attack = pgd(40, samples=50)
+    fake = FakeRun(classes=CLASSES, samples=IMAGES, uneven=True, final=[attack])
+    evidence = evidence_of(tmp_path, fake)
+    for task, classes in enumerate(CLASSES):
+        part = np.bincount(fake.labels_of(task)[:50]).max() / 50
+        assert evidence.chance(task, attack.name) == max(part, 1 / classes)
+        assert evidence.chance(task, attack.name) != evidence.chance(task)
+    # WORST is over the samples that all attacks cover.
+    assert evidence.chance(0, WORST) == evidence.chance(0, attack.name)
 
 
 def test_a_network_that_says_the_largest_class_alone_has_learned_nothing(tmp_path):
