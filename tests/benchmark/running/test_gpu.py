@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.evaluating import memory
-from benchmark.evaluating.memory import free_bytes
+from attacks import memory
+from attacks.memory import free_bytes
 from benchmark.running import attack_cells, execution, gpu
 from benchmark.running.failures import message_of
 from benchmark.running.gpu import DeviceLost, lost, share_card
