@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scenarios.base import DataError
 from scenarios.parts.images.parquet_files import TEST, TRAIN, VALIDATION, ShardSet, parquet_files, shard_sets
 from scenarios.parts.images.parquet_table import IMAGE_COLUMNS, ImageTable
-from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource
+from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource, classes_of_both
 
 LABEL_COLUMNS = ("label",)
 """The column that holds the labels if nobody names one."""
@@ -180,15 +180,9 @@ class ParquetImages(ImageSource):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        found = {part: set(self._data.class_of[part][self._rows[part]].tolist()) for part in PARTS}
-        if difference := sorted(found["train"] ^ found["test"]):
-            part = "train" if difference[0] in found["train"] else "test"
-            raise DataError(
-                f"{self.folder}: task {self.name}: train and test must have the same classes; `{difference[0]}` is in {part} only"
-            )
-        if len(found["train"]) < 2:
-            raise DataError(f"{self.folder}: task {self.name} has {len(found['train'])} classes, expected at least 2")
-        return tuple(sorted(found["train"]))
+        return classes_of_both(
+            self, {part: set(self._data.class_of[part][self._rows[part]].tolist()) for part in PARTS}
+        )
 
     def files(self) -> list[Path]:
         return self._data.files()

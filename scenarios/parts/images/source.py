@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.base import Progress, RawTask
+from scenarios.base import DataError, Progress, RawTask
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
 from scenarios.parts.decoding import Box, Tick, ahead, decode_images, ticking
 from scenarios.parts.images.preparation import Preparation
@@ -82,6 +82,20 @@ class ImageSource(ABC):
     def warnings(self) -> tuple[str, ...]:
         """Lines on what was found and is not read."""
         return ()
+
+
+def classes_of_both(source: ImageSource, found: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The classes of a source, in alphabetical order. Raises DataError if its parts hold different ones, or fewer than two.
+
+    found: the classes of "train" and "test".
+    """
+    where = f"{source.folder}: task {source.name}"
+    if difference := sorted(found["train"] ^ found["test"]):
+        part = "train" if difference[0] in found["train"] else "test"
+        raise DataError(f"{where}: train and test must have the same classes; `{difference[0]}` is in {part} only")
+    if len(found["train"]) < 2:
+        raise DataError(f"{where} has {len(found['train'])} classes, expected at least 2")
+    return tuple(sorted(found["train"]))
 
 
 def read_sources(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder
 from scenarios.parts.decoding import Box
-from scenarios.parts.images.collections.listed import Annotated, ListedImages, root_that
+from scenarios.parts.images.collections.listed import Annotated, ListedImages
 
 HOLDS = (
     "images/, images.txt, image_class_labels.txt, train_test_split.txt, classes.txt, and bounding_boxes.txt for boxes"
@@ -30,33 +30,25 @@ class _CubLine(NamedTuple):
     place: str
 
 
-def _looks_like_root(folder: Path) -> bool:
-    return (folder / "image_class_labels.txt").is_file() or (folder / "train_test_split.txt").is_file()
-
-
 class CubImages(ListedImages):
     """The birds, 200 classes in the published data set, named as in `classes.txt` (`001.Black_footed_Albatross`)."""
 
     kind = "CUB-200-2011"
 
     @staticmethod
-    def looks_like(folder: Path) -> bool:
-        """True if `folder`, or a folder in it, holds the files of labels or parts."""
-        return _looks_like_root(root_that(_looks_like_root, folder))
-
-    @cached_property
-    def _root(self) -> Path:
-        return root_that(_looks_like_root, self.folder)
+    def is_root(folder: Path) -> bool:
+        """True if `folder` holds the files of labels or parts."""
+        return (folder / "image_class_labels.txt").is_file() or (folder / "train_test_split.txt").is_file()
 
     def annotation_files(self) -> list[Path]:
         names = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
-        return [self._root / name for name in (*names, *(("bounding_boxes.txt",) if self._crop else ()))]
+        return [self.root / name for name in (*names, *(("bounding_boxes.txt",) if self._crop else ()))]
 
     @cached_property
     def listed(self) -> Mapping[str, Sequence[Annotated]]:
         for file in self.annotation_files():
             if not file.is_file():
-                raise DataError(f"{file}: not there ({describe_folder(self._root)}); CUB-200-2011 is read from {HOLDS}")
+                raise DataError(f"{file}: not there ({describe_folder(self.root)}); CUB-200-2011 is read from {HOLDS}")
         tables = {file.name: _numbered(file) for file in self.annotation_files()}
         boxes = tables.get("bounding_boxes.txt")
         found: dict[str, list[Annotated]] = {"train": [], "test": []}
@@ -69,7 +61,7 @@ class CubImages(ListedImages):
                 raise DataError(f"{label.place}: names class {label.rest}, which is not in classes.txt")
             box = None if boxes is None else _box(_of(boxes, number, image, "bounding_boxes.txt"))
             name = unicodedata.normalize("NFC", tables["classes.txt"][label.rest].rest)
-            file = self._root / "images" / image.rest
+            file = self.root / "images" / image.rest
             found[_PART_OF[split.rest]].append(Annotated(file, name, image.place, box))
         return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder
-from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named, root_that
+from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named
 from scenarios.parts.images.collections.matlab import read_numbers
 
 HOLDS = "jpg/image_*.jpg, imagelabels.mat and setid.mat"
@@ -21,26 +21,18 @@ _PARTS = {"train": ("trnid", "valid"), "test": ("tstid",)}
 of training images in every scenario."""
 
 
-def _looks_like_root(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("setid.mat", "imagelabels.mat")) or (folder / "jpg").is_dir()
-
-
 class Flowers102Images(ListedImages):
     """The flowers, under the names that torchvision gives the 102 classes. There are no boxes."""
 
     kind = "Oxford 102 Flowers"
 
     @staticmethod
-    def looks_like(folder: Path) -> bool:
-        """True if `folder`, or a folder in it, holds one of the .mat files or `jpg`."""
-        return _looks_like_root(root_that(_looks_like_root, folder))
-
-    @cached_property
-    def _root(self) -> Path:
-        return root_that(_looks_like_root, self.folder)
+    def is_root(folder: Path) -> bool:
+        """True if `folder` holds one of the .mat files or `jpg`."""
+        return any((folder / name).is_file() for name in ("setid.mat", "imagelabels.mat")) or (folder / "jpg").is_dir()
 
     def annotation_files(self) -> list[Path]:
-        return [self._root / "imagelabels.mat", self._root / "setid.mat"]
+        return [self.root / "imagelabels.mat", self.root / "setid.mat"]
 
     @cached_property
     def listed(self) -> Mapping[str, Sequence[Annotated]]:
@@ -49,7 +41,7 @@ class Flowers102Images(ListedImages):
         labels_file, parts_file = self.annotation_files()
         for file in (labels_file, parts_file):
             if not file.is_file():
-                raise DataError(f"{file}: not there ({describe_folder(self._root)}); Flowers 102 is read from {HOLDS}")
+                raise DataError(f"{file}: not there ({describe_folder(self.root)}); Flowers 102 is read from {HOLDS}")
         labels = read_numbers(labels_file, "labels")
         found: dict[str, list[Annotated]] = {}
         part_of: dict[int, str] = {}
@@ -63,5 +55,5 @@ class Flowers102Images(ListedImages):
                     raise DataError(f"{place}: stands in {part_of[number]} and in {part}; leave it in one list")
                 part_of[number] = part
                 name = class_named(Flowers102.classes, labels[number - 1], f"{labels_file}: image {number}")
-                found[part].append(Annotated(self._root / "jpg" / f"image_{number:05d}.jpg", name, place))
+                found[part].append(Annotated(self.root / "jpg" / f"image_{number:05d}.jpg", name, place))
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scenarios.base import DataError
 from scenarios.parts.data_location import visible_entries
 from scenarios.parts.decoding import Box
-from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource
+from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource, classes_of_both
 
 _BATCH = 1024
 
@@ -34,7 +35,7 @@ class Annotated(NamedTuple):
 
 
 class ListedImages(ImageSource):
-    """The images of one task as annotation files list them. A subclass defines `annotation_files` and `listed`.
+    """The images of one task as annotation files list them. A subclass defines `is_root`, `annotation_files` and `listed`.
 
     crop: True to cut each image to its box.
     """
@@ -42,6 +43,21 @@ class ListedImages(ImageSource):
     def __init__(self, name: str, folder: Path, crop: bool = False) -> None:
         super().__init__(name, folder)
         self._crop = crop
+
+    @staticmethod
+    @abstractmethod
+    def is_root(folder: Path) -> bool:
+        """True if a folder holds what tells this data set from others."""
+
+    @classmethod
+    def looks_like(cls, folder: Path) -> bool:
+        """True if `folder`, or a folder in it, is the root of this data set."""
+        return cls.is_root(root_that(cls.is_root, folder))
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that holds the data set: `folder`, or one in it."""
+        return root_that(self.is_root, self.folder)
 
     @property
     @abstractmethod
@@ -54,15 +70,7 @@ class ListedImages(ImageSource):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        found = {part: {image.label for image in self.listed[part]} for part in PARTS}
-        if difference := sorted(found["train"] ^ found["test"]):
-            part = "train" if difference[0] in found["train"] else "test"
-            raise DataError(
-                f"{self.folder}: task {self.name}: train and test must have the same classes; `{difference[0]}` is in {part} only"
-            )
-        if len(found["train"]) < 2:
-            raise DataError(f"{self.folder}: task {self.name} has {len(found['train'])} classes, expected at least 2")
-        return tuple(sorted(found["train"]))
+        return classes_of_both(self, {part: {image.label for image in self.listed[part]} for part in PARTS})
 
     def files(self) -> list[Path]:
         images = [image for part in PARTS for image in self.listed[part]]

@@ -12,16 +12,12 @@ from pathlib import Path
 
 from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder
-from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named, root_that
+from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named
 from scenarios.parts.images.collections.matlab import read_mat
 
 HOLDS = "devkit/cars_meta.mat, devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, cars_train/ and cars_test/"
 
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
-
-
-def _looks_like_root(folder: Path) -> bool:
-    return (folder / "cars_train").is_dir() or (folder / "devkit" / "cars_meta.mat").is_file()
 
 
 class StanfordCarsImages(ListedImages):
@@ -30,25 +26,19 @@ class StanfordCarsImages(ListedImages):
     kind = "Stanford Cars"
 
     @staticmethod
-    def looks_like(folder: Path) -> bool:
-        """True if `folder`, or a folder in it, holds `cars_train` or the devkit."""
-        return _looks_like_root(root_that(_looks_like_root, folder))
-
-    @cached_property
-    def _root(self) -> Path:
-        return root_that(_looks_like_root, self.folder)
+    def is_root(folder: Path) -> bool:
+        """True if `folder` holds `cars_train` or the devkit."""
+        return (folder / "cars_train").is_dir() or (folder / "devkit" / "cars_meta.mat").is_file()
 
     @cached_property
     def _annotations(self) -> Mapping[str, Path]:
         """The file of each part. Raises DataError if one is not there."""
-        devkit = self._root / "devkit"
+        devkit = self.root / "devkit"
         for file in (devkit / "cars_meta.mat", devkit / "cars_train_annos.mat"):
             if not file.is_file():
-                raise DataError(
-                    f"{file}: not there ({describe_folder(self._root)}); Stanford Cars is read from {HOLDS}"
-                )
+                raise DataError(f"{file}: not there ({describe_folder(self.root)}); Stanford Cars is read from {HOLDS}")
         # Beside the devkit is where torchvision looks; within it is where it lies in some copies.
-        tests = [folder / "cars_test_annos_withlabels.mat" for folder in (self._root, devkit)]
+        tests = [folder / "cars_test_annos_withlabels.mat" for folder in (self.root, devkit)]
         test = next((file for file in tests if file.is_file()), None)
         if test is None:
             withheld = devkit / "cars_test_annos.mat"
@@ -57,21 +47,21 @@ class StanfordCarsImages(ListedImages):
         return {"train": devkit / "cars_train_annos.mat", "test": test}
 
     def annotation_files(self) -> list[Path]:
-        return [*self._annotations.values(), self._root / "devkit" / "cars_meta.mat"]
+        return [*self._annotations.values(), self.root / "devkit" / "cars_meta.mat"]
 
     @cached_property
     def listed(self) -> Mapping[str, Sequence[Annotated]]:
         files = self._annotations
         names = [
             unicodedata.normalize("NFC", str(name))
-            for name in read_mat(self._root / "devkit" / "cars_meta.mat", "class_names")
+            for name in read_mat(self.root / "devkit" / "cars_meta.mat", "class_names")
         ]
         if len(set(names)) < len(names):
-            raise DataError(f"{self._root / 'devkit' / 'cars_meta.mat'}: gives two classes one name")
+            raise DataError(f"{self.root / 'devkit' / 'cars_meta.mat'}: gives two classes one name")
         return {part: self._part(file, self._images_of(part), names) for part, file in files.items()}
 
     def _images_of(self, part: str) -> Path:
-        folder = self._root / f"cars_{part}"
+        folder = self.root / f"cars_{part}"
         # Some copies hold a folder of the same name in it.
         return folder / folder.name if (folder / folder.name).is_dir() else folder
 
