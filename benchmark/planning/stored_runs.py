@@ -101,5 +101,6 @@ def find_stored_run(name: str, results: Results, runs: Path) -> Run:
     if len(found) != 1:
         local = [run for run in results.runs if not run.published]
         known = ", ".join(f"{run.hash[:8]} ({run.label} seed {run.seed})" for run in found or local) or "none"
-        raise ConfigError(f"run {name!r}: {'more than one' if found else 'no such run'} in {runs}; there is: {known}")
+        wrong = "more than one, so name it by its hash," if found else "no such run"
+        raise ConfigError(f"run {name!r}: {wrong} in {runs}; there is: {known}")
     return found[0]
