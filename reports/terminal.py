@@ -23,7 +23,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or PlainConsole()
     if not report.boards:
         console.print(EMPTY)
-    for board in report.boards:
+    # A terminal is read from its end: boards of published rows alone come before those with a row of one's own.
+    for board in sorted(report.boards, key=lambda board: not board.is_published):
         _print_board(board, console)
     for problem in report.problems:
         told = Text.assemble(("not used:", "yellow"), " ", visible(str(problem)))

@@ -166,6 +166,11 @@ class Board:
         return [row for row in self.rows if not row.is_ranked]
 
     @property
+    def is_published(self) -> bool:
+        """True if every row is a tracked record, and none is the user's own."""
+        return all(row.published for row in self.rows)
+
+    @property
     def robust_matrix(self) -> str | None:
         """The attack under which robust forgetting is taken: the first of the matrix that is not `clean`."""
         return next((attack for attack in self.matrix if attack != CLEAN), None)

@@ -77,7 +77,7 @@ def render_page(
     made: the time of the report, as text.
     empty: the text if there is no board.
     """
-    own_first = sorted(boards, key=lambda board: all(row.published for row in board.rows))
+    own_first = sorted(boards, key=lambda board: board.is_published)
     shown = [page_board(board, entries) for board in own_first]
     return (
         _templates()
