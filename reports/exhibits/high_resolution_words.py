@@ -94,8 +94,9 @@ def fine_grained_caption(table: pd.DataFrame) -> str:
     return (
         f"{text}. The released code takes F1 of a last batch of a few classes: {printed['f1'].min():.2f} and more beside "
         f"accuracies of {accuracies.min():.2f} to {accuracies.max():.2f} is no macro F1 of a data set. The attack of "
-        "the thesis' scripts for these data is limited on normalised images, starts from the image itself and leaves batch norm in train mode, and no "
-        "released script makes these tables. Published and ours are not comparable: they are shown side by side."
+        "the thesis' scripts for these data is limited on normalised images, starts from the image itself and leaves batch norm "
+        "in train mode, and no released script makes these tables. Published and ours are not comparable: they are shown side by "
+        "side."
     )
 
 
