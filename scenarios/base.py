@@ -110,6 +110,11 @@ class Scenario(ABC):
         """(C, H, W) of every image that a network sees: of validation and test images. Training images may be larger."""
 
     @property
+    def training_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of training images: that of all images, or larger for augmentation to cut from."""
+        return self.image_shape
+
+    @property
     @abstractmethod
     def mean(self) -> tuple[float, ...]:
         """The mean of each channel, in [0, 1]; a constant."""

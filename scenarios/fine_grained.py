@@ -101,6 +101,10 @@ class FineGrained(FolderScenario):
         return {**found, "train_size": settings.side_to_learn}
 
     @property
+    def training_shape(self) -> tuple[int, int, int]:
+        return (3, self.settings.side_to_learn, self.settings.side_to_learn)
+
+    @property
     def preparation(self) -> Preparation:
         decoder = Decoder(upright=True, sixteen_bit=True)
         return Preparation(self.settings.image_size, self.settings.side_to_learn, decoder)

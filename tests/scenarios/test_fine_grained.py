@@ -35,7 +35,7 @@ def test_each_data_set_is_a_task_with_classes_of_its_own_whatever_its_layout(tmp
     assert (cars.name, birds.name) == ("Cars", "birds")
     assert cars.classes == ("0", "1", "2")
     for task in (cars, birds):
-        assert task.train.images.shape[1:] == (3, 9, 9)  # 8 · 8/7, rounded
+        assert task.train.images.shape[1:] == scenario.training_shape == (3, 9, 9)  # 8 · 8/7, rounded
         assert task.validation.images.shape[1:] == task.test.images.shape[1:] == scenario.image_shape == (3, 8, 8)
 
 

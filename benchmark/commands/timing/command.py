@@ -230,9 +230,7 @@ class _Measured:
 
     def _find_waiting(self, clock: Clock) -> Found:
         clock.must_fit(self._step_seconds)
-        # Training images may be larger than what the network sees, for augmentation to cut from.
-        side = getattr(self._scenario.settings, "side_to_learn", None)
-        stored = self._shape if side is None else (self._shape[0], side, side)
+        stored = self._scenario.training_shape
         return training.time_waiting(self._network, self._batch, self._inner, self._recipe, stored, clock)
 
     def _find_fast(self, clock: Clock) -> Found:
