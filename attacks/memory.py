@@ -54,7 +54,8 @@ def activation_bytes(classifier: nn.Module, images: Tensor) -> int:
     def count(tensor: Tensor) -> Tensor:
         if tensor.data_ptr() not in weights:
             saved[tensor.data_ptr()] = tensor.nbytes
-        return tensor
+        # Detached: a result that an operation saves for itself would hold on to the operation, and both stay for ever.
+        return tensor.detach()
 
     probe = images[:PROBE_ROWS].detach().clone().requires_grad_()
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from fractions import Fraction
 
 import pytest
@@ -64,6 +66,17 @@ def test_a_wider_network_needs_more_and_weights_count_for_nothing():
     # Ten times the channels, less the copies of the images that both keep.
     assert 2 * few < many < 10 * few
     assert activation_bytes(Net(4), torch.rand(2, 1, 8, 8)) == few
+
+
+def test_nothing_of_the_pass_that_counts_is_kept():
+    # On a GPU the gradients' nodes of weights would stay with it, on a stream on which no training step can be recorded.
+    net, kept = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2), nn.Sigmoid()), []
+    for layer in net:
+        layer.register_forward_hook(lambda layer, given, output: kept.append(weakref.ref(output)))
+    activation_bytes(net, torch.rand(2, 1, 8, 8))
+    gc.collect()
+    assert len(kept) == 5
+    assert not any(output() is not None for output in kept)
 
 
 def test_free_memory_can_be_told_here():

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from attacks.parts.clock import RunClock
 from benchmark.evaluating.determinism import repeatable
+from benchmark.evaluating.validation import validate
+from methods.backbones import MultiHead, SmallConv, initialise
+from methods.backbones.resnet import ResNet18, ResNet50
 from methods.training import AdversarialTraining, CleanTraining, Fit, Objective, Recipe, Selected, Step, loop, train
 from methods.training import fit as fit_module
 from methods.training.algorithms.fast import FastSettings
@@ -35,6 +38,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "free": FreeSettings(replays=3).objective,
     "fast": FastSettings().objective,
 }
+BACKBONES: dict[str, Any] = {"small_conv": SmallConv, "resnet18": ResNet18, "resnet50": ResNet50}
 METHODS = ("joint_at", "anp_vs", "packnet", "cmat")
 """Those whose steps are others than an objective on one network."""
 
@@ -192,6 +196,21 @@ def test_on_a_gpu_a_step_of_adam_is_recorded(task: LearnTask) -> None:
     rng = lambda purpose: torch.Generator(device).manual_seed(len(purpose))  # noqa: E731
     told = train(fit, [on_gpu], recipe(optimizer="adam"), EPS, rng)
     assert (told.recordings, told.why_plain) == (1, "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", BACKBONES)
+def test_on_a_gpu_trainings_after_a_validation_are_recorded_too(task: LearnTask, name: str) -> None:
+    device = torch.device("cuda")
+    on_gpu = LearnTask(task.id, task.name, task.classes, task.train.to(device), task.validation.to(device))
+    multi = MultiHead(BACKBONES[name]((1, 8, 8), 0.125), (2,), (0.3,), (0.4,))
+    initialise(multi, torch.Generator().manual_seed(0))
+    net = multi.to(device, memory_format=torch.channels_last).for_task(0)
+    for _ in range(2):
+        fit = Fit(net, list(net.parameters()), lambda: validate(net, on_gpu, recipe(), EPS))
+        rng = lambda purpose: torch.Generator(device).manual_seed(len(purpose))  # noqa: E731
+        told = train(fit, [on_gpu], recipe(), EPS, rng)
+        assert (told.recordings, told.why_plain) == (1, "")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -46,7 +46,7 @@ def saved_bytes(net: nn.Module, images: Tensor) -> int:
     def count(tensor: Tensor) -> Tensor:
         if tensor.data_ptr() not in weights:
             live[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         net(images)
