@@ -7,7 +7,7 @@ images in [0, 1] to logits. A plug-in imports from here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from methods.backbones import MultiHead
 from methods.settings import MethodSettings
 from methods.training import Fit, Recipe, Selected, Validation
-from scenarios.base import LearnTask, Stream
+from scenarios.base import LearnTask, Stream, StreamProtocol
 
 __all__ = [
     "CLAIMS",
@@ -171,6 +171,7 @@ class Method(ABC):
     version: raised on purpose whenever the same settings would learn something else.
     claims: words of `CLAIMS`, which the harness holds it to ("unforgetting": no classifier of an old task ever changes).
     needs: words of `NEEDS`.
+    protocols: the questions that its classifiers can answer (`Stream.protocol`).
     paper: author, year and title of the paper it comes from; empty for none.
     Settings: its settings, a `MethodSettings` with the sources of its defaults.
     """
@@ -178,6 +179,7 @@ class Method(ABC):
     version: ClassVar[int]
     claims: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
+    protocols: ClassVar[frozenset[StreamProtocol]] = frozenset({"task"})
     paper: ClassVar[str] = ""
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
 
@@ -189,6 +191,11 @@ class Method(ABC):
         return self.claims
 
     @classmethod
+    def can_answer(cls, settings: MethodSettings) -> frozenset[StreamProtocol]:
+        """The questions that its classifiers can answer with these settings: `protocols`, unless they take one back."""
+        return cls.protocols
+
+    @classmethod
     def requires(cls, settings: MethodSettings) -> list[RunSpec]:
         """Runs that must be finished first. Each is run once and shared by all that need it."""
         return []
@@ -198,6 +205,13 @@ class Method(ABC):
         """Raise MethodError if the settings do not go with this network, before anything is trained.
 
         network: the preset's backbone with the stream's heads, on the meta device: shapes and no values.
+        """
+
+    @classmethod  # noqa: B027 - most fit every stream
+    def check_data(cls, settings: MethodSettings, train_counts: Sequence[int]) -> None:
+        """Raise MethodError if the settings do not go with this stream, before anything is trained.
+
+        train_counts: training images of each task.
         """
 
     @classmethod
@@ -231,7 +245,8 @@ class Method(ABC):
 
         It is in eval mode, frozen, and a copy of its own: later learning does not change it.
 
-        task: from 0. None is reserved for one classifier of all classes seen, task inference included.
+        task: from 0. None: the classifier of all classes seen so far, in the order of learning. Under protocol `class`
+            nothing else is asked for.
         """
 
     @abstractmethod

@@ -186,7 +186,7 @@ class CMAT(PackedMethod):
 
         phase = f"finetune-mu{self.packed.mu:g}"
         second = network.learn_picks(rate) if self.packed.follows(task.id) else None
-        selected = self.fit(network, task, context, phase=phase, recipe=recipe, second=second)
+        selected = self.learn_part(network, task, context, phase=phase, recipe=recipe, second=second)
         self.packed.lost = not self.passes_gate(selected)
         self.record_reached(phase, selected, context)
         return selected.validation.to_json()
@@ -222,7 +222,7 @@ class CMAT(PackedMethod):
                 self._cut(network, cubic_sparsity(step.number / steps, start, end), step.optimizer)
 
         phase = f"prune-{end:g}"
-        selected = self.fit(network, task, context, phase=phase, recipe=recipe, after_step=cut)
+        selected = self.learn_part(network, task, context, phase=phase, recipe=recipe, after_step=cut)
         self.record_reached(phase, selected, context)
         return selected.validation.to_json()
 
@@ -254,7 +254,7 @@ class CMAT(PackedMethod):
         network = self.subnetwork(task.id, recipe)
         second = network.learn_picks(lambda epoch: settings.retrain_mask_rate)
         to_beat = pruned if settings.retrain_against == "pruned" else context.validate(network, task)
-        selected = self.fit(
+        selected = self.learn_part(
             network, task, context, phase="retrain", recipe=recipe, second=second, patience=settings.retrain_patience
         )
         reached = self.record_reached("retrain", selected, context)

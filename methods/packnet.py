@@ -93,7 +93,7 @@ class PackNet(PackedMethod):
             batch_norm=self.settings.per_task_bn or not holds,
             biases=self.settings.per_task_biases or not holds,
         )
-        selected = self.fit(network, task, context, phase=phase, recipe=recipe)
+        selected = self.learn_part(network, task, context, phase=phase, recipe=recipe)
         self.packed.lost = not self.passes_gate(selected)
         return self.record_reached(phase, selected, context)
 

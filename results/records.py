@@ -77,6 +77,12 @@ class Run:
         return self.identity["seed"]
 
     @property
+    def stream_protocol(self) -> str:
+        """The question at test: `task` if an image's task was told, `class` if it was not (`scenarios.base.StreamProtocol`)."""
+        settings = self.identity.get("scenario", {}).get("settings", {})
+        return settings.get("protocol", "task") if isinstance(settings, dict) else "task"
+
+    @property
     def protocols(self) -> dict[str, dict[str, Any]]:
         """The demands on this run, by preset, with the names that attacks have now.
 

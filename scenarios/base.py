@@ -28,6 +28,7 @@ from scenarios.tasks import (
     LearnTask,
     RawTask,
     Stream,
+    StreamProtocol,
     Task,
     fingerprint_of_stream,
     fingerprint_of_tasks,
@@ -45,6 +46,7 @@ __all__ = [
     "ScenarioSettings",
     "SourceOptions",
     "Stream",
+    "StreamProtocol",
     "Task",
     "canonical_order",
     "fingerprint_of_stream",
@@ -65,6 +67,10 @@ class ScenarioSettings(BaseModel):
     skip: int = Field(0, ge=0, description="tasks of the stream that are left out, from its start")
     order: int | None = Field(
         None, ge=0, description="seed of a random task order; the scenario's own order if not given"
+    )
+    protocol: StreamProtocol = Field(
+        "task",
+        description="task: an image's task is told at test; class: it is not, and one head answers among all classes seen",
     )
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of each class's training images that is used")
 
@@ -97,8 +103,9 @@ class Scenario(ABC):
     @classmethod
     def identity_settings(cls, settings: ScenarioSettings) -> dict[str, Any]:
         """The settings that are part of a run's identity, as JSON: those that say what is learned, not where it lies."""
-        # `skip` came later: runs that were made before keep their identity.
-        return settings.model_dump(mode="json", exclude=None if settings.skip else {"skip"})
+        # These came later: runs that were made before keep their identity.
+        later = {name for name, default in (("skip", 0), ("protocol", "task")) if getattr(settings, name) == default}
+        return settings.model_dump(mode="json", exclude=later)
 
     def __init__(self, settings: ScenarioSettings, source: SourceOptions | None = None) -> None:
         self.settings = settings
@@ -156,6 +163,7 @@ class Scenario(ABC):
             image_shape=self.image_shape,
             mean=self.mean,
             std=self.std,
+            protocol=self.settings.protocol,
         )
 
     def load(self, device: torch.device | str = "cpu", progress: Progress | None = None) -> list[Task]:
@@ -170,7 +178,18 @@ class Scenario(ABC):
         hashed = [task.hashed() for task in raw]
         duplicates = said_of_duplicates(hashed)
         train_device = device_for(sum(task.train_images.nbytes + task.test_images.nbytes for task in raw), device)
+        stream = self.stream()
         return [
-            build_task(i, task, hashed[i], () if task.published else duplicates[i], fraction, device, train_device)
+            build_task(
+                i,
+                task,
+                hashed[i],
+                () if task.published else duplicates[i],
+                fraction,
+                device,
+                train_device,
+                stream.offsets[i],
+                stream.seen,
+            )
             for i, task in enumerate(raw)
         ]

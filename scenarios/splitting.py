@@ -29,6 +29,8 @@ def build_task(
     train_fraction: Fraction,
     device: torch.device | str,
     train_device: torch.device | str,
+    first: int = 0,
+    seen: tuple[int, ...] = (),
 ) -> Task:
     """The task with its parts on `device`. Training images stay as large as they were read; the others are of the test's size.
 
@@ -37,6 +39,7 @@ def build_task(
     duplicates: lines on equal images.
     train_fraction: the share of each class's training images that is used, in (0, 1].
     train_device: of the training images themselves, which may be too many for `device`.
+    first, seen: as of `Task`. Fingerprints do not depend on them.
 
     Raises DataError if a class has too few training images for both training and validation.
     """
@@ -62,7 +65,7 @@ def build_task(
     ) -> ImageSet:
         return ImageSet(
             gathered(images, order[index], images_device),
-            torch.from_numpy(part.labels[order[index]].astype(np.int64)).to(device),
+            torch.from_numpy(part.labels[order[index]].astype(np.int64) + first).to(device),
             torch.from_numpy(index.astype(np.int64)).to(device),
         )
 
@@ -84,4 +87,6 @@ def build_task(
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         test_fingerprint=parts[-1],
         warnings=tuple(map(one_line, (*raw.warnings, *duplicates))),
+        first=first,
+        seen=seen,
     )

@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,10 @@ from torch import Tensor
 
 from scenarios.canonical import centre, fingerprint_of_part, pixel_hashes
 from scenarios.duplicates import HashedPart
+
+StreamProtocol = Literal["task", "class"]
+"""The question at test. `task`: the image's task is told, and a head answers among its classes. `class`: it is not, and one head
+answers among all classes seen so far (van de Ven and Tolias 2019, table 1: task- and class-incremental learning)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -35,7 +41,7 @@ class ImageSet:
     """Labelled images of one task, on one device, sorted by (label, SHA-256 of the pixels).
 
     images: uint8 (N, C, H, W); those to learn from are on the host if they are too many for the device.
-    labels: int64 (N,), 0..classes-1.
+    labels: int64 (N,), 0..classes-1; under protocol `class`, from the number of classes of the tasks before on.
     samples: int64 (N,), the position of each image in the canonical order of the part (train or test) that it comes from.
     """
 
@@ -74,7 +80,7 @@ class LearnTask:
 
     id: from 0, in the order in which tasks are learned.
     name: of the task.
-    classes: names, in alphabetical order, which labels index.
+    classes: names, in alphabetical order, which labels index; under protocol `class`, after the classes of the tasks before.
     train: its images to learn from, (N, C, H, W) of the stream's `image_shape` or larger: `augment` cuts them to that size.
     validation: its images to choose by, of the stream's `image_shape`.
     """
@@ -101,6 +107,8 @@ class Task:
     fingerprint: SHA-256 over names, images and labels of all three parts.
     test_fingerprint: the same over the test part alone; it names evaluations, and seeds their starting points.
     warnings: lines on what is odd about its images; no fingerprint depends on them.
+    first: the label of its first class: 0, or under protocol `class` the number of classes of the tasks before.
+    seen: the number of classes seen after each task of the stream; empty under protocol `task`.
     """
 
     id: int
@@ -112,11 +120,16 @@ class Task:
     fingerprint: str
     test_fingerprint: str
     warnings: tuple[str, ...] = ()
+    first: int = 0
+    seen: tuple[int, ...] = ()
 
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing, 0 to 1."""
-        return 1 / len(self.classes)
+    def answers(self, after_task: int) -> int:
+        """The number of classes among which its images are answered after a task was learned: its own, or all seen."""
+        return self.seen[after_task] if self.seen else len(self.classes)
+
+    def chance(self, after_task: int) -> float:
+        """The accuracy of guessing after a task was learned, 0 to 1."""
+        return 1 / self.answers(after_task)
 
     def to_learn(self) -> LearnTask:
         """The task as a method is given it."""
@@ -131,6 +144,7 @@ class Stream:
     class_counts: of the tasks.
     image_shape: (C, H, W) of what networks see: of validation and test images, and of training images after augmentation.
     mean, std: per channel, in [0, 1]; constants of the scenario, because measuring them would look at later tasks.
+    protocol: the question that is asked at test.
     """
 
     names: tuple[str, ...]
@@ -138,9 +152,31 @@ class Stream:
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    protocol: StreamProtocol = "task"
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The label of each task's first class: 0, or under protocol `class` the number of classes of the tasks before."""
+        if self.protocol == "task":
+            return (0,) * len(self)
+        return tuple(accumulate(self.class_counts[:-1], initial=0))
+
+    def asks(self, task: int) -> int | None:
+        """The argument of `Method.classifier` that gives a task's classifier: the task, or None for all classes seen."""
+        return task if self.protocol == "task" else None
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """The numbers of classes among which images are answered: by task, or after each task under protocol `class`."""
+        return self.seen or self.class_counts
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The number of classes seen after each task; empty under protocol `task`, where nobody answers among them."""
+        return () if self.protocol == "task" else tuple(accumulate(self.class_counts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ all tasks share their graphs.
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -76,11 +77,14 @@ class Captured:
 def _waiting_refused() -> Iterator[None]:
     """Raise RuntimeError where work waits for the device. In a recording it would be refused too, but leave that half open."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+    with warnings.catch_warnings():
+        # Torch warns of each switch that it may overlook some waiting: a recording refuses that by itself.
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class Learner:
         """Record the validation accuracy of the classifiers just learned, beside what the method logged."""
         record, all_at_once = self.context.record_fact, self.job.all_at_once
         recipe, eps = self.job.recipe, self.job.preset.eps
-        found = {task.id: validate(self.method.classifier(task.id), task, recipe, eps) for task in tasks}
+        found = {task.id: validate(self.method.classifier(self.job.asks(task.id)), task, recipe, eps) for task in tasks}
         for task, validation in found.items():
             # Image by image, so that methods whose goal is this run can compare pairs.
             outcomes = validation.to_json()
@@ -142,7 +142,7 @@ class Learner:
                 record(HARNESS, name, logged[-1]["value"], -1 if all_at_once else turn)
 
     def _fingerprint_of(self, task: int) -> str:
-        return self._snapshots.take(self.method.classifier(task), task).fingerprint
+        return self._snapshots.take(self.method.classifier(self.job.asks(task)), task).fingerprint
 
     def _fingerprint(self, turn: int, task: LearnTask) -> None:
         """Record what a later proof of not forgetting compares with; an earlier proof is void."""

@@ -58,7 +58,7 @@ class FinishedRun:
 
     def classifier(self, task: int) -> nn.Module:
         """The classifier of a task after the last task. Raises MethodError if the run holds no checkpoint."""
-        return self._method.classifier(task)
+        return self._method.classifier(self.job.asks(task))
 
 
 def stream_of(job: Job, machine: Machine) -> Stream:
@@ -106,4 +106,4 @@ class Classifiers:
         key = (job.hash, wanted)
         if key not in self._methods:
             self._methods[key] = restored_method(job, self.machine, wanted)
-        return self._methods[key].classifier(task).to(self.machine.device)
+        return self._methods[key].classifier(job.asks(task)).to(self.machine.device)

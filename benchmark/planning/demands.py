@@ -70,9 +70,12 @@ def is_transfer(demand: Demand) -> bool:
     return isinstance(demand.attack, Transfer)
 
 
-def check_attacks(demands: Iterable[Demand], stream: Stream, where: str) -> None:
-    """Raise ConfigError, before anything is trained, if an attack cannot be run on a task: on its classes, or its images."""
-    counts = stream.class_counts
+def check_attacks(demands: Iterable[Demand], stream: Stream, where: str, *, last: bool = False) -> None:
+    """Raise ConfigError, before anything is trained, if an attack cannot be run on a task: on its classes, or its images.
+
+    last: True for attacks after the last task alone, when under protocol `class` all classes have been seen.
+    """
+    counts = stream.seen[-1:] if last and stream.seen else stream.answers
     for demand in demands:
         for task, count in enumerate(counts):
             try:
@@ -89,7 +92,7 @@ def check_attacks(demands: Iterable[Demand], stream: Stream, where: str) -> None
 
 def warnings_of_attacks(demands: Iterable[Demand], stream: Stream) -> list[str]:
     """The warnings of attacks about settings that are hardly meant on the tasks of a stream, one line each."""
-    fewest = min(stream.class_counts, default=MANY)
+    fewest = min(stream.answers, default=MANY)
     return [
         f"{demand.attack.name}: {line}"
         for demand in demands

@@ -93,7 +93,7 @@ def _samples(preset: Preset, tasks: Sequence[Task], shares: dict[Attack, Fractio
     """
     paid, price = 0.0, 0.0
     for task in tasks:
-        classes, size = len(task.classes), len(task.test)
+        classes, size = task.answers(tasks[-1].id), len(task.test)
         covered = {demand.attack: demand.covers(size) for demand in preset.final}
         for run in share_runs(covered):
             # If members cover different samples the fewest count: extra attacks get less, never more.

@@ -15,7 +15,7 @@ from benchmark.planning.presets import Preset, PresetRow, validated
 from benchmark.planning.tasks import tasks_elsewhere
 from benchmark.plugins import METHODS, Plugin
 from methods.backbones import MultiHead
-from methods.base import Method, MethodSettings, RunSpec
+from methods.base import Method, MethodError, MethodSettings, RunSpec
 from methods.training.recipe import Recipe
 from results.files import digest
 from results.schema import UNFORGETTING
@@ -88,6 +88,10 @@ class Job:
         """True if the method claims with these settings that it forgets nothing."""
         return UNFORGETTING in self.new_method().claimed()
 
+    def asks(self, task: int) -> int | None:
+        """The argument of `Method.classifier` that gives a task's classifier: the task, or None for all classes seen."""
+        return task if self.preset.scenario_settings.protocol == "task" else None
+
     def turns(self, tasks: int) -> list[int]:
         """The turns of learning a stream of `tasks` tasks: after each, the id of the task that was learned last."""
         return [tasks - 1] if self.all_at_once else list(range(tasks))
@@ -116,7 +120,7 @@ def make_jobs(
     network.
     """
     stream, tests = preset.scenario(scenario_source).stream(), frozenset(task.test_fingerprint for task in tasks)
-    here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests)
+    here = _Place(preset, stream, fingerprint_of_tasks(tasks), tests, _train_counts(tasks))
     try:
         preset.file.backbone.check_start(here.network().backbone)
     except ValueError as error:
@@ -128,7 +132,7 @@ def make_jobs(
         plugin, settings = row.plugin, row.settings
         if plugin.name in above:
             raise ConfigError(f"method {plugin.name} requires itself ({' → '.join([*above, plugin.name])})")
-        plugin.cls.check(settings, place.network())
+        _check_fit(plugin, settings, place)
         needs = {}
         for spec in plugin.cls.requires(settings):
             needed = METHODS.find(spec.method)
@@ -171,12 +175,14 @@ class _Place:
     preset, stream: of the scenario.
     fingerprint: of the decoded data and its split.
     tests: fingerprints of the tasks' test images.
+    train_counts: training images of each task.
     """
 
     preset: Preset
     stream: Stream
     fingerprint: str
     tests: frozenset[str] = frozenset()
+    train_counts: tuple[int, ...] = ()
 
     def network(self) -> MultiHead:
         """The preset's network for this stream, on the meta device: it has shapes, and no values."""
@@ -201,4 +207,20 @@ class _Place:
                     f"pre-training on {preset.scenario_plugin.name}: {task.name} is a task of this preset too, so it is no "
                     "extra data; choose other tasks (tasks, skip)"
                 )
-        return _Place(preset, stream, fingerprint_of_tasks(tasks))
+        return _Place(preset, stream, fingerprint_of_tasks(tasks), train_counts=_train_counts(tasks))
+
+
+def _train_counts(tasks: Sequence[Task]) -> tuple[int, ...]:
+    return tuple(len(task.train) for task in tasks)
+
+
+def _check_fit(plugin: Plugin[Method], settings: MethodSettings, place: _Place) -> None:
+    """Raise MethodError unless a method can learn a stream with these settings."""
+    can, asked = plugin.cls.can_answer(settings), place.stream.protocol
+    if asked not in can:
+        raise MethodError(
+            f"method {plugin.name} cannot answer under protocol {asked} with these settings: it can under "
+            f"{' and '.join(sorted(can))} (scenario.protocol)"
+        )
+    plugin.cls.check(settings, place.network())
+    plugin.cls.check_data(settings, place.train_counts)

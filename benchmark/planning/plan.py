@@ -241,10 +241,10 @@ def _paid(job: Job, work: Sequence[Work]) -> list[Work]:
 def cost_of(work: Work, job: Job, tasks: Sequence[Task]) -> Cost:
     """The expected cost of attacks: those that go on with images that stand take a part of their passes."""
     task, count, run = tasks[work.task], len(work.samples), work.run
-    passes = run.passes(len(task.classes)) * count
+    passes = run.passes(task.answers(work.after_task)) * count
     searches = isinstance(run.attack, SearchAttack)
     if searches and not isinstance(run.attack, Inside | Distilled):
-        passes *= min(1.0, float(STANDING) / len(task.classes))
+        passes *= min(1.0, float(STANDING) / task.answers(work.after_task))
     if job.preset.precision_of(run.attack) == "fp32":
         return Cost(exact=passes)
     stops = {member.steps for member in run.members} | {steps for steps in MILESTONES if steps <= run.attack.steps}

@@ -138,7 +138,7 @@ def task_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
             "train": len(task.train),
             "validation": len(task.validation),
             "test": len(task.test),
-            "chance": task.chance,
+            "chance": task.chance(len(tasks) - 1),
             "fingerprint": task.fingerprint,
             "test_fingerprint": task.test_fingerprint,
         }

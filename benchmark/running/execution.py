@@ -209,7 +209,7 @@ class Execution:
         for task in {cell.task: self.tasks[cell.task] for cell in cells}.values():
             mine = [cell for cell in cells if cell.task == task.id]
             try:
-                classifier = self.method.classifier(task.id).to(self.device)
+                classifier = self.method.classifier(self.job.asks(task.id)).to(self.device)
                 attack_and_record(mine, classifier, task, self.recorder, self._tell, self.shelf, again=again)
             except (StoreError, OSError):
                 raise
@@ -237,7 +237,7 @@ class Execution:
         for task in self.tasks:
             try:
                 with purpose(phase):
-                    classifier = self.method.classifier(task.id).to(self.device)
+                    classifier = self.method.classifier(self.job.asks(task.id)).to(self.device)
                     rows += QUESTIONS[phase](classifier, task, self.job.preset.asking)
             except (Exception, SystemExit) as error:
                 raise_if_lost(error, self.device)

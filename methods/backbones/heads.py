@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,21 @@ from torch import Tensor, nn
 from methods.backbones.base import Backbone
 
 
-class TaskNetwork(nn.Module):
-    """One task's network: images float (N, C, H, W) in [0, 1] → normalise → backbone → this task's logits (N, classes).
+class JoinedHeads(nn.Module):
+    """Linear heads side by side: features float (N, F) to the logits of all of them (N, sum of classes)."""
 
+    def __init__(self, heads: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([head(features) for head in self.heads], 1)
+
+
+class TaskNetwork(nn.Module):
+    """A network that answers one question: images float (N, C, H, W) in [0, 1] → normalise → backbone → logits (N, classes).
+
+    head: of a task, or of several side by side.
     mean, std: buffers (1, C, 1, 1).
 
     Backbone and head may be shared with other task networks; `materialise` gives a copy.
@@ -22,7 +34,7 @@ class TaskNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, head: nn.Linear, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Linear | JoinedHeads, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self.register_buffer("mean", mean)
@@ -60,6 +72,10 @@ class MultiHead(nn.Module):
         head = self.heads[task]
         assert isinstance(head, nn.Linear)
         return TaskNetwork(self.backbone, head, self.mean, self.std)
+
+    def for_seen(self, task: int) -> TaskNetwork:
+        """The network of all classes of the tasks up to this one, in order; it shares backbone and heads with this one."""
+        return TaskNetwork(self.backbone, JoinedHeads(self.heads[: task + 1]), self.mean, self.std)
 
     def forward(self, images: Tensor, tasks: Tensor) -> Tensor:
         """Logits of images of several tasks at once, each from its own task's head: float (N, most classes).

@@ -178,7 +178,7 @@ class PackedMethod(TrainedMethod):
         picks = network.picks() if network.pick_masks else before.picks if before else None
         self.packed.parts[task] = TaskPart(self.packed.mu, own, picks)
 
-    def fit(
+    def learn_part(
         self,
         network: Subnetwork,
         task: LearnTask,

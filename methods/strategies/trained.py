@@ -38,11 +38,14 @@ class TrainedMethod(Method):
         return self.objective(self.settings).score(validation)
 
     def train(self, network: TaskNetwork, task: LearnTask, context: Context) -> Selected:
-        """Train all of a task's network on the task, by the preset's recipe."""
-        fit = Fit(
+        """Train all of a network on a task, by the preset's recipe."""
+        return context.train(self.fit(network, task, context), [task])
+
+    def fit(self, network: TaskNetwork, task: LearnTask, context: Context) -> Fit:
+        """The training of a network on a task, for subclasses to change."""
+        return Fit(
             network=network,
             parameters=list(network.parameters()),
             validate=lambda: context.validate(network, task),
             objective=self.objective(self.settings),
         )
-        return context.train(fit, [task])

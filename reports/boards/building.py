@@ -223,10 +223,12 @@ def _set_other_protocols_aside(rows: list[Row]) -> None:
 
 
 def _threat(row: Row) -> tuple[str, int, str]:
-    """The eps, the number of tasks and the fingerprint of the data."""
+    """The eps, the number of tasks and the data: its fingerprint, and the question at test if that is not about one task."""
     scenario = row.seeds[0].run.identity.get("scenario") or {}
     fingerprint = str(scenario.get("fingerprint", "")) if isinstance(scenario, dict) else str(scenario)
-    return str(row.protocol.eps), row.seeds[0].evidence.outcomes.tasks, fingerprint
+    asked = row.seeds[0].run.stream_protocol
+    data = fingerprint if asked == "task" else f"{fingerprint} {asked}"
+    return str(row.protocol.eps), row.seeds[0].evidence.outcomes.tasks, data
 
 
 def _warn_of_unequal_attacks(rows: list[Row]) -> None:

@@ -146,7 +146,8 @@ class Evidence:
     def chance(self, task: int, attack: str | None = None, after_task: int | None = None) -> float:
         """The accuracy of guessing on a task; 0 if it is not stored, so that it excuses nothing.
 
-        Where classes are of unequal size it is that of a network which always answers with the largest one.
+        Where classes are of unequal size it is that of a network which always answers with the largest one. Under protocol
+        `class` it is that of guessing among all classes seen.
 
         attack: the outcome whose samples are meant, after `after_task` or the last task; None: all test samples. A part of them
             is taken from all classes in turn, so classes have other shares there.
@@ -154,6 +155,9 @@ class Evidence:
         known = self.tasks.loc[self.tasks["task"] == task, "chance"].dropna()
         if not len(known):
             return 0.0
+        if self.run.stream_protocol == "class":
+            turn = self.outcomes.last if after_task is None else after_task
+            return 1 / sum(len(classes) for classes in self.tasks.loc[self.tasks["task"] <= turn, "classes"])
         labels = self.outcomes.labels[task] if task < len(self.outcomes.labels) else np.empty(0, int)
         if attack is not None:
             turn = self.outcomes.last if after_task is None else after_task

@@ -71,6 +71,7 @@ def audit(options: AuditOptions, console: Console) -> int:
     """
     methods = _methods(options)
     preset = load_preset(options.run.preset, options.run.overrides, options.run.seeds)
+    preset.must_tell_tasks("audit")
     switches = chosen(None if options.switches is None else list(options.switches), methods)
     tables = [name for name in SMALL_TABLES if options.switches is None or name in options.switches]
     preset_machine = make_machine(options.run, preset)

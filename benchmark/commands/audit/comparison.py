@@ -60,7 +60,7 @@ class AuditComparison:
             eps=over_255(self.preset.eps),
             rows=rows,
             tasks=[task.name for task in self.tasks],
-            chance=float(np.mean([task.chance for task in self.tasks])),
+            chance=float(np.mean([task.chance(task.id) for task in self.tasks])),
             classes=[len(task.classes) for task in self.tasks],
             black_box=black_box or None,
             predicted={

@@ -111,6 +111,7 @@ def choose_protocol(
     load: loads the preset's tasks.
     """
     preset = load_preset(options.preset, options.overrides)
+    preset.must_tell_tasks("evaluate")
     machine = make_machine(options, preset)
     return ModuleProtocol(preset, machine, find_task(load(preset, machine), task))
 

@@ -83,7 +83,7 @@ class FromCheckpoint:
                 context = RunContext(job, device, method, store, {}, lambda event: None, restores=True)
                 method.begin(self.stream, context)
                 method.load_state(state)
-                return lambda task: method.classifier(task).to(device)
+                return lambda task: method.classifier(job.asks(task)).to(device)
 
             return making
 

@@ -162,13 +162,23 @@ class Preset:
         given = {key: value for key, value in self.file.scenario.items() if key != "name"}
         return validated(self.scenario_plugin.cls.Settings, given, f"{self._where}: scenario")
 
+    def must_tell_tasks(self, command: str) -> None:
+        """Raise ConfigError if an image's task is not told at test. command: that cannot measure it, for the message."""
+        if self.scenario_settings.protocol != "task":
+            raise ConfigError(
+                f"{command} measures classifiers of one task each, and {self.name} has one head for all classes seen "
+                "(scenario.protocol: class); take `run`, or add --set scenario.protocol=task"
+            )
+
     def scenario(self, source: SourceOptions) -> Scenario:
         """The scenario, its data not yet loaded. Raises ConfigError if network or attacks cannot go with it."""
         scenario = self.scenario_plugin.cls(self.scenario_settings, source)
         try:
             with torch.device("meta"):
                 self.file.backbone.build(scenario.stream().image_shape)
-            check_attacks([*self.final, *self.transfers], scenario.stream(), "evaluation")
+            stream = scenario.stream()
+            check_attacks(self.matrix, stream, "evaluation.matrix")
+            check_attacks([*self.final, *self.transfers], stream, "evaluation", last=True)
         except (DataError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario
