@@ -3,7 +3,7 @@
 A plug-in imports from here: `from methods.training import Fit`.
 
 train, Fit, Step, SecondOptimizer: the loop, and one training as a value.
-Objective, CleanTraining, AdversarialTraining: what a step minimises.
+Objective, CleanTraining, AdversarialTraining, AroundObjective: what a step minimises.
 Batch, InnerAttack, Logits: what an objective is given.
 AlgorithmSettings, TrainedBy: settings that say what a training minimises.
 Recipe, TrainingAttack, Selection: the preset's recipe.
@@ -18,6 +18,7 @@ from methods.training.memory import StepTooLarge
 from methods.training.objectives import (
     AdversarialTraining,
     AlgorithmSettings,
+    AroundObjective,
     CleanTraining,
     CollapseWatch,
     Objective,
@@ -30,6 +31,7 @@ __all__ = [
     "VERSION",
     "AdversarialTraining",
     "AlgorithmSettings",
+    "AroundObjective",
     "Batch",
     "CleanTraining",
     "CollapseWatch",

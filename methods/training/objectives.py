@@ -84,6 +84,38 @@ class Objective(ABC):
         """Called when the gradients of the last `loss` are there and no weight has moved yet: once per step, or part of one."""
 
 
+class AroundObjective(Objective):
+    """An objective around another one: it changes what is minimised, and is in everything else what that one is.
+
+    inner: the objective inside.
+    """
+
+    def __init__(self, inner: Objective) -> None:
+        self.inner = inner
+        self.robust, self.replays, self.watch = inner.robust, inner.replays, inner.watch
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return self.inner.recipe(recipe)
+
+    def passes(self, recipe: Recipe) -> float:
+        return self.inner.passes(recipe)
+
+    def image_gradients(self, recipe: Recipe) -> int:
+        return self.inner.image_gradients(recipe)
+
+    def correct(self, validation: Validation) -> Tensor:
+        return self.inner.correct(validation)
+
+    def score(self, validation: Validation) -> float:
+        return self.inner.score(validation)
+
+    def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
+        return self.inner.loss(logits, batch, attack)
+
+    def after_backward(self, attack: InnerAttack) -> None:
+        self.inner.after_backward(attack)
+
+
 class CleanTraining(Objective):
     """min CE(x): no attack."""
 
