@@ -69,9 +69,13 @@ class OneNetwork(TrainedMethod):
     def learn(self, task: LearnTask, context: Context) -> None:
         self.train(self.asked(task.id), task, context)
         if self.settings.per_task_bn:
-            self.batch_norms[task.id] = batch_norm_state(self.network.backbone)
+            self.batch_norms[task.id] = self.kept_of_task()
         self.consolidate(task, context)
         self.learned = task.id + 1
+
+    def kept_of_task(self) -> dict[str, Tensor]:
+        """Copies of what the task just trained keeps for itself under `per_task_bn`, by name in the backbone's state dict."""
+        return batch_norm_state(self.network.backbone)
 
     def consolidate(self, task: LearnTask, context: Context) -> None:
         """Take from the network of the kept epoch what later tasks need of this one; nothing, unless overridden."""
