@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
@@ -34,8 +35,9 @@ from benchmark.errors import ConfigError, nearest
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from methods.base import CLAIMS, NEEDS, Method, MethodError, MethodSettings
 from results.schema import HARNESS, UNFORGETTING
-from scenarios.base import Task
+from scenarios.base import StreamProtocol, Task
 
+PROTOCOLS = dict.fromkeys(get_args(StreamProtocol), "")
 RESULTS = Path(str(results.__file__)).parent
 
 
@@ -54,7 +56,7 @@ def settings_are_typed_and_valid(trial: MethodTrial) -> None:
 
 
 def needs_and_claims_are_known(trial: MethodTrial) -> None:
-    for name, known in (("needs", NEEDS), ("claims", CLAIMS)):
+    for name, known in (("needs", NEEDS), ("claims", CLAIMS), ("protocols", PROTOCOLS)):
         words = getattr(trial.cls, name)
         if not isinstance(words, frozenset):
             raise Broken(
@@ -198,9 +200,9 @@ def validation_is_what_it_selected_by(trial: MethodTrial) -> None:
 def the_state_gives_the_classifiers_back(trial: MethodTrial) -> None:
     usual, fresh = trial.usual, trial.restored()
     for task in usual.tasks:
-        classifier = fresh.classifier(task.id)
+        classifier = trial.classifier(fresh, task.id)
         if classifier_fingerprint(classifier) != usual.fingerprints[-1][task.id]:
-            differs = difference(usual.method.classifier(task.id), classifier)
+            differs = difference(trial.classifier(usual.method, task.id), classifier)
             raise Broken(
                 f"a fresh instance with the stored state hands out another classifier({task.id}) ({differs})",
                 "state() must hold everything that classifiers are made of, and load_state take it over",
@@ -213,7 +215,7 @@ def learning_goes_on_from_the_state(trial: MethodTrial) -> None:
         before, after = usual.fingerprints[-1], resumed.fingerprints[-1]
         # The task that was learned last tells most.
         task = next(task for task in sorted(before, reverse=True) if before[task] != after[task])
-        differs = difference(usual.method.classifier(task), resumed.method.classifier(task))
+        differs = difference(trial.classifier(usual.method, task), trial.classifier(resumed.method, task))
         raise Broken(
             f"after a kill before task {max(before)} it goes on to other classifiers than in one go (classifier({task}): "
             f"{differs})",
@@ -233,16 +235,16 @@ def classifiers_are_copies(trial: MethodTrial) -> None:
             raise Broken(f"learning later tasks changes a classifier({task.id}) that was handed out before", own)
     method = trial.restored()
     for task in usual.tasks:
-        classifier = method.classifier(task.id)
+        classifier = trial.classifier(method, task.id)
         before, logits = classifier_fingerprint(classifier), logits_of(classifier, task)
         _add_one(method.state().tensors.values())
         if _changed(classifier, before) or not torch.equal(logits_of(classifier, task), logits):
             raise Broken(f"changing the method's state changes a classifier({task.id}) that was handed out before", own)
     method = trial.restored()
     for task in usual.tasks:
-        before = classifier_fingerprint(method.classifier(task.id))
-        _add_one(method.classifier(task.id).state_dict().values())
-        if _changed(method.classifier(task.id), before):
+        before = classifier_fingerprint(trial.classifier(method, task.id))
+        _add_one(trial.classifier(method, task.id).state_dict().values())
+        if _changed(trial.classifier(method, task.id), before):
             raise Broken(f"changing a classifier({task.id}) changes the method", own)
 
 
@@ -259,7 +261,7 @@ def _add_one(tensors: object) -> None:
 def nothing_is_forgotten(trial: MethodTrial) -> None:
     usual, fresh = trial.usual, trial.restored()
     for task in usual.tasks:
-        now = fresh.classifier(task.id)
+        now = trial.classifier(fresh, task.id)
         same = torch.equal(logits_of(now, task), usual.kept[task.id].logits)
         if _changed(now, usual.kept[task.id].fingerprint) or not same:
             raise Broken(
@@ -286,9 +288,39 @@ def _each(test: Callable[[Task, nn.Module], None]) -> Callable[[MethodTrial], No
 
     def test_all(trial: MethodTrial) -> None:
         for task in trial.usual.tasks:
-            test(task, trial.usual.method.classifier(task.id))
+            test(task, trial.classifier(trial.usual.method, task.id))
 
     return test_all
+
+
+def other_questions_are_answered(trial: MethodTrial) -> None:
+    other = trial.under("class")
+    for requirement in METHOD_REQUIREMENTS:
+        if requirement.test is other_questions_are_answered:
+            return
+        try:
+            if requirement.applies(other):
+                requirement.test(other)
+        except Broken as broken:
+            # Told already if it is broken under protocol `task` too.
+            if _holds(requirement, trial):
+                raise Broken(f"under protocol class: {broken.wrong}", broken.change) from broken
+        except (Exception, SystemExit) as error:
+            if _holds(requirement, trial):
+                error.add_note("under protocol class")
+                raise
+
+
+def _holds(requirement: Requirement[MethodTrial], trial: MethodTrial) -> bool:
+    try:
+        requirement.test(trial)
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def _answers_among_all_classes_too(trial: MethodTrial) -> bool:
+    return trial.protocol == "task" and "class" in trial.cls.can_answer(trial.row.settings)
 
 
 METHOD_REQUIREMENTS: tuple[Requirement[MethodTrial], ...] = (
@@ -320,6 +352,11 @@ METHOD_REQUIREMENTS: tuple[Requirement[MethodTrial], ...] = (
     Requirement("the same seed learns the same", the_same_seed_gives_the_same, gate=True),
     Requirement(
         "learning goes on from its state to the same bits", learning_goes_on_from_the_state, applies=_several_turns
+    ),
+    Requirement(
+        "under protocol class one classifier answers among all classes seen, and all of this holds",
+        other_questions_are_answered,
+        applies=_answers_among_all_classes_too,
     ),
     Requirement("global random numbers do not matter", global_random_numbers_do_not_matter),
     Requirement("test images do not matter", test_images_do_not_matter),

@@ -29,7 +29,7 @@ from benchmark.running.execution import Execution
 from methods.base import Method
 from results.checkpoints import tensor_hash
 from results.store import RunStore
-from scenarios.base import LearnTask, SourceOptions, Task
+from scenarios.base import LearnTask, SourceOptions, StreamProtocol, Task
 
 TINY = Path(__file__).with_name("tiny.yaml")
 SEEDS = (0, 1)
@@ -89,9 +89,9 @@ class LearnerOnTrial(Learner):
 
     def recheck_validation(self, turn: int, tasks: Sequence[LearnTask]) -> None:
         for task in self.tasks[: turn + 1] if self.job.all_at_once else [self.tasks[turn]]:
-            classifier = self.method.classifier(task.id)
+            classifier = self.method.classifier(self.job.asks(task.id))
             for test in FIRST:
-                test(task, classifier)
+                test(replace(task, seen=task.seen[: turn + 1]), classifier)
         super().recheck_validation(turn, tasks)
 
 
@@ -137,7 +137,7 @@ class Learned:
         self.changed_images += [name for name, found in _hashes(learner.tasks).items() if found != images[name]]
         for task in learner.tasks[: turn + 1]:
             if task.id not in self.kept:
-                classifier = learner.method.classifier(task.id)
+                classifier = learner.method.classifier(learner.job.asks(task.id))
                 self.kept[task.id] = Kept(classifier, classifier_fingerprint(classifier), logits_of(classifier, task))
 
 
@@ -147,11 +147,19 @@ class MethodTrial:
     plugin: the method.
     folder: where its runs are stored.
     overrides: its settings, `key=value` each, as in `--set`.
+    protocol: the question at test; None: `task`, or `class` for a method that can answer no other.
     Each of the circumstances is tried once, when it is asked for. Raises ConfigError for wrong overrides.
     """
 
-    def __init__(self, plugin: Plugin[Method], folder: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        plugin: Plugin[Method],
+        folder: Path,
+        overrides: Sequence[str] = (),
+        protocol: StreamProtocol | None = None,
+    ) -> None:
         self.plugin, self.folder = plugin, folder
+        self.protocol: StreamProtocol = protocol or ("class" if plugin.cls.protocols == {"class"} else "task")
         self.overrides = [f"methods.{plugin.name}.{override}" for override in overrides]
         self._learned: dict[Circumstances, Learned] = {}
         if overrides:
@@ -167,7 +175,8 @@ class MethodTrial:
 
     @cached_property
     def preset(self) -> Preset:
-        return load_preset(str(TINY), self.overrides, SEEDS, [self.plugin.reference])
+        asked = [] if self.protocol == "task" else [f"scenario.protocol={self.protocol}"]
+        return load_preset(str(TINY), [*self.overrides, *asked], SEEDS, [self.plugin.reference])
 
     @cached_property
     def row(self) -> PresetRow:
@@ -199,6 +208,16 @@ class MethodTrial:
 
     def job(self, seed: int) -> Job:
         return next(job for job in self.jobs if job.of_preset and job.seed == seed)
+
+    def under(self, protocol: StreamProtocol) -> MethodTrial:
+        """The same method, asked another question."""
+        trial = MethodTrial(self.plugin, self.folder / protocol, (), protocol)
+        trial.overrides = self.overrides
+        return trial
+
+    def classifier(self, method: Method, task: int) -> nn.Module:
+        """The classifier that a method hands out for a task."""
+        return method.classifier(self.job(SEEDS[0]).asks(task))
 
     @cached_property
     def usual(self) -> Learned:

@@ -23,6 +23,7 @@ class Broken(Exception):
 
     def __init__(self, wrong: str, change: str) -> None:
         super().__init__(f"{wrong}: {change}")
+        self.wrong, self.change = wrong, change
 
 
 class OnTrial(Protocol):

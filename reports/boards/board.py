@@ -158,6 +158,12 @@ class Board:
         return float(np.mean(self.chances)) if self.chances else nan
 
     @property
+    def question(self) -> str:
+        """The question at test, as words: the task is told, or one head answers among all classes."""
+        asked = {row.seeds[0].run.stream_protocol for row in self.ranked or self.rows}
+        return "class-incremental: no task told" if asked == {"class"} else "task given"
+
+    @property
     def ranked(self) -> list[Row]:
         return [row for row in self.rows if row.is_ranked]
 

@@ -161,7 +161,7 @@ def _attack(exhibits: Exhibits) -> str:
     size = "" if usual is None or usual.step_in_eps is None else f", steps of {in_eps(usual.step_in_eps)}"
     trained = sorted({eps for eps in map(trained_eps, board.ranked) if eps is not None})
     same = "" if trained in ([], [board.eps]) else f" (in training {' or '.join(map(over_255, trained))})"
-    return f"eps {over_255(board.eps)} of pixels{same}{size}, any-iterate, task given, after the last task"
+    return f"eps {over_255(board.eps)} of pixels{same}{size}, any-iterate, {board.question}, after the last task"
 
 
 def _covered(exhibits: Exhibits) -> str:

@@ -79,7 +79,7 @@ def methods_caption(exhibits: Exhibits) -> str:
     kinds = "; ".join(sorted({row.measures.interval for row in rows}))
     text = (
         f"Ours: accuracy in percent after {counted(board.tasks, 'task')} at eps {over_255(board.eps)} of pixels, white-box, "
-        f"task given (chance {percent(board.chance)}), seeds: {seeds}; worst: right under every attack that was run; "
+        f"{board.question} (chance {percent(board.chance)}), seeds: {seeds}; worst: right under every attack that was run; "
         f"PGD-{LONGEST_PGD}: any-iterate; 95 % intervals ({kinds or 'none'})."
     )
     if exhibits.is_of_thesis_data:

@@ -132,13 +132,36 @@ def macro_scores_by_task(labels: np.ndarray, predicted: np.ndarray, task: np.nda
 
 
 def task_scores(outcomes: Outcomes, attack: str) -> Array:
-    """Macro precision, recall and F1 (columns) of every task (rows) after the last task: (T, 3); NaN: not covered."""
+    """Macro precision, recall and F1 (columns) of every task (rows) after the last task: (T, 3); NaN: not covered.
+
+    Where one head answers among all classes, an image of one task counts against the precision of another task's class too: the
+    scores of each class are over the images of all tasks, and a task's are the mean over its classes.
+    """
     final = sorted(outcomes.final.get(attack, {}).items())
     if not final:
         return np.full((outcomes.tasks, 3), np.nan)
     task = np.repeat([j for j, _ in final], [len(outcomes.labels[j]) for j, _ in final])
     labels = np.concatenate([outcomes.labels[j] for j, _ in final])
-    return macro_scores_by_task(labels, np.concatenate([each.predicted for _, each in final]), task, outcomes.tasks)
+    predicted = np.concatenate([each.predicted for _, each in final])
+    if outcomes.one_head:
+        return _scores_among_all(labels, predicted, task, outcomes.tasks)
+    return macro_scores_by_task(labels, predicted, task, outcomes.tasks)
+
+
+def _scores_among_all(labels: np.ndarray, predicted: np.ndarray, task: np.ndarray, tasks: int) -> Array:
+    """As `macro_scores_by_task`, of tasks whose classes are told apart by one head; labels are of all classes."""
+    covered = predicted >= 0
+    task, labels, predicted = (each[covered].astype(np.int64) for each in (task, labels, predicted))
+    found = np.full((tasks, 3), np.nan)
+    for j in np.unique(task):
+        per_class = []
+        for label in np.unique(labels[task == j]):
+            is_it, claimed = labels == label, predicted == label
+            hits = np.count_nonzero(is_it & claimed)
+            sizes = np.count_nonzero(claimed), np.count_nonzero(is_it)
+            per_class.append([hits / max(sizes[0], 1), hits / sizes[1], 2 * hits / sum(sizes)])
+        found[j] = np.mean(per_class, 0)
+    return found
 
 
 def add_worst(outcomes: Outcomes, attacks: Iterable[str], name: str = WORST) -> Outcomes:

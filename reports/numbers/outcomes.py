@@ -56,6 +56,12 @@ class Outcomes:
         return sorted(self.correct)
 
     @cached_property
+    def one_head(self) -> bool:
+        """True if one head answers among the classes of all tasks (protocol `class`): then no label stands in two of them."""
+        found = [label for labels in self.labels for label in np.unique(labels).tolist()]
+        return self.tasks > 1 and len(found) == len(set(found)) > 0
+
+    @cached_property
     def _counted(self) -> dict[str, dict[OutcomeCell, tuple[int, int]]]:
         return {}
 

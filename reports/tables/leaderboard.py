@@ -185,7 +185,7 @@ def caption(board: Board) -> str:
     return (
         f"Percent after {board.tasks} tasks, worst at eps {over_255(board.eps) or NOT_AVAILABLE}{over}; intervals: 95 %"
         + (f" ({'; '.join(kinds)})" if kinds else "")
-        + f"; chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
+        + f"; {board.question}, chance {percent(board.chance)}. Rank: 1 + number of methods significantly better. "
         + "F: forgetting, lower is better. Verdict: checks passed, of all; the others warned or were not run."
         + (f" {precision}" if precision else "")
     )

@@ -75,6 +75,15 @@ def test_mixed_batches_give_each_image_its_own_tasks_logits() -> None:
         assert torch.isneginf(logits[i, len(own) :]).all()
 
 
+def test_heads_of_all_tasks_seen_stand_side_by_side() -> None:
+    network = multi_head().eval()
+    images = torch.rand(3, 1, 8, 8)
+    own = [network.for_task(task)(images) for task in (0, 1)]
+    assert torch.equal(network.for_seen(0)(images), own[0])
+    assert torch.equal(network.for_seen(1)(images), torch.cat(own, 1))
+    assert torch.equal(network.for_seen(1).materialise()(images), torch.cat(own, 1).detach())
+
+
 def test_a_materialised_classifier_is_an_independent_frozen_copy_in_eval_mode() -> None:
     network = multi_head()
     classifier = network.for_task(0).materialise()
