@@ -346,6 +346,8 @@ def peak_memory(network: TaskNetwork, shape: tuple[int, int, int], device: torch
     shape: of the images, (C, H, W).
     """
     rows = rows_that_fit(network.eval(), torch.rand(PROBE_ROWS, *shape, device=device), MEMORY_ROWS)
+    # A tensor on a GPU that goes to another process is shared, and would count there.
+    network.cpu()
     return {
         "attack_rows": rows,
         "attack_peak_mb": in_fresh_process(_peak, network, shape, str(device), True, rows),
