@@ -15,15 +15,16 @@ from pydantic import Field, field_validator, model_validator
 from methods.backbones import MultiHead
 from methods.base import JSON, Context, MethodError, MethodSettings, RunSpec
 from methods.parts.goals import Goal
-from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
-from methods.parts.subnetwork import Subnetwork
-from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
+from methods.parts.packing.pruning import cubic_sparsity, cut_steps, required_ratio, smallest_share
+from methods.parts.packing.subnetwork import Subnetwork
+from methods.strategies.packed import stage_recipe
+from methods.strategies.pruned import PrunedMethod, PrunedSettings
 from methods.training import Recipe, Step, Validation
 from methods.training.choice import CleanChoice, MadryChoice
 from scenarios.base import LearnTask, Stream
 
 
-class CMATSettings(PackedSettings):
+class CMATSettings(PrunedSettings):
     """Defaults: CPG's published schedule for CIFAR-100 (100 epochs in the recipe), with its decisions on validation images.
 
     A width multiplier mu counts parameters: a network of mu 2 has twice as many.
@@ -93,7 +94,7 @@ class CMATSettings(PackedSettings):
         return self
 
 
-class CMAT(PackedMethod):
+class CMAT(PrunedMethod):
     """Compacting, picking and growing under PGD adversarial training."""
 
     version = 1

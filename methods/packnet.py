@@ -7,13 +7,14 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from methods.base import Context, MethodError, MethodSettings
-from methods.parts.pruning import smallest_share
-from methods.strategies.packed import PackedMethod, PackedSettings, stage_recipe
+from methods.parts.packing.pruning import smallest_share
+from methods.strategies.packed import stage_recipe
+from methods.strategies.pruned import PrunedMethod, PrunedSettings
 from methods.training import Recipe
 from scenarios.base import LearnTask
 
 
-class PackNetSettings(PackedSettings):
+class PackNetSettings(PrunedSettings):
     """Defaults: CPG's port for CIFAR-100.
 
     Mallya's original: prune_ratio [.5, .75], prune_last_task false, per_task_bn false, per_task_biases false, retrain_epochs 10,
@@ -62,7 +63,7 @@ class PackNetSettings(PackedSettings):
         return self.prune_ratio[min(task, len(self.prune_ratio) - 1)]
 
 
-class PackNet(PackedMethod):
+class PackNet(PrunedMethod):
     """Claim the free weights, train, prune the smallest, retrain the rest. Earlier tasks' weights are used and never moved."""
 
     version = 1

@@ -8,17 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork
-from methods.base import Context, MethodError, MethodSettings, State
-from methods.parts.ownership import BASE, MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
-from methods.parts.pruning import smallest_share
-from methods.parts.subnetwork import OF_TRAINING, Subnetwork
-from methods.settings import setting_added_later
+from methods.base import Context, MethodError, State
+from methods.parts.packing.ownership import BASE, MOST_TASKS, PackedWeights, TaskPart, owner_of, top_left
+from methods.parts.packing.subnetwork import OF_TRAINING, Subnetwork
 from methods.strategies.trained import TrainedMethod
-from methods.training import Fit, Recipe, SecondOptimizer, Selected, Step, TrainedBy, Validation
+from methods.training import Fit, Recipe, SecondOptimizer, Selected, Step, Validation
 from scenarios.base import LearnTask, Stream
 
 BACKBONE = "backbone."
@@ -53,30 +50,10 @@ def stage_recipe(
     return Recipe.model_validate({**recipe.model_dump(), **changes})
 
 
-class PackedSettings(MethodSettings, TrainedBy):
-    """Settings of every packed method."""
-
-    train_gate: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="published: unless accuracy on the training attack exceeds this, the task's weights are thrown away and the "
-        "next task starts from a random network that remembers nothing; None: no gate, decisions are made on validation images",
-    )
-    base_prune_ratio: float | None = setting_added_later(
-        None,
-        ge=0,
-        lt=1,
-        description="the weights that the backbone starts from (backbone.pretrained) are a first, frozen task: this share of "
-        "each layer, its smallest, is freed, and the rest never moves; published for ImageNet: .5, retrained after it (Mallya & "
-        "Lazebnik 2018, section 4); None: the first task moves all of them",
-    )
-
-
 class PackedMethod(TrainedMethod):
     """One set of shared weights with an owner each; a task's classifier is made from them whenever it is asked for.
 
-    A change to what this file, `subnetwork`, `ownership` or `pruning` computes raises the version of each method on top.
+    A change to what this file or `methods/parts/packing` computes raises the version of each method on top.
     """
 
     claims = frozenset({"unforgetting"})
@@ -85,25 +62,6 @@ class PackedMethod(TrainedMethod):
     last_task: int
     _new: Callable[[int, float], MultiHead]
     _skeletons: dict[float, MultiHead]
-
-    def claimed(self) -> frozenset[str]:
-        """Nothing under the published gate, by which a task's weights may be thrown away."""
-        return self.claims if self.settings.train_gate is None else frozenset()
-
-    @classmethod
-    def check(cls, settings: MethodSettings, network: MultiHead) -> None:
-        assert isinstance(settings, PackedSettings)
-        if settings.base_prune_ratio is None:
-            return
-        if not network.backbone.pretrained:
-            raise MethodError(
-                f"base_prune_ratio = {settings.base_prune_ratio:g} needs a backbone that starts from pre-trained weights; set "
-                "backbone.pretrained"
-            )
-        if settings.train_gate is not None:
-            raise MethodError(
-                "train_gate throws weights away, base_prune_ratio keeps some for good; give one of the two"
-            )
 
     def begin(self, stream: Stream, context: Context) -> None:
         tasks = len(stream.class_counts)
@@ -115,14 +73,6 @@ class PackedMethod(TrainedMethod):
         self._skeletons = {}
         self.last_task = tasks - 1
         self.packed = PackedWeights.fresh(_shared(self._new(0, 1.0)))
-        ratio = self.settings.base_prune_ratio
-        if ratio is not None:
-            everything = {
-                name: torch.ones_like(owners, dtype=torch.bool) for name, owners in self.packed.owners.items()
-            }
-            self.packed.freeze(
-                {name: smallest_share(weight, everything[name], ratio) for name, weight in self.packed.weights.items()}
-            )
 
     @abstractmethod
     def learn(self, task: LearnTask, context: Context) -> None: ...
@@ -147,15 +97,18 @@ class PackedMethod(TrainedMethod):
         """
         network = self._new(task, self.packed.mu).for_task(task)
         parts = self.packed.parts
-        start: Mapping[str, Tensor] = {}
-        if task in parts:
-            start = parts[task].tensors
-        elif task > self.packed.since:
-            start = {name: t for name, t in parts[task - 1].tensors.items() if name.startswith(BACKBONE)}
-        self._fill(network, task, start)
+        self._fill(network, task, parts[task].tensors if task in parts else self.start_of(task))
         return Subnetwork(
             network, self.packed, task, weight_decay=recipe.weight_decay, batch_norm=batch_norm, biases=biases
         )
+
+    def start_of(self, task: int) -> Mapping[str, Tensor]:
+        """Batch norm and biases from which a new task starts, by state-dict name; empty: as a new network has them."""
+        return self._of_backbone(task - 1) if task > self.packed.since else {}
+
+    def _of_backbone(self, task: int) -> Mapping[str, Tensor]:
+        """The part of a learned task without its head."""
+        return {n: t for n, t in self.packed.parts[task].tensors.items() if n.startswith(BACKBONE)}
 
     @torch.no_grad()
     def _fill(self, network: TaskNetwork, task: int, tensors: Mapping[str, Tensor]) -> None:
@@ -175,7 +128,7 @@ class PackedMethod(TrainedMethod):
             if name not in shared and not name.startswith(OF_TRAINING)
         }
         before = self.packed.parts.get(task)
-        picks = network.picks() if network.pick_masks else before.picks if before else None
+        picks = network.picks() if network.is_picking else before.picks if before else None
         self.packed.parts[task] = TaskPart(self.packed.mu, own, picks)
 
     def learn_part(
@@ -211,13 +164,6 @@ class PackedMethod(TrainedMethod):
         self.keep(network, task.id)
         return selected
 
-    def passes_gate(self, selected: Selected) -> bool:
-        """True if there is no published gate on training accuracy, or it is passed."""
-        last = selected.epochs[-1]
-        accuracy = last.robust_train if last.robust_train is not None else last.clean_train
-        gate = self.settings.train_gate
-        return gate is None or (accuracy is not None and accuracy > gate)
-
     # -- what the harness asks for ----------------------------------------------------------------------------------------
 
     def classifier(self, task: int | None) -> nn.Module:
@@ -233,14 +179,23 @@ class PackedMethod(TrainedMethod):
         return self._skeletons[mu]
 
     @property
+    def has_base(self) -> bool:
+        """True if weights from before the first task belong to nobody, for good."""
+        return False
+
+    @property
+    def last_owner(self) -> int:
+        """The last task that can own weights."""
+        return self.last_task
+
+    @property
     def _stored_base(self) -> int:
         """The number that stands for the base where owners are stored: the least that no task has."""
-        return owner_of(self.last_task) + 1
+        return owner_of(self.last_owner) + 1
 
     @property
     def _owner_bits(self) -> int:
-        based = self.settings.base_prune_ratio is not None
-        return (self._stored_base if based else owner_of(self.last_task)).bit_length()
+        return (self._stored_base if self.has_base else owner_of(self.last_owner)).bit_length()
 
     def state(self) -> State:
         packed = self.packed
@@ -309,18 +264,23 @@ class PackedMethod(TrainedMethod):
         record("shared_weights", everything)
         record("free_share", totals[0] / everything)
         record("owned_share", totals[task + 1] / everything)
-        picks = packed.parts[task].picks
-        if picks is not None:
-            picked = earlier = 0
-            for name, mask in picks.items():
-                of_layer = int(packed.earlier(name, task)[top_left(mask.shape)].sum())
-                picked, earlier = picked + int(mask.sum()), earlier + of_layer
-                record("picked_share", int(mask.sum()) / of_layer if of_layer else None, text=name)
-            record("picked_share", picked / earlier if earlier else None)
+        self.record_picks(task, context)
         if totals[task + 1] == 0:
             record(
                 "exhausted", 1, text="no free weight was left: learned from frozen weights, batch norm, biases and head"
             )
+
+    def record_picks(self, task: int, context: Context) -> None:
+        """Record the share of earlier tasks' weights that a task picked, per layer and in all; nothing if it has no picks."""
+        picks, record = self.packed.parts[task].picks, context.facts.record
+        if picks is None:
+            return
+        picked = earlier = 0
+        for name, mask in picks.items():
+            of_layer = int(self.packed.earlier(name, task)[top_left(mask.shape)].sum())
+            picked, earlier = picked + int(mask.sum()), earlier + of_layer
+            record("picked_share", int(mask.sum()) / of_layer if of_layer else None, text=name)
+        record("picked_share", picked / earlier if earlier else None)
 
     def record_structure(self, task: int, moment: str, context: Context) -> None:
         """Record the owner map of the smallest layer, and the weights of it that this task uses, for the structure figure."""

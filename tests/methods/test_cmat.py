@@ -15,7 +15,7 @@ from benchmark.learning.context import RunContext
 from methods.base import MethodError, RunSpec
 from methods.cmat import CMAT, CMATSettings
 from methods.cpg import CPG
-from methods.parts.subnetwork import PICK_START, PICK_THRESHOLD
+from methods.parts.packing.subnetwork import PICK_START, PICK_THRESHOLD
 from methods.training import Validation
 from results import Run, load
 from results.checkpoints import Checkpoint, Checkpoints

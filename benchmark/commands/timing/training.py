@@ -16,10 +16,10 @@ from attacks.parts.ascent import ascend
 from benchmark.commands.timing.clock import Clock
 from methods.anp_vs import AnpVsSettings, NeuralPruning
 from methods.backbones import TaskNetwork
-from methods.parts.ownership import PackedWeights
-from methods.parts.pruning import smallest_share
+from methods.parts.packing.ownership import PackedWeights
+from methods.parts.packing.pruning import smallest_share
+from methods.parts.packing.subnetwork import Subnetwork
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
-from methods.parts.subnetwork import Subnetwork
 from methods.training import (
     AdversarialTraining,
     Batch,

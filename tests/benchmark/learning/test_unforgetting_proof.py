@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmark.learning.confined import process as confined
-from methods.parts.ownership import PackedWeights
-from methods.parts.subnetwork import Subnetwork
+from methods.parts.packing.ownership import PackedWeights
+from methods.parts.packing.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
 from results import Run, load
 from results.schema import UNFORGETTING

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.parts.ownership import FREE, PackedWeights, TaskPart, owner_of
+from methods.parts.packing.ownership import FREE, PackedWeights, TaskPart, owner_of
 
 NAME = "layer.weight"
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.parts.pruning import cubic_sparsity, cut_steps, required_ratio, smallest, smallest_share
+from methods.parts.packing.pruning import cubic_sparsity, cut_steps, required_ratio, smallest, smallest_share
 
 # Few different values, so that ties are frequent.
 VALUES = st.sampled_from([-2.0, -1.0, -0.5, -0.0, 0.0, 0.25, 0.5, 1.0, 3.0])

@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.context import RunContext
 from methods.base import MethodError
-from methods.parts.ownership import FREE
-from methods.parts.subnetwork import Subnetwork
+from methods.parts.packing.ownership import FREE
+from methods.parts.packing.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
 from methods.training import Batch, Step
 from methods.training.captured import Steps

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones import BatchNorm, TaskNetwork
-from methods.parts.ownership import PackedWeights
+from methods.parts.packing.ownership import PackedWeights
 from methods.training import SecondOptimizer, Step, make_adam
 
 OF_TRAINING = ("pick_masks", "owned")
@@ -77,6 +77,11 @@ class Subnetwork(TaskNetwork):
         """The parameters that the recipe's optimiser moves: shared weights (gradients masked), batch norm, biases, head."""
         masks = {id(mask) for mask in self.pick_masks}
         return [p for p in self.parameters() if p.requires_grad and id(p) not in masks]
+
+    @property
+    def is_picking(self) -> bool:
+        """True if it says which weights of earlier tasks it uses (`picks`); else it uses all of them, or those of before."""
+        return len(self.pick_masks) > 0
 
     # -- picks ----------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Several tasks in one set of shared weights: owners, pruning, and the networks of tasks while they are trained."""
