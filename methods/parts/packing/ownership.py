@@ -49,7 +49,7 @@ class PackedWeights:
     """Shared weights, their owners, and the parts that tasks keep for themselves.
 
     mu: the width multiplier that the weights have now.
-    weights: float, by name. Once a task has claimed, free weights are exactly zero.
+    weights: float, by name. Once a task has claimed, free weights are exactly zero; not so where tasks choose by scores.
     owners: uint8, by name, shaped like the weights: 0 is nobody, task t (from 0) is t + 1, 255 is the pre-trained base.
     parts: of every learned task.
     since: the first task whose weights are here; above 0 only under the published gate.
@@ -99,6 +99,12 @@ class PackedWeights:
         """Give everything that is free to the task. Weights that an earlier task released start from zero."""
         for owners in self.owners.values():
             owners[owners == FREE] = owner_of(task)
+
+    def choose(self, task: int, weights: Mapping[str, Tensor], chosen: Mapping[str, Tensor]) -> None:
+        """Take over all weights as a task left them, and give it those of `chosen` (bool by name) that are free."""
+        for name, mask in chosen.items():
+            self.weights[name].copy_(weights[name].detach())
+            self.owners[name].masked_fill_(mask & (self.owners[name] == FREE), owner_of(task))
 
     def widen(self, fresh: Mapping[str, Tensor], mu: float, task: int) -> None:
         """Grow to the shapes of `fresh`. The old weights are the top-left block; new ones are as in `fresh` and the task's."""

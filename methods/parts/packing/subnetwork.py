@@ -15,7 +15,7 @@ from methods.backbones import BatchNorm, TaskNetwork
 from methods.parts.packing.ownership import PackedWeights
 from methods.training import SecondOptimizer, Step, make_adam
 
-OF_TRAINING = ("pick_masks", "owned")
+OF_TRAINING = ("pick_masks", "owned", "latent", "scores", "choices")
 """Beginnings of the names in a sub-network's state that are not the task's network."""
 PICK_START, PICK_THRESHOLD = 0.01, 0.005
 """Hung et al. 2019: pick-masks start at .01; a weight is picked while its mask is above .005."""
@@ -48,8 +48,8 @@ class Subnetwork(TaskNetwork):
         # Registered, so that the ownership of a selected epoch comes back with its weights.
         self.owned = nn.Module()
         for name, weight in self.shared.items():
-            self.owned.register_buffer(name.replace(".", "-"), _like(packed.owned(name, task), weight))
-        self.earlier = {name: _like(packed.earlier(name, task), weight) for name, weight in self.shared.items()}
+            self.owned.register_buffer(name.replace(".", "-"), like(packed.owned(name, task), weight))
+        self.earlier = {name: like(packed.earlier(name, task), weight) for name, weight in self.shared.items()}
         self._packed = packed
         # Registered, so that the masks of a selected epoch are kept with its weights.
         self.pick_masks = nn.ParameterList()
@@ -89,7 +89,7 @@ class Subnetwork(TaskNetwork):
         """Start with every weight of earlier tasks picked, and let Adam move the masks. rate: epoch (from 0) → learning rate."""
         self.pick_masks = nn.ParameterList(torch.full_like(weight, PICK_START) for weight in self.shared.values())
         self._unpicked = {
-            name: torch.where(self.earlier[name], _like(self._packed.weights[name], weight), 0.0)
+            name: torch.where(self.earlier[name], like(self._packed.weights[name], weight), 0.0)
             for name, weight in self.shared.items()
         }
         self.apply_picks()
@@ -141,6 +141,6 @@ class Subnetwork(TaskNetwork):
                     kept.masked_fill_(gone, 0.0)
 
 
-def _like(tensor: Tensor, weight: Tensor) -> Tensor:
+def like(tensor: Tensor, weight: Tensor) -> Tensor:
     """A copy of the tensor in the weight's memory format: mixed formats make every elementwise operation slow."""
     return torch.empty_like(weight, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
