@@ -13,7 +13,7 @@ from scenarios.base import DataError, ScenarioSettings
 from scenarios.parts.images.parquet import Columns, ParquetImages, ParquetSet, parquet_sets
 from scenarios.parts.images.scenario import FolderScenario
 from scenarios.parts.images.settings import FolderSettings, found_folders, without
-from scenarios.parts.images.source import PARTS
+from scenarios.parts.labels import PARTS
 
 ClassName = str | int
 Group = Annotated[list[ClassName], Field(min_length=2)]

@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGES = ("benchmark", "methods", "scenarios", "attacks", "results", "reports")
-CATALOGUES = ("attacks", "methods")
-"""One file per attack, one per method: these folders are as large as there are attacks and methods."""
+CATALOGUES = ("attacks", "methods", "scenarios")
+"""One file per attack, per method, per scenario: these folders are as large as there are attacks, methods and scenarios."""
 MOST_ENTRIES = 13
 MOST_TEST_LINES = 400
 QUESTIONS = ("What", "Which", "Where", "Whether", "Who", "Whose", "How")
@@ -89,10 +89,11 @@ def test_helpers_of_plug_ins_stand_in_folders_of_their_own(catalogue: str) -> No
             "made_with",
         },
         "methods": {"backbones", "base", "errors", "settings"},
+        "scenarios": {"base", "canonical", "duplicates", "placement", "splitting", "tasks"},
     }[catalogue]
-    from benchmark.plugins import ATTACKS, METHODS
+    from benchmark.plugins import ATTACKS, METHODS, SCENARIOS
 
-    kind = {"attacks": ATTACKS, "methods": METHODS}[catalogue]
+    kind = {"attacks": ATTACKS, "methods": METHODS, "scenarios": SCENARIOS}[catalogue]
     files = {path.stem for path in (REPOSITORY / catalogue).glob("*.py")} - {"__init__"}
     assert files - set(kind.all()) <= public
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scenarios.base import DataError
+from scenarios.parts.labels import integers
 
 
 def read_array_pickle(file: Path) -> dict[str, Any]:
@@ -27,6 +30,25 @@ def read_array_pickle(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds a {type(content).__name__}, expected a dict")
     return {text_of(key): value for key, value in content.items()}
+
+
+def read_image_pickle(
+    file: Path, label_keys: Sequence[str], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
+    """The images of a pickle as the CIFAR data sets have them, uint8 (N, *shape), and labels int64 (N,) for each key.
+
+    Raises DataError as `read_array_pickle` does, and if a key is missing or images and labels are not of these types and sizes.
+    """
+    content = read_array_pickle(file)
+    for key in ("data", *label_keys):
+        if key not in content:
+            raise DataError(f"{file}: has no `{key}`; it holds {', '.join(sorted(map(str, content))) or 'nothing'}")
+    labels = [integers(content[key], f"{file}: {key}") for key in label_keys]
+    images, count, pixels = content["data"], len(labels[0]), int(np.prod(shape))
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (count, pixels):
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(f"{file}: data is {found}, expected uint8 ({count}, {pixels})")
+    return images.reshape(-1, *shape), labels
 
 
 def text_of(name: object) -> str:

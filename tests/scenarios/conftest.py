@@ -14,7 +14,22 @@ from scenarios.fine_grained import FineGrained
 from scenarios.image_folder import ImageFolder
 from scenarios.parquet import Parquet
 from tests.scenarios.pictures import write_parquet_set
-from tests.scenarios.tiny_cifar100 import TINY, MakeScenario, Rows, TinyCifar100, made_up, write_parquet
+from tests.scenarios.tiny_cifar100 import (
+    TINY,
+    MakeScenario,
+    Rows,
+    TinyCifar100,
+    TinySplitCifar100,
+    made_up,
+    write_parquet,
+)
+from tests.scenarios.tiny_small_images import (
+    TinySplitCifar10,
+    TinySplitFashionMnist,
+    drawn,
+    write_batches,
+    write_idx,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +76,25 @@ def parquet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["digits", "cifar100_superclasses", "image_folder", "parquet", "fine_grained"])
+@pytest.fixture(scope="session")
+def tiny_batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_batches(drawn(TinySplitCifar10.images), tmp_path_factory.mktemp("tiny") / "cifar-10-batches-py")
+
+
+@pytest.fixture(scope="session")
+def tiny_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_idx(drawn(TinySplitFashionMnist.images), tmp_path_factory.mktemp("tiny") / "raw")
+
+
+_FOLDERS = {"image_folder": (ImageFolder, "picture_folders"), "parquet": (Parquet, "parquet_folders")}
+_SPLITS = {
+    "split_cifar10": (TinySplitCifar10, "tiny_batches"),
+    "split_cifar100": (TinySplitCifar100, "tiny_parquet"),
+    "split_fashion_mnist": (TinySplitFashionMnist, "tiny_idx"),
+}
+
+
+@pytest.fixture(params=["digits", "cifar100_superclasses", "fine_grained", *_FOLDERS, *_SPLITS])
 def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
     """make_scenario(**settings): each scenario in turn, on small data."""
     if request.param == "digits":
@@ -74,8 +107,10 @@ def make_scenario(request: pytest.FixtureRequest) -> MakeScenario:
         data_sets = [str(trees / "birds"), {"folder": str(files / "cars"), "name": "cars"}]
         given = {"data_sets": data_sets, "image_size": 8, "train_size": 10}
         return lambda **settings: FineGrained(FineGrained.Settings(**{**given, **settings}))
-    kind, place = {"image_folder": (ImageFolder, "picture_folders"), "parquet": (Parquet, "parquet_folders")}[
-        request.param
-    ]
+    if request.param in _SPLITS:
+        split, place = _SPLITS[request.param]
+        source = SourceOptions(request.getfixturevalue(place))
+        return lambda **settings: split(split.Settings(**{"tasks": 4, **settings}), source)
+    kind, place = _FOLDERS[request.param]
     source = SourceOptions(request.getfixturevalue(place))
     return lambda **settings: kind(kind.Settings(**{"folders": ["birds", "cars"], "image_size": 8, **settings}), source)

@@ -13,7 +13,7 @@ import pytest
 
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
 from scenarios.cifar100_superclasses import Cifar100Superclasses
-from scenarios.parts.cifar100 import published
+from scenarios.parts.cifar100 import published, superclasses
 from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES
 from tests.scenarios.pictures import IMAGE, write_parquet
 from tests.scenarios.tiny_cifar100 import TINY, Rows, TinyCifar100, encoded
@@ -88,7 +88,7 @@ class TestPublished:
         raw = tiny.raw_tasks(COARSE_NAMES)
         monkeypatch.setattr(published, "FINGERPRINTS", {task.name: task.fingerprint() for task in raw})
         monkeypatch.setattr(Cifar100Superclasses, "counts", TINY)
-        monkeypatch.setattr("scenarios.cifar100_superclasses.Counts", lambda: TINY)
+        monkeypatch.setattr(superclasses, "COMPLETE", TINY)
         return tiny_parquet
 
     def test_a_lossless_copy_is_the_published_data_set(

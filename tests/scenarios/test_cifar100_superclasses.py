@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from scenarios import cifar100_superclasses
 from scenarios.base import DataError, SourceOptions, Task, fingerprint_of_tasks
-from scenarios.parts import decoded_cache
+from scenarios.parts import copies, decoded_cache
 from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF, SUPERCLASSES
 from scenarios.parts.decoded_cache import CacheWarning
 from scenarios.parts.images import parquet_table
@@ -362,4 +361,4 @@ def test_reading_imports_no_torchvision(tiny_parquet: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     assert load(tiny_parquet, tasks=1)
-    assert not hasattr(cifar100_superclasses, "torchvision")
+    assert not hasattr(copies, "torchvision")

@@ -11,9 +11,12 @@ import torch
 
 from scenarios.base import SourceOptions, fingerprint_of_tasks
 from scenarios.cifar100_superclasses import Cifar100Superclasses
+from scenarios.parts.cifar100.classes import FINE_NAMES
 from scenarios.parts.cifar100.published import FINGERPRINTS
 from scenarios.parts.decoding import AS_STORED
-from tests.scenarios.tiny_cifar100 import PARTS, TINY, Rows, TinyCifar100, write_parquet, write_pickles, write_tree
+from scenarios.parts.labels import PARTS
+from scenarios.split_cifar100 import SplitCifar100
+from tests.scenarios.tiny_cifar100 import TINY, Rows, TinyCifar100, write_parquet, write_pickles, write_tree
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "cifar100"
 
@@ -42,6 +45,15 @@ def test_the_complete_data_set_has_its_known_counts_constants_and_fingerprint() 
     raw = scenario.raw_tasks([task.name for task in tasks])
     assert {task.name: task.fingerprint() for task in raw} == FINGERPRINTS
     assert [task.warnings for task in tasks if task.warnings] == []
+
+
+def test_another_stream_of_the_same_images_is_known_as_published_too() -> None:
+    scenario = SplitCifar100(SplitCifar100.Settings(classes_per_task=5, tasks=2), SourceOptions(REAL))
+    tasks = scenario.load()
+    assert [task.classes for task in tasks] == [tuple(FINE_NAMES[:5]), tuple(FINE_NAMES[5:10])]
+    assert [task.warnings for task in tasks] == [(), ()]
+    assert all(task.published for task in scenario.raw_tasks([task.name for task in tasks]))
+    assert [task.train.labels.bincount().tolist() for task in tasks] == [[400] * 5] * 2
 
 
 def test_all_layouts_of_real_images_agree(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ def test_a_file_has_at_most_one_scenario_and_the_known_ones_are_found() -> None:
         if own:
             found[file.stem] = own[0]
             assert isinstance(own[0].version, int)
-    assert set(found) >= {"digits", "cifar100_superclasses", "fine_grained", "image_folder", "parquet", "photo_patches"}
+    known = {"digits", "cifar100_superclasses", "fine_grained", "image_folder", "parquet", "photo_patches"}
+    assert set(found) >= known | {"split_cifar10", "split_cifar100", "split_fashion_mnist"}
 
 
 def test_scenarios_import_nothing_from_the_floors_above_or_beside() -> None:

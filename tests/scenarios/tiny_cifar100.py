@@ -18,9 +18,9 @@ from PIL import Image
 from scenarios.base import Scenario
 from scenarios.cifar100_superclasses import Cifar100Superclasses
 from scenarios.parts.cifar100.classes import COARSE_NAMES, COARSE_OF_FINE, FINE_NAMES, SUPERCLASS_OF
-from scenarios.parts.cifar100.reader import Counts
+from scenarios.parts.labels import Counts
+from scenarios.split_cifar100 import SplitCifar100
 
-PARTS = ("train", "test")
 TINY = Counts(train=10, test=2)
 
 MakeScenario = Callable[..., Scenario]
@@ -29,6 +29,12 @@ MakeScenario = Callable[..., Scenario]
 
 class TinyCifar100(Cifar100Superclasses):
     """The real scenario with other expected counts."""
+
+    counts = TINY
+
+
+class TinySplitCifar100(SplitCifar100):
+    """As `TinyCifar100`, of another stream."""
 
     counts = TINY
 

@@ -30,6 +30,10 @@ SUPERCLASSES: dict[str, tuple[str, ...]] = {
     "vehicles_1": ("bicycle", "bus", "motorcycle", "pickup_truck", "train"),
     "vehicles_2": ("lawn_mower", "rocket", "streetcar", "tank", "tractor"),
 }
+MEAN = (0.5071, 0.4865, 0.4409)
+STD = (0.2673, 0.2564, 0.2762)
+"""Of each channel over the 50,000 training images, in units of [0, 1]; the customary constants."""
+
 COARSE_NAMES: tuple[str, ...] = tuple(SUPERCLASSES)
 FINE_NAMES: tuple[str, ...] = tuple(sorted(name for classes in SUPERCLASSES.values() for name in classes))
 SUPERCLASS_OF: dict[str, str] = {name: coarse for coarse, classes in SUPERCLASSES.items() for name in classes}

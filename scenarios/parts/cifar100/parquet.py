@@ -17,17 +17,15 @@ from scenarios.parts.cifar100.classes import (
 )
 from scenarios.parts.cifar100.reader import (
     IMAGE_SHAPE,
-    PARTS,
     GrowingTask,
     Reader,
-    check_counts,
     check_labels,
-    integers,
     to_array,
 )
 from scenarios.parts.decoded_cache import DecodedTask
 from scenarios.parts.decoding import Tick, decode_images
 from scenarios.parts.images.parquet_table import ImageTable
+from scenarios.parts.labels import PARTS, check_counts, integers
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("fine_label", "label")
@@ -61,7 +59,7 @@ class ParquetReader(Reader):
         for part in PARTS:
             shards = self._shards(part)
             where = f"{self.folder / part}-*.parquet ({len(shards)} shards)"
-            check_counts(where, np.concatenate([labels[shard] for shard in shards]), self.counts.of(part))
+            check_counts(where, np.concatenate([labels[shard] for shard in shards]), FINE_NAMES, self.counts, part)
 
         found = {name: GrowingTask.empty(self.counts) for name in superclasses}
         wanted = np.isin(COARSE_OF_FINE, [COARSE_NAMES.index(name) for name in superclasses])

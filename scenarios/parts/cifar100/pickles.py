@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.base import DataError
-from scenarios.parts.array_pickle import read_array_pickle, text_of
+from scenarios.parts.array_pickle import read_array_pickle, read_image_pickle, text_of
 from scenarios.parts.cifar100.classes import (
     COARSE_NAMES,
     COARSE_OF_FINE,
@@ -18,15 +18,13 @@ from scenarios.parts.cifar100.classes import (
 )
 from scenarios.parts.cifar100.reader import (
     IMAGE_SHAPE,
-    PARTS,
     GrowingTask,
     Reader,
-    check_counts,
     check_labels,
-    integers,
 )
 from scenarios.parts.decoded_cache import DecodedTask
 from scenarios.parts.decoding import Tick
+from scenarios.parts.labels import PARTS, check_counts
 
 
 class PickleReader(Reader):
@@ -64,15 +62,7 @@ class PickleReader(Reader):
                 raise DataError(f"{file}: {key} are not the {len(expected)} names of CIFAR-100")
 
     def _read_part(self, file: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        content = read_array_pickle(file)
-        for key in ("data", "fine_labels", "coarse_labels"):
-            if key not in content:
-                raise DataError(f"{file}: has no `{key}`; it holds {', '.join(sorted(map(str, content))) or 'nothing'}")
-        fine, coarse = (integers(content[key], f"{file}: {key}") for key in ("fine_labels", "coarse_labels"))
+        images, (fine, coarse) = read_image_pickle(file, ("fine_labels", "coarse_labels"), IMAGE_SHAPE)
         check_labels(str(file), fine, coarse)
-        check_counts(str(file), fine, self.counts.of(part))
-        images = content["data"]
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (len(fine), 3072):
-            what = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-            raise DataError(f"{file}: data is {what}, expected uint8 ({len(fine)}, 3072)")
-        return images.reshape(-1, *IMAGE_SHAPE), fine
+        check_counts(str(file), fine, FINE_NAMES, self.counts, part)
+        return images, fine

@@ -5,11 +5,9 @@ A reader checks labels, counts and sizes before it decodes, and decodes only the
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,43 +20,30 @@ from scenarios.parts.cifar100.classes import (
     FINE_NAMES,
     SUPERCLASS_OF,
 )
+from scenarios.parts.copies import Layout
 from scenarios.parts.decoded_cache import DecodedTask
 from scenarios.parts.decoding import Tick
+from scenarios.parts.images.preparation import Untouched
+from scenarios.parts.labels import PARTS, Counts, check_range
 
-PARTS = ("train", "test")
 IMAGE_SHAPE = (3, 32, 32)
 
+COMPLETE = Counts(train=500, test=100)
+"""The published numbers of images per fine class."""
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The numbers of images per fine class in a complete data set."""
-
-    train: int = 500
-    test: int = 100
-
-    def of(self, part: str) -> int:
-        """The number in "train" or in "test"."""
-        return self.train if part == "train" else self.test
+_UNTOUCHED = Untouched(IMAGE_SHAPE)
 
 
-class Reader(ABC):
+class Reader(Layout):
     """CIFAR-100 in one folder, in one layout.
 
-    kind: the name of the layout, in messages and in cache keys.
     folder: the folder.
     counts: of a complete copy.
     """
 
-    kind: ClassVar[str]
-
     def __init__(self, folder: Path, counts: Counts) -> None:
         self.folder = folder
         self.counts = counts
-
-    @classmethod
-    @abstractmethod
-    def missing(cls, folder: Path) -> list[str] | None:
-        """The parts of a complete copy that `folder` lacks; None if it does not look like this layout."""
 
     @abstractmethod
     def source_files(self, superclass: str) -> list[Path]:
@@ -104,12 +89,12 @@ def check_labels(where: str, fine: NDArray[np.int64], coarse: NDArray[np.int64] 
 
     coarse: None if there are none: they follow from the fine ones.
     """
-    check_range(where, "fine", fine, len(FINE_NAMES))
+    check_range(where, "fine label", fine, len(FINE_NAMES))
     if coarse is None:
         return
     if len(fine) != len(coarse):
         raise DataError(f"{where}: has {len(fine)} fine labels but {len(coarse)} coarse labels")
-    check_range(where, "coarse", coarse, len(COARSE_NAMES))
+    check_range(where, "coarse label", coarse, len(COARSE_NAMES))
     if (wrong := np.flatnonzero(COARSE_OF_FINE[fine] != coarse)).size:
         row = wrong[0]
         name = FINE_NAMES[fine[row]]
@@ -119,33 +104,6 @@ def check_labels(where: str, fine: NDArray[np.int64], coarse: NDArray[np.int64] 
         )
 
 
-def check_range(where: str, kind: str, labels: NDArray[np.int64], count: int) -> None:
-    """Raise DataError unless labels, int64 (N,), are 0..count-1. kind: names them in the message."""
-    if (outside := np.flatnonzero((labels < 0) | (labels >= count))).size:
-        raise DataError(f"{where}: row {outside[0]} has {kind} label {labels[outside[0]]}, expected 0..{count - 1}")
-
-
-def check_counts(where: str, fine: NDArray[np.int64], expected: int) -> None:
-    """Raise DataError unless each fine label occurs `expected` times."""
-    counts = np.bincount(fine, minlength=len(FINE_NAMES))
-    if (wrong := np.flatnonzero(counts != expected)).size:
-        others = f" ({wrong.size} classes have a wrong count)" if wrong.size > 1 else ""
-        first = wrong[0]
-        raise DataError(
-            f"{where}: class {FINE_NAMES[first]} has {counts[first]} images, expected {expected}{others}; is a file missing?"
-        )
-
-
-def integers(values: Any, where: str) -> NDArray[np.int64]:
-    """Stored labels as int64 (N,). Raises DataError unless they are whole numbers in one row."""
-    labels = np.asarray(values)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{where} are not whole numbers in a row, but {labels.dtype} {labels.shape}")
-    return labels.astype(np.int64)
-
-
 def to_array(image: Image.Image, where: str) -> NDArray[np.uint8]:
     """An RGB image as uint8 (3, 32, 32). Raises DataError for one of another size."""
-    if image.size != (32, 32):
-        raise DataError(f"{where}: is {image.width}x{image.height}, expected 32x32")
-    return np.asarray(image).transpose(2, 0, 1)
+    return _UNTOUCHED.of_part("train", image, where)

@@ -15,7 +15,6 @@ from scenarios.parts.cifar100.classes import (
 )
 from scenarios.parts.cifar100.reader import (
     IMAGE_SHAPE,
-    PARTS,
     GrowingTask,
     Reader,
     to_array,
@@ -23,6 +22,7 @@ from scenarios.parts.cifar100.reader import (
 from scenarios.parts.data_location import visible_entries
 from scenarios.parts.decoded_cache import DecodedTask
 from scenarios.parts.decoding import Tick, decode_images
+from scenarios.parts.labels import PARTS
 
 
 class TreeReader(Reader):

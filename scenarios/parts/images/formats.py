@@ -13,7 +13,7 @@ from scenarios.parts.images.collections import cub, flowers102, stanford_cars
 from scenarios.parts.images.collections.cub import CubImages
 from scenarios.parts.images.collections.flowers102 import Flowers102Images
 from scenarios.parts.images.collections.stanford_cars import StanfordCarsImages
-from scenarios.parts.images.parquet import Columns, looks_like_parquet, parquet_sets
+from scenarios.parts.images.parquet import Columns, looks_like_parquet, only_parquet_set
 from scenarios.parts.images.source import ImageSource
 from scenarios.parts.images.tree import ImageTree
 
@@ -37,13 +37,7 @@ class Format:
 
 
 def _open_parquet(name: str, folder: Path) -> ImageSource:
-    found = parquet_sets(name, folder, Columns())
-    if len(found) > 1:
-        names = ", ".join(data.name for data in found)
-        raise DataError(
-            f"{folder}: holds several data sets ({names}), one task needs one; leave each in a folder of its own"
-        )
-    return found[0].whole()
+    return only_parquet_set(name, folder, Columns()).whole()
 
 
 FORMATS = {

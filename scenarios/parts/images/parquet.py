@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scenarios.base import DataError
 from scenarios.parts.images.parquet_files import TEST, TRAIN, VALIDATION, ShardSet, parquet_files, shard_sets
 from scenarios.parts.images.parquet_table import IMAGE_COLUMNS, ImageTable
-from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource, classes_of_both
+from scenarios.parts.images.source import EncodedImages, ImageSource, classes_of_both
+from scenarios.parts.labels import PARTS
 
 LABEL_COLUMNS = ("label",)
 """The column that holds the labels if nobody names one."""
@@ -221,6 +222,17 @@ def looks_like_parquet(folder: Path) -> bool:
 def parquet_sets(name: str, folder: Path, columns: Columns) -> list[ParquetSet]:
     """The data sets in a folder; a single one bears the folder's `name`. Raises DataError if there is none."""
     return [ParquetSet(shards, folder, columns) for shards in shard_sets(name, folder)]
+
+
+def only_parquet_set(name: str, folder: Path, columns: Columns) -> ParquetSet:
+    """The data set in a folder, under the folder's `name`. Raises DataError if there is none, or if there are several."""
+    found = parquet_sets(name, folder, columns)
+    if len(found) > 1:
+        names = ", ".join(data.name for data in found)
+        raise DataError(
+            f"{folder}: holds several data sets ({names}), one task needs one; leave each in a folder of its own"
+        )
+    return found[0]
 
 
 def _is_unlabelled(shards: Sequence[_Shard]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,24 @@ from scenarios.parts.decoding import AS_STORED, Decoder
 LARGEST, LONGEST = 2**27, 32
 """A resized image may have so many pixels before its centre is cut out, or so many times those of the centre: beyond both, it is
 an image of absurd proportions, and would fill the memory."""
+
+
+class ToPixels(Protocol):
+    """A way from stored images to pixels."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """The maker of pixels of stored images."""
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Everything that decides the pixels, as JSON, for the key of the cache."""
+
+    def shape(self, part: str) -> tuple[int, int, int]:
+        """(C, H, W) of the images of a part, "train" or "test"."""
+
+    def of_part(self, part: str, image: Image.Image, where: str) -> NDArray[np.uint8]:
+        """RGB image to uint8 of the part's shape. where: names it in errors. Raises DataError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +60,45 @@ class Preparation:
             found["decoder"] = asdict(self.decoder)
         return found
 
-    def size(self, part: str) -> int:
-        """The side of the images of a part, "train" or "test"."""
-        return self.train_size if part == "train" else self.test_size
+    def shape(self, part: str) -> tuple[int, int, int]:
+        """(3, S, S), S the side of the part, "train" or "test"."""
+        side = self.train_size if part == "train" else self.test_size
+        return (3, side, side)
 
     def of_part(self, part: str, image: Image.Image, where: str) -> NDArray[np.uint8]:
         """RGB image to uint8 (3, S, S), S the side of the part. where: names it in errors. Raises DataError if it is too long."""
-        side = self.size(part)
-        return centre(resize_and_crop(image, where, self.train_size), (side, side))
+        _, height, width = self.shape(part)
+        return centre(resize_and_crop(image, where, self.train_size), (height, width))
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Images of one shape that are taken as they are.
+
+    image_shape: (C, H, W) of all of them; C is 3, or 1 for grey images.
+    """
+
+    image_shape: tuple[int, int, int]
+    decoder: Decoder = AS_STORED
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """All of it, as JSON, for the key of the cache."""
+        return {"untouched": list(self.image_shape)}
+
+    def shape(self, part: str) -> tuple[int, int, int]:
+        """That of all images."""
+        return self.image_shape
+
+    def of_part(self, part: str, image: Image.Image, where: str) -> NDArray[np.uint8]:
+        """RGB image to uint8 (C, H, W). where: names it in errors. Raises DataError for another size, or colours if C is 1."""
+        channels, height, width = self.image_shape
+        if image.size != (width, height):
+            raise DataError(f"{where}: is {image.width}x{image.height}, expected {width}x{height}")
+        pixels = np.asarray(image).transpose(2, 0, 1)
+        if channels == 1 and (pixels != pixels[:1]).any():
+            raise DataError(f"{where}: is coloured, expected a grey image")
+        return pixels[:channels]
 
 
 def resize_and_crop(image: Image.Image, where: str, size: int) -> NDArray[np.uint8]:

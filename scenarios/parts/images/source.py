@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from scenarios.base import DataError, Progress, RawTask
 from scenarios.parts.decoded_cache import DecodedTask, load_or_decode, source_key
 from scenarios.parts.decoding import Box, Tick, ahead, decode_images, ticking
-from scenarios.parts.images.preparation import Preparation
+from scenarios.parts.images.preparation import ToPixels
+from scenarios.parts.labels import PARTS
 from scenarios.placement import empty_images
-
-PARTS = ("train", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +98,11 @@ def classes_of_both(source: ImageSource, found: Mapping[str, set[str]]) -> tuple
 
 
 def read_sources(
-    sources: Sequence[ImageSource], preparation: Preparation, progress: Progress | None = None
+    sources: Sequence[ImageSource], preparation: ToPixels, progress: Progress | None = None
 ) -> list[RawTask]:
-    """Read each source as a task, its images uint8 (N, 3, S, S), from the decoded cache if it has them.
+    """Read each source as a task, its images uint8 (N, C, H, W), from the decoded cache if it has them.
 
-    preparation: S for each part, and the way there.
+    preparation: the shape for each part, and the way there.
     Raises DataError, one line with the place of the image.
     """
     by_name = {source.name: source for source in sources}
@@ -130,13 +129,13 @@ def read_sources(
     ]
 
 
-def _decoded(source: ImageSource, preparation: Preparation, tick: Tick) -> DecodedTask:
+def _decoded(source: ImageSource, preparation: ToPixels, tick: Tick) -> DecodedTask:
     train, test = (_decoded_part(source, part, preparation, tick) for part in PARTS)
     return DecodedTask(train, source.labels("train"), test, source.labels("test"))
 
 
-def _decoded_part(source: ImageSource, part: str, preparation: Preparation, tick: Tick) -> NDArray[np.uint8]:
-    shape = (3, preparation.size(part), preparation.size(part))
+def _decoded_part(source: ImageSource, part: str, preparation: ToPixels, tick: Tick) -> NDArray[np.uint8]:
+    shape = preparation.shape(part)
     # An array of the final size, filled from the front, so that nothing is held twice.
     images, filled = empty_images((len(source.labels(part)), *shape)), 0
     for batch in ahead(source.encoded(part)):

@@ -22,7 +22,8 @@ from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder, is_visible, visible_entries
 from scenarios.parts.images.annotations import annotations_file, read_annotations
 from scenarios.parts.images.settings import named
-from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource
+from scenarios.parts.images.source import EncodedImages, ImageSource
+from scenarios.parts.labels import PARTS
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 """The files that torchvision's `ImageFolder` takes for images."""

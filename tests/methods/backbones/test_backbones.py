@@ -34,6 +34,18 @@ def test_vgg16_has_the_published_number_of_shared_weights() -> None:
     assert len(counts) == 15
 
 
+@pytest.mark.parametrize("name", ["small_conv", "vgg16_bn", "cifar_resnet18", "resnet18"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 28, 40)])
+def test_backbones_take_images_of_every_preset_by_name(name: str, shape: tuple[int, int, int]) -> None:
+    backbone = BackboneChoice(name=name, width=0.0625).build(shape).train()
+    features = backbone(torch.rand(2, *shape))
+    assert features.shape == (2, backbone.features)
+    # The corners of an image count: no pooling drops the last row or column of a small one.
+    images = torch.rand(2, *shape, requires_grad=True)
+    backbone.eval()(images).sum().backward()
+    assert images.grad[:, :, -1, -1].abs().sum() > 0  # type: ignore[index]
+
+
 def test_vgg16_has_no_dropout_no_conv_bias_and_batch_norm_after_every_convolution() -> None:
     with torch.device("meta"):
         layers = list(VGG16BN((3, 32, 32)).layers)
@@ -53,7 +65,7 @@ def test_width_multiplies_every_channel_count(width: float) -> None:
 
 
 def test_a_backbone_says_which_images_it_needs() -> None:
-    with pytest.raises(ValueError, match="32x32"):
+    with pytest.raises(ValueError, match="17x17"):
         BackboneChoice(name="vgg16_bn").build((1, 8, 8))
 
 

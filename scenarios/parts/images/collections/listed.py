@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scenarios.base import DataError
 from scenarios.parts.data_location import visible_entries
 from scenarios.parts.decoding import Box
-from scenarios.parts.images.source import PARTS, EncodedImages, ImageSource, classes_of_both
+from scenarios.parts.images.source import EncodedImages, ImageSource, classes_of_both
+from scenarios.parts.labels import PARTS
 
 _BATCH = 1024
 
