@@ -27,12 +27,14 @@ class Batch:
     labels: int64 (N,), 0..classes-1 of the image's task.
     tasks: int64 (N,), the id of each image's task.
     first: the place of the first image within its step; 0 unless the step goes in parts.
+    weights: float (N,), the factor of each image's loss before the mean is taken; None: all count alike.
     """
 
     images: Tensor
     labels: Tensor
     tasks: Tensor
     first: int = 0
+    weights: Tensor | None = None
 
     def parts(self, most: int | None) -> list[Batch]:
         """The batch in parts of at most so many images, as equal as can be; itself alone if `most` is None or is enough.
@@ -43,22 +45,27 @@ class Batch:
         size = len(self.labels)
         if most is None or size <= most:
             return [self]
-        cut = [tensor.tensor_split(-(-size // most)) for tensor in (self.images, self.labels, self.tasks)]
+        count = -(-size // most)
+        cut = [tensor.tensor_split(count) for tensor in (self.images, self.labels, self.tasks)]
+        weights = [None] * count if self.weights is None else self.weights.tensor_split(count)
         found, first = [], self.first
-        for images, labels, tasks in zip(*cut, strict=True):
-            found.append(Batch(images, labels, tasks, first))
+        for images, labels, tasks, weight in zip(*cut, weights, strict=True):
+            found.append(Batch(images, labels, tasks, first, weight))
             first += len(labels)
         return found
 
     def copied(self) -> Batch:
         """The same images in memory of their own."""
-        return Batch(self.images.clone(), self.labels.clone(), self.tasks.clone(), self.first)
+        weights = None if self.weights is None else self.weights.clone()
+        return Batch(self.images.clone(), self.labels.clone(), self.tasks.clone(), self.first, weights)
 
     def take_over(self, other: Batch) -> None:
-        """Overwrite the images, labels and tasks with those of a batch of the same size."""
+        """Overwrite everything with that of a batch of the same size, which has weights if this one has some."""
         self.images.copy_(other.images)
         self.labels.copy_(other.labels)
         self.tasks.copy_(other.tasks)
+        if self.weights is not None and other.weights is not None:
+            self.weights.copy_(other.weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,10 +74,10 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        """The loss (scalar) and the logits (N, classes) that training accuracy is read from.
+        """The loss (scalar) and the logits (N, classes) that training accuracy is read from, both with their graphs.
 
         batch: of a step, or of a part of it. So the loss is a mean over images, plus terms that know no image: then those of the
-        parts, weighted by their sizes, are that of the step.
+            parts, weighted by their sizes, are that of the step. An image's loss is first multiplied by `batch.weights`.
         """
 
     def after_backward(self, attack: InnerAttack) -> None:  # noqa: B027 - most have nothing to do here
@@ -116,6 +116,13 @@ class AroundObjective(Objective):
         self.inner.after_backward(attack)
 
 
+def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
+    """The mean cross-entropy of logits float (N, classes) over a batch, each image's times its weight: a scalar."""
+    if batch.weights is None:
+        return F.cross_entropy(output, batch.labels)
+    return (batch.weights * F.cross_entropy(output, batch.labels, reduction="none")).mean()
+
+
 class CleanTraining(Objective):
     """min CE(x): no attack."""
 
@@ -126,7 +133,7 @@ class CleanTraining(Objective):
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         output = logits(batch.images)
-        return F.cross_entropy(output, batch.labels), output
+        return cross_entropy(output, batch), output
 
 
 class AdversarialTraining(Objective):
@@ -137,7 +144,7 @@ class AdversarialTraining(Objective):
             batch.images, lambda images: F.cross_entropy(logits(images), batch.labels, reduction="sum")
         )
         output = logits(adversarial)
-        return F.cross_entropy(output, batch.labels), output
+        return cross_entropy(output, batch), output
 
 
 class AlgorithmSettings(Strict):

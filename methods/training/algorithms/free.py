@@ -5,13 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from attacks.threat_model import parse_fraction
 from methods.training.inner_attack import Batch, InnerAttack, Logits
-from methods.training.objectives import AlgorithmSettings, Objective
+from methods.training.objectives import AlgorithmSettings, Objective, cross_entropy
 from methods.training.recipe import Recipe, StepSize
 
 
@@ -44,7 +43,7 @@ class FreeTraining(Objective):
         lower, upper = attack.threat_model.bounds(batch.images)
         self._point = (batch.images + self._perturbation).clamp(lower, upper).requires_grad_()
         output = logits(self._point)
-        return F.cross_entropy(output, batch.labels), output
+        return cross_entropy(output, batch), output
 
     @torch.no_grad()
     def after_backward(self, attack: InnerAttack) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods.training.inner_attack import Batch, InnerAttack, Logits
-from methods.training.objectives import AlgorithmSettings, Objective
+from methods.training.objectives import AlgorithmSettings, Objective, cross_entropy
 from methods.training.recipe import Recipe
 
 START_STD = 0.001
@@ -30,8 +30,8 @@ class TradesLoss(Objective):
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         adversarial = self._attack(logits, batch.images, attack)
         clean, output = logits(batch.images), logits(adversarial)
-        apart = divergence(clean, output) / len(output)
-        return F.cross_entropy(clean, batch.labels) + self.beta * apart, output
+        apart = divergence(clean, output, batch.weights) / len(output)
+        return cross_entropy(clean, batch) + self.beta * apart, output
 
     def _attack(self, logits: Logits, images: Tensor, attack: InnerAttack) -> Tensor:
         noise = torch.randn(images.shape, device=images.device, generator=attack.generator)
@@ -41,14 +41,17 @@ class TradesLoss(Objective):
             return attack(images, lambda point: divergence(clean, logits(point)), start=images + START_STD * noise)
 
 
-def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
+def divergence(clean: Tensor, adversarial: Tensor, weights: Tensor | None = None) -> Tensor:
     """KL(p ‖ p') of softmaxed logits float (N, classes), summed over classes and images: a scalar.
+
+    weights: float (N,), the factor of each image; None: 1.
 
     A logit of -inf, a class that the image's task does not have where tasks share a batch, adds nothing.
     """
     lacking = clean.isneginf()
     p, q = (F.log_softmax(logits, 1).masked_fill(lacking, 0.0) for logits in (clean, adversarial))
-    return (p.exp() * (p - q)).sum()
+    apart = p.exp() * (p - q)
+    return (apart if weights is None else weights[:, None] * apart).sum()
 
 
 class TradesSettings(AlgorithmSettings):
