@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Discriminator
 from methods.settings import setting_added_later
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.input_gradients import InputGradientSettings
 from methods.training.algorithms.trades import TradesSettings
 from methods.training.objectives import AdversarialTraining, AlgorithmSettings, CleanTraining, Objective
 
@@ -52,7 +53,13 @@ class FastChoice(FastSettings):
     name: Literal["fast"] = "fast"
 
 
-ALGORITHMS = (CleanChoice, MadryChoice, TradesChoice, FreeChoice, FastChoice)
+class InputGradientChoice(InputGradientSettings):
+    """Input gradient regularisation, with its setting."""
+
+    name: Literal["igr"] = "igr"
+
+
+ALGORITHMS = (CleanChoice, MadryChoice, TradesChoice, FreeChoice, FastChoice, InputGradientChoice)
 
 
 def _read_choice(value: Any) -> Any:
@@ -67,7 +74,7 @@ def _read_choice(value: Any) -> Any:
 
 
 Algorithm = Annotated[
-    CleanChoice | MadryChoice | TradesChoice | FreeChoice | FastChoice,
+    CleanChoice | MadryChoice | TradesChoice | FreeChoice | FastChoice | InputGradientChoice,
     Discriminator("name"),
     BeforeValidator(_read_choice),
 ]
@@ -77,7 +84,7 @@ class TrainedBy(AlgorithmSettings):
     """Settings of a strategy that leaves open how a task is trained."""
 
     training: Algorithm = setting_added_later(
-        MadryChoice(), description="clean, madry, trades, free or fast; with settings as {name: trades, beta: 3}"
+        MadryChoice(), description="clean, madry, trades, free, fast or igr; with settings as {name: trades, beta: 3}"
     )
 
     def objective(self) -> Objective:

@@ -20,6 +20,7 @@ from methods.training import AdversarialTraining, CleanTraining, Fit, Objective,
 from methods.training import fit as fit_module
 from methods.training.algorithms.fast import FastSettings
 from methods.training.algorithms.free import FreeSettings
+from methods.training.algorithms.input_gradients import InputGradientSettings
 from methods.training.algorithms.trades import TradesSettings
 from methods.training.captured import WARM_UPS, GraphRecorder, StepRecorder, recorder_for
 from methods.training.fit import make_adam
@@ -37,9 +38,10 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "trades": TradesSettings().objective,
     "free": FreeSettings(replays=3).objective,
     "fast": FastSettings().objective,
+    "igr": InputGradientSettings().objective,
 }
 BACKBONES: dict[str, Any] = {"small_conv": SmallConv, "resnet18": ResNet18, "resnet50": ResNet50}
-METHODS = ("joint_at", "anp_vs", "packnet", "cmat")
+METHODS = ("joint_at", "anp_vs", "packnet", "cmat", "gpm", "dgp", "wsn", "piggyback")
 """Those whose steps are others than an objective on one network."""
 
 
