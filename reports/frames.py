@@ -15,6 +15,7 @@ from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.numbers.metrics import CLEAN, WORST
 from reports.tables import details as tables
+from reports.tables.attacks import quality_table
 from reports.tables.leaderboard import wide_table
 from results import Results, Run
 
@@ -63,6 +64,11 @@ class Tables:
     def sweep(self) -> pd.DataFrame:
         """`tables/*__sweep.csv`: ACC of every row under every attack, beside the attack's specification."""
         return _together(self.boards, tables.sweep_table)
+
+    @cached_property
+    def attack_quality(self) -> pd.DataFrame:
+        """`tables/*__attack_quality.csv`: how near each attack comes to the best of all, on every row."""
+        return _together(self.boards, quality_table)
 
     def predictions(self, label: str, preset: str | None = None) -> pd.DataFrame:
         """The predictions of the runs with this label, image by image: `results.schema.PREDICTIONS` behind row and seed.

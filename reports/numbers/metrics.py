@@ -96,6 +96,26 @@ def _diagonal(R: Array) -> Array:
     return np.diagonal(R, axis1=-2, axis2=-1)
 
 
+def optimality(eps: Array, curve: Array, best: Array, clean: float) -> float:
+    """1 − (A − A*) / (clean · e − A*), A and A* the areas below `curve` and `best` from 0 to e, the largest eps.
+
+    1 for an attack that breaks at every eps what any attack breaks, 0 for one that breaks nothing. The areas are those of
+    straight lines between the points, the first (0, clean). NaN where nothing was broken at all. Local optimality of AttackBench
+    (Cinà et al. 2024, arXiv 2404.19460); there e is where the best attack reaches 0, and a curve has a point per distance.
+
+    eps: (K,), ascending, above 0. curve: accuracies (K,) under one attack at these eps. best: under the worst of all attacks.
+    clean: accuracy without an attack.
+    """
+    places = np.concatenate([[0.0], eps])
+
+    def area(accuracies: Array) -> float:
+        return float(np.trapezoid(np.concatenate([[clean], accuracies]), places))
+
+    lost = clean * float(places[-1]) - area(best)
+    # A single image of any data set is more than this.
+    return nan if lost <= 1e-12 * float(places[-1]) else 1 - (area(curve) - area(best)) / lost
+
+
 MATRIX_METRICS = {
     "BWT_lopezpaz2017": bwt,
     "F_chaudhry2018": forgetting,

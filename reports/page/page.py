@@ -19,6 +19,7 @@ from reports.exhibits.pages import ExhibitOnPage
 from reports.figures.style import FigureOnPage
 from reports.page import check_guide
 from reports.page.rows import accuracies, attack_groups, in_percent, page_board
+from reports.tables import attacks as attack_tables
 from reports.tables import capacity as capacity_tables
 from reports.tables import leaderboard, training
 from reports.tables.words import amount
@@ -99,6 +100,8 @@ def render_page(
             published_note=version.published_note,
             short_name=leaderboard.short_name,
             accuracies=leaderboard.accuracy_table,
+            quality=attack_tables.quality_for_reading,
+            quality_caption=attack_tables.quality_caption,
             recipes=training.recipes_table,
             decisions=capacity_tables.decisions_table,
             decisions_caption=capacity_tables.decisions_caption,

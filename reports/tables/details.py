@@ -16,6 +16,7 @@ from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.metrics import WORST, accuracy_matrix, task_scores
 from reports.numbers.outcomes import NOT_MEASURED
 from reports.numbers.statistics.intervals import wilson
+from reports.tables.attacks import quality_table
 from reports.tables.capacity import capacity_table, owners_table
 from reports.tables.entries import entry_names
 from reports.tables.training import recipes_table, training_table
@@ -30,6 +31,7 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"{board.stem}__comparisons", comparison_table(board)
     yield f"{board.stem}__verdicts", verdict_table(board)
     yield f"{board.stem}__sweep", sweep_table(board)
+    yield f"{board.stem}__attack_quality", quality_table(board)
     of_training = {
         "training": training_table(board),
         "recipes": recipes_table(board),

@@ -9,13 +9,14 @@ import pandas as pd
 from reports.boards.board import Board
 from reports.boards.version import published_note
 from reports.numbers.labels import visible
+from reports.tables.attacks import quality_caption, quality_for_reading
 from reports.tables.capacity import decisions_caption, decisions_table
 from reports.tables.leaderboard import accuracy_table, below_table, caption, compact_table
 from reports.tables.training import recipes_table
 
 WORDS = (
     "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
-    "published as", "protocols differ in",
+    "published as", "protocols differ in", "attacks, best first", "over eps", "of row",
 )  # fmt: skip
 """Columns of words. They are aligned to the left, and escaped."""
 
@@ -32,6 +33,9 @@ def leaderboard_markdown(boards: list[Board], empty: str) -> str:
             parts += [markdown_text(about), markdown_table(compact_table(board))]
             every = f"every attack that was run is in tables/{board.stem}__sweep.csv"
             parts += [markdown_text(f"ACC in percent by attack; {every}:"), markdown_table(accuracy_table(board))]
+            quality = quality_for_reading(board)
+            if len(quality):
+                parts += ["### Attack quality", markdown_text(quality_caption(board)), markdown_table(quality)]
         else:
             parts.append("No row is ranked yet.")
         if board.below:

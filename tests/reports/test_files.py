@@ -152,7 +152,7 @@ def test_the_page_is_self_contained_and_escapes_labels(report):
 def test_markdown_parses_into_tables(report):
     text = (report.output / "leaderboard.md").read_text(encoding="utf-8")
     rendered = MarkdownIt("commonmark").enable("table").render(text)
-    assert rendered.count("<table>") == 5
+    assert rendered.count("<table>") == 7
     assert "<b>" not in rendered
     assert "&lt;b&gt;2/255&lt;/b&gt; | 5%_x &amp; [bold]$a$[/]" in rendered
     lengths = {

@@ -20,6 +20,19 @@ def test_the_worked_example():
     assert metrics.forgetting(WORKED) == pytest.approx(-1 / 60)
 
 
+def test_optimality_is_one_minus_the_area_to_the_best_curve_over_what_the_best_takes():
+    eps, best = np.array([1.0, 3.0]), np.array([0.5, 0.1])
+    # From 0 to 3 at .9 the area is 2.7; below the best it is (.9 + .5) / 2 + .5 + .1 = 1.3.
+    assert metrics.optimality(eps, best, best, 0.9) == 1
+    assert metrics.optimality(eps, np.array([0.9, 0.9]), best, 0.9) == pytest.approx(0)
+    assert metrics.optimality(eps, np.array([0.7, 0.3]), best, 0.9) == pytest.approx(
+        1 - (0.8 + 1.0 - 1.3) / (2.7 - 1.3)
+    )
+    # With one eps the areas are as the accuracies there.
+    assert metrics.optimality(np.array([8.0]), np.array([0.5]), np.array([0.4]), 0.9) == pytest.approx(0.4 / 0.5)
+    assert np.isnan(metrics.optimality(eps, np.array([0.9, 0.9]), np.array([0.9, 0.9]), 0.9))
+
+
 def test_accuracy_above_the_diagonal_is_not_forgotten():
     R = WORKED.copy()
     R[0, 1:] = 1.0
