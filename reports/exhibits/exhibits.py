@@ -69,14 +69,21 @@ class Exhibits:
 
     @property
     def is_of_thesis_data(self) -> bool:
-        """True if the board's stream is that of the thesis' CIFAR-100 experiments."""
-        return self.scenario == SCENARIO
+        """True if the board's stream is that of the thesis' CIFAR-100 experiments, and asks within the tasks as they did."""
+        return self.scenario == SCENARIO and self.asks_within_tasks
 
     @property
     def scenario(self) -> str:
         """The name of the board's scenario; empty if it was not recorded."""
         stored = self.board.rows[0].seeds[0].run.identity.get("scenario")
         return str((stored.get("name") if isinstance(stored, dict) else stored) or "")
+
+    @property
+    def asks_within_tasks(self) -> bool:
+        """True if the task of an image was told at test: the stream's protocol is not `class`."""
+        stored = self.board.rows[0].seeds[0].run.identity.get("scenario")
+        settings = stored.get("settings") if isinstance(stored, dict) else None
+        return not isinstance(settings, dict) or settings.get("protocol", "task") == "task"
 
     @property
     def tasks(self) -> list[str]:

@@ -25,6 +25,7 @@ from reports.exhibits.high_resolution_words import (
     parts_of,
 )
 from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
+from reports.exhibits.others import SPLIT_CIFAR100, OtherTable, beside
 from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
 from reports.exhibits.steps_figure import STEPS_FIGURE, THESIS_NAMES
 from reports.exhibits.steps_table import steps_caption, steps_table, steps_table_for_reading
@@ -51,9 +52,9 @@ BEGIN, END = (
     "<!-- end of what is made -->",
 )
 INTRODUCTION = (
-    "The tables and figures of the thesis, made from the records of this report, each number beside the published one. Published "
-    "values are references, never targets: they were taken under other protocols, and no difference to them is an effect of a "
-    "method. "
+    "The tables and figures of the thesis, and tables of other papers on the same streams, made from the records of this report, "
+    "each number beside the published one. Published values are references, never targets: they were taken under other "
+    "protocols, and no difference to them is an effect of a method. "
     "Percent with one decimal unless said otherwise; numbers in full precision are in tables/."
 )
 
@@ -62,6 +63,7 @@ def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFr
     """Yield (file stem, table) for every exhibit of every board, with numbers as fractions."""
     for each in exhibits:
         frames = {"pgd_steps": steps_table(each), "methods": methods_table(each), "f1": scores_table(each)}
+        frames |= {other.name: other.table(each) for other in beside(each)}
         for name, frame in frames.items():
             if len(frame):
                 yield f"{each.board.stem}__exhibit_{name}", frame
@@ -83,8 +85,13 @@ class ExhibitOnPage:
 
 
 def on_page(exhibits: Sequence[Exhibits]) -> dict[str, ExhibitOnPage]:
-    """The high-resolution F1 tables of each board that has such data, by preset."""
+    """By preset the high-resolution F1 tables of each board that has such data, or the published table of others beside it."""
     found = {}
+    for each in exhibits:
+        for other in beside(each):
+            reading = other.reading(each)
+            tables = {"Percent": reading} if len(reading) else {}
+            found[each.board.preset] = ExhibitOnPage(other.title, [other.caption(each)], tables)
     for each in fine_grained_boards(exhibits):
         table = fine_grained_table([each])
         words = [fine_grained_caption(table), *fine_grained_differences([each])]
@@ -101,6 +108,7 @@ def exhibits_page(exhibits: Sequence[Exhibits], picture: Picture, empty: str) ->
     parts = ["# The thesis' exhibits", INTRODUCTION if exhibits else empty]
     for each in exhibits:
         parts += [f"## {markdown_text(each.board.preset)}", *_sections(each, picture, _in_order(each))]
+        parts += [text for other in beside(each) for text in _other(each, other)]
     return "\n\n".join([*parts, *_fine_grained(exhibits, "## ")]) + "\n"
 
 
@@ -146,6 +154,15 @@ def _pictured(exhibits: Exhibits, picture: Picture, name: str, title: str) -> It
         yield f"![{title}]({path})"
 
 
+def _other(exhibits: Exhibits, other: OtherTable) -> Iterator[str]:
+    """A published table of others, with ours beside it."""
+    yield f"### {other.title}"
+    yield markdown_text(other.caption(exhibits))
+    reading = other.reading(exhibits)
+    if len(reading):
+        yield markdown_table(reading)
+
+
 def _fine_grained(exhibits: Sequence[Exhibits], heading: str) -> Iterator[str]:
     if not exhibits:
         return
@@ -182,6 +199,9 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
             scores = _abbreviated(scores_table_for_reading(each, row))
             caption = f"A, P, R: accuracy, precision and recall. {scores_caption(each)}"
             add(scores, f"{_title(2)}: {row.label}", caption, f"scores-{file_name(row.label)}")
+        for other in beside(each):
+            if len(reading := other.reading(each)):
+                add(reading, other.title, other.caption(each), other.name)
         if len(logs := logs_table(each)):
             add(logs, "The thesis' logs by training attack and test attack", "", "logs")
         # LaTeX can hold back only a few floats.
@@ -235,6 +255,7 @@ def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> 
     for each in exhibits:
         if each.is_of_thesis_data:
             parts += _sections(each, picture, _of_thesis(each))
+        parts += [text for other in beside(each) for text in _other(each, other)]
     parts += _fine_grained(exhibits, "## ")
     for each in fine_grained_boards(exhibits):
         parts += [f"### {_title(2)}: {markdown_text(each.board.preset)}", *_scores(each, _of_thesis(each))]
@@ -254,7 +275,7 @@ def published_exhibits(folder: Path, checks: Sequence[Check] = CHECKS) -> list[E
     presets = sorted(path for path in folder.iterdir() if path.is_dir())
     boards = [board for preset in presets for board in build_boards(load(preset, None), checks)]
     found = exhibits_of(boards, read_published())
-    return [each for each in found if each.scenario in (SCENARIO, FINE_GRAINED)]
+    return [each for each in found if each.scenario in (SCENARIO, SPLIT_CIFAR100, FINE_GRAINED)]
 
 
 def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:

@@ -17,11 +17,13 @@ LOGS_FILE = "cifar100_single_task_logs.csv"
 """Accuracies under the training attack and on clean images, per superclass."""
 HIGH_RESOLUTION = {"cubs": "CUBS", "stanford_cars": "Stanford Cars", "flowers": "Flowers"}
 """The names of the data sets as the thesis prints them, by column of the high-resolution tables."""
+PRINTED_AVERAGE = "average as printed"
+"""The line of CPG's table, in the place of a superclass, that holds the average in print."""
 
 
 @dataclass(frozen=True)
 class PublishedValues:
-    """The tables that the thesis reports and quotes, accuracies in [0, 1] unless said otherwise.
+    """The tables of the thesis, those that it quotes, and those of others; accuracies in [0, 1] unless said otherwise.
 
     pgd_steps: the bar chart, a line per bar: group, method, epsilon, pgd_steps, accuracy.
     methods: the comparison: method, label, accuracy, attack, source.
@@ -29,6 +31,8 @@ class PublishedValues:
     fine_grained: the high-resolution tables.
     data_sets: the whole data sets of these tables: column, data_set, classes, train, test.
     anp_vs: the table from which six rows of the comparison are quoted, in percent.
+    cpg: clean accuracy on the superclasses in percent, a line per method and superclass; `method` as below.
+    shield_til: SHIELD's table, in percent, a line per benchmark and method; `method` is ours that stands beside it, or `none`.
     """
 
     pgd_steps: pd.DataFrame
@@ -37,6 +41,8 @@ class PublishedValues:
     fine_grained: pd.DataFrame
     data_sets: pd.DataFrame
     anp_vs: pd.DataFrame
+    cpg: pd.DataFrame
+    shield_til: pd.DataFrame
 
     def quoted_from(self, accuracy: float) -> tuple[str, str] | None:
         """The (row, column) of the ANP-VS paper's table that holds this accuracy; None if no cell does, or several."""
@@ -45,9 +51,9 @@ class PublishedValues:
         return (str(found["model"].iloc[0]), str(found["column"].iloc[0])) if len(found) == 1 else None
 
 
-def _number(text: str, highest: float) -> float:
+def _number(text: str, highest: float, lowest: float = 0.0) -> float:
     value = float(text)
-    if not 0 <= value <= highest:
+    if not lowest <= value <= highest:
         raise ValueError
     return value
 
@@ -62,6 +68,7 @@ _Kind = tuple[str, Callable[[str], Any]]
 TEXT: _Kind = ("text", _text)
 FRACTION: _Kind = ("a number from 0 to 1", lambda text: _number(text, 1.0))
 PERCENT: _Kind = ("a number from 0 to 100", lambda text: _number(text, 100.0))
+CHANGE: _Kind = ("a number from -1 to 1", lambda text: _number(text, 1.0, -1.0))
 COUNT: _Kind = ("a whole number", int)
 EXACT: _Kind = ("a fraction such as 8/255", Fraction)
 
@@ -111,6 +118,20 @@ _TABLES = {
         "anp_vs_paper_cifar100_vgg16.csv",
         {"model": TEXT, "clean": PERCENT, "white_box": PERCENT, "black_box": PERCENT},
         ("model",),
+    ),
+    "cpg": _Table(
+        "cpg_cifar100_superclasses.csv",
+        {"method": TEXT, "label": TEXT, "superclass": TEXT, "accuracy": PERCENT},
+        ("label", "superclass"),
+    ),
+    "shield_til": _Table(
+        "shield_til.csv",
+        {
+            **dict.fromkeys(("benchmark", "method", "label"), TEXT),
+            **dict.fromkeys(("autoattack", "pgd", "fgsm", "clean"), PERCENT),
+            **{"bwt": CHANGE, "source": TEXT},
+        },
+        ("benchmark", "label"),
     ),
 }
 

@@ -328,8 +328,8 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
     assert "4. Structure of CMAT" in page
     assert 'href="exhibits.md"' in report.page.read_text(encoding="utf-8")
     tex = (report.output / "exhibits.tex").read_text(encoding="utf-8")
-    # Bars, comparison, scores, logs, and the two high-resolution tables.
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 6
+    # Bars, comparison, scores, CPG's table, logs, and the two high-resolution tables.
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 7
     assert r"cmat\_100\%" in tex
 
     none = exhibit_pages.exhibits_page(exhibits_of(report.boards, PUBLISHED), exhibit_pages.in_report({}), "nothing")

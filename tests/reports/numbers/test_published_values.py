@@ -18,6 +18,8 @@ from results.files import StoreError
         ("cifar100_pgd_steps.csv", ",8/255,20", ",8/0,20", r"line 13: epsilon is '8/0', expected a fraction"),
         ("cifar100_pgd_steps.csv", "4/255,10", "4/255,7", r"two lines say packnet 4/255 7"),
         ("fine_grained.csv", "0.9514", "", r"line 2: precision is '', expected a number"),
+        ("shield_til.csv", "-0.49", "-4.9", r"line 22: bwt is '-4.9', expected a number from -1 to 1"),
+        ("cpg_cifar100_superclasses.csv", "CPG,fish", "CPG,flowers", r"two lines say CPG flowers"),
         (
             "cifar100_single_task_logs.csv",
             None,
@@ -45,3 +47,11 @@ def test_a_quoted_value_is_found_in_the_table_it_is_quoted_from():
     models = ["Standard", "AT", "AT BNN", "Pretrained AT", "TRADES", "ANP-VS"]
     assert cells == [(model, "black_box") for model in models]
     assert published.quoted_from(0.4113) is None
+
+
+def test_the_tables_of_others_are_whole():
+    published = read_published()
+    assert dict(published.cpg.groupby("label").size()) == {"PackNet": 21, "PAE": 21, "CPG": 21}
+    assert set(published.shield_til.groupby("benchmark").size()) == {10}
+    best = published.shield_til.set_index(["benchmark", "label"]).loc[("split_cifar100", "SHIELD-IM")]
+    assert best[["autoattack", "pgd", "fgsm", "clean"]].tolist() == [63.08, 62.39, 46.48, 67.45]
