@@ -24,8 +24,8 @@ class AuditedRow:
     same_network: outcomes under attack of this protocol's network, evaluated canonically.
     bundle: True if several switches are turned.
     parts: the switches whose effects a bundle should be the sum of; empty if there is no such sum.
-    canonical, thesis: the two values of the switch, in words.
-    findings: the numbers of the findings of the thesis' audit that it belongs to.
+    canonical, turned: the two values of the switch, in words.
+    findings: the numbers of what was found in the released code that it belongs to.
     expected: the expected effect, in words.
     """
 
@@ -37,6 +37,6 @@ class AuditedRow:
     bundle: bool = False
     parts: tuple[str, ...] = ()
     canonical: str = ""
-    thesis: str = ""
+    turned: str = ""
     findings: str = ""
     expected: str = ""

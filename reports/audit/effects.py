@@ -124,8 +124,11 @@ def _samples(row: AuditedRow) -> int:
     return sum(len(task) for task in next(iter(row.reported.values())))
 
 
-def effects_table(rows: Sequence[AuditedRow]) -> pd.DataFrame:
-    """The effects, a line each: accuracies and differences in [0, 1] (`Effect`), and the words of the switch."""
+def effects_table(rows: Sequence[AuditedRow], of: str = "thesis") -> pd.DataFrame:
+    """The effects, a line each: accuracies and differences in [0, 1] (`Effect`), and the words of the switch.
+
+    of: the evaluation that is audited; the column of its values has this name.
+    """
     words = {(row.method, row.switch): row for row in rows}
     records = []
     for effect in effects_of(rows):
@@ -136,7 +139,7 @@ def effects_table(rows: Sequence[AuditedRow]) -> pd.DataFrame:
                 "switch": effect.switch,
                 "findings": row.findings if row else "",
                 "canonical": row.canonical if row else "",
-                "thesis": row.thesis if row else "",
+                of: row.turned if row else "",
                 "reported": effect.reported,
                 "effect": effect.effect,
                 "low": effect.bounds.low,

@@ -1,8 +1,8 @@
-"""The figure of an audit: a bar per switch, and accuracy on attacked against accuracy on clean images."""
+"""The figure of an audit: a bar per switch, the signature of the audited evaluation, and the accuracies that it prints."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from reports.figures.style import FAINT, INK, PAGE, PALETTE
 
 @dataclass(frozen=True)
 class Printed:
-    """A robust accuracy that the thesis prints, in [0, 1]."""
+    """A robust accuracy in print, in [0, 1]. name: whose, and of which network or attack."""
 
     name: str
     accuracy: float
@@ -29,10 +29,12 @@ GREY = PALETTE[8]
 
 
 def audit_figure(
-    effects: Sequence[Effect], found: Sequence[Signature], thesis: Signature, printed: Sequence[Printed], eps: str
+    effects: Sequence[Effect], signature: Callable[[Axes], None], printed: Sequence[Printed], eps: str
 ) -> Figure:
-    """Draw three panels: the change of the reported accuracy by switch on the left; attacked against clean accuracy by task,
-    and below it the reported accuracies beside those that the thesis prints, on the right.
+    """Draw three panels: the change of the reported accuracy by switch on the left; the signature of the audited evaluation, and
+    below it the reported accuracies beside those in print, on the right.
+
+    signature: draws its panel.
     """
     lines = [effect for effect in effects if effect.switch != CANONICAL]
     height = max(4.4, 0.2 * len(lines) + 0.3 * len({effect.method for effect in lines}) + 0.9)
@@ -40,8 +42,8 @@ def audit_figure(
     panels: Any = figure.subfigures(1, 2, width_ratios=(1.6, 1))
     left, right = panels
     _bars(left.add_subplot(), effects, eps)
-    plane, levels = right.subplots(2, 1, height_ratios=(1.9, 1))
-    _plane(plane, found, thesis)
+    upper, levels = right.subplots(2, 1, height_ratios=(1.9, 1))
+    signature(upper)
     _levels(levels, effects, printed)
     return figure
 
@@ -112,7 +114,8 @@ def _ends(effects: Sequence[Effect]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _plane(axes: Axes, found: Sequence[Signature], thesis: Signature) -> None:
+def signature_panel(axes: Axes, found: Sequence[Signature], thesis: Signature) -> None:
+    """Draw accuracy on attacked against accuracy on clean images, a point per task; above the diagonal is the signature."""
     axes.plot([0, 102], [0, 102], color=INK, linewidth=0.6, zorder=1)
     axes.fill_between([0, 102], [0, 102], 102, color=ORANGE, alpha=0.12, linewidth=0, zorder=0)
     axes.text(4, 96, "impossible: attacked\nabove clean", va="top", fontsize=6.5, color=INK)
@@ -133,7 +136,7 @@ def _plane(axes: Axes, found: Sequence[Signature], thesis: Signature) -> None:
 
 
 def _levels(axes: Axes, effects: Sequence[Effect], printed: Sequence[Printed]) -> None:
-    """Draw the reported accuracies of here and of the thesis: for the eye alone, because data, networks and epochs differ."""
+    """Draw the reported accuracies of here and in print: for the eye alone, because data, networks and epochs differ."""
     lines = [
         (f"{effect.method}, {effect.switch.replace('_', ' ')}", effect.reported, RED, "s")
         if effect.bundle
@@ -141,7 +144,7 @@ def _levels(axes: Axes, effects: Sequence[Effect], printed: Sequence[Printed]) -
         for effect in effects
         if effect.switch == CANONICAL or (effect.bundle and effect.switch not in (SUM, INTERACTION))
     ]
-    lines += [(f"thesis: {each.name}", each.accuracy, INK, "x") for each in printed]
+    lines += [(each.name, each.accuracy, INK, "x") for each in printed]
     for place, (name, value, colour, marker) in enumerate(lines):
         axes.plot(100 * value, place, marker, color=colour, markersize=4, zorder=3)
         # The words stand on the side that has room.

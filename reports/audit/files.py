@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
+from reports.audit.columns import (
+    AUTOATTACK,
+    COPIED,
+    EPS_OF_COLUMN,
+    PGD,
+    ColumnOutcomes,
+    columns_in_words,
+    columns_table,
+    copied_table,
+    published_columns,
+)
+from reports.audit.columns_figure import columns_panel
 from reports.audit.effects import INTERACTION, SUM, Effect, effects_of, effects_table
-from reports.audit.figure import Printed, audit_figure
+from reports.audit.figure import Printed, audit_figure, signature_panel
 from reports.audit.signature import Signature, in_words, logged, signature_table, signatures
 from reports.audit.small_tables import (
     SMALL_TABLES,
@@ -25,7 +38,7 @@ from reports.audit.small_tables import (
     seeds_table,
 )
 from reports.figures.style import paper_style, save
-from reports.numbers.published_values import LOGS_FILE, REFERENCE, thesis_f1_table
+from reports.numbers.published_values import LOGS_FILE, REFERENCE, read_published, thesis_f1_table
 from reports.tables.words import percent, points, to_csv
 from results.file_names import file_name
 from results.files import write_text
@@ -46,7 +59,9 @@ class AuditReport:
     black_box: outcomes on images that were made on an undefended network; None if there are none.
     predicted: by `method, protocol` the predictions of the first seed on whole test sets under the training attack, per task.
     geometry: a record per task of the changes that the thesis' space and box make to its images.
-    tables: the small tables to write, of `f1`, `comparator`, `seeds`.
+    columns: the outcomes in the columns of SHIELD's table.
+    tables: the small tables to write, of `SMALL_TABLES` or `COLUMN_TABLES`.
+    of: the evaluation that is audited, `thesis` or `shield`.
     """
 
     board: str
@@ -58,7 +73,14 @@ class AuditReport:
     black_box: AuditOutcomes | None
     predicted: Mapping[str, Sequence[Predicted]]
     geometry: Sequence[Mapping[str, object]] = ()
+    columns: Sequence[ColumnOutcomes] = ()
     tables: Sequence[str] = SMALL_TABLES
+    of: str = "thesis"
+
+    @property
+    def name(self) -> str:
+        """The word in the names of its files, so that two audits of one preset stand beside each other."""
+        return "audit" if self.of == "thesis" else f"audit_{self.of}"
 
 
 @dataclass(frozen=True)
@@ -78,22 +100,25 @@ def write(report: AuditReport, output: Path, reference: Path = REFERENCE) -> Wri
     """
     folder, stem = output / FOLDER, file_name(report.board)
     found = signatures(report.rows, report.tasks)
-    thesis = logged(pd.read_csv(reference / LOGS_FILE))
+    logs = [logged(pd.read_csv(reference / LOGS_FILE))] if report.of == "thesis" else []
+    published = read_published(reference).shield_til
     frames = {
-        "audit": effects_table(report.rows),
-        "audit_signature": signature_table([*found, thesis]),
-        **({"audit_geometry": geometry_table(report.geometry)} if report.geometry else {}),
-        **_small_tables(report, reference),
+        "": effects_table(report.rows, report.of),
+        "_signature": signature_table([*found, *logs]),
+        **({"_geometry": geometry_table(report.geometry)} if report.geometry else {}),
+        **_small_tables(report, reference, published),
     }
     paths = []
     for name, frame in frames.items():
-        paths.append(folder / "tables" / f"{stem}__{name}.csv")
+        paths.append(folder / "tables" / f"{stem}__{report.name}{name}.csv")
         write_text(paths[-1], to_csv(frame))
     effects = effects_of(report.rows)
+    if report.of == "thesis":
+        panel, levels = partial(signature_panel, found=found, thesis=logs[0]), printed(reference)
+    else:
+        panel, levels = partial(columns_panel, found=report.columns, published=published), printed_by_shield(published)
     with paper_style():
-        paths += save(
-            audit_figure(effects, found, thesis, printed(reference), report.eps), folder / "figures" / f"{stem}__audit"
-        )
+        paths += save(audit_figure(effects, panel, levels, report.eps), folder / "figures" / f"{stem}__{report.name}")
     return Written(report, effects, found, paths)
 
 
@@ -102,10 +127,18 @@ def printed(reference: Path = REFERENCE) -> list[Printed]:
     methods = pd.read_csv(reference / "cifar100_methods.csv").set_index("method")["accuracy"]
     logs = pd.read_csv(reference / LOGS_FILE)["pgd_train_pgd_eval"]
     return [
-        Printed("PackNet, 8/255", float(methods["packnet"])),
-        Printed("CMAT, 8/255", float(methods["cmat"])),
-        Printed("log of single tasks", float(logs.mean())),
+        Printed("thesis: PackNet, 8/255", float(methods["packnet"])),
+        Printed("thesis: CMAT, 8/255", float(methods["cmat"])),
+        Printed("thesis: log of single tasks", float(logs.mean())),
     ]
+
+
+def printed_by_shield(published: pd.DataFrame) -> list[Printed]:
+    """The two columns of SHIELD's best row that its bundles are about. published: the table of `shield_til.csv`."""
+    rows = published.to_dict("records")
+    best = next(row for row in rows if (row["benchmark"], row["label"]) == ("split_cifar100", "SHIELD-IM"))
+    titles = {PGD: "PGD", AUTOATTACK: "AutoAttack"}
+    return [Printed(f"SHIELD-IM: {title}", float(best[column]) / 100) for column, title in titles.items()]
 
 
 def lowest_f1(reference: Path = REFERENCE) -> float:
@@ -113,7 +146,8 @@ def lowest_f1(reference: Path = REFERENCE) -> float:
     return float(pd.read_csv(reference / "fine_grained.csv")["f1"].min())
 
 
-def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFrame]:
+def _small_tables(report: AuditReport, reference: Path, shield: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The small tables by the ends of their files' names. shield: the table of `shield_til.csv`."""
     frames: dict[str, pd.DataFrame] = {}
     if "f1" in report.tables:
         thesis, lowest = thesis_f1_table(pd.read_csv(reference / "fine_grained.csv")), lowest_f1(reference)
@@ -121,19 +155,24 @@ def _small_tables(report: AuditReport, reference: Path) -> dict[str, pd.DataFram
         batches = [
             batches_table(tasks, lowest).assign(protocol=protocol) for protocol, tasks in report.predicted.items()
         ]
-        frames["audit_f1"] = pd.concat(parts, ignore_index=True)
-        frames["audit_f1_batches"] = pd.concat(batches, ignore_index=True)
-        frames["audit_f1_thesis"] = thesis
+        frames["_f1"] = pd.concat(parts, ignore_index=True)
+        frames["_f1_batches"] = pd.concat(batches, ignore_index=True)
+        frames["_f1_thesis"] = thesis
     canonical = [row for row in report.rows if (row.method, row.switch) == ("madry_at", CANONICAL)]
     if "comparator" in report.tables and canonical:
         published = (
             pd.read_csv(reference / name) for name in ("cifar100_methods.csv", "anp_vs_paper_cifar100_vgg16.csv")
         )
-        frames["audit_comparator"] = comparator_table(
+        frames["_comparator"] = comparator_table(
             canonical[0], report.black_box, report.chance, report.classes, *published
         )
+    if EPS_OF_COLUMN in report.tables:
+        frames["_columns"] = columns_table(report.columns, report.tasks)
+        frames["_columns_published"] = published_columns(shield)
+    if COPIED in report.tables:
+        frames["_copied"] = copied_table(report.columns, shield)
     if "seeds" in report.tables:
-        frames["audit_seeds"] = seeds_table(report.rows)
+        frames["_seeds"] = seeds_table(report.rows)
     return frames
 
 
@@ -167,7 +206,7 @@ def show(written: Written, console: Console) -> None:
     seeds = max((effect.seeds for effect in written.effects), default=0)
     noise = "test images only" if seeds < 2 else "seeds and test images"
     console.print(f"{samples} test images in all, {seeds} seed(s); intervals are over {noise}", style="dim")
-    for sentence in in_words(written.signatures):
+    for sentence in (*in_words(written.signatures), *columns_in_words(written.report.columns)):
         console.print(sentence, highlight=False, markup=False)
     if "f1" in written.report.tables:
         for protocol, tasks in written.report.predicted.items():

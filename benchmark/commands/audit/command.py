@@ -14,7 +14,8 @@ from benchmark.commands.audit.attacking.cells import AuditCell
 from benchmark.commands.audit.attacking.workers import attack_cells
 from benchmark.commands.audit.comparison import AuditComparison
 from benchmark.commands.audit.learning.jobs import is_learned, learn, still_to_learn
-from benchmark.commands.audit.switches import chosen
+from benchmark.commands.audit.protocols import EVALUATIONS
+from benchmark.commands.audit.switches import AuditedEvaluation
 from benchmark.commands.audit.variants import AUDITED, Variant, all_jobs, make_variants, undefended
 from benchmark.commands.timing.rates import measure_rates
 from benchmark.errors import ConfigError
@@ -27,10 +28,7 @@ from benchmark.planning.tasks import load_with_progress
 from benchmark.running.progress import duration
 from reports.audit.audited_row import CANONICAL
 from reports.audit.files import show, write
-from reports.audit.small_tables import SMALL_TABLES
 from scenarios.base import Task
-
-DEFAULT_METHODS = ("madry_at", "packnet")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,14 @@ class AuditOptions:
     switches: names of switches, bundles and small tables; None: all of them.
     samples: test images per task, at most, with the classes in turn.
     output: the folder that `audit/` is written into.
+    protocol: whose evaluation is audited, a name of `EVALUATIONS`.
     """
 
     run: RunOptions
     switches: Sequence[str] | None
     samples: int
     output: Path
+    protocol: str = "thesis"
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,12 @@ def audit(options: AuditOptions, console: Console) -> int:
     Everything is stored beside the runs, in `audit/`. A finished run of the preset itself is used as it is. Raises ConfigError,
     DataError, StoreError.
     """
-    methods = _methods(options)
+    evaluation = EVALUATIONS[options.protocol]
+    methods = _methods(options, evaluation)
     preset = load_preset(options.run.preset, options.run.overrides, options.run.seeds)
     preset.must_tell_tasks("audit")
-    switches = chosen(None if options.switches is None else list(options.switches), methods)
-    tables = [name for name in SMALL_TABLES if options.switches is None or name in options.switches]
+    switches = evaluation.chosen(options.switches, methods)
+    tables = [name for name in evaluation.tables if options.switches is None or name in options.switches]
     preset_machine = make_machine(options.run, preset)
     # A tracked run has no checkpoints, and an audit attacks checkpoints.
     machine = replace(preset_machine, runs=folder_of(options.run.results) / "runs").without_published()
@@ -82,7 +83,7 @@ def audit(options: AuditOptions, console: Console) -> int:
     tasks = load_with_progress(preset, machine, console)
     variants = make_variants(preset, methods, switches, tasks, machine)
     sources = undefended(preset, tasks, machine) if "comparator" in tables and "madry_at" in methods else {}
-    comparison = AuditComparison(preset, tasks, variants, sources, "f1" in tables)
+    comparison = AuditComparison(evaluation, preset, tasks, variants, sources, tables)
     runs = _find_runs(comparison, preset_machine, machine)
     _announce(comparison, runs, options.samples, machine, console)
     if options.run.dry_run:
@@ -92,7 +93,7 @@ def audit(options: AuditOptions, console: Console) -> int:
     seed = preset.evaluation.seed
     store = CellStore(folder_of(options.run.results) / "outcomes", tasks, options.samples, seed, runs.machines)
     _attack(comparison.cells(), store, preset, machine, console)
-    show(write(comparison.report(store, tables), options.output), console)
+    show(write(comparison.report(store), options.output), console)
     for failure in failures:
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
     return 1 if failures else 0
@@ -103,12 +104,12 @@ def folder_of(results: Path) -> Path:
     return results.parent / "audit"
 
 
-def _methods(options: AuditOptions) -> list[str]:
+def _methods(options: AuditOptions, evaluation: AuditedEvaluation) -> list[str]:
     """The methods to audit, each once.
 
     Raises ConfigError if a method has no switches, or if less than one sample is asked for.
     """
-    methods = list(dict.fromkeys(options.run.methods or DEFAULT_METHODS))
+    methods = list(dict.fromkeys(options.run.methods or evaluation.methods))
     for method in methods:
         if method not in AUDITED:
             raise ConfigError(f"--methods {method}: switches are turned on {', '.join(AUDITED)} only")
@@ -157,7 +158,8 @@ def _announce(comparison: AuditComparison, runs: AuditRuns, samples: int, machin
     """Print the work that there is, before anything starts, and its duration at most if there is something to learn."""
     cells = comparison.cells()
     text = (
-        f"Audit of {comparison.preset.name}: {len(comparison.variants)} protocols on {len(comparison.tasks)} tasks, "
+        f"Audit of {comparison.preset.name}, {comparison.evaluation.name}: {len(comparison.variants)} protocols on "
+        f"{len(comparison.tasks)} tasks, "
         f"{len(runs.todo)} of {len(runs.jobs)} runs to learn, {len(cells)} attacks on their classifiers (stored outcomes are "
         "not made again)"
     )

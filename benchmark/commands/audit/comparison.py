@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from attacks.threat_model import over_255
 from benchmark.commands.audit.attacking.cell_store import CellStore
 from benchmark.commands.audit.attacking.cells import AuditAttack, AuditCell, attacks_of, clean_attack, turn_of
 from benchmark.commands.audit.box_effects import box_effects
-from benchmark.commands.audit.switches import AuditProtocol, singles_in
+from benchmark.commands.audit.protocols import THESIS
+from benchmark.commands.audit.protocols.shield import COLUMNS
+from benchmark.commands.audit.switches import AuditedEvaluation, AuditProtocol
 from benchmark.commands.audit.variants import Variant
 from benchmark.planning.jobs import Job
 from benchmark.planning.presets import Preset
 from reports.audit.audited_row import CANONICAL, AuditedRow
+from reports.audit.columns import COPIED, EPS_OF_COLUMN, ColumnOutcomes
 from reports.audit.files import AuditReport
 from reports.audit.small_tables import Predicted
 from scenarios.base import Task
@@ -27,16 +31,18 @@ BLACK_BOX_STEPS = 40
 class AuditComparison:
     """The variants of an audit, which are compared with the canonical one of their row.
 
+    evaluation: the one that is audited.
     tasks: the data of the preset.
     undefended: by seed the run that black-box images are made on; empty if there are none.
-    f1: True if F1 of whole test sets and of their last batches is wanted, of canonical rows and of bundles.
+    tables: the small tables that are wanted: `f1` is of canonical rows and of bundles.
     """
 
+    evaluation: AuditedEvaluation
     preset: Preset
     tasks: Sequence[Task]
     variants: Sequence[Variant]
     undefended: Mapping[int, Job]
-    f1: bool = True
+    tables: Sequence[str]
 
     def cells(self) -> list[AuditCell]:
         """All cells, each once. They are known before anything is learned."""
@@ -49,10 +55,11 @@ class AuditComparison:
                         found.setdefault(cell.key, cell)
         found |= {cell.key: cell for cells in self._black_box().values() for cell in cells}
         found |= {cell.key: cell for variant in self._scored() for cell in self._whole_sets(variant)}
+        found |= {cell.key: cell for variant in self._with_columns() for cell in self._column_cells(variant)}
         return list(found.values())
 
-    def report(self, store: CellStore, tables: Sequence[str]) -> AuditReport:
-        """The report of stored outcomes. tables: the small tables in it. Raises StoreError if an outcome is not stored."""
+    def report(self, store: CellStore) -> AuditReport:
+        """The report of stored outcomes. Raises StoreError if an outcome is not stored."""
         rows = [self._row(variant, store) for variant in self.variants]
         black_box = {seed: [store.outcome(cell).correct for cell in cells] for seed, cells in self._black_box().items()}
         return AuditReport(
@@ -66,8 +73,10 @@ class AuditComparison:
             predicted={
                 f"{variant.method}, {variant.name}": self._predicted(variant, store) for variant in self._scored()
             },
-            geometry=box_effects(self.tasks, self.preset.eps),
-            tables=tuple(tables),
+            geometry=box_effects(self.tasks, self.preset.eps) if self.evaluation is THESIS else (),
+            columns=[found for variant in self._with_columns() for found in self._columns(variant, store)],
+            tables=tuple(self.tables),
+            of=self.evaluation.name,
         )
 
     # -- the cells that a number is read from ------------------------------------------------------------------------------
@@ -80,7 +89,7 @@ class AuditComparison:
         """The cells in which a sample must be right to count. With the suite the clean image is one of them."""
         steps = variant.jobs[seed].recipe.attack.steps
         attacks = attacks_of(protocol, steps, self.preset.eps, len(task.classes))
-        if protocol.eval_attack == "suite":
+        if protocol.counts_clean:
             attacks = [clean_attack(protocol), *attacks]
         return [self._cell(variant, protocol, seed, task, attack) for attack in attacks]
 
@@ -101,6 +110,10 @@ class AuditComparison:
         """The cell of the unchanged images."""
         return self._cell(variant, variant.protocol, seed, task, clean_attack(variant.protocol))
 
+    def _unchanged(self, variant: Variant, protocol: AuditProtocol, seed: int, task: Task) -> list[AuditCell]:
+        """The cell of the unchanged images under another protocol than the variant's, alone."""
+        return [self._cell(variant, protocol, seed, task, clean_attack(protocol))]
+
     def _black_box(self) -> dict[int, list[AuditCell]]:
         """By seed the cells of each task: images made on the undefended network are shown to the canonical one."""
         found: dict[int, list[AuditCell]] = {}
@@ -116,7 +129,11 @@ class AuditComparison:
 
     def _scored(self) -> list[Variant]:
         """The variants whose F1 is wanted: canonical ones and bundles."""
-        return [v for v in self.variants if self.f1 and (v.switch is None or v.switch.bundle)]
+        return [v for v in self.variants if "f1" in self.tables and (v.switch is None or v.switch.bundle)]
+
+    def _with_columns(self) -> list[Variant]:
+        """The variants whose accuracy in every column of SHIELD's table is wanted: the canonical ones."""
+        return [v for v in self.variants if v.switch is None and {EPS_OF_COLUMN, COPIED} & set(self.tables)]
 
     def _whole_sets(self, variant: Variant) -> list[AuditCell]:
         """A cell per task, of the first seed: the training attack's final iterate on all test images, as the thesis scores."""
@@ -129,30 +146,41 @@ class AuditComparison:
             found.append(replace(self._cell(variant, variant.protocol, seed, task, attack), whole=True))
         return found
 
+    def _column_cells(self, variant: Variant) -> Iterable[AuditCell]:
+        for columns in COLUMNS.values():
+            for changes in columns.values():
+                protocol = variant.protocol.turned(changes)
+                for seed in variant.jobs:
+                    for task in self.tasks:
+                        yield from self._counted(variant, protocol, seed, task)
+                        yield from self._unchanged(variant, protocol, seed, task)
+
     # -- rows -----------------------------------------------------------------------------------------------------------------
 
-    def _row(self, variant: Variant, store: CellStore) -> AuditedRow:
-        def outcomes(cells: Callable[[Variant, int, Task], Iterable[AuditCell]]) -> dict[int, list[np.ndarray]]:
-            """By seed and task: bool (n,), True for samples that are right in all of the cells."""
-            return {
-                seed: [
-                    np.logical_and.reduce([store.outcome(cell).correct for cell in cells(variant, seed, task)])
-                    for task in self.tasks
-                ]
-                for seed in variant.jobs
-            }
+    def _outcomes(
+        self, variant: Variant, store: CellStore, cells: Callable[[int, Task], Iterable[AuditCell]]
+    ) -> dict[int, list[np.ndarray]]:
+        """By seed and task: bool (n,), True for samples that are right in all of the cells. cells: of a seed and a task."""
+        return {
+            seed: [
+                np.logical_and.reduce([store.outcome(cell).correct for cell in cells(seed, task)])
+                for task in self.tasks
+            ]
+            for seed in variant.jobs
+        }
 
+    def _row(self, variant: Variant, store: CellStore) -> AuditedRow:
         switch = variant.switch
         return AuditedRow(
             method=variant.method,
             switch=variant.name,
-            reported=outcomes(self._reported),
-            clean=outcomes(lambda v, seed, task: [self._clean(v, seed, task)]),
-            same_network=outcomes(self._same_network),
+            reported=self._outcomes(variant, store, lambda seed, task: self._reported(variant, seed, task)),
+            clean=self._outcomes(variant, store, lambda seed, task: [self._clean(variant, seed, task)]),
+            same_network=self._outcomes(variant, store, lambda seed, task: self._same_network(variant, seed, task)),
             bundle=switch is not None and switch.bundle,
-            parts=tuple(part.name for part in singles_in(switch)) if switch and switch.bundle else (),
+            parts=tuple(part.name for part in self.evaluation.singles_in(switch)) if switch and switch.bundle else (),
             canonical=switch.canonical if switch else "",
-            thesis=switch.thesis if switch else "",
+            turned=switch.turned if switch else "",
             findings=switch.findings if switch else "",
             expected=switch.expected if switch else "",
         )
@@ -164,3 +192,15 @@ class AuditComparison:
             Predicted(task.name, outcome.labels, outcome.predicted)
             for task, outcome in zip(self.tasks, outcomes, strict=True)
         ]
+
+    def _columns(self, variant: Variant, store: CellStore) -> Iterable[ColumnOutcomes]:
+        """The outcomes in every column of SHIELD's table, for each way to give the columns their eps."""
+        for radii, columns in COLUMNS.items():
+            protocols = {column: variant.protocol.turned(changes) for column, changes in columns.items()}
+            found = {
+                column: self._outcomes(variant, store, partial(self._counted, variant, protocol))
+                for column, protocol in protocols.items()
+            }
+            # Batch norm is the same in all of them.
+            clean = partial(self._unchanged, variant, next(iter(protocols.values())))
+            yield ColumnOutcomes(variant.method, radii, found, self._outcomes(variant, store, clean))

@@ -1,20 +1,24 @@
-"""The thesis' protocol as named fields beside the canonical one: the switches, each of which turns one field, and the bundles.
+"""An audited protocol as named fields beside the canonical one, and the switches that turn them.
 
-Everything that departs from the benchmark's own protocol stands in this package.
+Everything that departs from the benchmark's own protocol stands in this package; who departed how is in `protocols/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from benchmark.errors import ConfigError, nearest
 from methods.settings import Strict
 from methods.training.recipe import StepSize
-from reports.audit.small_tables import SMALL_TABLES
 
 Space = Literal["pixels", "normalised"]
+TASK_BATCH = "task batch"
+"""Batch norm by the statistics of all images of a task at once, in the attack and in the answer."""
+ALONE: dict[str, tuple[int, bool]] = {"pgd-100": (100, True), "fgsm": (1, False)}
+"""Attacks that are an evaluation of their own: steps, and True for a random start. The last iterate counts, the loss is CE."""
 
 
 class TrainingProtocol(Strict):
@@ -47,7 +51,13 @@ class AuditProtocol(TrainingProtocol):
     """A whole protocol. The defaults are the canonical one.
 
     eval_loss: the losses of the suite.
-    eval_bn: the mode of the network while attacked images are classified; train mode on batches of one class.
+    eval_bn: the mode of the network while attacked images are classified; train mode on batches of one class. In a task batch it
+        is attacked and classifies by the statistics of all images of the task at once.
+    eval_eps: the multiple of the preset's eps that the evaluation attacks with, whatever the network was trained at; None: `eps`.
+    eval_step_size: the step of the evaluation, a multiple of the evaluation's own eps; None: `step_size`.
+    eval_alone: a single attack in the place of the suite (`ALONE`); empty for `eval_attack`.
+    reclassified: True if the attacks of the suite run one after another on the images that are still right, and the images
+        that they leave are answered anew, all of a task in one batch. Otherwise an image is broken where an attack saw it broken.
     selection_split: the images that epochs are chosen by.
     eval_time: the end of the sequence, or right after each task.
     sequence: PackNet and CMAT go on from the task before, or start every task from random weights.
@@ -55,7 +65,11 @@ class AuditProtocol(TrainingProtocol):
     """
 
     eval_loss: Literal["ce and dlr", "ce"] = "ce and dlr"
-    eval_bn: Literal["eval", "train"] = "eval"
+    eval_bn: Literal["eval", "train", "task batch"] = "eval"
+    eval_eps: Literal["eps", "eps/2", "eps/4"] | None = None
+    eval_step_size: StepSize | None = None
+    eval_alone: Literal["", "pgd-100", "fgsm"] = ""
+    reclassified: bool = False
     selection_split: Literal["validation", "test"] = "validation"
     eval_time: Literal["end", "each"] = "end"
     sequence: Literal["sequential", "independent"] = "sequential"
@@ -65,6 +79,18 @@ class AuditProtocol(TrainingProtocol):
         """The fields that decide how a network is trained."""
         return TrainingProtocol(**{name: getattr(self, name) for name in TrainingProtocol.model_fields})
 
+    def evaluated(self) -> TrainingProtocol:
+        """The fields of training with the ball and the step of the evaluation in their place."""
+        found = self.training()
+        return found.model_copy(
+            update={"eps": self.eval_eps or found.eps, "step_size": self.eval_step_size or found.step_size}
+        )
+
+    @property
+    def counts_clean(self) -> bool:
+        """True if an image must be right without an attack too: the suite decides, where its own verdicts stand."""
+        return self.eval_attack == "suite" and not self.eval_alone and not self.reclassified
+
     def turned(self, changes: Mapping[str, Any]) -> AuditProtocol:
         """This protocol with other values of some fields."""
         return AuditProtocol.model_validate({**self.model_dump(), **changes})
@@ -72,13 +98,13 @@ class AuditProtocol(TrainingProtocol):
 
 @dataclass(frozen=True)
 class Switch:
-    """A field of the protocol at the thesis' value; a bundle is several fields.
+    """A field of the protocol at another value, or a few that make one departure; a bundle is several of these.
 
     name: as on the command line.
     changes: the fields and their values.
     trains: True if a network is trained anew for it.
-    findings: the numbers that the audit of the thesis' code gives what it found, such as A1.
-    canonical, thesis: the two values in words, on CIFAR-100.
+    findings: the numbers of what was found in the released code, such as A1.
+    canonical, turned: the two values in words, on CIFAR-100.
     expected: the effect that is expected on the reported number, and the reason.
     methods: the rows on which the switch is turned.
     bundle: True if several fields are turned.
@@ -89,124 +115,49 @@ class Switch:
     trains: bool
     findings: str
     canonical: str
-    thesis: str
+    turned: str
     expected: str
     methods: tuple[str, ...] = ("madry_at",)
     bundle: bool = False
 
 
-PACKED = ("packnet", "cmat")
-GATES = {"packnet": 0.97, "cmat": 0.95}
-"""The published gates on training accuracy, by method."""
+@dataclass(frozen=True)
+class AuditedEvaluation:
+    """Somebody's evaluation as switches against the canonical one.
 
-SWITCHES: tuple[Switch, ...] = (
-    Switch(
-        "eps_space", {"eps_space": "normalised"}, True, "A1", "pixels", "normalised",
-        "up, much: eps shrinks by each channel's standard deviation, to about a quarter of what it says",
-    ),
-    Switch(
-        "clamp_box_training", {"clamp_box_training": "normalised"}, True, "A2", "valid pixels", "[0, 1] normalised",
-        "down where it is turned alone: the network learns images that nobody attacks it with",
-    ),
-    Switch(
-        "clamp_box_evaluation", {"clamp_box_evaluation": "normalised"}, False, "A2", "valid pixels", "[0, 1] normalised",
-        "down on photographs where it is turned alone: the clamp moves most pixels further than eps; up where a network reads "
-        "such images all the same (trained with it, or of few grey values), because most pixels cannot be moved any more",
-    ),
-    Switch(
-        "eps", {"eps": "eps/4"}, True, "A4", "8/255", "2/255", "up, much: a quarter of the radius, in training and in evaluation"
-    ),
-    Switch(
-        "step_size", {"step_size": "1.5"}, True, "A3", "2/255", "1.5",
-        "up, a little: every step ends in a corner of the ball, so more steps find little more",
-    ),
-    Switch(
-        "eval_attack", {"eval_attack": "training attack"}, False, "A3, A11", "worst case of the suite", "the training attack",
-        "up: one attack, its final iterate alone, is weaker than the worst of six",
-    ),
-    Switch(
-        "eval_loss", {"eval_loss": "ce"}, False, "A3", "CE and DLR", "CE", "up or nothing: a subset of the attacks",
-    ),
-    Switch(
-        "eval_bn", {"eval_bn": "train"}, False, "A3, A7", "eval mode", "train mode, class-sorted batches",
-        "down: batch statistics of a single class are not those that the network learned with",
-    ),
-    Switch(
-        "attack_bn_in_training", {"attack_bn_in_training": "train"}, True, "A6", "eval mode", "train mode",
-        "small, of either sign: batch norm statistics are moved by every step of the attack",
-    ),
-    Switch(
-        "selection_split", {"selection_split": "test"}, True, "A10", "validation", "test",
-        "up, a little: the best epoch on the images that are reported",
-    ),
-    Switch(
-        "eval_time", {"eval_time": "each"}, False, "A12, A13", "end of sequence", "right after each task",
-        "up, much: what was forgotten is not measured", methods=("madry_at", *PACKED),
-    ),
-    Switch(
-        "normalisation", {"normalisation": "task"}, True, "A1", "one for all tasks", "per task",
-        "small, of either sign: another scale of the input",
-    ),
-    Switch(
-        "sequence", {"sequence": "independent"}, True, "A12, A13", "sequential", "independent networks",
-        "up: every task has the whole network, and nothing to remember", methods=PACKED,
-    ),
-    Switch(
-        "gate", {"gate": "train accuracy"}, True, "A12", "robust validation accuracy",
-        "train accuracy > .95 (CMAT), .97 (PackNet)",
-        "down where it is turned alone: where the gate is missed, the weights of every task before are thrown away",
-        methods=PACKED,
-    ),
-)  # fmt: skip
-
-_CIFAR_BUNDLE = {
-    "eps_space": "normalised", "clamp_box_training": "normalised", "clamp_box_evaluation": "normalised", "eps": "eps/4",
-    "step_size": "1.5", "eval_attack": "training attack", "eval_loss": "ce", "attack_bn_in_training": "train",
-    "selection_split": "test", "eval_time": "each", "normalisation": "task",
-}  # fmt: skip
-_HIGH_RESOLUTION_BUNDLE = _CIFAR_BUNDLE | {
-    "eps": "eps/2", "step_size": "eps/2", "random_start": False, "attack_bn_in_training": "eval", "eval_bn": "train",
-}  # fmt: skip
-ALL, ALL_HIGH_RESOLUTION, ALL_PACKED = "all", "all_high_resolution", "all_packed"
-BUNDLES: tuple[Switch, ...] = (
-    Switch(
-        ALL, _CIFAR_BUNDLE, True, "A1-A6, A10-A12", "-", "the CIFAR-100 experiment",
-        "up, much; whether attacked images are classified better than clean ones is measured", bundle=True,
-    ),
-    Switch(
-        ALL_HIGH_RESOLUTION, _HIGH_RESOLUTION_BUNDLE, True, "A1-A3, A7, A10", "-", "the high-resolution experiment",
-        "up by eps, down by batch norm", bundle=True,
-    ),
-    Switch(
-        ALL_PACKED, {"sequence": "independent", "gate": "train accuracy", "eval_time": "each"}, True, "A12, A13", "-",
-        "independent networks, each measured when it was learned", "as `sequence`", methods=PACKED, bundle=True,
-    ),
-)  # fmt: skip
-
-BY_NAME = {switch.name: switch for switch in (*SWITCHES, *BUNDLES)}
-
-
-def singles_in(bundle: Switch) -> list[Switch]:
-    """The switches whose effects a bundle should be the sum of: each turns one field to the value that the bundle has.
-
-    Empty if the bundle has a field at another value than its switch: then there is no such sum.
+    name: as on the command line.
+    tables: the names of the small tables that go with it.
+    methods: the rows that are audited unless others are asked for.
     """
-    found = []
-    for switch in SWITCHES:
-        for field, value in switch.changes.items():
-            if bundle.changes.get(field) == value and set(switch.methods) & set(bundle.methods):
-                found.append(switch)
-    fields = {field for switch in found for field in switch.changes}
-    return found if fields == set(bundle.changes) else []
 
+    name: str
+    switches: Sequence[Switch]
+    bundles: Sequence[Switch]
+    tables: Sequence[str]
+    methods: Sequence[str]
 
-def chosen(names: list[str] | None, methods: list[str]) -> list[Switch]:
-    """The switches and bundles of the methods that `--switches` names; None: all of them. Raises ConfigError."""
-    mine = [switch for switch in BY_NAME.values() if set(switch.methods) & set(methods)]
-    if names is None:
-        return mine
-    valid = {switch.name for switch in mine} | set(SMALL_TABLES)
-    for name in names:
-        if name not in valid:
-            raise ConfigError(f"--switches {name}: no switch of {', '.join(methods)}{nearest(name, valid)}")
-    return [switch for switch in mine if switch.name in names]
+    @cached_property
+    def by_name(self) -> dict[str, Switch]:
+        """Switches and bundles."""
+        return {switch.name: switch for switch in (*self.switches, *self.bundles)}
+
+    def singles_in(self, bundle: Switch) -> list[Switch]:
+        """The switches whose effects a bundle should be the sum of: each turns fields to the values that the bundle has.
+
+        Empty if the bundle has a field at another value than its switch: then there is no such sum.
+        """
+        rows = set(bundle.methods)
+        found = [s for s in self.switches if s.changes.items() <= bundle.changes.items() and set(s.methods) & rows]
+        fields = {field for switch in found for field in switch.changes}
+        return found if fields == set(bundle.changes) else []
+
+    def chosen(self, names: Sequence[str] | None, methods: Sequence[str]) -> list[Switch]:
+        """The switches and bundles of the methods that `--switches` names; None: all of them. Raises ConfigError."""
+        mine = [switch for switch in self.by_name.values() if set(switch.methods) & set(methods)]
+        if names is None:
+            return mine
+        valid = {switch.name for switch in mine} | set(self.tables)
+        for name in names:
+            if name not in valid:
+                raise ConfigError(f"--switches {name}: no switch of {', '.join(methods)}{nearest(name, valid)}")
+        return [switch for switch in mine if switch.name in names]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.audit.switches import BY_NAME, GATES, PACKED, AuditProtocol, Switch
+from benchmark.commands.audit.protocols.thesis import GATES, PACKED
+from benchmark.commands.audit.switches import AuditProtocol, Switch
 from benchmark.errors import ConfigError, nearest
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
@@ -26,19 +27,19 @@ class Variant:
     """A row under a protocol.
 
     method: the row.
-    name: `canonical`, or the name of a switch or bundle.
+    switch: the switch or bundle that is turned; None for the canonical protocol.
     jobs: by seed the run whose classifiers are attacked.
     """
 
     method: str
-    name: str
+    switch: Switch | None
     protocol: AuditProtocol
     jobs: dict[int, Job]
 
     @property
-    def switch(self) -> Switch | None:
-        """The switch or bundle that is turned; None for the canonical protocol."""
-        return None if self.name == CANONICAL else BY_NAME[self.name]
+    def name(self) -> str:
+        """`canonical`, or the name of the switch or bundle."""
+        return CANONICAL if self.switch is None else self.switch.name
 
 
 def make_variants(
@@ -52,10 +53,9 @@ def make_variants(
             raise ConfigError(f"--methods {method}: no switch is turned on it{nearest(method, AUDITED)}")
         entry = entry_of(preset, method)
         canonical = AuditProtocol(step_size=factory.recipe_step(entry))
-        protocols = {CANONICAL: canonical}
-        protocols |= {switch.name: canonical.turned(switch.changes) for switch in switches if method in switch.methods}
-        for name, protocol in protocols.items():
-            variants.append(Variant(method, name, protocol, factory.jobs(method, entry, name, protocol, canonical)))
+        for switch in (None, *(each for each in switches if method in each.methods)):
+            protocol = canonical if switch is None else canonical.turned(switch.changes)
+            variants.append(Variant(method, switch, protocol, factory.jobs(method, entry, switch, protocol, canonical)))
     return variants
 
 
@@ -88,10 +88,10 @@ class _Factory:
         return self.preset.altered(**changes, **({"scenario": scenario} if scenario else {}))
 
     def jobs(
-        self, method: str, entry: MethodEntry, name: str, protocol: AuditProtocol, canonical: AuditProtocol
+        self, method: str, entry: MethodEntry, switch: Switch | None, protocol: AuditProtocol, canonical: AuditProtocol
     ) -> dict[int, Job]:
         """The jobs of a row under a protocol, by seed. The runs they need first are in `Job.needs`."""
-        row = self._row(method, entry, name, protocol, canonical)
+        row = self._row(method, entry, switch, protocol, canonical)
         source = self.machine.source
         if protocol.selection_split == canonical.selection_split:
             preset = self._audit_preset([row])
@@ -106,9 +106,11 @@ class _Factory:
         return {job.seed: replace(job, elsewhere=True) for job in jobs if job.of_preset}
 
     def _row(
-        self, method: str, entry: MethodEntry, name: str, protocol: AuditProtocol, canonical: AuditProtocol
+        self, method: str, entry: MethodEntry, switch: Switch | None, protocol: AuditProtocol, canonical: AuditProtocol
     ) -> MethodEntry:
         """The row as the protocol trains it: the plug-in file and the settings it needs for that."""
+        if switch is None or not switch.trains:
+            return entry.model_copy(update={"label": method})
         settings, file = dict(entry.settings), entry.method
         if method in PACKED:
             if protocol.sequence != canonical.sequence:
@@ -116,16 +118,10 @@ class _Factory:
                 file = str(PLUGINS / f"independent_{method}.py")
             elif protocol.gate != canonical.gate:
                 settings["train_gate"] = GATES[method]
-        elif protocol.training() != canonical.training() and _trains(name):
+        elif protocol.training() != canonical.training():
             settings |= protocol.training().model_dump()
             file = str(PLUGINS / "audited_at.py")
-        label = f"{method} {name}" if _trains(name) else method
-        return entry.model_copy(update={"method": file, "label": label, "settings": settings})
-
-
-def _trains(name: str) -> bool:
-    """True if a network is trained anew for this protocol."""
-    return name != CANONICAL and BY_NAME[name].trains
+        return entry.model_copy(update={"method": file, "label": f"{method} {switch.name}", "settings": settings})
 
 
 def all_jobs(variants: Sequence[Variant]) -> list[Job]:
@@ -146,5 +142,5 @@ def all_jobs(variants: Sequence[Variant]) -> list[Job]:
 def undefended(preset: Preset, tasks: list[Task], machine: Machine) -> dict[int, Job]:
     """The preset's own `standard`, by seed: black-box images are made on it."""
     return _Factory(preset, tasks, machine).jobs(
-        "standard", entry_of(preset, "standard"), CANONICAL, AuditProtocol(), AuditProtocol()
+        "standard", entry_of(preset, "standard"), None, AuditProtocol(), AuditProtocol()
     )

@@ -22,13 +22,18 @@ SWITCHES = ["eps", "eval_attack", "eval_bn", "selection_split", "all", "f1", "co
 
 
 def run_audit(
-    folder: Path, switches: list[str] | None, methods: list[str] | None = None, samples: int = 12, **options: object
+    folder: Path,
+    switches: list[str] | None,
+    methods: list[str] | None = None,
+    samples: int = 12,
+    protocol: str = "thesis",
+    **options: object,
 ) -> tuple[int, str]:
     """The exit code and what was printed."""
     console = Console(file=io.StringIO(), width=200)
     preset = options.pop("preset", None) or write_preset(folder)
     run = RunOptions(str(preset), methods=methods or ["madry_at"], results=folder / "runs", workers=1, **options)  # type: ignore[arg-type]
-    code = audit(AuditOptions(run, switches, samples, folder / "out"), console)
+    code = audit(AuditOptions(run, switches, samples, folder / "out", protocol), console)
     return code, console.file.getvalue()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""The switches: each turns what it is called, the bundles turn what the thesis' two experiments had, and nothing leaks."""
+"""The switches: each turns what it is called, the bundles turn what published evaluations had, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.commands.audit.switches import (
-    ALL,
-    ALL_HIGH_RESOLUTION,
-    ALL_PACKED,
-    BY_NAME,
-    SWITCHES,
-    AuditProtocol,
-    chosen,
-    singles_in,
-)
+from benchmark.commands.audit.parser import add_parser
+from benchmark.commands.audit.protocols import EVALUATIONS, SHIELD, THESIS
+from benchmark.commands.audit.protocols.shield import COLUMNS, SHIELD_AUTOATTACK, SHIELD_PGD
+from benchmark.commands.audit.protocols.thesis import ALL, ALL_HIGH_RESOLUTION, ALL_PACKED, SWITCHES
+from benchmark.commands.audit.switches import AuditProtocol, TrainingProtocol
+from benchmark.commands.parsing.options import OneLineParser
 from benchmark.errors import ConfigError
-from reports.audit.small_tables import SMALL_TABLES
 from tests.conftest import REPOSITORY
 
 FIELDS_OF_THE_THESIS = {
@@ -29,7 +24,7 @@ FIELDS_OF_THE_THESIS = {
 
 def test_every_shortcut_of_the_thesis_is_a_switch_or_a_table() -> None:
     assert {switch.name for switch in SWITCHES} == FIELDS_OF_THE_THESIS
-    assert set(SMALL_TABLES) == {"f1", "comparator", "seeds"}
+    assert set(THESIS.tables) == {"f1", "comparator", "seeds"}
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
@@ -43,26 +38,66 @@ def test_a_switch_turns_the_field_it_is_called_by_and_no_other(switch) -> None:
 
 
 def test_the_bundle_is_the_sum_of_its_switches_and_lacks_the_other_experiment() -> None:
-    parts = singles_in(BY_NAME[ALL])
+    parts = THESIS.singles_in(THESIS.by_name[ALL])
     assert {part.name for part in parts} == FIELDS_OF_THE_THESIS - {"eval_bn", "sequence", "gate"}
     united = AuditProtocol()
     for part in parts:
         united = united.turned(part.changes)
-    assert united == AuditProtocol().turned(BY_NAME[ALL].changes)
-    assert {part.name for part in singles_in(BY_NAME[ALL_PACKED])} == {"sequence", "gate", "eval_time"}
+    assert united == AuditProtocol().turned(THESIS.by_name[ALL].changes)
+    assert {part.name for part in THESIS.singles_in(THESIS.by_name[ALL_PACKED])} == {"sequence", "gate", "eval_time"}
 
 
 def test_a_bundle_with_other_values_than_its_switches_has_no_sum() -> None:
-    assert singles_in(BY_NAME[ALL_HIGH_RESOLUTION]) == []
+    assert THESIS.singles_in(THESIS.by_name[ALL_HIGH_RESOLUTION]) == []
+
+
+def test_switches_of_shield_change_the_evaluation_alone() -> None:
+    for switch in (*SHIELD.switches, *SHIELD.bundles):
+        canonical = AuditProtocol()
+        turned = canonical.turned(switch.changes)
+        assert turned != canonical
+        assert turned.training() == canonical.training() == TrainingProtocol()
+        assert not switch.trains
+        assert switch.findings
+        assert switch.expected
+
+
+def test_bundles_of_shield_are_two_columns_of_its_table() -> None:
+    parts = {
+        name: {part.name for part in SHIELD.singles_in(SHIELD.by_name[name])}
+        for name in (SHIELD_PGD, SHIELD_AUTOATTACK)
+    }
+    assert parts[SHIELD_PGD] == {"swapped_radius", "one_pgd", "eval_bn_batch"}
+    assert parts[SHIELD_AUTOATTACK] == {"half_radius", "eval_bn_batch", "reclassified"}
+    released = COLUMNS["as released"]
+    assert [released["pgd"], released["autoattack"]] == [SHIELD.by_name[name].changes for name in parts]
+
+
+def test_no_name_means_two_things_in_the_audits() -> None:
+    names = [
+        name for each in EVALUATIONS.values() for name in (*each.by_name, *(t for t in each.tables if t != "seeds"))
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_the_command_line_offers_every_evaluation_and_takes_the_thesis_by_default() -> None:
+    parser = OneLineParser()
+    add_parser(parser.add_subparsers())
+    assert parser.parse_args(["audit", "--preset", "digits"]).protocol == "thesis"
+    for name in EVALUATIONS:
+        assert parser.parse_args(["audit", "--preset", "digits", "--protocol", name]).protocol == name
 
 
 def test_switches_are_chosen_by_name_and_by_method() -> None:
-    assert [switch.name for switch in chosen(["eps", "all"], ["madry_at"])] == ["eps", "all"]
-    assert {switch.name for switch in chosen(None, ["packnet"])} == {"sequence", "gate", "eval_time", ALL_PACKED}
+    assert [switch.name for switch in THESIS.chosen(["eps", "all"], ["madry_at"])] == ["eps", "all"]
+    assert {switch.name for switch in THESIS.chosen(None, ["packnet"])} == {"sequence", "gate", "eval_time", ALL_PACKED}
     with pytest.raises(ConfigError, match="gat: no switch of packnet"):
-        chosen(["gat"], ["packnet"])
+        THESIS.chosen(["gat"], ["packnet"])
     with pytest.raises(ConfigError, match="gate: no switch of madry_at"):
-        chosen(["gate"], ["madry_at"])
+        THESIS.chosen(["gate"], ["madry_at"])
+    assert len(SHIELD.chosen(None, ["packnet"])) == len(SHIELD.by_name)
+    with pytest.raises(ConfigError, match="eps_space: no switch of madry_at"):
+        SHIELD.chosen(["eps_space"], ["madry_at"])
 
 
 def imported(path: Path) -> set[str]:
