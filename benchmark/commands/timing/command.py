@@ -140,7 +140,7 @@ class _Measured:
             Figure("an attack step in bfloat16, after training a network that some attacks break", 3, self._find_fast),
             Figure("PGD tables, ours and torchattacks'", 12, self._find_sweep),
             Figure("AutoAttack's composition, ours and torchattacks'", 9, self._find_ensemble),
-            Figure(f"{ends}: training steps of PackNet and CMAT", 4, self._find_packed),
+            Figure(f"{ends}: training steps of PackNet, CMAT, WSN and GPM", 4, self._find_packed),
             Figure(f"{ends}: training steps of other algorithms", 5, self._find_algorithms),
             Figure("peak memory of an attack, ours and torchattacks'", 1, self._find_memory),
         ]

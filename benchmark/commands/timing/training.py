@@ -18,7 +18,9 @@ from methods.anp_vs import AnpVsSettings, NeuralPruning
 from methods.backbones import TaskNetwork
 from methods.parts.packing.ownership import PackedWeights
 from methods.parts.packing.pruning import smallest_share
+from methods.parts.packing.scored import ScoredSubnetwork
 from methods.parts.packing.subnetwork import Subnetwork
+from methods.parts.projection.bases import Projection
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training import (
     AdversarialTraining,
@@ -46,7 +48,7 @@ from scenarios.base import ImageSet, LearnTask
 MOST_STORED, STORED_BYTES = 2000, 2**28
 """Training images that minibatches are taken from, at most: more than caches hold, and no more than a moment's work to make."""
 
-PACKED_STEPS, ALGORITHM_STEPS = 3.0, 4.0
+PACKED_STEPS, ALGORITHM_STEPS = 5.0, 4.0
 """A turn of the packed steps, and of those of other algorithms, in steps of Madry AT, about."""
 
 
@@ -155,7 +157,10 @@ def time_waiting(
 def time_packed_steps(
     network: TaskNetwork, batch: Batch, inner: InnerAttack, recipe: Recipe, clock: Clock
 ) -> dict[str, Any]:
-    """Time steps of PackNet and of CMAT, with learned picks, on a second task, against a step of Madry AT."""
+    """Time steps on a second task against a step of Madry AT: of PackNet, CMAT with learned picks, WSN and GPM.
+
+    WSN chooses half of the weights. GPM projects on half of each layer's directions, where it costs most.
+    """
     packed = PackedWeights.fresh(dict(network.backbone.shared_weights()))
     packed.claim(0)
     packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
@@ -174,9 +179,38 @@ def time_packed_steps(
         )
         return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
 
+    def scored_step() -> Callable[[], None]:
+        scores = {name: weight.detach() for name, weight in network.backbone.shared_weights()}
+        decay = recipe.weight_decay
+        sub = ScoredSubnetwork(copy.deepcopy(network), packed, 1, scores, capacity=0.5, weight_decay=decay)
+        fit = Fit(
+            sub,
+            sub.trained(),
+            nothing_to_validate,
+            after_backward=sub.mask_gradients,
+            after_step=sub.after_step,
+            second=sub.learn_scores(lambda epoch: 1e-9),
+        )
+        return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
+
+    def projected_step() -> Callable[[], None]:
+        own = copy.deepcopy(network)
+        weights = dict(own.backbone.shared_weights())
+        bases = {name: _half_of(weight[0].numel(), weight.device) for name, weight in weights.items()}
+        projection = Projection(weights, bases, recipe.weight_decay)
+        parameters = list(own.parameters())
+        fit = Fit(own, parameters, nothing_to_validate, after_backward=projection.project_gradients)
+        return repeated_step(fit, batch, inner, recipe)
+
     madry = madry_step(network, batch, inner, recipe)
-    base, packnet, cmat = clock.medians(madry, packed_step(False), packed_step(True))
-    return {"packnet_step_vs_madry_at": packnet / base, "cmat_step_vs_madry_at": cmat / base}
+    base, *others = clock.medians(madry, packed_step(False), packed_step(True), scored_step(), projected_step())
+    names = ("packnet", "cmat", "wsn", "gpm")
+    return {f"{name}_step_vs_madry_at": each / base for name, each in zip(names, others, strict=True)}
+
+
+def _half_of(size: int, device: torch.device) -> torch.Tensor:
+    """Half of a layer's directions: float (size, size // 2), orthonormal."""
+    return torch.eye(size, size // 2, device=device)
 
 
 def time_algorithm_steps(

@@ -155,6 +155,7 @@ def test_a_machine_on_which_threads_wait_for_each_other_is_measured_with_one(
 PROMISED = (
     "sweep_vs_torchattacks", "autoattack_vs_torchattacks", "train_step_vs_parts", "share_of_peak", "forward_images_per_second",
     "attack_step_images_per_second", "train_step_images_per_second", "packnet_step_vs_madry_at", "cmat_step_vs_madry_at",
+    "wsn_step_vs_madry_at", "gpm_step_vs_madry_at",
     "trades_step_vs_madry_at", "fast_at_step_vs_madry_at", "free_at_step_vs_madry_at", "anp_vs_step_vs_parts", "peak_gflops",
     "sweep_share_of_float32_peak", "autoattack_share_of_float32_peak", "train_step_share_of_float32_peak", "peak_memory_mb",
     "data_milliseconds_per_step", "data_share_of_train_step",
