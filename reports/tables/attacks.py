@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 
 import numpy as np
@@ -52,8 +52,8 @@ def quality_for_reading(board: Board) -> pd.DataFrame:
     for name, several in by_attack.items():
         one = several[0][1]
         over, at = (_mean([getattr(found, field) for _, found in several]) for field in ("over_eps", "at_ranking"))
-        known = [(found.over_eps, row.label) for row, found in several if isfinite(found.over_eps)]
-        lowest, label = min(known, default=(nan, ""))
+        known = {row.label: found.over_eps for row, found in several if isfinite(found.over_eps)}
+        lowest = min(known.values(), default=nan)
         samples = sorted({found.samples for _, found in several})
         record = {
             FIRST: short_name(name, board),
@@ -61,7 +61,7 @@ def quality_for_reading(board: Board) -> pd.DataFrame:
             "over eps": _epsilons(one.curve),
             f"at {over_255(ranking[1])}": percent(at),
             "lowest": percent(lowest),
-            "of row": label or NOT_AVAILABLE,
+            "of row": _where(known, lowest),
             "rows": str(len(several)),
             "images": " or ".join(f"{count:,}" for count in samples),
         }
@@ -97,6 +97,14 @@ def _named(curve: AttackCurve, board: Board) -> str:
 def _epsilons(curve: AttackCurve) -> str:
     found = [over_255(eps) for eps in curve.attacks]
     return f"{found[0]} only" if len(found) == 1 else f"0 to {found[-1]}, {len(found)} eps"
+
+
+def _where(known: Mapping[str, float], lowest: float) -> str:
+    """The label of the row with the lowest value, or the number of rows that share it."""
+    labels = [label for label, value in known.items() if value <= lowest + 1e-9]
+    if not labels:
+        return NOT_AVAILABLE
+    return labels[0] if len(labels) == 1 else counted(len(labels), "row")
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from reports.boards.board import Board
 from reports.frames import Tables
+from reports.tables.attacks import quality_for_reading
 from reports.tables.capacity import decisions_table
 from reports.tables.leaderboard import compact_table
 from results import load
@@ -70,6 +71,12 @@ def test_the_strong_attacks_are_those_of_the_records(published: Tables) -> None:
         attacked = last[last["attack"] == STRONG[STRETCHED]].set_index(["task", "sample"]).index
         for attack, number in zip(STRONG.values(), shown, strict=True):
             assert number == accuracy(last, attack, attacked), f"{label} under {attack}"
+
+
+def test_the_quality_of_attacks_is_that_of_the_records(board: Board) -> None:
+    (quoted,) = tables(section(RESULTS, "### Attack quality"))
+    assert {"optimality", "at 8/255", "lowest"} < set(quoted[0])
+    assert quoted == columns_of(rows_of(quality_for_reading(board)), quoted[0])
 
 
 def accuracy(rows: pd.DataFrame, attack: str, images: pd.MultiIndex) -> str:

@@ -153,6 +153,7 @@ def test_a_weak_attack_stands_last_with_the_row_on_which_it_does_worst(tmp_path)
         "attacks, best first": "fgsm", "optimality": "50.0", "over eps": "51/255 only", "at 51/255": "50.0",
         "lowest": "25.0", "of row": "masked", "rows": "2", "images": "10",
     }  # fmt: skip
+    assert lines.iloc[0]["of row"] == "2 rows"
     assert "mean over 2 ranked rows" in quality_caption(board)
     table = quality_table(board).set_index(["label", "attack"])["optimality"]
     assert table["masked", fgsm().name] == pytest.approx(1 / 4)
