@@ -181,7 +181,8 @@ class GPM(OneNetwork):
 
     def load_state(self, state: State) -> None:
         super().load_state(state)
-        self.bases = state.under("basis.")
+        # Copies, in memory of their own: products of what lies elsewhere in memory are rounded otherwise.
+        self.bases = {name: basis.clone() for name, basis in state.under("basis.").items()}
 
 
 def _whatever_step(work: Callable[[], None]) -> Callable[[Step], None]:

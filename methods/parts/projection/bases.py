@@ -23,7 +23,9 @@ def grow(bases: Bases, found: Mapping[str, Columns], share: float) -> None:
         known = bases.get(name)
         if known is None:
             known = torch.zeros(columns.rows, 0, device=columns.device)
-        bases[name] = torch.cat([known, columns.leading(known, share).float()], 1)
+        grown = torch.cat([known, columns.leading(known, share).float()], 1)
+        # In rows, as a stored state gives it back: products of another layout are rounded otherwise.
+        bases[name] = grown.contiguous()
 
 
 class Projection:

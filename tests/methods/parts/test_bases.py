@@ -102,6 +102,7 @@ def test_bases_grow_task_by_task_and_stay_orthonormal() -> None:
         before = bases.get(NAME, torch.zeros(12, 0))
         grow(bases, {NAME: held}, 0.95)
         assert torch.equal(bases[NAME][:, : before.shape[1]], before), "what was there stays"
+        assert bases[NAME].is_contiguous(), "as it comes back from a checkpoint, so that a run goes on to the same bits"
         assert torch.allclose(bases[NAME].T @ bases[NAME], torch.eye(bases[NAME].shape[1]), atol=1e-5)
         counts.append(bases[NAME].shape[1])
     assert counts == sorted(counts)
