@@ -108,14 +108,15 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         SplitCifar10.Settings(**settings)
 
 
-def test_a_task_holds_the_images_of_its_classes(tiny_batches: Path) -> None:
-    parts = drawn(TinySplitCifar10.images)
-    scenario = TinySplitCifar10(
-        TinySplitCifar10.Settings(classes_per_task=5, class_order=3), SourceOptions(tiny_batches)
-    )
+@pytest.mark.parametrize(("kind", "copy"), [(TinySplitCifar10, "tiny_batches"), (TinySplitFashionMnist, "tiny_idx")])
+def test_a_task_holds_the_images_of_its_classes(
+    kind: type[TinySplitCifar10 | TinySplitFashionMnist], copy: str, request: pytest.FixtureRequest
+) -> None:
+    parts = drawn(kind.images)
+    scenario = kind(kind.Settings(classes_per_task=5, class_order=3), SourceOptions(request.getfixturevalue(copy)))
     for task in scenario.load():
         for label, name in enumerate(task.classes):
-            mine = parts["test"].numbers == TinySplitCifar10.classes.index(name)
+            mine = parts["test"].numbers == kind.classes.index(name)
             expected = {image.tobytes() for image in parts["test"].images[mine]}
             found = {image.numpy().tobytes() for image in task.test.images[task.test.labels == label]}
             assert found == expected
