@@ -18,6 +18,7 @@ from results.files import digest
 
 MOST_BYTES = 2 * 2**30
 """Bytes of the copies that `Snapshots` keeps of classifiers that are not the last one."""
+HOST = "cpu"
 LARGE = 8 * 2**20
 """Bytes of tensors from which on several threads hash them."""
 
@@ -62,10 +63,16 @@ class Snapshot:
     def is_of(self, classifier: nn.Module) -> bool:
         """True if the classifier's fingerprint is still this one's."""
         now = list(_parts(classifier))
-        return len(now) == len(self.parts) and all(
-            before.equals(part) if isinstance(before, _Copy) else before == part
-            for before, part in zip(self.parts, now, strict=True)
-        )
+        if len(now) != len(self.parts):
+            return False
+        left: list[tuple[Tensor, Tensor]] = []
+        for before, part in zip(self.parts, now, strict=True):
+            pair = before.pair(part) if isinstance(before, _Copy) else None
+            if pair is not None:
+                left.append(pair)
+            elif not (before.equals(part) if isinstance(before, _Copy) else before == part):
+                return False
+        return _all_equal(left)
 
     def nbytes(self) -> int:
         """Bytes of its copies."""
@@ -118,12 +125,30 @@ class _Copy:
         """True if it is a tensor of the same type, shape and bits, in the same place."""
         if not isinstance(now, Tensor):
             return False
+        if (pair := self.pair(now)) is not None:
+            return _all_equal([pair])
         with torch._C.DisableTorchFunctionSubclass():
             bits = _bits(now)
-            if bits is not None and self._bits is not None:
-                alike = (now.dtype, bits.shape, bits.device) == (self.dtype, self._bits.shape, self._bits.device)
-                return alike and torch.equal(bits, self._bits)
         return bits is None and self._bits is None and tensor_hash(now) == self.hash
+
+    def pair(self, now: object) -> tuple[Tensor, Tensor] | None:
+        """The bits of a tensor and of this one, if it is the same one if and only if these are equal."""
+        if not isinstance(now, Tensor) or self._bits is None:
+            return None
+        with torch._C.DisableTorchFunctionSubclass():
+            bits = _bits(now)
+        if bits is None or (now.dtype, bits.shape, bits.device) != (self.dtype, self._bits.shape, self._bits.device):
+            return None
+        return bits, self._bits
+
+
+def _all_equal(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """True if the tensors of every pair are equal. The host waits for a GPU once, and not for each pair."""
+    with torch._C.DisableTorchFunctionSubclass():
+        if any(not torch.equal(*pair) for pair in pairs if pair[0].device.type == HOST):
+            return False
+        elsewhere = [(one == other).all() for one, other in pairs if one.device.type != HOST]
+        return not elsewhere or bool(torch.stack(elsewhere).all())
 
 
 def _bits(tensor: Tensor) -> Tensor | None:

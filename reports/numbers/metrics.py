@@ -176,10 +176,9 @@ def _scores_among_all(labels: np.ndarray, predicted: np.ndarray, task: np.ndarra
     for j in np.unique(task):
         per_class = []
         for label in np.unique(labels[task == j]):
-            is_it, claimed = labels == label, predicted == label
-            hits = np.count_nonzero(is_it & claimed)
-            sizes = np.count_nonzero(claimed), np.count_nonzero(is_it)
-            per_class.append([hits / max(sizes[0], 1), hits / sizes[1], 2 * hits / sum(sizes)])
+            is_it, is_claimed = labels == label, predicted == label
+            hits, support, claimed = (int(np.count_nonzero(each)) for each in (is_it & is_claimed, is_it, is_claimed))
+            per_class.append([hits / max(claimed, 1), hits / support, 2 * hits / (support + claimed)])
         found[j] = np.mean(per_class, 0)
     return found
 

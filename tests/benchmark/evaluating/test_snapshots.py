@@ -48,8 +48,13 @@ CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
 }
 
 
+@pytest.mark.parametrize("host", ["cpu", "another device"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_snapshot_is_of_a_classifier_until_anything_changes(change: str) -> None:
+def test_a_snapshot_is_of_a_classifier_until_anything_changes(
+    change: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tensors that are not where the host is are compared all at once.
+    monkeypatch.setattr(fingerprints, "HOST", host)
     layers = classifier()
     snapshot = Snapshot(layers)
     assert snapshot.is_of(layers)
