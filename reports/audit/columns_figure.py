@@ -44,7 +44,7 @@ def columns_panel(axes: Axes, found: Sequence[ColumnOutcomes], published: pd.Dat
     axes.text(
         0.02,
         0.02,
-        "a line that falls: the weaker search breaks more",
+        "a line that falls: the weaker\nsearch breaks more",
         transform=axes.transAxes,
         fontsize=6.5,
         color=INK,

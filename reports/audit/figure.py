@@ -77,8 +77,9 @@ def _bars(axes: Axes, effects: Sequence[Effect], eps: str) -> None:
     axes.set_xlabel(f"change of the reported robust accuracy (points), eps {eps}")
     axes.grid(True, axis="x", color=FAINT, alpha=0.3, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.plot([], [], "D", color=INK, markersize=3, label="the same network, evaluated canonically")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.06), handlelength=1.0)
+    if any(effect.of_network for effect in effects if not np.isnan(effect.of_network)):
+        axes.plot([], [], "D", color=INK, markersize=3, label="the same network, evaluated canonically")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.06), handlelength=1.0)
 
 
 def _bar(axes: Axes, place: float, effect: Effect, reach: float) -> None:

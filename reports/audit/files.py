@@ -137,7 +137,7 @@ def printed_by_shield(published: pd.DataFrame) -> list[Printed]:
     """The two columns of SHIELD's best row that its bundles are about. published: the table of `shield_til.csv`."""
     rows = published.to_dict("records")
     best = next(row for row in rows if (row["benchmark"], row["label"]) == ("split_cifar100", "SHIELD-IM"))
-    titles = {PGD: "PGD", AUTOATTACK: "AutoAttack"}
+    titles = {PGD: "PGD", AUTOATTACK: "AA"}
     return [Printed(f"SHIELD-IM: {title}", float(best[column]) / 100) for column, title in titles.items()]
 
 
