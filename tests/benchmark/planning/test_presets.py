@@ -201,6 +201,37 @@ def test_a_built_in_row_with_a_recipe_of_its_own_says_where_it_is_from(name: str
         assert entry.source or not entry.recipe, entry.label or entry.method
 
 
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_row_of_a_built_in_preset_can_answer_what_is_asked_at_test(name: str) -> None:
+    preset = load_preset(name)
+    # `pretrained_at` is told by the user what it starts from.
+    optional = [preset.row(entry) for entry in preset.file.optional if entry.method != "pretrained_at"]
+    for row in [*preset.rows, *optional]:
+        assert preset.scenario_settings.protocol in row.plugin.cls.can_answer(row.settings), row.label
+
+
+def test_the_fields_methods_stand_in_the_presets_of_its_streams() -> None:
+    old, kept = {"standard", "madry_at", "joint_at"}, {"er", "derpp", "lwf", "ewc"}
+    told = old | kept | {"single_task_at", "packnet", "cmat", "agem", "si", "gpm", "dgp", "wsn", "piggyback"}
+    for name in ("fashion", "split-cifar10", "split-cifar100"):
+        assert {row.label for row in load_preset(name).rows} >= told
+    for name in ("fashion-class", "split-cifar100-class"):
+        assert {row.label for row in load_preset(name).rows} >= old | kept | {"icarl"}
+
+
+@pytest.mark.parametrize(("name", "base"), [("fashion-class", "fashion"), ("split-cifar100-class", "split-cifar100")])
+def test_both_questions_are_asked_of_the_same_images_networks_and_training(name: str, base: str) -> None:
+    asked, told = load_preset(name), load_preset(base)
+    assert (asked.scenario_settings.protocol, told.scenario_settings.protocol) == ("class", "task")
+    assert asked.file.scenario == {**told.file.scenario, "protocol": "class"}
+    assert (asked.eps, asked.file.backbone, asked.file.recipe) == (told.eps, told.file.backbone, told.file.recipe)
+    assert [demand.attack for demand in asked.matrix] == [demand.attack for demand in told.matrix]
+    common = {row.label: row for row in told.rows}
+    for row in asked.rows:
+        if row.label in common:
+            assert row.settings == common[row.label].settings, row.label
+
+
 def test_the_thesis_rows_stand_in_the_presets_of_the_whole_comparison() -> None:
     eight = {"standard", "madry_at", "free_at", "pretrained_at", "trades", "anp_vs", "packnet", "cmat"}
     for name in ("digits-full", "cifar100-cpu"):
