@@ -55,6 +55,9 @@ def test_the_way_ends_at_the_kept_network(tmp_path: Path, monkeypatch: pytest.Mo
     for name, way in ways[0].moved().items():
         assert torch.equal(way, now[name].detach() - start[name])
     assert "head.weight" not in ways[0].moved()
+    integral = {name: tensor.clone() for name, tensor in ways[0].integral().items()}
+    ways[0].settle()
+    assert equal(ways[0].integral(), integral), "its last step is in it"
 
 
 def test_the_penalty_has_no_half(tmp_path: Path) -> None:
