@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.context import RunContext
@@ -130,6 +130,15 @@ def test_a_task_is_the_same_whether_or_not_another_one_was_learned_before_it(
 def test_before_the_first_step_a_task_is_the_whole_network_with_a_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    network_of = RunContext.network
+
+    def normed(context: RunContext, *args: Any, **options: Any) -> MultiHead:
+        made = network_of(context, *args, **options)
+        # Its weight is no bias and no batch norm's.
+        made.backbone.layers[13] = nn.LayerNorm(made.backbone.features)
+        return made
+
+    monkeypatch.setattr(RunContext, "network", normed)
     method, context, tasks = start(tmp_path, BACKBONES["small_conv"])
     learn(method, context, tasks[0], TASKS)
     began: list[dict[str, Tensor]] = []

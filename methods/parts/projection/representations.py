@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.backbones import Backbone, TaskNetwork
 
@@ -168,7 +169,13 @@ def input_derivatives_of_layers(network: TaskNetwork, images: Tensor, directions
         tangent = forward_ad.unpack_dual(given).tangent
         _add(found, name, patches(layer, torch.zeros_like(given) if tangent is None else tangent))
 
-    with warnings.catch_warnings(), forward_ad.dual_level(), _watched(network.backbone, seen):
+    with (
+        warnings.catch_warnings(),
+        # Fused attention knows no such derivatives.
+        sdpa_kernel(SDPBackend.MATH),
+        forward_ad.dual_level(),
+        _watched(network.backbone, seen),
+    ):
         # Torch compiles what it knows of derivatives at their first use, in a way that it warns of itself.
         warnings.simplefilter("ignore", FutureWarning)
         for part, direction in zip(images.split(CHUNK), directions.split(CHUNK), strict=True):

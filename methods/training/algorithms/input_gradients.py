@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.training.inner_attack import Batch, InnerAttack, Logits
 from methods.training.objectives import AlgorithmSettings, Objective, cross_entropy
@@ -30,7 +31,9 @@ class InputGradientPenalty(Objective):
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         images = batch.images.detach().requires_grad_()
-        output = logits(images)
+        # Fused attention has no second derivative.
+        with sdpa_kernel(SDPBackend.MATH):
+            output = logits(images)
         summed = F.cross_entropy(output, batch.labels, reduction="sum")
         (gradient,) = torch.autograd.grad(summed, images, create_graph=True)
         penalties = gradient.flatten(1).square().sum(1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from methods.backbones import Backbone, CifarResNet18, MultiHead, SmallConv, TaskNetwork, initialise
+from methods.backbones import Backbone, BackboneChoice, CifarResNet18, MultiHead, SmallConv, TaskNetwork, initialise
 from methods.parts.projection.representations import (
     Columns,
     check_layers,
@@ -198,3 +198,14 @@ def test_derivatives_of_inputs_are_what_a_small_step_of_the_images_changes() -> 
         directions = held.leading(gram.new_zeros(held.rows, 0), 1 - 1e-9)
         assert float((change - directions @ (directions.T @ change)).norm()) < 1e-3 * float(change.norm()), name
         assert abs(held.energy - float(change.square().sum())) < 1e-4 * held.energy, name
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet"])
+def test_models_of_timm_are_seen_too(name: str) -> None:
+    """Attention, whose fused forms know no forward-mode derivatives, and convolutions in groups."""
+    pytest.importorskip("timm")
+    net, images = network(BackboneChoice(name=f"timm:{name}").build((3, 32, 32)), 3), drawn(2, 3, 32, 32).clamp(0, 1)
+    order = check_layers(net, images)
+    assert set(order) == {name for name, _ in net.backbone.shared_weights()}
+    for found in (inputs_of_layers(net, images), input_derivatives_of_layers(net, images, torch.ones_like(images))):
+        assert all(columns.energy > 0 for columns in found.values())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.threat_model import ThreatModel
+from methods.backbones import BackboneChoice, MultiHead, initialise
 from methods.training import Batch, CleanTraining, Fit, InnerAttack, Objective, train
 from methods.training.algorithms.input_gradients import InputGradientSettings
 from methods.training.choice import InputGradientChoice, TrainedBy
@@ -114,3 +115,13 @@ def test_a_strategy_takes_it_by_name() -> None:
     assert TrainedBy.model_validate({"training": "igr"}).training == InputGradientChoice()
     chosen = TrainedBy.model_validate({"training": {"name": "igr", "weight": 2}})
     assert chosen.identity() == {"training": {"name": "igr", "weight": 2.0}}
+
+
+def test_attention_has_a_second_derivative() -> None:
+    pytest.importorskip("timm")
+    multi = MultiHead(BackboneChoice(name="timm:test_vit").build((3, 32, 32)), (2,), (0.3,) * 3, (0.4,) * 3)
+    initialise(multi, torch.Generator().manual_seed(0))
+    net, images = multi.for_task(0), torch.rand(4, 3, 32, 32)
+    given = Batch(images, torch.arange(4) % 2, torch.zeros(4, dtype=torch.int64))
+    InputGradientSettings().objective().loss(net, given, attack_on(net))[0].backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
