@@ -91,6 +91,9 @@ def test_the_fewest_directions_hold_the_share_that_was_asked_for(more: int, shar
         whole = torch.cat([known, found], 1)
         kept = (whole.T @ columns).square().sum() / columns.square().sum()
         assert kept >= share - 1e-9
+        rest = columns - known @ (known.T @ columns)
+        best = torch.linalg.svdvals(rest)[: found.shape[1]].square().sum()
+        assert torch.allclose((found.T @ rest).square().sum(), best, rtol=1e-6), "no others hold more"
         assert torch.allclose(whole.T @ whole, torch.eye(whole.shape[1], dtype=torch.float64), atol=1e-9)
 
 
