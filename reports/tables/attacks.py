@@ -16,7 +16,8 @@ from reports.numbers.wording import counted, over_255
 from reports.tables.words import NOT_AVAILABLE, percent, short_name
 
 FIRST = "attacks, best first"
-ALONE = "alone: 100 by definition"
+ALONE = "alone"
+"""The only attack of its norm."""
 
 
 def quality_table(board: Board) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def quality_for_reading(board: Board) -> pd.DataFrame:
             "images": " or ".join(f"{count:,}" for count in samples),
         }
         if one.compared == 1:
-            record["over eps"] += f" ({ALONE})"
+            record["over eps"] += f", {ALONE}"
         place = (one.curve.norm != ranking[0], one.curve.norm, -np.nan_to_num(at, nan=-1.0), -np.nan_to_num(over), name)
         records.append((place, record))
     return pd.DataFrame([record for _, record in sorted(records, key=lambda each: each[0])])
@@ -80,7 +81,8 @@ def quality_caption(board: Board) -> str:
         "included: 100 breaks all that any attack breaks, 0 nothing. Optimality: 1 − the area between its accuracy over eps and "
         "the lowest of all, divided by the area that the best attack takes from clean accuracy; with one eps, and in the column "
         f"at {at}, that is the share that it breaks of the images that some attack breaks there. Attacks that were run at other "
-        f"eps compare at {at} alone. Lowest: of all ranked rows."
+        f"eps compare at {at} only. Lowest: of all ranked rows. {ALONE.capitalize()}: the only one of its norm, 100 by "
+        "definition."
     )
 
 

@@ -78,8 +78,9 @@ def test_an_attack_alone_at_its_norm_is_the_best_by_definition_and_it_is_told(tm
     board = board_of(tmp_path, run_of({pgd(10).name: (0, 1), alone.name: (0,), fgsm().name: (0,)}, [alone, fgsm()]))
     assert (found_in(board)[alone.name].over_eps, found_in(board)[alone.name].compared) == (1, 1)
     lines = quality_for_reading(board).set_index("attacks, best first")
-    assert lines.loc[alone.name, "over eps"] == "51/255 only (alone: 100 by definition)"
+    assert lines.loc[alone.name, "over eps"] == "51/255 only, alone"
     assert lines.loc["fgsm", "over eps"] == "51/255 only"
+    assert "Alone: the only one of its norm, 100 by definition" in quality_caption(board)
 
 
 def test_where_nothing_is_broken_no_attack_is_good_or_bad(tmp_path):
