@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from methods.base import Context, MethodSettings
+from methods.parts.consolidation.distillation import HeardLogits
 from methods.parts.image_memory import KeptImages
 from methods.parts.replay import Replay, ReplayingObjective, side_by_side
 from methods.strategies.rehearsal import Rehearsal, RehearsalSettings
@@ -53,14 +54,22 @@ class DarkReplay(ReplayingObjective):
     """min L(new) + alpha · MSE(logits of old images, stored logits) + beta · L(old), L the inner objective.
 
     All images are attacked and go through the network in one pass. The logits that are held to the stored ones are those that the
-    inner objective gives back: of attacked images, unless it is clean training.
+    inner objective gives back: of attacked images, unless it attacks nothing.
+
+    classes: of all tasks. Squared distances are divided by their number, as by the mean over the outputs of the released code, so
+        that alpha means the same whatever head an image has.
     """
 
     def __init__(
-        self, inner: Objective, replay: Replay, logits_of: Callable[[Batch], Logits], settings: DERppSettings
+        self,
+        inner: Objective,
+        replay: Replay,
+        logits_of: Callable[[Batch], Logits],
+        settings: DERppSettings,
+        classes: int,
     ) -> None:
         super().__init__(inner, replay, logits_of, settings.draws_of_a_step)
-        self._alpha, self._beta = settings.alpha, settings.beta
+        self._alpha, self._beta, self._classes = settings.alpha, settings.beta, classes
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         stored = self.replay.kept.logits
@@ -72,30 +81,30 @@ class DarkReplay(ReplayingObjective):
         loss, output = self.inner.loss(self.logits_of(everything), everything, attack)
         size, (_, places) = len(batch.labels), drawn[0]
         if self._alpha > 0:
-            loss = loss + self._alpha * distance(output[size : size + len(places)], stored[places])
+            held = output[size : size + len(places)]
+            loss = loss + self._alpha * distance(held, stored[places], self._classes)
         return loss, output[:size]
 
 
-def distance(output: Tensor, stored: Tensor) -> Tensor:
-    """The mean squared distance of logits to stored ones, over each image's stored classes and then over images: a scalar.
+def distance(output: Tensor, stored: Tensor, classes: int) -> Tensor:
+    """The squared distance of logits to stored ones, divided by a number of classes, as a mean over images: a scalar.
 
-    output: float (N, classes), at least as many as are stored.
-    stored: float32 (N, fewer or as many); -inf for classes that are not stored.
+    output: float (N, as many as are stored, or more).
+    stored: float32 (N, K); -inf for classes that are not stored, which count nothing.
     """
-    lacking = stored.isneginf()
-    apart = (output[:, : stored.shape[1]].float() - stored).masked_fill(lacking, 0.0)
-    return (apart.square().sum(1) / (~lacking).sum(1)).mean()
+    apart = (output[:, : stored.shape[1]].float() - stored).masked_fill(stored.isneginf(), 0.0)
+    return apart.square().sum(1).mean() / classes
 
 
 class DERpp(Rehearsal):
     """One network; old images, which a reservoir keeps, are held to their labels and to the logits that they had.
 
-    Section 3, DER++, with the released code's mean over logits in place of the squared norm.
+    Section 3, DER++, with the released code's mean over the outputs for all classes in place of the squared norm.
 
     Deviations: the reservoir is filled when a task is over (`Rehearsal`). So stored logits are those of the network that was
     kept, in eval mode, of images that nothing augments, and not those of the step in which an image was learned. Under protocol
-    `task` they are of the image's own head, under protocol `class` of the classes seen by then; the released code stores those of
-    classes to come too. All images of a step go through the network in one forward pass and not in three, so batch norm's
+    `task` they are of the image's own head. Under protocol `class` they are of all classes, as in the released code: those to come
+    have untrained heads, and being held to these keeps old images out of classes that are learned later. All images of a step go through the network in one forward pass and not in three, so batch norm's
     statistics are those of the mixture. Under attack, which the paper has not, all of them are attacked (FLAIR, AAAI 2025,
     released code: likewise, with clean logits stored and one draw for both terms).
     """
@@ -110,14 +119,17 @@ class DERpp(Rehearsal):
         return cls.objective(settings).passes(recipe) * (1 + settings.draws_of_a_step * settings.replay)
 
     def replaying(self, fit: Fit, replay: Replay) -> Objective:
-        return DarkReplay(fit.objective, replay, self.logits, self.settings)
+        return DarkReplay(fit.objective, replay, self.logits, self.settings, sum(self.stream.class_counts))
 
     def offer(self, task: LearnTask, context: Context) -> None:
         generator = context.rng(task.id, "memory", "reservoir")
         self.memory.offer(task.train, task.id, generator, partial(self._logits_to_keep, task, context))
 
     def _logits_to_keep(self, task: LearnTask, context: Context, new: KeptImages) -> Tensor:
-        """The logits of images of the task that was just learned: float32 (K, classes)."""
+        """The logits of images of the task that was just learned: float32 (K, classes).
+
+        Those that an objective asked for last: of attacked images, where it attacks.
+        """
         objective = self.objective(self.settings)
         recipe = objective.recipe(context.recipe)
         attack = InnerAttack.of(recipe, self.network, context.exact_eps, context.rng(task.id, "memory", "attack start"))
@@ -128,11 +140,17 @@ class DERpp(Rehearsal):
         for places in torch.arange(len(new), device=new.labels.device).split(recipe.batch_size):
             part = new.select(places)
             batch = Batch(part.as_seen(self.size), part.labels, part.tasks)
-            answers = self.logits(batch)
+            heard = self._heard(batch)
             if self.settings.stored_logits == "attacked":
-                _, output = objective.loss(answers, batch, attack)
+                objective.loss(heard, batch, attack)
             else:
                 with torch.no_grad():
-                    output = answers(batch.images)
-            found.append(output.detach())
+                    heard(batch.images)
+            found.append(heard.answers.detach())
         return torch.cat(found)
+
+    def _heard(self, batch: Batch) -> HeardLogits:
+        """The logits to keep, of which an objective sees those that count in training."""
+        if self.stream.protocol == "task":
+            return HeardLogits(self.logits(batch), slice(None))
+        return HeardLogits(self.network.for_seen(len(self.stream) - 1), slice(0, self.stream.seen[self.learned]))

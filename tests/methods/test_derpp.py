@@ -34,18 +34,18 @@ def stored(kept: KeptImages) -> Tensor:
 
 def test_the_distance_is_the_mean_squared_one() -> None:
     output, kept = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
-    assert float(distance(output, kept)) == pytest.approx(float(F.mse_loss(output, kept)))
-    assert float(distance(kept, kept)) == 0
+    assert float(distance(output, kept, 3)) == pytest.approx(float(F.mse_loss(output, kept)))
+    assert float(distance(kept, kept, 3)) == 0
 
 
 def test_classes_that_were_not_stored_count_nothing_and_give_finite_gradients() -> None:
     output = torch.tensor([[1.0, 2.0, -torch.inf, 9.0], [1.0, 2.0, 3.0, 9.0]], requires_grad=True)
     kept = torch.tensor([[0.0, 0.0, -torch.inf], [0.0, 0.0, 0.0]])
-    found = distance(output, kept)
-    assert float(found.detach()) == pytest.approx((5 / 2 + 14 / 3) / 2)
+    found = distance(output, kept, 4)
+    assert float(found.detach()) == pytest.approx((5 + 14) / 2 / 4)
     found.backward()
     assert output.grad is not None
-    assert torch.allclose(output.grad, torch.tensor([[0.5, 1.0, 0, 0], [1 / 3, 2 / 3, 1, 0]]))
+    assert torch.allclose(output.grad, torch.tensor([[1.0, 2.0, 0, 0], [1.0, 2.0, 3.0, 0]]) / 4)
 
 
 def test_stored_logits_are_those_of_the_network_that_was_kept_and_never_change(tmp_path: Path) -> None:
@@ -63,10 +63,17 @@ def test_stored_logits_are_those_of_the_network_that_was_kept_and_never_change(t
     assert stored(both).dtype == torch.float32
 
 
-def test_under_protocol_class_logits_are_of_the_classes_seen_by_then(tmp_path: Path) -> None:
-    method, _ = derpp(tmp_path, protocol="class")
+def test_under_protocol_class_logits_are_of_all_classes_those_to_come_too(tmp_path: Path) -> None:
+    method, tasks = derpp(tmp_path / "one", tasks=1, protocol="class")
     kept = kept_by(method)
-    assert torch.equal(stored(kept).isfinite().sum(1), 2 * (kept.tasks + 1))
+    with torch.no_grad():
+        of_all = method.network.for_seen(len(method.stream) - 1)(to_float(kept.images))
+    assert of_all.shape[1] > method.stream.seen[0]
+    assert torch.allclose(stored(kept), of_all, atol=1e-5)
+    both = kept_by(derpp(tmp_path / "two", tasks=2, protocol="class")[0])
+    old = (both.tasks == 0).nonzero()[:, 0]
+    assert torch.isfinite(stored(both)).all()
+    assert torch.allclose(stored(both)[old][:, : of_all.shape[1]].mean(), of_all.mean(), atol=0.5)
 
 
 def test_attacked_logits_are_other_ones_and_taking_them_leaves_the_network_as_it_was(tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ class _Loss:
             return self.drawn[-1]
 
         replay.draw = noted  # type: ignore[method-assign]
-        objective = DarkReplay(CleanTraining(), replay, method.logits, chosen)
+        objective = DarkReplay(CleanTraining(), replay, method.logits, chosen, 4)
         self.value, self.output = objective.loss(method.asked(1), batch, None)  # type: ignore[arg-type]
 
 
@@ -122,11 +129,11 @@ def test_the_loss_is_that_of_new_images_and_two_terms_of_old_ones(begun: tuple[D
     (held, places), (labelled, others) = made.drawn[0], made.drawn[-1]
     assert len(made.drawn) == draws
     assert torch.equal(places, others) is (draws == 1)
-    apart = distance(method.network(held.images, held.tasks), stored(kept_by(method))[places])
+    apart = distance(method.network(held.images, held.tasks), stored(kept_by(method))[places], 4)
     apart = apart.detach()
-    assert float(apart) == pytest.approx(0.25, rel=1e-4)
+    assert float(apart) == pytest.approx(0.125, rel=1e-4)
     expected = _own(method, batch) + 0.7 * float(apart) + 0.3 * _own(method, labelled)
-    assert float(made.value) == pytest.approx(expected, rel=1e-5)
+    assert float(made.value.detach()) == pytest.approx(expected, rel=1e-5)
     assert len(made.output) == 8
     with torch.no_grad():
         method.network.heads[0].bias.sub_(0.5)
@@ -136,11 +143,11 @@ def test_a_term_of_weight_0_draws_nothing(begun: tuple[DERpp, Batch]) -> None:
     method, batch = begun
     labels = _Loss(method, batch, alpha=0, beta=0.3)
     assert len(labels.drawn) == 1
-    assert float(labels.value) == pytest.approx(_own(method, batch) + 0.3 * _own(method, labels.drawn[0][0]))
+    assert float(labels.value.detach()) == pytest.approx(_own(method, batch) + 0.3 * _own(method, labels.drawn[0][0]))
     logits = _Loss(method, batch, alpha=2, beta=0)
     assert len(logits.drawn) == 1
     # The network is the one whose logits were stored, and the view is the same: nothing is apart.
-    assert float(logits.value) == pytest.approx(_own(method, batch), abs=1e-6)
+    assert float(logits.value.detach()) == pytest.approx(_own(method, batch), abs=1e-6)
 
 
 def test_passes_count_every_draw() -> None:
