@@ -30,7 +30,7 @@ from methods.backbones import TaskNetwork
 from methods.base import Context, MethodError, State
 from methods.parts.held import HeldNetwork, rest_of
 from methods.parts.projection.bases import Bases, Projection, grow
-from methods.parts.projection.representations import Columns, check_layers, inputs_of_layers
+from methods.parts.projection.representations import InputColumns, check_layers, inputs_of_layers
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
 from methods.training import Fit, InnerAttack, Step, TrainedBy
 from scenarios.base import LearnTask, Stream
@@ -144,7 +144,7 @@ class GPM(OneNetwork):
         found = inputs_of_layers(self.network.for_task(task.id).eval(), images)
         self.grow(found, self.settings.share(task.id))
 
-    def grow(self, found: Mapping[str, Columns], share: float) -> None:
+    def grow(self, found: Mapping[str, InputColumns], share: float) -> None:
         """Let the bases of the projected weights hold a share of the energy of columns, by the name of the weight."""
         grow(self.bases, {name: columns for name, columns in found.items() if name not in self.own_weights}, share)
 

@@ -98,7 +98,7 @@ class ScoredSubnetwork(Subnetwork):
 
 
 def chosen_of(weights: int, capacity: float) -> int:
-    """How many of a layer's weights are chosen: 1 or more, those from the released code's quantile on."""
+    """The number of a layer's weights that are chosen, 1 or more: those from the released code's quantile on."""
     return weights - round((1 - capacity) * (weights - 1))
 
 

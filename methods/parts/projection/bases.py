@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.parts.projection.representations import Columns
+from methods.parts.projection.representations import InputColumns
 
 Bases = dict[str, Tensor]
 """By name of a weight: float32 (d, k), orthonormal columns; d as in `weight.flatten(1)`."""
 
 
-def grow(bases: Bases, found: Mapping[str, Columns], share: float) -> None:
+def grow(bases: Bases, found: Mapping[str, InputColumns], share: float) -> None:
     """Add to each basis the fewest directions with which it holds a share (0 to 1) of the energy of its layer's columns."""
     for name, columns in found.items():
         known = bases.get(name)

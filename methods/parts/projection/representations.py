@@ -28,8 +28,8 @@ Seen = Callable[[str, nn.Conv2d | nn.Linear, Tensor, Tensor], None]
 """(name of the layer's weight, layer, its input, its output)."""
 
 
-class Columns:
-    """Columns of one layer's inputs, and the directions in which most of their energy lies. All in float64.
+class InputColumns:
+    """InputColumns of one layer's inputs, and the directions in which most of their energy lies. All in float64.
 
     rows: d, the number of values in a column.
     device: that they are on.
@@ -137,13 +137,13 @@ def _watched(backbone: Backbone, seen: Seen) -> Iterator[None]:
 
 
 @torch.no_grad()
-def inputs_of_layers(network: TaskNetwork, images: Tensor) -> dict[str, Columns]:
+def inputs_of_layers(network: TaskNetwork, images: Tensor) -> dict[str, InputColumns]:
     """The inputs of a backbone's layers, by the name of their weight.
 
     network: in the mode in which it is to be asked.
     images: float (N, C, H, W) in [0, 1].
     """
-    found: dict[str, Columns] = {}
+    found: dict[str, InputColumns] = {}
 
     def seen(name: str, layer: nn.Conv2d | nn.Linear, given: Tensor, output: Tensor) -> None:
         _add(found, name, patches(layer, given))
@@ -155,7 +155,7 @@ def inputs_of_layers(network: TaskNetwork, images: Tensor) -> dict[str, Columns]
 
 
 @torch.no_grad()
-def input_derivatives_of_layers(network: TaskNetwork, images: Tensor, directions: Tensor) -> dict[str, Columns]:
+def input_derivatives_of_layers(network: TaskNetwork, images: Tensor, directions: Tensor) -> dict[str, InputColumns]:
     """The derivatives of the layers' inputs where images move in a direction, J v, by the name of their weight.
 
     By forward-mode differentiation, one pass.
@@ -163,7 +163,7 @@ def input_derivatives_of_layers(network: TaskNetwork, images: Tensor, directions
     network, images: as of `inputs_of_layers`.
     directions: v, float (N, C, H, W).
     """
-    found: dict[str, Columns] = {}
+    found: dict[str, InputColumns] = {}
 
     def seen(name: str, layer: nn.Conv2d | nn.Linear, given: Tensor, output: Tensor) -> None:
         tangent = forward_ad.unpack_dual(given).tangent
@@ -183,8 +183,8 @@ def input_derivatives_of_layers(network: TaskNetwork, images: Tensor, directions
     return found
 
 
-def _add(found: dict[str, Columns], name: str, columns: Tensor) -> None:
-    found.setdefault(name, Columns(columns.shape[0], columns.device)).add(columns)
+def _add(found: dict[str, InputColumns], name: str, columns: Tensor) -> None:
+    found.setdefault(name, InputColumns(columns.shape[0], columns.device)).add(columns)
 
 
 @torch.no_grad()

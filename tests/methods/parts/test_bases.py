@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.parts.projection.bases import Projection, grow
-from methods.parts.projection.representations import Columns
+from methods.parts.projection.representations import InputColumns
 from methods.training import Recipe, make_optimizer
 from tests.methods.training.recording import StandIn
 
@@ -97,7 +97,7 @@ def test_bases_grow_task_by_task_and_stay_orthonormal() -> None:
     bases: dict[str, Tensor] = {}
     counts = []
     for task in range(6):
-        held = Columns(12, torch.device("cpu"))
+        held = InputColumns(12, torch.device("cpu"))
         held.add(drawn(12, 4, seed=task) * torch.logspace(0, -1, 12)[:, None])
         before = bases.get(NAME, torch.zeros(12, 0))
         grow(bases, {NAME: held}, 0.95)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from methods.backbones import Backbone, BackboneChoice, CifarResNet18, MultiHead, SmallConv, TaskNetwork, initialise
 from methods.parts.projection.representations import (
-    Columns,
+    InputColumns,
     check_layers,
     input_derivatives_of_layers,
     inputs_of_layers,
@@ -49,7 +49,7 @@ def test_a_weight_times_the_columns_is_what_its_layer_gives(name: str) -> None:
     product = layer.weight.flatten(1) @ patches(layer, images)
     if layer.bias is not None:
         product = product + layer.bias[:, None]
-    # Columns go image by image, as outputs do.
+    # InputColumns go image by image, as outputs do.
     assert torch.allclose(product, rows, atol=1e-5)
 
 
@@ -83,7 +83,7 @@ def test_the_fewest_directions_hold_the_share_that_was_asked_for(more: int, shar
     columns = drawn(12, more, dtype=torch.float64) * torch.logspace(0, -2, 12, dtype=torch.float64)[:, None]
     basis = torch.linalg.qr(drawn(12, 2, seed=1, dtype=torch.float64)).Q
     for known in (basis, basis[:, :0]):
-        held = Columns(12, columns.device)
+        held = InputColumns(12, columns.device)
         for part in columns.split(5, dim=1):
             held.add(part)
         found = held.leading(known, share)
@@ -101,7 +101,7 @@ def test_the_fewest_directions_hold_the_share_that_was_asked_for(more: int, shar
 @settings(deadline=None, max_examples=40)
 def test_all_of_the_energy_is_all_that_the_columns_have(rows: int, count: int, seed: int) -> None:
     columns = drawn(rows, count, seed=seed, dtype=torch.float64)
-    held = Columns(rows, columns.device)
+    held = InputColumns(rows, columns.device)
     held.add(columns)
     found = held.leading(columns.new_zeros(rows, 0), 1.0)
     assert found.shape == (rows, min(rows, count))
@@ -111,7 +111,7 @@ def test_all_of_the_energy_is_all_that_the_columns_have(rows: int, count: int, s
 def test_columns_that_a_basis_holds_add_nothing_to_it() -> None:
     basis = torch.linalg.qr(drawn(9, 3, dtype=torch.float64)).Q
     for count in (4, 30):
-        held = Columns(9, basis.device)
+        held = InputColumns(9, basis.device)
         held.add(basis @ drawn(3, count, dtype=torch.float64))
         assert held.leading(basis, 1.0).shape == (9, 0)
         assert held.leading(basis.float(), 0.999999).shape == (9, 0), (
@@ -123,7 +123,7 @@ def test_columns_that_a_basis_holds_add_nothing_to_it() -> None:
 def test_directions_beside_a_basis_in_float32_are_at_right_angles_to_it(count: int) -> None:
     """Little is left of columns that lie almost in a basis, and its rounding must not be taken for it."""
     basis = torch.linalg.qr(drawn(9, 3, dtype=torch.float64)).Q
-    held = Columns(9, basis.device)
+    held = InputColumns(9, basis.device)
     held.add(basis @ drawn(3, count, dtype=torch.float64) + 1e-6 * drawn(9, count, seed=1, dtype=torch.float64))
     found = held.leading(basis.float(), 1.0)
     assert found.shape[1] > 0
@@ -131,7 +131,7 @@ def test_directions_beside_a_basis_in_float32_are_at_right_angles_to_it(count: i
 
 
 def test_layers_of_a_silent_network_need_nothing() -> None:
-    held = Columns(9, torch.device("cpu"))
+    held = InputColumns(9, torch.device("cpu"))
     held.add(torch.zeros(9, 4))
     assert held.leading(torch.zeros(9, 0), 1.0).shape == (9, 0)
 
