@@ -103,10 +103,11 @@ class DERpp(Rehearsal):
 
     Deviations: the reservoir is filled when a task is over (`Rehearsal`). So stored logits are those of the network that was
     kept, in eval mode, of images that nothing augments, and not those of the step in which an image was learned. Under protocol
-    `task` they are of the image's own head. Under protocol `class` they are of all classes, as in the released code: those to come
-    have untrained heads, and being held to these keeps old images out of classes that are learned later. All images of a step go through the network in one forward pass and not in three, so batch norm's
-    statistics are those of the mixture. Under attack, which the paper has not, all of them are attacked (FLAIR, AAAI 2025,
-    released code: likewise, with clean logits stored and one draw for both terms).
+    `task` they are of the image's own head. Under protocol `class` they are of all classes, as in the released code: heads of
+    classes to come are untrained, and being held to what they say keeps old images out of classes that are learned later. All
+    images of a step go through the network in one forward pass and not in three, so batch norm's statistics are those of the
+    mixture. Under attack, which the paper has not, all of them are attacked (FLAIR, AAAI 2025, released code: likewise, with
+    clean logits stored and one draw for both terms).
     """
 
     version = 1

@@ -64,7 +64,7 @@ def test_stored_logits_are_those_of_the_network_that_was_kept_and_never_change(t
 
 
 def test_under_protocol_class_logits_are_of_all_classes_those_to_come_too(tmp_path: Path) -> None:
-    method, tasks = derpp(tmp_path / "one", tasks=1, protocol="class")
+    method, _ = derpp(tmp_path / "one", tasks=1, protocol="class")
     kept = kept_by(method)
     with torch.no_grad():
         of_all = method.network.for_seen(len(method.stream) - 1)(to_float(kept.images))
@@ -72,8 +72,8 @@ def test_under_protocol_class_logits_are_of_all_classes_those_to_come_too(tmp_pa
     assert torch.allclose(stored(kept), of_all, atol=1e-5)
     both = kept_by(derpp(tmp_path / "two", tasks=2, protocol="class")[0])
     old = (both.tasks == 0).nonzero()[:, 0]
-    assert torch.isfinite(stored(both)).all()
-    assert torch.allclose(stored(both)[old][:, : of_all.shape[1]].mean(), of_all.mean(), atol=0.5)
+    # What is stored of an image stays as it was.
+    assert float(torch.cdist(stored(both)[old], stored(kept)).min(1).values.max()) < 1e-5
 
 
 def test_attacked_logits_are_other_ones_and_taking_them_leaves_the_network_as_it_was(tmp_path: Path) -> None:
