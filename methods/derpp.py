@@ -89,10 +89,12 @@ class DarkReplay(ReplayingObjective):
 def distance(output: Tensor, stored: Tensor, classes: int) -> Tensor:
     """The squared distance of logits to stored ones, divided by a number of classes, as a mean over images: a scalar.
 
-    output: float (N, as many as are stored, or more).
-    stored: float32 (N, K); -inf for classes that are not stored, which count nothing.
+    output: float (N, K).
+    stored: float32 (N, L); -inf for classes that are not stored, which count nothing, as classes that only one of the two has.
     """
-    apart = (output[:, : stored.shape[1]].float() - stored).masked_fill(stored.isneginf(), 0.0)
+    both = min(output.shape[1], stored.shape[1])
+    stored = stored[:, :both]
+    apart = (output[:, :both].float() - stored).masked_fill(stored.isneginf(), 0.0)
     return apart.square().sum(1).mean() / classes
 
 

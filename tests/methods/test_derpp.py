@@ -36,6 +36,10 @@ def test_the_distance_is_the_mean_squared_one() -> None:
     output, kept = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
     assert float(distance(output, kept, 3)) == pytest.approx(float(F.mse_loss(output, kept)))
     assert float(distance(kept, kept, 3)) == 0
+    # Classes to come are stored, and not answered yet.
+    assert float(distance(output[:, :2], kept, 3)) == pytest.approx(
+        float((output - kept)[:, :2].square().sum(1).mean() / 3)
+    )
 
 
 def test_classes_that_were_not_stored_count_nothing_and_give_finite_gradients() -> None:
