@@ -137,11 +137,18 @@ def test_a_batch_that_does_not_fit_is_refused_and_not_split(task: Task, monkeypa
     assert len(worst(CANONICAL, classifier(), task.test)) == len(task.test)
 
 
-def test_the_last_image_standing_has_no_batch(task: Task) -> None:
-    images = task.test.select(torch.arange(len(task.test))[:2])
-    [found] = attacks_of(turned("eval_bn_batch", "reclassified"), 10, EPS, 2)
-    one = replace(images, images=images.images[:1], labels=images.labels[:1], samples=images.samples[:1])
-    assert len(right(found, classifier(), one)) == 1
+def test_the_last_image_standing_is_not_attacked_because_it_has_no_batch(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, one = classifier(), task.test.select(torch.tensor([0]))
+    anew = turned("eval_bn_batch", "reclassified")
+    answer = predictions_under(clean_attack(anew), network, one, 0, "key", 500)
+    one = replace(one, labels=torch.from_numpy(answer))
+    walked: list[object] = []
+    monkeypatch.setattr(predicting, "walk", lambda *arguments, **more: walked.append(arguments))
+    [found] = attacks_of(anew, 10, EPS, 2)
+    assert right(found, network, one).tolist() == [True]
+    assert walked == []
 
 
 # -- from end to end -----------------------------------------------------------------------------------------------------------
