@@ -84,6 +84,14 @@ def test_images_are_kept_as_they_were_read_with_their_labels_and_tasks() -> None
         assert label == source.labels[place]
 
 
+def test_images_of_a_task_are_offered_in_a_random_order() -> None:
+    memory, other = Reservoir(20), Reservoir(20)
+    memory.offer(part(20), 0, rng())
+    other.offer(part(20), 0, rng(1))
+    assert numbers_of(memory.kept) != numbers_of(other.kept)
+    assert sorted(numbers_of(memory.kept)) == sorted(numbers_of(other.kept)) == list(range(20))
+
+
 def test_a_memory_without_room_stays_empty() -> None:
     memory = Reservoir(0)
     memory.offer(part(20), 0, rng())
