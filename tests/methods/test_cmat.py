@@ -186,14 +186,14 @@ def test_masks_stand_still_late_in_finetuning_unless_the_task_owns_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[list[float]] = []
-    fit = CMAT.fit
+    learn_part = CMAT.learn_part
 
     def watched(self: CMAT, *args: Any, **named: Any) -> Any:
         if named.get("second") is not None and named["phase"].startswith("finetune"):
             rates.append([named["second"].rate(epoch) for epoch in range(10)])
-        return fit(self, *args, **named)
+        return learn_part(self, *args, **named)
 
-    monkeypatch.setattr(CMAT, "fit", watched)
+    monkeypatch.setattr(CMAT, "learn_part", watched)
     row = {"method": "cmat", "settings": {**SHORT["cmat"], "goals": [0.0] * 3}, "recipe": {"epochs": 10}}
     method, context, tasks = begun(tmp_path, row, scenario={"tasks": TASKS})
     assert isinstance(method, CMAT)
