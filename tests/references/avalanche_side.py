@@ -207,17 +207,6 @@ def lwf(strength: float, temperature: float) -> Build:
     return with_plugins(plugins)
 
 
-def si(strength: float, damping: float) -> Build:
-    """Synaptic intelligence."""
-
-    def plugins() -> list[Any]:
-        from avalanche.training.plugins import SynapticIntelligencePlugin
-
-        return [SynapticIntelligencePlugin(strength, damping)]
-
-    return with_plugins(plugins)
-
-
 def agem(per_task: int, drawn: int) -> Build:
     """Averaged gradient episodic memory."""
 
@@ -229,17 +218,40 @@ def agem(per_task: int, drawn: int) -> Build:
     return with_plugins(plugins)
 
 
-def derpp(capacity: int, alpha: float, beta: float) -> Build:
-    """Dark experience replay ++."""
+def derpp(capacity: int, alpha: float, beta: float, *, balanced: bool) -> Build:
+    """Dark experience replay ++. balanced: True for as many images of each class, as Avalanche has it; False for a reservoir."""
 
     def build(begun: Begun, network: nn.Module, common: dict[str, Any]) -> Any:
         from avalanche.training.supervised import DER
 
         network = growing(begun.network, at_once=True)
         common["optimizer"] = torch.optim.SGD(network.parameters(), lr=common["optimizer"].defaults["lr"])
-        return DER(model=network, mem_size=capacity, alpha=alpha, beta=beta, **common)
+        strategy = DER(model=network, mem_size=capacity, alpha=alpha, beta=beta, **common)
+        if not balanced:
+            strategy.storage_policy = _reservoir_with_logits(capacity)
+        return strategy
 
     return build
+
+
+def _reservoir_with_logits(capacity: int) -> Any:
+    from avalanche.benchmarks.utils import make_avalanche_dataset
+    from avalanche.benchmarks.utils.data_attribute import TensorDataAttribute
+    from avalanche.benchmarks.utils.flat_data import FlatData
+    from avalanche.training.storage_policy import ReservoirSamplingBuffer
+    from avalanche.training.supervised.der import compute_dataset_logits
+
+    class WithLogits(ReservoirSamplingBuffer):
+        """Avalanche's reservoir, of images with the logits that Avalanche's DER stores."""
+
+        def update(self, strategy: Any, **kwargs: Any) -> None:
+            new = strategy.experience.dataset
+            found = compute_dataset_logits(new.eval(), strategy.model, strategy.train_mb_size, strategy.device)
+            logits = FlatData([found], discard_elements_not_in_indices=True)
+            kept = TensorDataAttribute(logits, name="logits", use_in_getitem=True)
+            self.update_from_dataset(make_avalanche_dataset(new, data_attributes=[kept]))
+
+    return WithLogits(capacity)
 
 
 def icarl(capacity: int, *, mirrored: bool) -> Build:

@@ -77,7 +77,7 @@ def _run(folders: Folders, key: str, side: str, seeds: Sequence[int]) -> list[li
     # Last, so that nothing of the references hides what is installed here, or a folder of this repository.
     if folders.avalanche:
         sys.path.append(str(folders.avalanche))
-    if folders.mammoth and side == "Mammoth":
+    if folders.mammoth and side.startswith("Mammoth"):
         mammoth_side.use(folders.mammoth)
     (case,) = (case for case in cases(folders) if case.key == key)
     run = case.ours if side == OURS else case.references[side]
@@ -96,9 +96,9 @@ def table(chosen: Sequence[Case], store: Store, seeds: Sequence[int]) -> str:
     ]
     for case in chosen:
         mine = _matrices(store, case, OURS, seeds)
-        for side in case.references or [""]:
-            theirs = _matrices(store, case, side, seeds) if side else []
-            shown = (side, *_cells(theirs), f"{_apart(mine, theirs):.1f}") if side else ("", "", "", "")
+        for side in case.references:
+            theirs = _matrices(store, case, side, seeds)
+            shown = (side, *_cells(theirs), f"{_apart(mine, theirs):+.1f}")
             words = (f"`{case.name}`", case.protocol, case.said, *_cells(mine), *shown)
             lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"

@@ -52,6 +52,7 @@ def learn(
     *,
     answers: Answers = "seen",
     in_memory: int | None = None,
+    late: bool = False,
     training: Training | None = None,
     plain: bool = False,
 ) -> Matrix:
@@ -60,6 +61,7 @@ def learn(
     model: "module.Class" under its `models`.
     settings: of the model, by the names of its own options.
     in_memory: images of the first batch after a task, which A-GEM keeps; None: those of any batch.
+    late: True if the memory is offered each image once, when a task is over, as ours is; False for each step's images.
     """
     from importlib import import_module
 
@@ -92,16 +94,22 @@ def learn(
     )
     loss = F.cross_entropy if protocol == "class" or answers == "current" else partial(_in_own_head)
     learner = getattr(import_module(f"models.{module}"), name)(backbone, loss, arguments, None, dataset=data)
+    offer = learner.buffer.add_data if late else None
     matrix = Matrix()
     for task, (train, labels, *_) in enumerate(images):
         backbone.task = task
         shown = labels - (task * CLASSES if answers == "current" else 0)
         learner.net.train()
+        if offer:
+            learner.buffer.add_data = lambda **given: None
         data.train_loader = _Loader(train, shown, training.batch_size)
         learner.meta_begin_task(data)
         for epoch in range(training.epochs):
             for inputs, own, plain in data.train_loader:
                 learner.meta_observe(inputs, own, plain, epoch=epoch)
+        if offer:
+            order = torch.randperm(len(shown))
+            offer(examples=train[order], labels=shown[order])
         data.train_loader = _Loader(train, shown, in_memory or training.batch_size)
         learner.meta_end_task(data)
         matrix.rows.append([_right(backbone, begun, protocol, task, old) for old in range(task + 1)])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
+from methods.backbones import MultiHead, TaskNetwork
 from scenarios.base import StreamProtocol
 from tests.references.stream import Begun, Matrix, Training, begin, percent_right
 
@@ -21,9 +24,20 @@ def learn(
     training: Training | None = None,
     *,
     plain: bool = False,
+    at_once: bool = False,
 ) -> Matrix:
-    """Learn the stream with a method of ours."""
-    return run(begin(folder, protocol, seed, method, settings, training, plain=plain))
+    """Learn the stream with a method of ours.
+
+    at_once: True for all heads beside each other from the first task on, as the references of DER++ have them, under protocol
+        `class`; False for those of the tasks so far.
+    """
+    seen = MultiHead.for_seen
+
+    def all_heads(self: MultiHead, task: int) -> TaskNetwork:
+        return seen(self, len(self.heads) - 1)
+
+    with patch.object(MultiHead, "for_seen", all_heads) if at_once else nullcontext():
+        return run(begin(folder, protocol, seed, method, settings, training, plain=plain))
 
 
 def run(begun: Begun) -> Matrix:
