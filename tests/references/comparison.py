@@ -99,7 +99,7 @@ def table(chosen: Sequence[Case], store: Store, seeds: Sequence[int]) -> str:
         for side in case.references:
             theirs = _matrices(store, case, side, seeds)
             shown = (side, *_cells(theirs), f"{_apart(mine, theirs):+.1f}")
-            words = (f"`{case.name}`", case.protocol, case.said, *_cells(mine), *shown)
+            words = (case.name, case.protocol, case.said, *_cells(mine), *shown)
             lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"
 
