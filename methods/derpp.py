@@ -140,7 +140,7 @@ class DERpp(Rehearsal):
         attack = replace(attack, bn_mode="eval")
         self.network.eval()
         found = []
-        for places in torch.arange(len(new), device=new.labels.device).split(recipe.batch_size):
+        for places in torch.arange(len(new), device=new.labels.device).split(recipe.micro_batch or recipe.batch_size):
             part = new.select(places)
             batch = Batch(part.as_seen(self.size), part.labels, part.tasks)
             heard = self._heard(batch)

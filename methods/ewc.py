@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from attacks.memory import rows_that_fit
 from methods.base import Context
 from methods.parts.consolidation.fisher import FisherLabels, fisher_information
 from methods.strategies.anchored import AnchoredNetwork
 from methods.strategies.one_network import OneNetworkSettings
-from methods.training import InnerAttack, TrainedBy
+from methods.training import InnerAttack, TrainedBy, attacked_in_parts
 from scenarios.base import LearnTask
 from scenarios.parts.augmentation import to_float
 
@@ -88,14 +84,4 @@ class EWC(AnchoredNetwork):
             return images
         starts = context.rng(task.id, "fisher", "attack start")
         attack = InnerAttack.of(objective.recipe(context.recipe), network, context.exact_eps, starts)
-        attack = replace(attack, bn_mode="eval", folded=False)
-        rows = rows_that_fit(network, images, MOST_ROWS)
-        found = [
-            attack(part, partial(_summed_loss, network, own))
-            for part, own in zip(images.split(rows), labels.split(rows), strict=True)
-        ]
-        return torch.cat(found)
-
-
-def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
-    return F.cross_entropy(network(images), labels, reduction="sum")
+        return attacked_in_parts(attack, images, labels, MOST_ROWS)

@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from methods.parts.held import HeldNetwork, rest_of
 from methods.parts.projection.bases import Bases, Projection, grow
 from methods.parts.projection.representations import InputColumns, check_layers, inputs_of_layers
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Fit, InnerAttack, Step, TrainedBy
+from methods.training import Fit, InnerAttack, Step, TrainedBy, attacked_in_parts
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
 
@@ -161,7 +160,7 @@ class GPM(OneNetwork):
         recipe = self.objective(self.settings).recipe(context.recipe)
         starts = context.rng(task.id, "consolidate", "attack start")
         attack = InnerAttack.of(recipe, network, context.exact_eps, starts)
-        return attack(images, lambda found: F.cross_entropy(network(found), labels, reduction="sum"))
+        return attacked_in_parts(attack, images, labels, len(images))
 
     def _record(self, context: Context) -> None:
         """Record the share of each layer's directions, and of all projected weights, that later tasks cannot move."""

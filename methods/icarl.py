@@ -16,7 +16,7 @@ from methods.parts.exemplars import NearestMean, class_means, features_of, herde
 from methods.parts.image_memory import KeptImages
 from methods.strategies.rehearsal import KeepingSettings, KeepsImages
 from methods.training import AroundObjective, Batch, Fit, InnerAttack, Logits, Objective, Selected
-from scenarios.base import ImageSet, LearnTask, Stream
+from scenarios.base import ImageSet, LearnTask, Stream, StreamProtocol
 
 
 class ICaRLSettings(KeepingSettings):
@@ -94,6 +94,13 @@ class ICaRL(KeepsImages):
 
     kept: KeptImages | None
     means: Tensor | None
+
+    @classmethod
+    def can_answer(cls, settings: MethodSettings) -> frozenset[StreamProtocol]:
+        """The watch of fast training compares labels with the outputs for all classes, so these must count alike."""
+        assert isinstance(settings, ICaRLSettings)
+        found = super().can_answer(settings)
+        return found - {"task"} if settings.training.name == "fast" else found
 
     @classmethod
     def check(cls, settings: MethodSettings, network: MultiHead) -> None:

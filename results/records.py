@@ -79,7 +79,8 @@ class Run:
     @property
     def stream_protocol(self) -> str:
         """The question at test: `task` if an image's task was told, `class` if it was not (`scenarios.base.StreamProtocol`)."""
-        settings = self.identity.get("scenario", {}).get("settings", {})
+        scenario = self.identity.get("scenario")
+        settings = scenario.get("settings") if isinstance(scenario, dict) else None
         return settings.get("protocol", "task") if isinstance(settings, dict) else "task"
 
     @property

@@ -159,7 +159,7 @@ class MethodTrial:
         protocol: StreamProtocol | None = None,
     ) -> None:
         self.plugin, self.folder = plugin, folder
-        self.protocol: StreamProtocol = protocol or ("class" if plugin.cls.protocols == {"class"} else "task")
+        self._asked = protocol
         self.overrides = [f"methods.{plugin.name}.{override}" for override in overrides]
         self._learned: dict[Circumstances, Learned] = {}
         if overrides:
@@ -172,6 +172,14 @@ class MethodTrial:
     @property
     def cls(self) -> type[Method]:
         return self.plugin.cls
+
+    @cached_property
+    def protocol(self) -> StreamProtocol:
+        """The question at test."""
+        if self._asked is not None:
+            return self._asked
+        (row,) = load_preset(str(TINY), self.overrides, SEEDS, [self.plugin.reference]).choose([self.plugin.reference])
+        return "task" if "task" in self.cls.can_answer(row.settings) else "class"
 
     @cached_property
     def preset(self) -> Preset:

@@ -110,11 +110,13 @@ def images_and_labels_are_typed(trial: ScenarioTrial) -> None:
             )
         if part.labels.dtype != torch.int64 or part.samples.dtype != torch.int64:
             raise Broken(f"{name}: labels are {part.labels.dtype}, samples {part.samples.dtype}", "int64 (N,)")
-        found, expected = part.labels.unique().tolist(), list(range(len(task.classes)))
+        found, expected = part.labels.unique().tolist(), list(_labels(task))
         if found != expected:
             raise Broken(
                 f"{name}: labels are {found}",
-                f"{expected}, the places of the classes within the task, and images of each",
+                f"{expected}, the places of the classes within the task"
+                + (" behind those of earlier tasks" if task.seen else "")
+                + ", and images of each",
             )
 
 
@@ -133,12 +135,16 @@ def validation_is_held_out(trial: ScenarioTrial) -> None:
         train, validation = set(task.train.samples.tolist()), set(task.validation.samples.tolist())
         if train & validation:
             raise Broken(f"task {task.name}: {len(train & validation)} images are trained on and validated on", _LOAD)
-        for label in range(len(task.classes)):
+        for label in _labels(task):
             held_out = int((task.validation.labels == label).sum())
             total = held_out + int((task.train.labels == label).sum())
             expected = max(1, round(VALIDATION_FRACTION * total))
             if total and held_out != expected:
                 raise Broken(f"task {task.name}: {held_out} of {total} images of class {label} are validated on", _LOAD)
+
+
+def _labels(task: Task) -> range:
+    return range(task.first, task.first + len(task.classes))
 
 
 _LOAD = "leave the split to Scenario.load: a stratified fifth of what is trained on"

@@ -85,8 +85,8 @@ class Job:
 
     @property
     def claims_unforgetting(self) -> bool:
-        """True if the method claims with these settings that it forgets nothing."""
-        return UNFORGETTING in self.new_method().claimed()
+        """True if the method claims with these settings that it forgets nothing, and is told the task."""
+        return self.asks(0) is not None and UNFORGETTING in self.new_method().claimed()
 
     def asks(self, task: int) -> int | None:
         """The argument of `Method.classifier` that gives a task's classifier: the task, or None for all classes seen."""

@@ -12,7 +12,7 @@ Selected, Epoch, Validation: what a training gives back.
 
 from methods.training.choice import TrainedBy
 from methods.training.fit import Fit, SecondOptimizer, Step, autocast, make_adam, make_optimizer
-from methods.training.inner_attack import Batch, InnerAttack, Logits
+from methods.training.inner_attack import Batch, InnerAttack, Logits, attacked_in_parts
 from methods.training.loop import VERSION, Diverged, train
 from methods.training.memory import StepTooLarge
 from methods.training.objectives import (
@@ -51,6 +51,7 @@ __all__ = [
     "TrainedBy",
     "TrainingAttack",
     "Validation",
+    "attacked_in_parts",
     "autocast",
     "make_adam",
     "make_optimizer",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attacks.memory import rows_that_fit
 from attacks.parts.ascent import ascend
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.training.folded import folded
@@ -129,3 +132,30 @@ class InnerAttack:
             yield
         for module, training in modes:
             module.training = training
+
+
+def attacked_in_parts(attack: InnerAttack, images: Tensor, labels: Tensor, most: int) -> Tensor:
+    """Images under the training attack on its network as it stands, for what is taken from a task when it is over.
+
+    The network answers in eval mode and unfolded, so that statistics of batch norm stay those of the epoch that was kept. All
+    starts are drawn at once: the parts that memory allows change nothing.
+
+    attack: its network is from images to logits.
+    images: float (N, C, H, W) in [0, 1].
+    labels: int64 (N,).
+    most: images at once, where memory allows.
+    """
+    attack, network = replace(attack, bn_mode="eval", folded=False), attack.network
+    noise = torch.rand(images.shape, device=images.device, generator=attack.generator) * 2 - 1
+    starts = images + noise * float(attack.threat_model.eps)
+    with attack.own_mode():
+        rows = rows_that_fit(network, images, most)
+    found = [
+        attack(part, partial(_summed_loss, network, own), start)
+        for part, own, start in zip(images.split(rows), labels.split(rows), starts.split(rows), strict=True)
+    ]
+    return torch.cat(found)
+
+
+def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
+    return F.cross_entropy(network(images), labels, reduction="sum")

@@ -143,7 +143,7 @@ def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
 
     They come one at a time, because the traces that checks read of an evidence are large and go with it.
     """
-    controls: dict[tuple[int, str, int], Evidence] = {}
+    controls: dict[tuple[int, str, int, str], Evidence] = {}
     for evidence in sorted(evidences, key=lambda each: each.protocol.demanded_at):
         if evidence.run.method == CONTROL and not evidence.run.identity.get("settings"):
             controls[_comparable(evidence)] = evidence
@@ -153,9 +153,9 @@ def with_controls(evidences: Sequence[Evidence]) -> Iterator[Evidence]:
         yield replace(evidence, control=None if is_itself else control)
 
 
-def _comparable(evidence: Evidence) -> tuple[int, str, int]:
-    """The key that a run shares with its control: seed, threat, number of tasks."""
-    return evidence.run.seed, str(evidence.ranking), evidence.outcomes.tasks
+def _comparable(evidence: Evidence) -> tuple[int, str, int, str]:
+    """The key that a run shares with its control: seed, threat, number of tasks, question at test."""
+    return evidence.run.seed, str(evidence.ranking), evidence.outcomes.tasks, evidence.run.stream_protocol
 
 
 def _row(label: str, identity: str, seeds: list[Seed]) -> Row:
@@ -218,8 +218,14 @@ def _set_other_protocols_aside(rows: list[Row]) -> None:
             row.verdict = OTHER_PROTOCOL
             row.reason = (
                 f"other protocol: eps {_threat(row)[0]} on {_threat(row)[1]} tasks, the board has eps {usual[0]} on "
-                f"{usual[1]} tasks" + ("" if _threat(row)[:2] != usual[:2] else " of other data")
+                f"{usual[1]} tasks" + ("" if _threat(row)[:2] != usual[:2] else _difference(row, usual))
             )
+
+
+def _difference(row: Row, usual: tuple[str, int, str]) -> str:
+    """The words for a row of the usual eps and number of tasks."""
+    one, other = _threat(row)[2].partition(" ")[0], usual[2].partition(" ")[0]
+    return " of other data" if one != other else ", and asks the other question: is the task told at test or not"
 
 
 def _threat(row: Row) -> tuple[str, int, str]:

@@ -194,3 +194,11 @@ def test_the_share_that_later_tasks_cannot_move_is_a_fact(tmp_path: Path) -> Non
     for name, basis in method.bases.items():
         assert found[name] == basis.shape[1] / basis.shape[0]
     assert 0 < found[None] < 1
+
+
+def test_an_attack_that_trains_batch_norm_moves_none_once_the_task_is_over(tmp_path: Path) -> None:
+    method, context, tasks = start(tmp_path, training="fast")
+    learn(method, context, tasks[0], TASKS)
+    before = {name: tensor.clone() for name, tensor in method.network.state_dict().items()}
+    method.consolidate(tasks[0].to_learn(), context)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.network.state_dict().items())

@@ -53,6 +53,8 @@ def tasks_of_identity(run: Run, options: RunOptions) -> list[Task] | None:
     try:
         plugin = SCENARIOS.find(str(scenario.get("name")))
         settings = validated(plugin.cls.Settings, scenario.get("settings", {}), "scenario")
-        return plugin.cls(settings, SourceOptions(options.data_root)).load()
+        found = plugin.cls(settings, SourceOptions(options.data_root))
+        # An identity need not say how the tasks were chosen; their names, classes and images are in it.
+        return found.load() if list(found.stream().names) == scenario.get("tasks") else None
     except (ConfigError, DataError):
         return None

@@ -179,6 +179,9 @@ class Preset:
             stream = scenario.stream()
             check_attacks(self.matrix, stream, "evaluation.matrix")
             check_attacks([*self.final, *self.transfers], stream, "evaluation", last=True)
+            # Their images are made on classifiers of earlier turns, which know fewer classes under protocol `class`.
+            earlier = [each for each in self.transfers if getattr(each.attack, "source", "") == EARLIER]
+            check_attacks(earlier, stream, "evaluation.final")
         except (DataError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from None
         return scenario

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
+from benchmark.cli import main
 from benchmark.commands.evaluate.attacking import choose_protocol
 from benchmark.errors import ConfigError
+from benchmark.planning.jobs import make_jobs
 from benchmark.planning.options import RunOptions
+from benchmark.planning.presets import load_preset
 from methods.base import MethodError
 from reports.boards.building import build_boards
 from reports.numbers.metrics import task_scores
 from reports.numbers.outcomes import outcomes_of
 from reports.tables.leaderboard import caption
 from results import Run, load
-from scenarios.base import ScenarioSettings
+from scenarios.base import ScenarioSettings, SourceOptions
 from scenarios.digits import Digits
+from tests.benchmark.commands.verify.verified import verify
 from tests.benchmark.running.stored import runs
 from tests.tiny import run_tiny, write_preset
 
@@ -58,6 +63,13 @@ def test_predictions_are_among_all_classes_seen(by_label: dict[str, Run]) -> Non
     first = by_label["madry_at"].predictions.query("after_task == 0")
     assert set(first["label"]) | set(first["predicted"]) == {0, 1}
     assert by_label["madry_at"].tasks["chance"].tolist() == [1 / 4, 1 / 4]
+
+
+def test_a_run_is_verified_by_the_classes_that_it_was_answered_among(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, shown = verify(folder, capsys, "joint_at")
+    assert (code, "does not hold" in shown) == (0, False), shown
 
 
 def test_what_is_learned_last_takes_over_where_nothing_is_kept(by_label: dict[str, Run]) -> None:
@@ -102,3 +114,28 @@ def test_a_method_that_must_be_told_the_task_is_refused_before_anything_is_learn
 def test_evaluate_measures_one_task_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluate measures classifiers of one task each"):
         choose_protocol(RunOptions(str(write_preset(tmp_path, scenario=CLASS))), "0")
+
+
+def test_an_image_made_on_an_earlier_turn_s_classifier_needs_as_many_classes_as_that_one_knew(tmp_path: Path) -> None:
+    final = [{"attack": "pgd", "steps": 2, "step_size": "eps/4", "loss": "dlr", "from": ["earlier"]}]
+    preset = load_preset(str(write_preset(tmp_path, scenario=CLASS, evaluation={"final": final})))
+    with pytest.raises(ConfigError, match="dlr"):
+        preset.scenario(SourceOptions())
+
+
+def test_nothing_is_claimed_about_classifiers_that_are_not_told_the_task(tmp_path: Path) -> None:
+    def claims(protocol: str) -> bool:
+        preset = load_preset(str(write_preset(tmp_path, scenario={"protocol": protocol})))
+        job = next(iter(make_jobs(preset, preset.rows, preset.scenario(SourceOptions()).load(), SourceOptions())))
+        return replace(job, method="single_task_standard", settings={}).claims_unforgetting
+
+    assert [claims("task"), claims("class")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"), [("digits", "protocol=class"), ("lwf", "loss=sigmoid"), ("icarl", "training=fast")]
+)
+def test_check_asks_under_the_protocol_that_settings_allow(
+    target: str, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", target, "--set", settings]) == 0, capsys.readouterr().out

@@ -112,7 +112,9 @@ def test_transfers_are_attacks_of_the_preset_and_extra_attacks_are_not(tmp_path)
     other, extra = transfer("earlier"), inside()
     broken = {pgd(10).name: (0,), other.name: (1,), extra.name: (2, 3, 4)}
     board = board_of(tmp_path, run_of(broken, [], transfers=[other], checks=[extra]))
-    assert {name: each.over_eps for name, each in found_in(board).items()} == pytest.approx({pgd(10).name: 0.5, other.name: 0.5})
+    assert {name: each.over_eps for name, each in found_in(board).items()} == pytest.approx(
+        {pgd(10).name: 0.5, other.name: 0.5}
+    )
 
 
 def test_accuracies_are_means_over_tasks_and_qualities_means_over_seeds(tmp_path):

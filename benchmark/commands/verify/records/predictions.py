@@ -35,7 +35,7 @@ def verify_predictions(records: Records, tasks: Sequence[Task] | None) -> Findin
     _verify_counts(records, rows[~is_any & ~repeated], problems)
     _verify_any(rows[~is_any & ~repeated], rows[is_any & ~repeated], problems)
     _verify_repeats(rows, problems)
-    _verify_ranges(records, rows, problems)
+    _verify_ranges(records, rows, records.run.stream_protocol == "class", problems)
     if tasks is not None:
         _verify_labels(rows, tasks, problems)
     left_out = "labels: the data is not here" if tasks is None else ""
@@ -93,15 +93,22 @@ def _verify_repeats(rows: pd.DataFrame, problems: Problems) -> None:
     _add(differing, first, "one evaluation says different things of a sample", problems)
 
 
-def _verify_ranges(records: Records, rows: pd.DataFrame, problems: Problems) -> None:
-    """Samples are in the task's test set; labels and predictions are classes of the task."""
+def _verify_ranges(records: Records, rows: pd.DataFrame, one_head: bool, problems: Problems) -> None:
+    """Samples are in the task's test set; labels are classes of the task, predictions of those it was answered among."""
     tasks = records.tasks.set_index("task")
     tasks = tasks[~tasks.index.duplicated()]
-    sizes, classes = rows["task"].map(tasks["test"]), rows["task"].map(tasks["classes"].map(len))
+    sizes, counts = rows["task"].map(tasks["test"]), tasks["classes"].map(len).sort_index()
+    own = rows["task"].map(counts)
+    first, classes = own - own, own
+    if one_head:
+        first, classes = rows["task"].map(counts.cumsum() - counts), rows["after_task"].map(counts.cumsum())
     outside = ~rows["sample"].ge(0) | ~(rows["sample"] < sizes)
     _add(rows, outside, "a sample that is not in the task's test set", problems)
-    for column, what in (("predicted", "a prediction that is no class"), ("label", "a label that is no class")):
-        outside = ~rows[column].ge(0) | ~(rows[column] < classes)
+    for column, least, limit, what in (
+        ("predicted", 0, classes, "a prediction that is no class"),
+        ("label", first, first + own, "a label that is no class"),
+    ):
+        outside = ~rows[column].ge(least) | ~(rows[column] < limit)
         _add(rows, outside, what, problems)
 
 

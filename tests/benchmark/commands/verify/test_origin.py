@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from benchmark.commands.verify.tasks import tasks_of_identity
+from benchmark.planning.options import RunOptions
+from results.records import read_run
 from tests.benchmark.commands.verify.edited_records import edit, set_to
 from tests.benchmark.commands.verify.verified import set_in, the_run, verify
 from tests.tiny import run_tiny
@@ -79,3 +82,13 @@ def test_a_run_of_values_with_spaces_is_made_again(tmp_path, capsys):
     code, shown = verify(tmp_path, capsys)
     assert "presets: 1 preset made it again: ok" in shown
     assert code == 0, shown
+
+
+def test_an_identity_that_does_not_say_how_its_tasks_were_chosen_is_compared_with_no_others(folder):
+    config = the_run(folder) / "config.json"
+    run, options = read_run(the_run(folder)), RunOptions(str(folder / "tiny.yaml"))
+    assert [task.name for task in tasks_of_identity(run, options) or []] == run.identity["scenario"]["tasks"]
+    whole = config.read_text()
+    set_in(config, "identity", "scenario", "tasks", value=["digits 8, 9", "digits 6, 7"])
+    assert tasks_of_identity(read_run(the_run(folder), edited=True), options) is None
+    config.write_text(whole)
