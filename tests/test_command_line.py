@@ -49,7 +49,7 @@ def one_line(captured: str) -> str:
         (["--preset", "digits", "--seeds"], ["--seeds"]),
         (["--preset", "digits", "--workers", "0"], ["--workers 0"]),
         (["--preset", "digits", "--workers", "5000"], ["--workers 5000", "core"]),
-        (["--preset", "digits", "--set", "backbone.name=vgg16_bn"], ["vgg16_bn", "32x32", "small_conv"]),
+        (["--preset", "digits", "--set", "backbone.name=vgg16_bn"], ["vgg16_bn", "17x17", "small_conv"]),
         (["--preset", "digits", "--set", "recipe.augmentation=shfit"], ["shfit", "shift"]),
         (["--preset", "digits", "--set", "recipe.learning_rate=.inf"], ["recipe.learning_rate", "finite"]),
         (["--preset", "digits", "--set", "methods.madry_at.recipe=5"], ["methods.LABEL.setting"]),

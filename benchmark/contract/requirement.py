@@ -44,6 +44,7 @@ class Requirement(Generic[S]):
     holds: the requirement in words.
     test: returns if it holds; raises Broken if not, or whatever the plug-in raises.
     gate: True if none of the later requirements can be tested without it.
+    last: True if it is tested only where all others hold.
     applies: returns True if it concerns this plug-in; called after all earlier gates hold.
     odd: lines on what is odd although the requirement holds; called only if it does.
     """
@@ -51,6 +52,7 @@ class Requirement(Generic[S]):
     holds: str
     test: Callable[[S], None]
     gate: bool = False
+    last: bool = False
     applies: Callable[[S], bool] = lambda subject: True
     odd: Callable[[S], Sequence[str]] = lambda subject: ()
 
@@ -81,13 +83,14 @@ class RequirementResult:
 
 def results_of(requirements: Sequence[Requirement[S]], subject: S) -> Iterator[RequirementResult]:
     """Test requirements one after another, each when its result is asked for; after a broken gate all others are skipped."""
-    stopped = False
+    stopped = broken = False
     for requirement in requirements:
-        if stopped:
+        if stopped or (broken and requirement.last and requirement.applies(subject)):
             yield RequirementResult(requirement.holds, skipped=True)
         elif requirement.applies(subject):
             problem = problem_of(requirement, subject)
             stopped = requirement.gate and problem is not None
+            broken |= problem is not None
             odd = () if problem is not None else tuple(requirement.odd(subject))
             yield RequirementResult(requirement.holds, problem, odd=odd)
 

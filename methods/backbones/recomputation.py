@@ -87,21 +87,26 @@ def _within(layers: Sequence[nn.Module]) -> Iterator[nn.Module]:
 
 def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Blocks for the first computation and for those after it."""
-    return nullcontext(), _statistics_kept(layers)
+    return nullcontext(), _StatisticsKept(layers)
 
 
-@contextmanager
-def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Let batch norm leave its running statistics alone, although it sees a batch.
+class _StatisticsKept(AbstractContextManager[None]):
+    """Lets batch norm leave its running statistics alone, although it sees a batch.
 
-    It is still given them: the tensors that autograd saves must be the same ones as in the first computation.
+    It is still given them: the tensors that autograd saves must be the same ones as in the first computation. The block may be
+    entered again: a second derivative computes a segment twice.
     """
-    norms = [module for module in _within(layers) if isinstance(module, BatchNorm) and module.training]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self._layers = layers
+        self._before: list[tuple[BatchNorm, float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        norms = [module for module in _within(self._layers) if isinstance(module, BatchNorm) and module.training]
+        self._before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *error: object) -> None:
+        for norm, momentum, count in self._before:
             norm.momentum, norm.num_batches_tracked = momentum, count

@@ -112,7 +112,8 @@ def test_data_in_the_code_of_a_method_is_noted(tmp_path: Path) -> None:
     assert run_tiny(tmp_path, [path]) == 0
     facts = only(tmp_path).facts
     texts = facts[facts["phase"] == LEARNING]["text"]
-    assert all(str(Path(path).resolve()) in json.loads(text)["data in code"][0] for text in texts)
+    # Modules that other tests have imported stand there too.
+    assert all(any(str(Path(path).resolve()) in line for line in json.loads(text)["data in code"]) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_data_in_a_file_that_is_called_code_is_noted(tmp_path: Path, monkeypatch
     path = beside / f"images_{how.split('(')[0].split()[0]}.py"
     path.write_text(f"# {random_text(2500)}\n")
     found = reached(tmp_path, how.format(name=path.stem, path=str(path)))
-    assert str(path) in found["data in code"][0]
+    assert any(str(path) in line for line in found["data in code"])
 
 
 def random_text(count: int) -> str:
