@@ -301,7 +301,8 @@ def other_questions_are_answered(trial: MethodTrial) -> None:
         try:
             requirement.test(other)
         except Broken as broken:
-            raise Broken(f"under protocol class: {broken.wrong}", broken.change) from broken
+            way_out = 'or set protocols = frozenset({"task"}) if it must be told the task'
+            raise Broken(f"under protocol class: {broken.wrong}", f"{broken.change}; {way_out}") from broken
         except (Exception, SystemExit) as error:
             error.add_note("under protocol class")
             raise

@@ -47,6 +47,8 @@ BAD_CLASSIFIER = (
 NEEDS_GOALS = (
     HEAD
     + """
+    protocols = frozenset({"task"})
+
     @classmethod
     def requires(cls, settings):
         return [RunSpec("single_task_at", {}, weights=True)]

@@ -68,7 +68,7 @@ def test_a_broken_scenario_is_told_what_is_wrong_and_what_to_change(tmp_path: Pa
     ("source", "requirements"),
     [
         (broken_classifiers.METHOD, len(METHOD_REQUIREMENTS) - 1),
-        (NEEDS_GOALS, len(METHOD_REQUIREMENTS) - 1),
+        (NEEDS_GOALS, len(METHOD_REQUIREMENTS) - 2),
         (broken_attacks.SOUND, len(ATTACK_REQUIREMENTS)),
         (broken_scenarios.SOUND, len(SCENARIO_REQUIREMENTS)),
     ],
