@@ -166,9 +166,7 @@ def time_packed_steps(
     packed.release(0, {name: smallest_share(w, packed.owned(name, 0), 0.6) for name, w in packed.weights.items()})
     packed.claim(1)
 
-    def packed_step(picks: bool) -> Callable[[], None]:
-        sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
-        second = sub.learn_picks(lambda epoch: 1e-9) if picks else None
+    def step_of(sub: Subnetwork, second: SecondOptimizer | None) -> Callable[[], None]:
         fit = Fit(
             sub,
             sub.trained(),
@@ -179,19 +177,15 @@ def time_packed_steps(
         )
         return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
 
+    def packed_step(picks: bool) -> Callable[[], None]:
+        sub = Subnetwork(copy.deepcopy(network), packed, 1, weight_decay=recipe.weight_decay)
+        return step_of(sub, sub.learn_picks(lambda epoch: 1e-9) if picks else None)
+
     def scored_step() -> Callable[[], None]:
         scores = {name: weight.detach() for name, weight in network.backbone.shared_weights()}
         decay = recipe.weight_decay
         sub = ScoredSubnetwork(copy.deepcopy(network), packed, 1, scores, capacity=0.5, weight_decay=decay)
-        fit = Fit(
-            sub,
-            sub.trained(),
-            nothing_to_validate,
-            after_backward=sub.mask_gradients,
-            after_step=sub.after_step,
-            second=sub.learn_scores(lambda epoch: 1e-9),
-        )
-        return repeated_step(fit, batch, inner, recipe.model_copy(update={"weight_decay": 0.0}))
+        return step_of(sub, sub.learn_scores(lambda epoch: 1e-9))
 
     def projected_step() -> Callable[[], None]:
         own = copy.deepcopy(network)
