@@ -13,6 +13,7 @@ from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
+from benchmark.evaluating.precision import arithmetic_for
 from methods.training import Validation
 from methods.training.recipe import Recipe
 from scenarios.base import ImageSet, LearnTask
@@ -31,7 +32,7 @@ BATCH = 500
 def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction) -> Validation:
     """Find which validation images of the task are right unchanged, and right at every iterate of the attack.
 
-    recipe: `selection` gives steps and step size.
+    recipe: `selection` gives steps, step size and the precision in which the attack may walk (`benchmark/evaluating/precision.py`).
     eps: exact, in pixel space [0, 1].
     The starts are the same for every method.
     """
@@ -40,13 +41,16 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     part = task.validation
     modes = [(module, module.training) for module in classifier.modules()]
     classifier.eval()
+    attacked = arithmetic_for(
+        classifier, part.images.shape[1:], part.labels.device, recipe.selection.precision
+    ).classifier
     results, clean = [], []
-    for index in batches(classifier, part):
+    for index in batches(attacked, part):
         images, labels = pixels_of(part, index), part.labels[index]
         with torch.no_grad():
             clean.append(classifier(images).argmax(1) == labels)
         start = Starts(SEED, f"validation {task.name}", part.samples[index])
-        results.append(attack.run(classifier, images, labels, start))
+        results.append(attack.run(attacked, images, labels, start))
     for module, training in modes:
         module.training = training
     clean_correct = torch.cat(clean)

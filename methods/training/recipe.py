@@ -54,6 +54,10 @@ class Selection(Strict):
     )
     steps: int = Field(10, ge=1, description="PGD steps of the validation attack")
     step_size: StepSize = Field("eps/4", description="step size of the validation attack")
+    precision: Literal["fp32", "bf16"] = setting_added_later(
+        "fp32",
+        description="bf16: the validation attack walks in bfloat16, and the float32 network judges what it finds",
+    )
 
 
 class Recipe(Strict):

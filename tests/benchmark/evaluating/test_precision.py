@@ -21,11 +21,14 @@ from benchmark.evaluating import precision
 from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.precision import Arithmetic, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
+from benchmark.evaluating.validation import validate
 from benchmark.planning.presets import load_preset
 from methods.backbones import BackboneChoice, MultiHead, TaskNetwork, initialise
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training.folded import FoldedLayers
-from scenarios.base import ImageSet
+from methods.training.recipe import Recipe
+from scenarios.base import ImageSet, ScenarioSettings
+from scenarios.digits import Digits
 
 SHAPE = (1, 8, 8)
 CPU = torch.device("cpu")
@@ -233,3 +236,35 @@ def test_clean_accuracy_has_one_name_and_is_one_evaluation_under_any_seed():
     assert other.attack_name(walk) == f"{usual.attack_name(walk)} seed=1"
     assert other.attack_name(Clean()) == usual.attack_name(Clean()) == "clean"
     assert other.evaluation_fields(Clean(), task) == usual.evaluation_fields(Clean(), task)
+
+
+def test_validation_walks_where_the_recipe_allows_and_judges_in_float32(monkeypatch):
+    task = Digits(ScenarioSettings(tasks=1)).load()[0].to_learn()
+    multi = MultiHead(BackboneChoice(name="small_conv", width=0.5).build(SHAPE), [2], [0.3], [0.3])
+    initialise(multi, torch.Generator().manual_seed(0))
+    walked = []
+    made = TwoPrecisions.__init__
+
+    def seen(self, exact, fast, tf32=False):
+        made(self, exact, fast, tf32)
+        fast.register_forward_hook(lambda *_: walked.append(fast))
+
+    monkeypatch.setattr(TwoPrecisions, "__init__", seen)
+    found = {}
+    for name in ("fp32", "bf16"):
+        recipe = Recipe(epochs=1, batch_size=16, learning_rate=0.1, selection={"steps": 5, "precision": name})
+        found[name] = validate(multi.for_task(0), task, recipe, Fraction(51, 255))
+        assert bool(walked) == (name == "bf16")
+    images = task.validation.images.float() / 255
+    with torch.no_grad():
+        right = multi.for_task(0).eval()(images).argmax(1) == task.validation.labels
+    for validation in found.values():
+        assert torch.equal(validation.clean_correct, right)
+    # The two attacks part by rounding alone.
+    assert abs(found["fp32"].robust - found["bf16"].robust) < 0.1
+
+
+def test_the_precision_of_validation_is_part_of_a_run_only_where_it_is_set():
+    assert "precision" not in Recipe(epochs=1, batch_size=16, learning_rate=0.1).identity()["selection"]
+    recipe = Recipe(epochs=1, batch_size=16, learning_rate=0.1, selection={"precision": "bf16"})
+    assert recipe.identity()["selection"]["precision"] == "bf16"
