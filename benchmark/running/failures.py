@@ -23,12 +23,16 @@ class JobResult:
     failures: one line each; empty if everything that is demanded is stored.
     learned: True if all tasks were learned.
     lost: True if the process that did it can use its GPU no more.
+    again: True if the place failed and not the run: a process was killed or a GPU lost, so another try may succeed.
+    left: True if time ran out before everything was done; what was done is stored.
     """
 
     job: str
     failures: tuple[str, ...] = ()
     learned: bool = True
     lost: bool = False
+    again: bool = False
+    left: bool = False
 
 
 class LearningFailed(Exception):

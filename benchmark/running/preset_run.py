@@ -15,7 +15,7 @@ from benchmark.planning.plan import Planned, plan
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.tasks import load_and_warn, warning_rows
-from benchmark.running.engine import run_jobs
+from benchmark.running.engines.local import run_jobs
 from benchmark.running.failures import JobResult
 from benchmark.running.transfers import plan_transfers
 from benchmark.running.verdict_files import write_verdicts

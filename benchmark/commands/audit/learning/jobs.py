@@ -11,8 +11,8 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, plan
 from benchmark.planning.stored_runs import task_checkpoints, task_key
-from benchmark.running.engine import run_jobs
-from benchmark.running.progress import Display
+from benchmark.running.engines.local import run_jobs
+from benchmark.running.progress.display import Display
 from results.checkpoints import Checkpoints
 from results.store import RunStore
 from scenarios.base import Task

@@ -14,16 +14,14 @@ from contextlib import suppress
 import torch
 
 from benchmark.learning.events import Event, Listener
-from benchmark.planning.jobs import Job, tasks_of
+from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
 from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
 from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
-from benchmark.running.execution import execute
+from benchmark.running.engines.perform import perform
 from benchmark.running.failures import JobResult
 from benchmark.running.gpu import share_card
-from benchmark.running.transfers import execute_transfers
-from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -41,7 +39,7 @@ def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: L
     outcomes: dict[str, JobResult] = {}
     if machine.workers == 1 or len(jobs) == 1:
         for job in jobs:
-            outcomes[job.hash] = _failed_need(job, outcomes) or _execute(job, machine, tasks, listen)
+            outcomes[job.hash] = _failed_need(job, outcomes) or perform(job, machine, tasks, listen)
             if outcomes[job.hash].lost:
                 # This process has no GPU any more. Others may: a failed kernel costs the process that started it alone.
                 break
@@ -49,19 +47,6 @@ def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: L
     if left:
         _in_processes(left, machine, listen, outcomes)
     return [outcomes[job.hash] for job in jobs]
-
-
-def _execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
-    """Execute a job; an unreadable or locked directory is a failure too."""
-    listen(Event(job.hash, job.label, job.seed, "start"))
-    try:
-        work = execute_transfers if job.sources else execute
-        outcome = work(job, machine, tasks_of(job, tasks, machine), listen)
-    except (StoreError, OSError) as error:
-        outcome = JobResult(job.hash, (f"{job}: {' '.join(str(error).split())}",), learned=False)
-    kind = "failed" if outcome.failures else "done"
-    listen(Event(job.hash, job.label, job.seed, kind, text="; ".join(outcome.failures)))
-    return outcome
 
 
 def _failed_need(job: Job, outcomes: dict[str, JobResult]) -> JobResult | None:
@@ -187,4 +172,4 @@ def _work(job: Job, machine: Machine) -> JobResult:
         with suppress(EOFError, OSError, ValueError):
             events.put(event)
 
-    return _execute(job, machine, _worker_tasks, tell)
+    return perform(job, machine, _worker_tasks, tell)
