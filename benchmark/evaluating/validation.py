@@ -32,7 +32,7 @@ BATCH = 500
 def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fraction) -> Validation:
     """Find which validation images of the task are right unchanged, and right at every iterate of the attack.
 
-    recipe: `selection` gives steps, step size and the precision in which the attack may walk (`benchmark/evaluating/precision.py`).
+    recipe: `selection` gives steps, step size and the precision in which the attack may walk (`arithmetic_for`).
     eps: exact, in pixel space [0, 1].
     The starts are the same for every method.
     """
