@@ -41,6 +41,9 @@ STANDING = Fraction(5, 4)
 """The expected part of an attack's passes, in units of chance, if it goes on with images that stand alone. AutoAttack took 0.05
 to 0.33 of its passes on the 14 published rows of `cifar100-cpu` (median 0.23), where chance is 0.2."""
 
+PER_RUN, PER_TURN = 8.0, 1.0
+"""Seconds of a run, and of each task that it learns, that are neither training nor attack: processes, files, proofs, probes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -68,6 +71,35 @@ class Cost:
     @property
     def passes(self) -> float:
         return self.training + self.walking + self.exact
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds per image and forward-sized pass.
+
+    training: of steps of plain adversarial training by the preset's recipe, recorded where steps are.
+    walking: of attacks in the precision that evaluations allow.
+    exact: of attacks in float32.
+    """
+
+    training: float
+    walking: float
+    exact: float
+
+    def of_passes(self, cost: Cost) -> float:
+        """The seconds that the passes of a cost take."""
+        return cost.training * self.training + cost.walking * self.walking + cost.exact * self.exact
+
+    def seconds(self, cost: Cost) -> float:
+        """The seconds that a run of this cost takes, if nothing else runs."""
+        return self.of_passes(cost) + PER_RUN + PER_TURN * cost.turns if cost.passes else 0.0
+
+    def __str__(self) -> str:
+        """For people, in microseconds."""
+        shown = {"training": self.training, "attacks": self.walking, "float32": self.exact}
+        if self.walking == self.exact:
+            del shown["float32"]
+        return ", ".join(f"{name} {value * 1e6:.3g}" for name, value in shown.items()) + " µs per image and pass"
 
 
 @dataclass(frozen=True)
@@ -186,7 +218,7 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         job=job,
         turns=len(to_learn),
         work=tuple(work),
-        learning=_learning(job, tasks, to_learn),
+        learning=learning_cost(job, tasks, to_learn),
         evaluation=sum((cost_of(item, job, tasks) for item in _paid(job, work)), Cost()),
         parts_missing=learned and (bool(broken) or not all(local.has_part("facts", part) for part in _last_parts(job))),
         unusable=tuple(broken),
@@ -214,7 +246,7 @@ def _last_parts(job: Job) -> tuple[str, ...]:
     return (COSTS, *proved) if job.learn_only else (COSTS, AFRESH, *proved, *asked_phases(job.preset.evaluation))
 
 
-def _learning(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> Cost:
+def learning_cost(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> Cost:
     """The cost of learning these turns, at most."""
     cls, settings, recipe = job.plugin.cls, job.typed_settings, job.recipe
     epochs, per_image = cls.epochs(settings, recipe), cls.passes(settings, recipe)

@@ -15,7 +15,7 @@ from benchmark.learning.context import Spent
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.handed_over import Shelf
 from benchmark.learning.provenance import forget_peak_memory, peak_memory_mb, provenance
-from benchmark.learning.restoring import restored_method, stream_of
+from benchmark.learning.restoring import restored_method
 from benchmark.planning.cells import Cell, Stored, demanded, missing_cells, to_hand_over_again
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
@@ -28,7 +28,7 @@ from benchmark.running.gpu import lost, raise_if_lost, return_memory
 from benchmark.running.judging_afresh import judge_afresh
 from benchmark.running.learning_apart import Learns, LearnsApart, LearnsHere
 from benchmark.running.recording import Recorder
-from benchmark.running.seconds import timed
+from benchmark.running.seconds.spent import timed
 from methods.base import Method
 from results.checkpoints import Checkpoints, stored_bytes
 from results.files import StoreError
@@ -97,7 +97,7 @@ class Execution:
         self.turns = job.turns(len(tasks))
         self.turn: int | None = None
         place = LearnsApart if machine.learn_apart else LearnsHere
-        self.learner: Learns = place(job, machine, stream_of(job, machine), store, listen)
+        self.learner: Learns = place(job, machine, job.stream, store, listen)
 
     # -- the steps ------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.gpu import lost
 from benchmark.running.recording import Recorder
-from benchmark.running.seconds import timed
+from benchmark.running.seconds.spent import timed
 from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.store import RunStore

@@ -20,7 +20,7 @@ from benchmark.evaluating.determinism import full_precision, repeatable
 from benchmark.evaluating.precision import arithmetic_for
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.planning.plan import Cost
+from benchmark.planning.plan import Rates
 from methods.backbones import MultiHead
 from methods.training import Batch, Fit, InnerAttack, make_optimizer
 from methods.training.memory import StepMemory, step_memory
@@ -33,37 +33,6 @@ SLOW = 1.0
 """Seconds of one turn beyond which it is timed on half the images: a CPU and a network for a GPU."""
 
 FEWEST_IMAGES = 4
-
-PER_RUN, PER_TURN = 8.0, 1.0
-"""Seconds of a run, and of each task that it learns, that are neither training nor attack: processes, files, proofs, probes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Seconds per image and forward-sized pass.
-
-    training: of steps of plain adversarial training by the preset's recipe, recorded where steps are.
-    walking: of attacks in the precision that evaluations allow.
-    exact: of attacks in float32.
-    """
-
-    training: float
-    walking: float
-    exact: float
-
-    def seconds(self, cost: Cost) -> float:
-        """The seconds that a run of this cost takes, if nothing else runs."""
-        if not cost.passes:
-            return 0.0
-        passes = cost.training * self.training + cost.walking * self.walking + cost.exact * self.exact
-        return passes + PER_RUN + PER_TURN * cost.turns
-
-    def __str__(self) -> str:
-        """For people, in microseconds."""
-        shown = {"training": self.training, "attacks": self.walking, "float32": self.exact}
-        if self.walking == self.exact:
-            del shown["float32"]
-        return ", ".join(f"{name} {value * 1e6:.3g}" for name, value in shown.items()) + " µs per image and pass"
 
 
 def measure_rates(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> Rates:

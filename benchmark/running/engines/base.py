@@ -7,6 +7,7 @@ from typing import Protocol
 
 from benchmark.planning.jobs import Job
 from benchmark.running.failures import JobResult
+from benchmark.running.seconds.left import Allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class Workers(Protocol):
     def free(self) -> int:
         """Places at which nothing is executed, 0 or more."""
 
-    def start(self, job: Job, seconds: float | None = None) -> None:
+    def start(self, job: Job, allowance: Allowance | None = None) -> None:
         """Execute a job at a free place, in the background: `perform` there does it.
 
-        seconds: the time that the job has; None for as much as it takes. It says itself what it left (`JobResult.left`).
+        allowance: the time that the job has; None for as much as it takes. A job says itself that it left something
+            (`JobResult.left`).
         """
 
     def ended(self, timeout: float | None = None) -> list[JobEnd]:

@@ -18,11 +18,11 @@ from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 from benchmark.commands.timing import rates
-from benchmark.commands.timing.rates import PER_RUN, PER_TURN, Rates, measure_rates
+from benchmark.commands.timing.rates import measure_rates
 from benchmark.planning.cells import Work
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
-from benchmark.planning.plan import STANDING, Cost, cost_of, plan
+from benchmark.planning.plan import PER_RUN, PER_TURN, STANDING, Cost, Rates, cost_of, plan
 from benchmark.planning.presets import load_preset
 from scenarios.base import SourceOptions, Task
 from tests.tiny import write_preset

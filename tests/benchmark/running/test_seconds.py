@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attacks.parts import clock
-from benchmark.running.seconds import timed
+from benchmark.running.seconds.spent import timed
 from results.files import StoreError
 from results.schema import SECONDS
 from results.store import RunStore
