@@ -13,7 +13,6 @@ from rich.console import Console
 from benchmark.commands.run import run
 from benchmark.contract.method_trial import TINY as CONTRACT
 from benchmark.learning.context import RunContext
-from benchmark.learning.restoring import stream_of
 from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.options import RunOptions
@@ -72,7 +71,7 @@ def begun(folder: Path, row: dict[str, Any], **changes: Any) -> tuple[Method, Ru
     job = make_jobs(preset, preset.rows, tasks, SourceOptions())[-1]
     method, store = job.new_method(), RunStore(machine.runs, job.hash)
     context = RunContext(job, torch.device("cpu"), method, store, {}, lambda event: None)
-    method.begin(stream_of(job, machine), context)
+    method.begin(job.stream, context)
     return method, context, tasks
 
 

@@ -19,7 +19,7 @@ from benchmark.contract.surroundings import other_test_images, random_states, se
 from benchmark.evaluating.determinism import repeatable
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.learner import Learner
-from benchmark.learning.restoring import restored_method, stream_of
+from benchmark.learning.restoring import restored_method
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import Preset, PresetRow, load_preset
@@ -79,7 +79,7 @@ class LearnerOnTrial(Learner):
     """
 
     def __init__(self, job: Job, machine: Machine, tasks: list[Task], store: RunStore) -> None:
-        super().__init__(job, machine, stream_of(job, machine), store, _nobody)
+        super().__init__(job, machine, job.stream, store, _nobody)
         self.tasks = tasks
 
     def learn_turn(self, turn: int) -> None:

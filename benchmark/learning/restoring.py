@@ -16,7 +16,6 @@ from methods.training import Validation
 from results.checkpoints import Checkpoints
 from results.schema import HARNESS
 from results.store import RunStore
-from scenarios.base import Stream
 
 
 class FinishedRun:
@@ -61,17 +60,12 @@ class FinishedRun:
         return self._method.classifier(self.job.asks(task))
 
 
-def stream_of(job: Job, machine: Machine) -> Stream:
-    """The stream that a job learns, without its images."""
-    return job.preset.scenario(machine.source).stream()
-
-
 def restored_method(job: Job, machine: Machine, key: str) -> Method:
     """Make a fresh instance of the job's method and give it the state of checkpoint `key`, nothing else. Raises StoreError."""
     store, device = RunStore(machine.runs, job.hash), torch.device(machine.device)
     method = job.new_method()
     context = RunContext(job, device, method, store, {}, lambda event: None, restores=True)
-    method.begin(stream_of(job, machine), context)
+    method.begin(job.stream, context)
     method.load_state(restored_state(Checkpoints(store.directory / "checkpoints"), key, device))
     return method
 

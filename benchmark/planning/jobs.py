@@ -32,6 +32,7 @@ class Job:
     settings: the method's settings as JSON.
     recipe: how it trains.
     seed: of the run, 0 or more.
+    stream: that it learns, without images.
     of_preset: True for a row of the preset, False for a run that only other runs need.
     needs: jobs of the runs that this one needs, by `spec_key` of their RunSpec.
     weights: True if another run needs the classifiers; stored records are then not enough.
@@ -46,6 +47,7 @@ class Job:
     settings: dict[str, Any]
     recipe: Recipe
     seed: int
+    stream: Stream
     of_preset: bool
     needs: dict[str, Job] = field(default_factory=dict)
     weights: bool = False
@@ -154,7 +156,7 @@ def make_jobs(
             raise ConfigError(f"rows {known.label!r} and {label!r} are the same run: give one of them other settings")
         if known is None:
             known = Job(
-                place.preset, identity, plugin.reference, settings.model_dump(), row.recipe, seed,
+                place.preset, identity, plugin.reference, settings.model_dump(), row.recipe, seed, place.stream,
                 of_preset=not above, needs=needs, elsewhere=place is not here,
             )  # fmt: skip
         elif not above:

@@ -17,7 +17,7 @@ from torch import nn
 from benchmark.learning.confined.process import Limits, Made, plug_in_files
 from benchmark.learning.context import RunContext
 from benchmark.learning.opened_files import data_places
-from benchmark.learning.restoring import restored_state, stream_of
+from benchmark.learning.restoring import restored_state
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
 from benchmark.plugins import ATTACKS, METHODS, SCENARIOS
@@ -55,7 +55,7 @@ class FromCheckpoint:
         own = (*plug_in_files(), *([str(job.plugin.path)] if job.plugin.sha256 else []))
         return cls(
             job=pickle.dumps(job),
-            stream=stream_of(job, machine),
+            stream=job.stream,
             runs=machine.runs,
             run=job.hash,
             key=key,
