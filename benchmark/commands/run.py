@@ -112,7 +112,7 @@ def _shown(
     jobs: Sequence[Planned], planned: Sequence[Planned], work: PresetRun, console: Console
 ) -> Iterator[Listener]:
     """Announce jobs and show how far they are. planned: all runs of the preset, complete ones included."""
-    from benchmark.running.progress import Display
+    from benchmark.running.progress.display import Display
     from reports.numbers.wording import counted
 
     machine = work.machine
@@ -134,7 +134,7 @@ def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> 
 
     from benchmark.commands.timing.rates import measure_rates, measure_step_memory
     from benchmark.planning.plan import checkpoint_gigabytes
-    from benchmark.running.progress import duration
+    from benchmark.running.progress.duration import duration
     from reports.numbers.wording import counted
 
     preset, machine = work.preset, work.machine

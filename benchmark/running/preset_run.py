@@ -17,6 +17,7 @@ from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.tasks import load_and_warn, warning_rows
 from benchmark.running.engines.local import run_jobs
 from benchmark.running.failures import JobResult
+from benchmark.running.progress.session import WorkSession
 from benchmark.running.transfers import plan_transfers
 from benchmark.running.verdict_files import write_verdicts
 from reports.checks.verdicts import FAIL
@@ -98,16 +99,23 @@ class PresetRun:
     def complete(self, planned: Sequence[Planned], watch: Watch = _silent) -> Ended:
         """Execute what is missing, then the transfers, and write the verdicts. Failures are stored and returned."""
         self._demand_again([item for item in planned if item.complete])
-        executed = self._execute([item for item in planned if not item.complete], watch)
-        executed += self._execute(plan_transfers(self.jobs, self.machine, self.tasks), watch)
+        with WorkSession(self.preset.name, self.machine) as session:
+            executed = self._execute([item for item in planned if not item.complete], watch, session)
+            executed += self._execute(plan_transfers(self.jobs, self.machine, self.tasks), watch, session)
         found = write_verdicts(self.machine.runs, self.machine.published, self.preset.name)
         asked = [job for job in self.jobs if job.of_preset and job.hash in found]
         return Ended(executed, {(job.label, job.seed): found[job.hash][1] for job in asked})
 
-    def _execute(self, planned: Sequence[Planned], watch: Watch) -> list[JobResult]:
+    def _execute(self, planned: Sequence[Planned], watch: Watch, session: WorkSession) -> list[JobResult]:
         if not planned:
             return []
-        with watch(planned) as listen:
+        session.add(planned)
+        with watch(planned) as shown:
+
+            def listen(event: Event) -> None:
+                session(event)
+                shown(event)
+
             return run_jobs([item.job for item in planned], self.machine, self.tasks, listen)
 
     def _demand_again(self, complete: Sequence[Planned]) -> None:

@@ -25,7 +25,7 @@ from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import Cost, Planned
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.tasks import load_with_progress
-from benchmark.running.progress import duration
+from benchmark.running.progress.duration import duration
 from reports.audit.audited_row import CANONICAL
 from reports.audit.files import show, write
 from scenarios.base import Task

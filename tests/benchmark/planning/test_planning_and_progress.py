@@ -18,7 +18,8 @@ from benchmark.planning.jobs import make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Planned, plan
 from benchmark.planning.presets import load_preset
-from benchmark.running.progress import Display, duration
+from benchmark.running.progress.display import Display
+from benchmark.running.progress.duration import duration
 from methods.backbones import BackboneChoice
 from scenarios.base import SourceOptions
 from tests.tiny import TINY, run_tiny, write_preset
@@ -83,7 +84,7 @@ def event(item: Planned, kind: str, **fields: object) -> Event:
 def test_the_share_of_work_done_rises_from_nothing_to_all(tmp_path: Path) -> None:
     item = planned(tmp_path)
     display = Display([item], 1, Console(file=io.StringIO()))
-    line = display.lines[item.job.hash]
+    line = display.progress.jobs[item.job.hash]
     shares = []
     display(event(item, "start"))
     for turn in range(2):
@@ -103,7 +104,7 @@ def test_the_stages_of_a_task_are_shares_of_it(tmp_path: Path) -> None:
     """PackNet's task of two epochs and one of retraining is a third done after each of them."""
     item = planned(tmp_path, methods=[{"method": "packnet", "settings": {"retrain_epochs": 1}}])
     display = Display([item], 1, Console(file=io.StringIO()))
-    line, shares = display.lines[item.job.hash], []
+    line, shares = display.progress.jobs[item.job.hash], []
     display(event(item, "start"))
     for phase, epoch, epochs in (("train", 1, 2), ("train", 2, 2), ("retrain", 1, 1)):
         display(event(item, "epoch", task=0, tasks=2, phase=phase, epoch=epoch, epochs=epochs, loss=0.5))
