@@ -21,6 +21,8 @@ MOST_BYTES = 2 * 2**30
 HOST = "cpu"
 LARGE = 8 * 2**20
 """Bytes of tensors from which on several threads hash them."""
+_WITHOUT_BIAS = re.compile(r"((?:Batch|Instance|Group|Layer)Norm\w*\([^\n]*?affine=(True|False))(?!, bias=)")
+"""Norms as torch printed them before it told whether they have a bias: they had one wherever they had weights."""
 
 
 def classifier_fingerprint(classifier: nn.Module) -> str:
@@ -42,15 +44,11 @@ class Snapshot:
 
     def __init__(self, classifier: nn.Module, like: Iterable[Snapshot] = ()) -> None:
         """like: earlier snapshots; tensors that are equal to theirs are neither copied nor hashed once more."""
-        others = [snapshot.parts for snapshot in like]
-        self.parts: list[str | _Copy] = []
-        for place, part in enumerate(_parts(classifier)):
-            if isinstance(part, Tensor):
-                there = [other[place] for other in others if place < len(other)]
-                known = next((copy for copy in there if isinstance(copy, _Copy) and copy.equals(part)), None)
-                self.parts.append(known or _Copy(part))
-            else:
-                self.parts.append(part)
+        parts = list(_parts(classifier))
+        known = _known(parts, [snapshot.parts for snapshot in like])
+        self.parts: list[str | _Copy] = [
+            (known.get(place) or _Copy(part)) if isinstance(part, Tensor) else part for place, part in enumerate(parts)
+        ]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,13 +140,43 @@ class _Copy:
         return bits, self._bits
 
 
+def _known(parts: Sequence[str | Tensor], others: Sequence[Sequence[str | _Copy]]) -> dict[int, _Copy]:
+    """The copies in earlier snapshots that tensors are equal to, by the place of the tensor.
+
+    The host waits for a GPU once, and not for each tensor: while others use the GPU too, every wait lasts until it is this
+    process's turn.
+    """
+    found: dict[int, _Copy] = {}
+    asked: dict[tuple[int, int], tuple[int, _Copy, tuple[Tensor, Tensor]]] = {}
+    for place, part in enumerate(parts):
+        for copy in (other[place] for other in others if place < len(other)):
+            if not isinstance(part, Tensor) or not isinstance(copy, _Copy) or place in found:
+                continue
+            pair = copy.pair(part)
+            if pair is not None and pair[0].device.type != HOST:
+                asked[place, id(copy)] = (place, copy, pair)
+            elif copy.equals(part):
+                found[place] = copy
+    for (place, copy, _), same in zip(asked.values(), _equal([pair for *_, pair in asked.values()]), strict=True):
+        if same:
+            found.setdefault(place, copy)
+    return found
+
+
 def _all_equal(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
     """True if the tensors of every pair are equal. The host waits for a GPU once, and not for each pair."""
     with torch._C.DisableTorchFunctionSubclass():
         if any(not torch.equal(*pair) for pair in pairs if pair[0].device.type == HOST):
             return False
-        elsewhere = [(one == other).all() for one, other in pairs if one.device.type != HOST]
-        return not elsewhere or bool(torch.stack(elsewhere).all())
+    return all(_equal([pair for pair in pairs if pair[0].device.type != HOST]))
+
+
+def _equal(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[bool]:
+    """For each pair, True if its tensors are equal. The host waits once. pairs: all on one device."""
+    if not pairs:
+        return []
+    with torch._C.DisableTorchFunctionSubclass():
+        return torch.stack([(one == other).all() for one, other in pairs]).tolist()  # type: ignore[no-any-return]
 
 
 def _bits(tensor: Tensor) -> Tensor | None:
@@ -181,9 +209,14 @@ def _digest(parts: Iterable[str]) -> str:
     return state.hexdigest()
 
 
+def printed(classifier: nn.Module) -> str:
+    """The structure of a classifier as text, the same under every version of torch that is supported."""
+    return _WITHOUT_BIAS.sub(r"\1, bias=\2", repr(classifier))
+
+
 def _parts(classifier: nn.Module) -> Iterator[str | Tensor]:
     """Everything that a fingerprint is of, in order: texts, and tensors in the places of their hashes."""
-    yield repr(classifier)
+    yield printed(classifier)
     for name, module in classifier.named_modules():
         # A frozen script has no mode; it is the one in which it was frozen.
         yield f"{name} {getattr(module, 'training', False)}\n"

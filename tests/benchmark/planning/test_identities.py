@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from torch import nn
 
 from benchmark.commands.run import run
-from benchmark.evaluating.fingerprints import evaluation_fields, evaluation_id
+from benchmark.evaluating.fingerprints import evaluation_fields, evaluation_id, printed
 from benchmark.planning.identity import run_identity
 from benchmark.planning.options import PUBLISHED, RunOptions
 from benchmark.planning.presets import load_preset
@@ -43,6 +45,22 @@ def now() -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["runs", "classifiers"])
 def test_runs_and_classifiers_are_named_as_ever(kind: str, now: dict[str, Any]) -> None:
     assert now[kind] == KNOWN[kind], WHY
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(3), nn.GroupNorm(1, 2, affine=False), nn.InstanceNorm2d(2), nn.LayerNorm(3)]
+)
+def test_a_classifier_is_named_the_same_under_older_versions_of_torch(norm: nn.Module) -> None:
+    """Older versions did not print the bias of a norm."""
+    now = nn.Sequential(nn.Conv2d(1, 3, 3), norm, nn.ReLU())
+    older = re.sub(r"(affine=\w+), bias=\w+", r"\1", repr(now))
+
+    class Older(nn.Module):
+        def __repr__(self) -> str:
+            return older
+
+    assert ", bias=" in printed(now).split("ReLU")[0].split("\n")[2]
+    assert printed(Older()) == printed(now)
 
 
 @pytest.mark.parametrize("name", PUBLISHED_ROWS)
