@@ -6,6 +6,7 @@ Nothing is ever unpickled. Every blob is named by the SHA-256 of its tensor and 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ from torch import Tensor
 from results.files import StoreError, read_json, whole_file, write_json
 
 _KEY = "tensor"
+_HASH = re.compile(r"[0-9a-f]{64}")
 MOST_THREADS = 8
 """Threads that hash tensors, at most."""
 
@@ -113,7 +115,10 @@ class Checkpoints:
         manifest = read_json(self._manifest(name))
         parts = manifest if isinstance(manifest, dict) else {}
         tensors = parts.get("tensors")
-        named = isinstance(tensors, dict) and all(isinstance(key, str) for key in tensors.values())
+        # The name of a blob is a part of a path: one that is no hash might lead anywhere.
+        named = isinstance(tensors, dict) and all(
+            isinstance(key, str) and _HASH.fullmatch(key) for key in tensors.values()
+        )
         if not named or not isinstance(parts.get("values"), dict) or "result" not in parts:
             raise StoreError(f"{self._manifest(name)}: not the manifest of a checkpoint")
         return parts

@@ -32,7 +32,9 @@ def read_merged(directory: Path, table: str, parts: Iterable[Path], columns: pa.
     try:
         if not _is_of(path, _key(parts)):
             return None
-        return pq.ParquetFile(path).read().select(columns.names).cast(columns)
+        rows = pq.ParquetFile(path).read().select(columns.names).cast(columns)
+        rows.validate(full=True)
+        return rows
     except (OSError, KeyError, pa.ArrowException):
         return None
 

@@ -48,6 +48,15 @@ def parts_of(directory: Path, table: str) -> list[Path]:
     return [path for path in paths if not path.name.endswith(PARTIAL_SUFFIX)]
 
 
+def _mistake(table: pa.Table, columns: pa.Schema) -> str:
+    """The reason why a table cannot have exactly `columns`; empty if it can, but for their types."""
+    if missing := [name for name in columns.names if name not in table.column_names]:
+        return f"written by another version: lacks the columns {', '.join(missing)}"
+    if doubled := [name for name in columns.names if table.column_names.count(name) > 1]:
+        return f"holds two columns {doubled[0]}"
+    return ""
+
+
 def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, list[Problem]]:
     """All readable parts as one table with exactly `columns`, and a problem for each part that is unreadable or has others."""
     tables, problems = [], []
@@ -58,12 +67,15 @@ def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, lis
         except (OSError, pa.ArrowException) as error:
             problems.append(Problem(path, f"not readable as parquet ({str(error).splitlines()[0]})"))
             continue
-        missing = [name for name in columns.names if name not in table.column_names]
-        if missing:
-            problems.append(Problem(path, f"written by another version: lacks the columns {', '.join(missing)}"))
+        wrong = _mistake(table, columns)
+        if wrong:
+            problems.append(Problem(path, wrong))
             continue
         try:
-            tables.append(table.select(columns.names).cast(columns))
+            part = table.select(columns.names).cast(columns)
+            # Nothing else looks whether text is text, and whether what is said once and meant often is there.
+            part.validate(full=True)
+            tables.append(part)
         except pa.ArrowException as error:
             problems.append(Problem(path, f"written by another version ({str(error).splitlines()[0]})"))
     merged = pa.concat_tables(tables) if tables else columns.empty_table()

@@ -7,10 +7,11 @@ the file holds. Here an array is bytes, a shape and one of a few plain types.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from scenarios.parts.labels import integers
 
 _PLAIN = re.compile(r"[<>|=]?[biuf][1248]")
 """Types of numbers, as numpy writes them: the order of bytes, the kind, and the bytes of each."""
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+"""Opcodes that keep the last thing under a number."""
 
 
 def read_array_pickle(file: Path) -> dict[str, Any]:
@@ -29,6 +32,8 @@ def read_array_pickle(file: Path) -> dict[str, Any]:
     """
     try:
         with file.open("rb") as stream:
+            _check_memo(stream)
+            stream.seek(0)
             # Python 2's strings as bytes: as text, the image data would be held once more.
             content = _ArraysOnlyUnpickler(stream, encoding="bytes").load()
     # Damaged bytes in the pickle machine can raise anything at all; each of them means the same to the user.
@@ -62,6 +67,16 @@ def read_image_pickle(
 def text_of(name: object) -> str:
     """A string of either Python version as text."""
     return name.decode("latin1") if isinstance(name, bytes) else str(name)
+
+
+def _check_memo(stream: IO[bytes]) -> None:
+    """Raise UnpicklingError or ValueError if a pickle keeps something under a number that is larger than the pickle.
+
+    The reader makes room for as many things as the number says, which can be more than there is memory.
+    """
+    for opcode, argument, place in pickletools.genops(stream):
+        if opcode.name in _MEMO and argument > place:
+            raise pickle.UnpicklingError(f"it keeps something as number {argument} of {place} bytes")
 
 
 class _Type:

@@ -35,9 +35,18 @@ def is_visible(name: str) -> bool:
 def visible_entries(folder: Path) -> list[Path]:
     """The entries of a folder that are visible (`is_visible`), sorted. Raises DataError if it cannot be listed."""
     try:
-        return sorted(entry for entry in folder.iterdir() if is_visible(entry.name))
+        return sorted(check_name(entry) for entry in folder.iterdir() if is_visible(entry.name))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+def check_name(path: Path) -> Path:
+    """The path. Raises DataError if its name is no text, as on disks of old computers: no record could name a class by it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path.parent}: holds a name that is no UTF-8 text, {path.name!r}; rename it") from None
+    return path
 
 
 def describe_folder(folder: Path, most: int = 6) -> str:

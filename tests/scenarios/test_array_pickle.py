@@ -80,3 +80,11 @@ def test_what_a_pickle_names_cannot_be_changed_by_it(tmp_path: Path, module_and_
     (tmp_path / "file").write_bytes(b"\x80\x02c" + module_and_name.encode() + b"\n" + state + b"b.")
     with pytest.raises(DataError, match="it changes what it names, which is not data"):
         read_array_pickle(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kept", [b"r\xff\xff\xff\x7f", b"p2000000000\n", b"q\xff"])
+def test_a_few_bytes_cannot_ask_for_all_the_memory(tmp_path: Path, kept: bytes) -> None:
+    """Python's reader makes room for two thousand million things if one is kept under that number."""
+    (tmp_path / "file").write_bytes(b"\x80\x02}" + kept + b".")
+    with pytest.raises(DataError, match=r"it keeps something as number [0-9]+ of 3 bytes"):
+        read_array_pickle(tmp_path / "file")

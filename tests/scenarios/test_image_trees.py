@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_parts_may_be_written_in_capitals(tmp_path: Path, plain: list[Task]) -> 
     for part in ("train", "test"):
         (tree / part).rename(tmp_path / "t" / part.title())
     assert fingerprint_of_tasks(load(tmp_path)) == fingerprint_of_tasks(plain)
+
+
+@pytest.mark.parametrize("place", ["train/a", "train/a/0.png"])
+def test_a_name_that_is_no_text_is_named(tmp_path: Path, place: str) -> None:
+    old = write_tree(tmp_path / "birds") / place
+    old.rename(old.with_name(os.fsdecode(b"caf\xe9" + old.suffix.encode())))
+    assert r"holds a name that is no UTF-8 text, 'caf\udce9" in message_of(tmp_path, folders=("birds",))
 
 
 def test_a_line_break_in_a_name_breaks_no_line(tmp_path: Path) -> None:

@@ -276,6 +276,13 @@ class TestWrongFiles:
         write_parquet(file, ["0", "1", "2", "3"])
         assert "label holds numbers in one file and text in another" in message_of(tmp_path)
 
+    @pytest.mark.parametrize("column", ["image", "label"])
+    def test_a_column_that_stands_twice_is_told(self, tmp_path: Path, data: Path, column: str) -> None:
+        file = data / "train-00000-of-00001.parquet"
+        table = pq.read_table(file, partitioning=None)
+        pq.write_table(table.append_column(column, table[column]), file)
+        assert f"{file}: has two columns {column}; leave one of them" in message_of(tmp_path)
+
     def test_too_few_classes_are_told(self, tmp_path: Path) -> None:
         write_parquet_set(tmp_path / "t", 1)
         assert "task t has 1 classes, expected at least 2" in message_of(tmp_path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenarios.base import DataError
-from scenarios.parts.data_location import describe_folder, is_visible
+from scenarios.parts.data_location import check_name, describe_folder, is_visible
 from scenarios.parts.images.settings import named
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
@@ -53,9 +53,9 @@ class _Named:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Every parquet file in `folder` and below, sorted, without hidden ones."""
+    """Every parquet file in `folder` and below, sorted, without hidden ones. Raises DataError for a name that is no text."""
     return sorted(
-        file
+        check_name(file)
         for file in folder.rglob("*")
         if file.suffix.lower() in (".parquet", ".pq") and all(map(is_visible, file.relative_to(folder).parts))
     )

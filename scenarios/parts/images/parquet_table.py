@@ -44,6 +44,8 @@ class ImageTable:
     def column(self, names: Sequence[str], setting: str = "") -> str:
         """The first of the named columns that is there. Raises DataError, which tells the `setting` that names one, if any."""
         for name in names:
+            if self.columns.count(name) > 1:
+                raise DataError(f"{self.file}: has two columns {name}; leave one of them")
             if name in self.columns:
                 return name
         wanted = " or ".join(names)

@@ -1,0 +1,65 @@
+"""Whole files that hold other things than they should, as fuzzing found them: named, and the other parts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from results import schema
+from results.checkpoints import Checkpoint, Checkpoints
+from results.files import StoreError, write_json
+from results.merged import KEY, read_merged
+from results.merged import _key as key_of
+from results.parts import read_parts
+
+FACT = {"task": 0, "phase": "method", "name": "width", "value": 1.0, "text": None}
+FACTS = pa.Table.from_pylist([FACT], schema=schema.FACTS)
+NO_TEXT = pa.StringArray.from_buffers(1, *pa.array([b"\xff\xfe"], pa.binary()).buffers()[1:])
+"""One value that claims to be text. Whoever makes a frame of it meets an error of Python."""
+
+
+def with_facts(folder: Path, table: pa.Table) -> list[Path]:
+    """Two parts of facts, the second a usual one."""
+    for name, each in (("a", table), ("b", FACTS)):
+        pq.write_table(each, folder / f"{name}.parquet", use_dictionary=False)
+    return sorted(folder.glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (FACTS.append_column("name", FACTS["name"]), "holds two columns name"),
+        (FACTS.set_column(2, "name", NO_TEXT), "Invalid UTF8 sequence"),
+        (FACTS.remove_column(1), "lacks the columns phase"),
+    ],
+)
+def test_a_part_of_other_columns_or_of_no_text_is_named_and_the_others_are_read(
+    tmp_path: Path, table: pa.Table, says: str
+) -> None:
+    paths = with_facts(tmp_path, table)
+    rows, (problem,) = read_parts(paths, schema.FACTS)
+    assert problem.path == paths[0]
+    assert says in problem.reason
+    assert rows.to_pylist() == [FACT]
+
+
+def test_a_merged_table_of_no_text_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "merged").mkdir()
+    for name, found in ((FACTS["name"], True), (NO_TEXT, False)):
+        table = FACTS.set_column(2, "name", name).replace_schema_metadata({KEY: key_of([])})
+        pq.write_table(table, tmp_path / "merged" / "facts.parquet", use_dictionary=False)
+        assert (read_merged(tmp_path, "facts", [], schema.FACTS) is not None) == found
+
+
+@pytest.mark.parametrize("key", ["../../outside", "/tmp/outside", "0" * 63, "A" * 64, ""])
+def test_a_blob_goes_by_a_hash_and_by_nothing_that_leads_elsewhere(tmp_path: Path, key: str) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("task-000", Checkpoint({"a": torch.zeros(2)}))
+    write_json(tmp_path / "task-000.json", {"tensors": {"a": key}, "values": {}, "result": None})
+    for read in (checkpoints.load, checkpoints.values):
+        with pytest.raises(StoreError, match=r"task-000\.json: not the manifest of a checkpoint"):
+            read("task-000")
