@@ -10,7 +10,6 @@ import argparse
 import errno
 import os
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,16 +19,17 @@ from benchmark.commands import check, completion, listing, new_method, report, r
 from benchmark.commands.audit import parser as audit
 from benchmark.commands.evaluate import parser as evaluate
 from benchmark.commands.parsing.options import OUTPUT, OneLineParser, examples_text
+from benchmark.commands.stored import merge, pack, status
 from benchmark.commands.timing import parser as timing
 from benchmark.commands.verify import parser as verify
 from benchmark.errors import ConfigError, one_line
 from benchmark.planning.options import RUNS, RunOptions
-from benchmark.processes import steady_streams
+from benchmark.processes import Terminated, end_when_told, steady_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-COMMANDS = (run, report, listing, evaluate, audit, verify, check, new_method, timing, completion)
+COMMANDS = (run, status, report, listing, evaluate, audit, verify, pack, merge, check, new_method, timing, completion)
 DEFAULT_PRESET = "digits"
 RESUMED = ("run", "audit")
 """Commands that go on where they were stopped."""
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Exit codes: 0 done; 1 something failed (a cell, a requirement, with --strict a check); 2 the command, the configuration or the
-    data is wrong; 130 stopped.
+    data is wrong; 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     with steady_streams():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
@@ -64,10 +64,10 @@ def _main(given: Sequence[str]) -> int:
         if error.filename is None and error.errno not in NO_ROOM:
             raise
         return _mistake(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         goes_on = not given or given[0] in RESUMED
         sys.stderr.write("stopped; the same command goes on from the last finished stage\n" if goes_on else "stopped\n")
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     except Exception as error:
         if not _is_mistake(error):
             raise
@@ -84,8 +84,8 @@ def _executed(given: Sequence[str]) -> int:
     options = parser.parse_args(given)
     options.command = recorded(given)
     if threading.current_thread() is threading.main_thread():
-        # A scheduler's `terminate` is Ctrl-C from somebody else: workers end, files are whole, the same command goes on.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # From a scheduler: workers end, files are whole, the same command goes on.
+        end_when_told()
     try:
         code: int = options.execute(options, _console())
         return code
@@ -169,5 +169,5 @@ class _Version(argparse.Action):
 
 def _run_and_report(options: argparse.Namespace, console: Console) -> int:
     """Run the default preset and report it."""
-    code = run.run(RunOptions(DEFAULT_PRESET, command=options.command), console)
+    code = run.run(RunOptions(DEFAULT_PRESET, apart=True, command=options.command), console)
     return max(code, report.report(RUNS, OUTPUT, console))

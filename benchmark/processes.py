@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -100,13 +102,35 @@ def _is_open(number: int) -> bool:
     return True
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM): Ctrl-C from somebody else."""
+
+
+def end_when_told() -> None:
+    """From now on SIGTERM raises Terminated in the main thread, so that what is begun is put in order."""
+
+    def told(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, told)
+
+
 def end_with_parent() -> None:
-    """Watch the parent, and end this process once it is gone: an orphan would keep its run from the next command."""
-    parent = os.getppid()
+    """Watch the parent, and end this process at once when it is gone: an orphan would keep its run from the next command.
+
+    With a process that leads a group of its own, the group ends.
+    """
+    started_by, number = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        while os.getppid() == number:
+            if started_by is None:
+                time.sleep(0.5)
+            elif multiprocessing.connection.wait([started_by.sentinel], timeout=5):
+                # A pipe that only the parent had the other end of.
+                break
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import socket
 import threading
@@ -28,12 +27,18 @@ HEARTBEAT_SECONDS = 5.0
 OF_FILES = (".parquet", ".json", ".jsonl", ".safetensors")
 """The ends of the names of a run's files."""
 STALE_SECONDS = 60.0
-"""A heartbeat older than this belongs to a process that is gone."""
+"""A heartbeat that does not change for so long belongs to a process that is gone."""
+LOOK_SECONDS = 0.5
+"""Between two looks at the heartbeat of a process on another machine."""
 
 
 def now() -> str:
     """The time, UTC, as text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunHeld(StoreError):
+    """Another process works on the run."""
 
 
 class RunStore:
@@ -169,16 +174,15 @@ class RunStore:
         """Hold the run while working on it, and keep its heartbeat file `running`.
 
         Between processes of one machine a file lock decides, which ends with its process, however that ends. Between machines
-        on a shared file system a fresh heartbeat decides. Raises StoreError if another process holds the run.
+        on a shared file system a heartbeat decides: it is watched until it beats, because no two clocks need agree. Raises
+        RunHeld if another process holds the run.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "running"
         with self._locked():
             other = _holder(path)
-            if other.get("host") not in (None, socket.gethostname()) and _age(path) < STALE_SECONDS:
-                raise StoreError(
-                    f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run"
-                )
+            if other.get("host") not in (None, socket.gethostname()) and _beats(path):
+                raise RunHeld(f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run")
             self.set_folder_aside("running")
             me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
             with whole_file(path) as temporary:
@@ -214,6 +218,16 @@ class RunStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             self.directory.rename(target)
 
+    def move_in(self, source: Path) -> None:
+        """Make `source` the directory of this run, at once and whole. It lies on the same file system.
+
+        Raises StoreError if the run has a directory already, or if a process is about to work on it.
+        """
+        with self._locked():
+            if self.directory.exists():
+                raise StoreError(f"{self.directory}: came into being just now; the same command again merges into it")
+            source.rename(self.directory)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # Beside the run's directory, because that one can be moved away; never deleted, because a lock on a deleted file
@@ -225,7 +239,7 @@ class RunStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 holder = _holder(self.directory / "running").get("pid", "another")
-                raise StoreError(
+                raise RunHeld(
                     f"{self.directory}: process {holder} is working on this run; wait for it or stop it"
                 ) from None
             yield
@@ -247,8 +261,23 @@ def _holder(path: Path) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _age(path: Path) -> float:
+def _beats(path: Path) -> bool:
+    """True if a heartbeat file changes while it is watched, False once it has not for `STALE_SECONDS`, or is gone."""
+    first, began = _sign(path), time.monotonic()
+    while first is not None and time.monotonic() - began < STALE_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        now = _sign(path)
+        if now != first:
+            return now is not None
+    return False
+
+
+def _sign(path: Path) -> tuple[int, int] | None:
+    """Something that every beat changes; None if there is no file."""
     try:
-        return time.time() - path.stat().st_mtime
+        # A file that is opened is asked for on a shared file system; what is known of it may be old otherwise.
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
     except OSError:
-        return math.inf
+        return None
+    return found.st_mtime_ns, found.st_ino

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark.commands.parsing import options as common
-from benchmark.planning.options import RUNS
+from benchmark.commands.parsing.until import moment_of
+from benchmark.planning.options import RETRIES, RUNS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +20,11 @@ if TYPE_CHECKING:
     from benchmark.learning.events import Listener
     from benchmark.planning.options import RunOptions
     from benchmark.planning.plan import Planned
+    from benchmark.running.engines.schedule import Until
     from benchmark.running.preset_run import PresetRun
+
+SHOWN_LEFT = 5
+"""Runs that are named at the end of the time."""
 
 
 def add_parser(commands: common.Commands) -> None:
@@ -28,11 +35,13 @@ def add_parser(commands: common.Commands) -> None:
         summary="train, attack and store what a preset demands and is not there yet",
         description=(
             "Train, attack and store what a preset demands and is not there yet. The same command goes on where it was stopped.\n"
-            "Exit codes: 0 done, 1 something failed (the rest is stored), 2 the command is wrong, 130 stopped."
+            "Exit codes: 0 done, or time was up; 1 something failed (the rest is stored); 2 the command is wrong;\n"
+            "130 stopped by Ctrl-C, 143 by SIGTERM."
         ),
         examples={
             "run --preset digits": "the whole preset, a few minutes on two cores",
             "run --preset cifar100-cpu --dry-run": "its cells, hours and gigabytes; nothing is started",
+            "run --preset cifar100 --until 23:15": "on a machine that is lent until then; the rest is for the next time",
             "run --preset digits --methods my_method.py cmat --seeds 0 1 2": "a method of your own beside CMAT, three seeds each",
             "run --preset digits --set recipe.epochs=5 eps=0.1": "other values; their results are a board of their own",
         },
@@ -55,6 +64,20 @@ def add_parser(commands: common.Commands) -> None:
     common.add_device(parser)
     parser.add_argument("--engine", default="local", choices=["local"], help="where runs are executed (default: local)")
     common.add_workers(parser)
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=RETRIES,
+        metavar="N",
+        help=f"tries more for a run whose process died (default: {RETRIES})",
+    )
+    parser.add_argument(
+        "--until",
+        type=moment_of,
+        metavar="TIME",
+        help="13m, 1h30m or 23:15: begin nothing that would not end by then, and stop with everything stored; with --dry-run: "
+        "which runs fit",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
     parser.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
     parser.add_argument(
@@ -65,7 +88,8 @@ def add_parser(commands: common.Commands) -> None:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    return run(common.run_options(options), console, strict=options.strict)
+    # A run that is killed takes nobody along, this process neither.
+    return run(replace(common.run_options(options), apart=True), console, strict=options.strict)
 
 
 def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
@@ -83,7 +107,7 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
 
     work = prepare(options, lambda preset, machine: load_with_progress(preset, machine, console))
     if options.dry_run:
-        show_plan(work, work.plan(), console)
+        show_plan(work, work.plan(), console, options.until)
         return 0
     for moved in work.set_aside():
         say(f"set aside {moved}", "yellow")
@@ -92,12 +116,15 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
         for problem in item.unusable:
             reason = "a published record" if item.published else "no checkpoint is here; --force learns the run anew"
             say(f"not made again: {problem} ({reason})", "yellow")
-    ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console))
+    until = _until(options.until, work, planned)
+    ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console), until)
     failures = list(ended.failures)
     if strict:
         failures += failed_checks(ended.verdicts)
     for failure in failures:
         say(f"failed: {failure}", "red")
+    if ended.left:
+        say(f"time is up; {_left(work, ended.left)}; the same command goes on", "yellow")
     if ended.executed:
         where = "" if options.results == RUNS else f" --results {shlex.quote(str(options.results))}"
         say(f"stored; `python run_benchmark.py report{where}` shows it")
@@ -105,6 +132,31 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
         runs = counted(len(planned), "run")
         say(f"Nothing to do: {runs} of preset {work.preset.name}, all complete, in {work.machine.runs}")
     return 1 if failures else 0
+
+
+def _until(moment: float | None, work: PresetRun, planned: Sequence[Planned]) -> Until | None:
+    """The end of the time for work, at the rates that this machine shows now. moment: None for as long as it takes."""
+    from benchmark.commands.timing.rates import measure_rates
+    from benchmark.running.engines.schedule import ENDING_SECONDS, Until
+
+    if moment is None:
+        return None
+    scenario = work.preset.scenario(work.machine.source)
+    return Until(moment - ENDING_SECONDS, measure_rates([item.job for item in planned], scenario, work.machine))
+
+
+def _left(work: PresetRun, runs: Sequence[str]) -> str:
+    """The work that is left of runs, by their hashes, in words."""
+    from reports.numbers.wording import counted
+
+    left = [item for item in work.plan() if item.job.hash in runs and not item.complete]
+    turns, cells = sum(item.turns for item in left), sum(item.cells for item in left)
+    names = ", ".join(str(item.job) for item in left[:SHOWN_LEFT])
+    more = f" and {len(left) - SHOWN_LEFT} more" if len(left) > SHOWN_LEFT else ""
+    return (
+        f"{counted(turns, 'task')} to learn and {counted(cells, 'cell')} to attack are left of "
+        f"{counted(len(left), 'run')}: {names}{more}"
+    )
 
 
 @contextmanager
@@ -128,30 +180,37 @@ def _shown(
         yield display
 
 
-def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> None:
-    """Print what would be done: cells, time and gigabytes. Nothing is started and nothing written."""
+def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console, until: float | None = None) -> None:
+    """Print what would be done: cells, time and gigabytes. Nothing is started and nothing written.
+
+    until: the moment of `time.monotonic` at which work would stop; None without one.
+    """
     from rich.table import Table
 
     from benchmark.commands.timing.rates import measure_rates, measure_step_memory
     from benchmark.planning.plan import checkpoint_gigabytes
+    from benchmark.running.engines.forecast import ends
+    from benchmark.running.engines.schedule import ENDING_SECONDS
     from benchmark.running.progress.duration import duration
     from reports.numbers.wording import counted
 
+    there = None if until is None else until - ENDING_SECONDS - time.monotonic()
     preset, machine = work.preset, work.machine
     scenario = preset.scenario(machine.source)
     rates = measure_rates([item.job for item in planned], scenario, machine)
     table = Table(title=f"preset {preset.name}", title_justify="left")
-    for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "time"):
-        table.add_column(column, justify="left" if column in ("run", "state") else "right")
-    for item in planned:
-        time = duration(rates.seconds(item.cost))
-        table.add_row(item.job.label, str(item.job.seed), item.state, str(item.turns), str(item.cells), time)
-    console.print(table)
+    for column in ("run", "seed", "state", "tasks to learn", "cells to attack", "time", *(["fits"] if until else [])):
+        table.add_column(column, justify="left" if column in ("run", "state", "fits") else "right")
     todo = [item for item in planned if not item.complete]
-    cells = sum(item.cells for item in todo)
-    # A run is one worker's: the longest one takes its time, however many others there are.
-    each = [rates.seconds(item.cost) for item in todo]
-    seconds = max(sum(each) / machine.workers, max(each, default=0.0))
+    each = {item.job.hash: rates.seconds(item.cost) for item in planned}
+    end = ends(todo, each, machine.workers)
+    for item in planned:
+        row = [item.job.label, str(item.job.seed), item.state, str(item.turns), str(item.cells)]
+        took = each[item.job.hash]
+        fits = [] if there is None else [_fits(end.get(item.job.hash, 0.0), took, there)]
+        table.add_row(*row, duration(took), *fits)
+    console.print(table)
+    cells, seconds = sum(item.cells for item in todo), max(end.values(), default=0.0)
     data = sum(part.images.numel() for task in work.tasks for part in (task.train, task.validation, task.test)) / 1e9
     console.print(
         f"{len(todo)} of {len(planned)} runs, {cells} cells: about {seconds / 3600:.2f} hours ({duration(seconds)}) on "
@@ -161,9 +220,19 @@ def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console) -> 
         highlight=False,
         markup=False,
     )
+    if there is not None:
+        fitting = sum(seconds <= there for seconds in end.values())
+        console.print(
+            f"{fitting} of {len(todo)} runs fit into {duration(max(0.0, there))}", highlight=False, markup=False
+        )
     console.print(
         str(measure_step_memory([item.job for item in planned], scenario, machine)), highlight=False, markup=False
     )
     if preset.transfers:
         count = counted(len(preset.transfers), "transfer")
         console.print(f"then {count} per task, where the sources are stored", highlight=False, markup=False)
+
+
+def _fits(end: float, seconds: float, there: float) -> str:
+    """A word on a run that would end after `end` seconds and take some of them, of those that there are."""
+    return "yes" if end <= there else "in part" if end - seconds < there else "no"

@@ -12,7 +12,8 @@ class Event:
 
     job: hash of its run.
     label, seed: of the run.
-    kind: `start`, `epoch`, `task`, `evaluation`, `note`, `done` or `failed`.
+    kind: `start`, `epoch`, `task`, `evaluation`, `note`, `done`, `failed`, or `left` if time ran out before all was done. A job
+        that is tried again starts again.
     task: id of the task.
     tasks: number of tasks of the stream.
     task_name: name of the task.

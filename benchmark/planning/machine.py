@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,28 @@ from pathlib import Path
 import torch
 
 from benchmark.errors import ConfigError
-from benchmark.planning.options import RunOptions
+from benchmark.planning.options import RETRIES, RunOptions
 from benchmark.planning.presets import Preset
 from reports.numbers.wording import counted
 from scenarios.base import SourceOptions
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """The Ray cluster that jobs are executed on, and what each is given there.
+
+    address: `HOST:PORT`, `auto`, or None for a cluster of this machine alone.
+    device: of the jobs: `auto`, `cpu` or `cuda`.
+    workers: jobs side by side; None for as many as its nodes have room for.
+    gpus: for each job, or a fraction of one; None for a whole one where there are any.
+    threads: of each job; None for an equal part of its node.
+    """
+
+    address: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    gpus: float | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,10 @@ class Machine:
     threads: CPU threads of each process, 1 or more.
     command: the command line, for the record.
     learn_apart: True if methods learn in processes of their own, which hold no test images.
+    apart: True if runs are executed in worker processes even if there is one worker; False if one works in the process of the
+        command.
+    retries: times that a run is tried again whose process died, 0 or more.
+    ray: the cluster that executes the jobs; None if this machine does.
     """
 
     runs: Path
@@ -37,6 +60,9 @@ class Machine:
     threads: int
     command: str
     learn_apart: bool = True
+    apart: bool = False
+    retries: int = RETRIES
+    ray: OnRay | None = None
 
     def without_published(self) -> Machine:
         """This machine as if it held no tracked records."""
@@ -44,15 +70,19 @@ class Machine:
 
 
 def make_machine(options: RunOptions, preset: Preset) -> Machine:
-    """Choose the device that is there, and workers and threads that keep all cores busy. Raises ConfigError."""
-    device = options.device
+    """Choose the device that is there, and workers and threads that keep all cores busy. Raises ConfigError.
+
+    With the engine `ray` this machine only plans, on its CPU: the nodes of the cluster have the GPUs.
+    """
+    ray = _on_ray(options, preset)
+    device = "cpu" if ray else options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _must_be_there(device)
     use_device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(preset.file.threads or cores, cores)
-    workers = options.workers
+    workers = None if ray else options.workers
     if workers is not None and workers > cores:
         raise ConfigError(f"--workers {workers}: this machine has {counted(cores, 'core')}; use 1..{cores}")
     if workers is None:
@@ -70,7 +100,21 @@ def make_machine(options: RunOptions, preset: Preset) -> Machine:
         threads,
         options.command,
         learn_apart=not options.learn_here,
+        apart=options.apart and not options.learn_here,
+        retries=options.retries,
+        ray=ray,
     )
+
+
+def _on_ray(options: RunOptions, preset: Preset) -> OnRay | None:
+    """The cluster of `--engine ray`; None for another engine. Raises ConfigError if Ray is not installed."""
+    if options.engine != "ray":
+        return None
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(
+            "--engine ray: Ray is not installed here; `make setup-ray` installs it, or requirements-ray.txt"
+        )
+    return OnRay(options.address, options.device, options.workers, options.gpus_per_run, preset.file.threads)
 
 
 def _must_be_there(device: str) -> None:

@@ -15,6 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "results" / "runs"
 PUBLISHED = ROOT / "results" / "published"
 
+ENGINES = ("local", "ray")
+"""Values of `--engine`."""
+
+RETRIES = 2
+"""Times that a run is tried again whose process died."""
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Values of `--device`; `cuda` may be followed by the number of a GPU."""
 
@@ -49,10 +55,17 @@ class RunOptions:
     workers: runs side by side; None: as many as there are cores for, one on a GPU.
     dry_run: True if nothing is started or written.
     force: True if stored runs are set aside and run again.
+    engine: `local`, or `ray` for a Ray cluster.
+    address: of the cluster, `HOST:PORT`, or `auto` for the one that this machine belongs to; None to start one here.
+    gpus_per_run: of a node of the cluster, a fraction below 1 or a whole number; None for one where there are any.
     learn_here: True if methods learn in the process that attacks them, for a debugger; `learned_without_test` is then not run.
+    apart: True if runs are executed in worker processes even if there is one worker: a run whose process is killed is then tried
+        again, and the others go on. False to work in this process, for a debugger and where a process takes longer than the work.
+    retries: times that a run is tried again whose process died, 0 or more.
+    until: the moment of `time.monotonic` at which work stops; None for as long as it takes.
     command: the command line that is recorded with each run.
-    Raises ConfigError for empty methods or seeds, for one text where several are expected, for workers below 1 and for a device
-    that is none of these.
+    Raises ConfigError for empty methods or seeds, for one text where several are expected, for workers below 1, for retries below
+    0, for a device that is none of these, and for options of the cluster without one.
     """
 
     preset: str
@@ -69,7 +82,13 @@ class RunOptions:
     workers: int | None = None
     dry_run: bool = False
     force: bool = False
+    engine: str = "local"
+    address: str | None = None
+    gpus_per_run: float | None = None
     learn_here: bool = False
+    apart: bool = False
+    retries: int = RETRIES
+    until: float | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -87,3 +106,23 @@ class RunOptions:
         object.__setattr__(self, "device", device_name(self.device))
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: give 1 or more")
+        if self.retries < 0:
+            raise ConfigError(f"--retries {self.retries}: give 0 or more")
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        """Raise ConfigError unless the options of engines fit each other."""
+        if self.engine not in ENGINES:
+            raise ConfigError(f"--engine {self.engine}: expected {' or '.join(ENGINES)}")
+        if self.engine != "ray":
+            for option, value in (("--address", self.address), ("--gpus-per-run", self.gpus_per_run)):
+                if value is not None:
+                    raise ConfigError(f"{option} {value}: belongs to --engine ray")
+            return
+        gpus = self.gpus_per_run
+        if gpus is not None and not (0 < gpus < 1 or (gpus >= 1 and gpus == int(gpus))):
+            raise ConfigError(
+                f"--gpus-per-run {gpus:g}: give a fraction, such as 0.5 for two runs a GPU, or a whole number"
+            )
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"--device {self.device}: with --engine ray Ray chooses the GPU; use auto, cpu or cuda")

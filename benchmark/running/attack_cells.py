@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from benchmark.learning.handed_over import Shelf
 from benchmark.planning.cells import Cell, Work, shared_work
 from benchmark.running.gpu import raise_if_lost
 from benchmark.running.recording import Recorder
+from benchmark.running.seconds.left import OutOfTime
 from results.files import StoreError
 from results.schema import PROBES
 from scenarios.base import Task
@@ -24,6 +26,13 @@ from scenarios.parts.augmentation import to_float
 
 Tell = Callable[[int, int, Sequence[Attack], BaseException | None], None]
 """Told how cells ended: id of the task learned last, id of the attacked task, the attacks, and the error if they failed."""
+
+Timed = Callable[[Work], AbstractContextManager[None]]
+"""Gives the block in which attacks that run together are made."""
+
+
+def _untimed(work: Work) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def attack_and_record(
@@ -35,6 +44,7 @@ def attack_and_record(
     shelf: Shelf | None = None,
     *,
     again: bool = False,
+    timed: Timed = _untimed,
 ) -> None:
     """Attack a task's classifier as its missing cells demand, and record the outcomes.
 
@@ -42,6 +52,7 @@ def attack_and_record(
     tell: is called for each group of attacks that ran together.
     shelf: keeps images that are to be judged afresh; None to keep none.
     again: True for cells that are recorded, which are attacked once more for their images alone.
+    timed: gives the block in which attacks that run together are made; if it raises OutOfTime, they are left out.
     An attack that raises or ends the program fails the cells of its group; the others go on. Raises BrokenContract for a
     classifier that does not keep its contract, StoreError and OSError if nothing can be stored, DeviceLost.
     """
@@ -70,7 +81,11 @@ def attack_and_record(
     for work in works:
         failure: BaseException | None = None
         try:
-            _attack_and_record(work, arithmetic, watch, fingerprint, task, recorder, shelf, again=again)
+            with timed(work):
+                _attack_and_record(work, arithmetic, watch, fingerprint, task, recorder, shelf, again=again)
+        except OutOfTime:
+            # Another attack may be shorter.
+            continue
         except (StoreError, OSError):
             raise
         except (Exception, SystemExit) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,18 +17,20 @@ from benchmark.learning.events import Event, Listener
 from benchmark.learning.handed_over import Shelf
 from benchmark.learning.provenance import forget_peak_memory, peak_memory_mb, provenance
 from benchmark.learning.restoring import restored_method
-from benchmark.planning.cells import Cell, Stored, demanded, missing_cells, to_hand_over_again
+from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, to_hand_over_again
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
+from benchmark.planning.plan import cost_of, learning_cost
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.stored_runs import find_run, learnable_again, state_key, task_key, without_facts
 from benchmark.planning.tasks import warning_rows
 from benchmark.running.attack_cells import attack_and_record
-from benchmark.running.failures import JobResult, failure_lines, record_failure
+from benchmark.running.failures import JobResult, failure_lines, is_of_place, record_failure
 from benchmark.running.gpu import lost, raise_if_lost, return_memory
 from benchmark.running.judging_afresh import judge_afresh
 from benchmark.running.learning_apart import Learns, LearnsApart, LearnsHere
 from benchmark.running.recording import Recorder
+from benchmark.running.seconds.left import ATTACK, END, LEARN, OutOfTime, TimeLeft
 from benchmark.running.seconds.spent import timed
 from methods.base import Method
 from results.checkpoints import Checkpoints, stored_bytes
@@ -37,15 +40,17 @@ from results.store import RunStore
 from scenarios.base import Task
 
 
-def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener, time: TimeLeft | None = None) -> JobResult:
     """Do everything that a run lacks. Failures are recorded in the run and returned; other runs go on.
 
-    Raises StoreError if the run's directory belongs to another process or cannot be written.
+    time: that the job has; None for as much as it takes.
+    Raises RunHeld if another process works on the run, StoreError if its directory cannot be written.
     """
     store = RunStore(machine.runs, job.hash)
     torch.set_num_threads(machine.threads)
     with store.working(), timed(store) as note_seconds:
-        execution = Execution(job, machine, tasks, store, listen, note_seconds)
+        listen(Event(job.hash, job.label, job.seed, "start"))
+        execution = Execution(job, machine, tasks, store, listen, note_seconds, time)
         # A worker does one run after another, and attacks where it does not learn.
         forget_peak_memory(execution.device)
         try:
@@ -54,17 +59,20 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> 
                 execution.run()
         except (StoreError, KeyboardInterrupt):
             raise
+        except OutOfTime:
+            return JobResult(job.hash, tuple(execution.failure_lines()), execution.is_learned(), left=True)
         except (Exception, SystemExit) as error:
             # A method that calls `sys.exit` fails like one that raises: it does not end the others.
             gone = lost(error, execution.device)
             execution.fail("learn" if gone is None else "run", gone or error)
             learned = gone is not None and execution.is_learned()
-            return JobResult(job.hash, tuple(execution.failure_lines()), learned, gone is not None)
+            failures = tuple(execution.failure_lines())
+            return JobResult(job.hash, failures, learned, lost=gone is not None, again=execution.of_the_place)
         finally:
             execution.learner.close()
         if not execution.failures:
             store.clear_failures()
-        return JobResult(job.hash, tuple(execution.failure_lines()))
+        return JobResult(job.hash, tuple(execution.failure_lines()), again=execution.of_the_place)
 
 
 class Execution:
@@ -75,6 +83,7 @@ class Execution:
     method: as the state after the turn in hand makes it.
     turn: the turn that was learned last; None if nothing was learned.
     note_seconds: stores where the time went so far.
+    of_the_place: True if a process was killed or a GPU lost: another try may succeed.
     """
 
     def __init__(
@@ -85,10 +94,12 @@ class Execution:
         store: RunStore,
         listen: Listener,
         note_seconds: Callable[[], None] = lambda: None,
+        time: TimeLeft | None = None,
     ) -> None:
         self.job, self.machine, self.tasks, self.store, self.listen = job, machine, tasks, store, listen
         self.failures: list[tuple[str, str]] = []
-        self.note_seconds = note_seconds
+        self.note_seconds, self.time = note_seconds, time or TimeLeft()
+        self.of_the_place = False
         self.device = torch.device(machine.device)
         self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self.recorder = Recorder(store, job.preset, machine.device, machine.threads)
@@ -137,9 +148,12 @@ class Execution:
             self.restore(turn)
             self.listen(self._event("task", turn))
             self.attack(cells)
+            # The next task would overtake the cells that were not begun: their checkpoint may not be kept.
+            self.time.raise_if_out()
             self._forget_old_checkpoints(turn)
             self.note_seconds()
-        self._finish()
+        with self.time.stage(END):
+            self._finish()
 
     def _learned_again(self, learned: Sequence[int]) -> list[int]:
         """The turns, of those that were learned, that are learned once more, because their facts or epochs were unreadable."""
@@ -192,7 +206,8 @@ class Execution:
         self.turn = turn
         return_memory(self.device)
         learned = self.tasks if self.job.all_at_once else [self.tasks[turn]]
-        self.learner.learn(turn, [task.to_learn() for task in learned])
+        with self.time.stage(LEARN, learning_cost(self.job, self.tasks, [turn])):
+            self.learner.learn(turn, [task.to_learn() for task in learned])
 
     def _forget_old_checkpoints(self, turn: int) -> None:
         keep = self.job.preset.file.keep
@@ -210,12 +225,17 @@ class Execution:
             mine = [cell for cell in cells if cell.task == task.id]
             try:
                 classifier = self.method.classifier(self.job.asks(task.id)).to(self.device)
-                attack_and_record(mine, classifier, task, self.recorder, self._tell, self.shelf, again=again)
+                attack_and_record(
+                    mine, classifier, task, self.recorder, self._tell, self.shelf, again=again, timed=self._timed
+                )
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
                 raise_if_lost(error, self.device)
                 self._tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
+
+    def _timed(self, work: Work) -> AbstractContextManager[None]:
+        return self.time.stage(ATTACK, cost_of(work, self.job, self.tasks))
 
     def _tell(self, after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
         """Note how attacks on a task ended."""
@@ -313,6 +333,7 @@ class Execution:
 
     def fail(self, stage: str, error: BaseException, **where: Any) -> None:
         """Record a failure of this run: with its traceback in failures.jsonl, and as one line for people."""
+        self.of_the_place |= is_of_place(error)
         turn = None if self.job.all_at_once else self.turn
         self.failures.append((stage, record_failure(self.store, stage, error, **{"task": turn, **where})))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class JobResult:
     learned: True if all tasks were learned.
     lost: True if the process that did it can use its GPU no more.
     again: True if the place failed and not the run: a process was killed or a GPU lost, so another try may succeed.
+    held: a line on the process that works on the run, and because of which nothing was done; empty if none does.
     left: True if time ran out before everything was done; what was done is stored.
     """
 
@@ -32,6 +34,7 @@ class JobResult:
     learned: bool = True
     lost: bool = False
     again: bool = False
+    held: str = ""
     left: bool = False
 
 
@@ -57,6 +60,16 @@ class LearningFailed(Exception):
         """The failure that an error stands for."""
         check = error.check if isinstance(error, BrokenContract) else None
         return cls(type(error).__name__, message_of(error), traceback, check)
+
+
+KILLED = "killed"
+"""The kind of a failure for which a process was killed."""
+
+
+def is_of_place(error: BaseException) -> bool:
+    """True if the place failed and not the run: a process was killed, or a GPU lost."""
+    killed = isinstance(error, LearningFailed) and error.kind == KILLED
+    return killed or isinstance(error, BrokenProcessPool | DeviceLost)
 
 
 def message_of(error: BaseException) -> str:

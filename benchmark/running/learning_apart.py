@@ -22,13 +22,16 @@ from benchmark.learning.learner import Learner
 from benchmark.learning.opened_files import Watch, data_places
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
-from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
-from benchmark.running.failures import LearningFailed
+from benchmark.processes import Terminated, end_when_told, end_with_parent, main_left_out, make_streams_steady
+from benchmark.running.failures import KILLED, LearningFailed
 from benchmark.running.gpu import return_memory, share_card
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import ImageSet, LearnTask, Stream
 from scenarios.placement import device_for
+
+ORDER_SECONDS = 2.0
+"""The time in which a process that is told to end puts in order what it holds; then it is killed."""
 
 
 class Learns(Protocol):
@@ -83,7 +86,7 @@ class LearnsApart:
         except (EOFError, ConnectionError):
             self.close()
             message = "its process was killed (out of memory? a smaller recipe.micro_batch needs less); the same command goes on"
-            raise LearningFailed("killed", message) from None
+            raise LearningFailed(KILLED, message) from None
         if isinstance(answer, _Unstored):
             raise StoreError(answer.message)
         if isinstance(answer, LearningFailed):
@@ -121,6 +124,9 @@ class LearnsApart:
             self._connection.close()
         if self._process is not None:
             self._process.terminate()
+            self._process.join(ORDER_SECONDS)
+            # Code of a method may hold on to anything.
+            self._process.kill()
             self._process.join()
         self._process = self._connection = None
 
@@ -168,8 +174,18 @@ def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
     """Learn the turns that are asked for, until the other end is closed."""
     # Ctrl-C reaches this process too. The parent tells the user, and what is stored is whole.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_when_told()
     end_with_parent()
     make_streams_steady()
+    with suppress(Terminated):
+        try:
+            _learn(connection, job, machine, stream, runs)
+        finally:
+            # From here on nothing is held that would have to be put in order.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _learn(connection: Connection[Any, Any], job: Job, machine: Machine, stream: Stream, runs: Any) -> None:
     torch.set_num_threads(machine.threads)
     use_device(machine.device)
     device = torch.device(machine.device)

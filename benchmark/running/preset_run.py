@@ -15,7 +15,8 @@ from benchmark.planning.plan import Planned, plan
 from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.tasks import load_and_warn, warning_rows
-from benchmark.running.engines.local import run_jobs
+from benchmark.running.engines.choice import run_jobs
+from benchmark.running.engines.schedule import Until
 from benchmark.running.failures import JobResult
 from benchmark.running.progress.session import WorkSession
 from benchmark.running.transfers import plan_transfers
@@ -52,6 +53,11 @@ class Ended:
     def failures(self) -> list[str]:
         """One line per failure."""
         return [failure for result in self.executed for failure in result.failures]
+
+    @property
+    def left(self) -> list[str]:
+        """Hashes of the runs that are not complete because time ran out, each once."""
+        return list(dict.fromkeys(result.job for result in self.executed if result.left))
 
 
 @dataclass(frozen=True)
@@ -96,17 +102,23 @@ class PresetRun:
         """Plan the jobs: what is stored of each, and what is missing."""
         return plan(self.jobs, self.machine, self.tasks, use_published=not self.force)
 
-    def complete(self, planned: Sequence[Planned], watch: Watch = _silent) -> Ended:
-        """Execute what is missing, then the transfers, and write the verdicts. Failures are stored and returned."""
+    def complete(self, planned: Sequence[Planned], watch: Watch = _silent, until: Until | None = None) -> Ended:
+        """Execute what is missing, then the transfers, and write the verdicts. Failures are stored and returned.
+
+        until: the end of the time that there is; None for as much as it takes.
+        """
         self._demand_again([item for item in planned if item.complete])
         with WorkSession(self.preset.name, self.machine) as session:
-            executed = self._execute([item for item in planned if not item.complete], watch, session)
-            executed += self._execute(plan_transfers(self.jobs, self.machine, self.tasks), watch, session)
+            executed = self._execute([item for item in planned if not item.complete], watch, session, until)
+            transfers = plan_transfers(self.jobs, self.machine, self.tasks)
+            executed += self._execute(transfers, watch, session, until)
         found = write_verdicts(self.machine.runs, self.machine.published, self.preset.name)
         asked = [job for job in self.jobs if job.of_preset and job.hash in found]
         return Ended(executed, {(job.label, job.seed): found[job.hash][1] for job in asked})
 
-    def _execute(self, planned: Sequence[Planned], watch: Watch, session: WorkSession) -> list[JobResult]:
+    def _execute(
+        self, planned: Sequence[Planned], watch: Watch, session: WorkSession, until: Until | None
+    ) -> list[JobResult]:
         if not planned:
             return []
         session.add(planned)
@@ -116,7 +128,7 @@ class PresetRun:
                 session(event)
                 shown(event)
 
-            return run_jobs([item.job for item in planned], self.machine, self.tasks, listen)
+            return run_jobs(planned, self.machine, self.tasks, listen, until)
 
     def _demand_again(self, complete: Sequence[Planned]) -> None:
         """Note the demands on complete runs: the preset may know them by another label, or for the first time."""

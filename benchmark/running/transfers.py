@@ -7,6 +7,7 @@ record, a row that was not run) is left out: the check that needs it says so, an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from attacks.parts.clock import purpose
 from attacks.transfer import EARLIER, Transfer
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.restoring import Classifiers
-from benchmark.planning.cells import Cell, Stored, demanded_transfers, missing_cells, shared_work
+from benchmark.planning.cells import Cell, Stored, Work, demanded_transfers, missing_cells, shared_work
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, cost_of
@@ -25,6 +26,7 @@ from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.gpu import lost
 from benchmark.running.recording import Recorder
+from benchmark.running.seconds.left import ATTACK, TimeLeft
 from benchmark.running.seconds.spent import timed
 from results.checkpoints import Checkpoints
 from results.files import StoreError
@@ -65,15 +67,19 @@ def last_checkpoint(job: Job, machine: Machine) -> str | None:
     return names[-1] if names and names[-1] == task_key(tasks - 1) else None
 
 
-def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Listener) -> JobResult:
+def execute_transfers(
+    job: Job, machine: Machine, tasks: list[Task], listen: Listener, time: TimeLeft | None = None
+) -> JobResult:
     """Make the transfers that a job lacks. Failures are recorded in the run and returned.
 
-    Raises StoreError if the run's directory belongs to another process or cannot be written.
+    time: that the job has; None for as much as it takes.
+    Raises RunHeld if another process works on the run, StoreError if its directory cannot be written.
     """
-    store = RunStore(machine.runs, job.hash)
+    store, time = RunStore(machine.runs, job.hash), time or TimeLeft()
     torch.set_num_threads(machine.threads)
     failures: list[tuple[str, str]] = []
     with store.working(), timed(store):
+        listen(Event(job.hash, job.label, job.seed, "start"))
         recorder = Recorder(store, job.preset, machine.device, machine.threads)
 
         def tell(after_task: int, task: int, attacks: Sequence[Attack], error: BaseException | None) -> None:
@@ -85,6 +91,9 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
                 place = (after_task, len(tasks), tasks[task].name)
                 listen(Event(job.hash, job.label, job.seed, "evaluation", *place, text=name))
 
+        def in_time(work: Work) -> AbstractContextManager[None]:
+            return time.stage(ATTACK, cost_of(work, job, tasks))
+
         classifiers = Classifiers(machine)
         cells = missing_transfers(job, machine, tasks)
         for task in tasks:
@@ -95,16 +104,16 @@ def execute_transfers(job: Job, machine: Machine, tasks: list[Task], listen: Lis
                 with purpose("read"):
                     bound = [_bound(cell, job, classifiers) for cell in mine]
                     classifier = classifiers.of(job, None, task.id)
-                attack_and_record(bound, classifier, task, recorder, tell)
+                attack_and_record(bound, classifier, task, recorder, tell, timed=in_time)
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
                 gone = lost(error, torch.device(machine.device))
                 if gone is not None:
                     failures.append(("transfers", record_failure(store, "transfers", gone)))
-                    return JobResult(job.hash, tuple(failure_lines(job, failures)), lost=True)
+                    return JobResult(job.hash, tuple(failure_lines(job, failures)), lost=True, again=True)
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
-    return JobResult(job.hash, tuple(failure_lines(job, failures)))
+    return JobResult(job.hash, tuple(failure_lines(job, failures)), left=time.out)
 
 
 def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:

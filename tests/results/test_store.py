@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ import pytest
 import torch
 
 from results import Problem, load, schema
+from results import store as storing
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError, digest, whole_file, write_json, write_text
-from results.store import RunStore, demand_of_published
+from results.store import RunHeld, RunStore, demand_of_published
 from tests.conftest import REPOSITORY
 
 PREDICTION: dict[str, Any] = {
@@ -241,15 +244,28 @@ def test_a_run_whose_process_died_is_free_at_once(tmp_path: Path) -> None:
         assert json.loads((store.directory / "running").read_text())["pid"] == os.getpid()
 
 
-def test_a_fresh_heartbeat_from_another_machine_holds_the_run_and_an_old_one_does_not(tmp_path: Path) -> None:
-    store = make_run(tmp_path)
+@pytest.mark.parametrize("ahead", [-1e9, 0.0, 1e9], ids=["old", "now", "in the future"])
+def test_a_heartbeat_of_another_machine_holds_the_run_while_it_beats_whatever_the_clocks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr(storing, "STALE_SECONDS", 0.2)
+    store, beats = make_run(tmp_path), itertools.count()
     heartbeat = store.directory / "running"
     heartbeat.write_text(json.dumps({"pid": 1, "host": "another-machine"}))
-    with pytest.raises(StoreError, match="another-machine"), store.working():
+    os.utime(heartbeat, (time.time() + ahead, time.time() + ahead))
+
+    def beat(seconds: float) -> None:
+        moment = time.time() + ahead + next(beats) + 1
+        os.utime(heartbeat, (moment, moment))
+
+    monkeypatch.setattr(storing.time, "sleep", beat)
+    with pytest.raises(RunHeld, match="another-machine"), store.working():
         pass
-    os.utime(heartbeat, (0, 0))
+    monkeypatch.undo()
+    monkeypatch.setattr(storing, "STALE_SECONDS", 0.2)
+    monkeypatch.setattr(storing, "LOOK_SECONDS", 0.01)
     with store.working():
-        pass
+        assert json.loads(heartbeat.read_text())["pid"] == os.getpid()
 
 
 def test_a_run_that_is_worked_on_is_not_moved_away(tmp_path: Path) -> None:

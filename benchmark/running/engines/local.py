@@ -1,175 +1,234 @@
-"""The engine: jobs on worker processes, each after the jobs it needs. One worker means this process."""
+"""Worker processes on this machine, each supervised by itself: one that is killed costs a stage of its own job, and no other's.
+
+A worker has a pipe of its own, because a killed one may have held the lock of a shared queue. It leads a process group: whatever
+it started ends with it.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import queue
+import os
 import signal
-import threading
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import torch
 
 from benchmark.learning.events import Event, Listener
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
-from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
-from benchmark.processes import end_with_parent, main_left_out, make_streams_steady
-from benchmark.running.engines.perform import perform
+from benchmark.processes import Terminated, end_when_told, end_with_parent, main_left_out, make_streams_steady
+from benchmark.running.engines.base import JobEnd
+from benchmark.running.engines.perform import failed, perform
 from benchmark.running.failures import JobResult
 from benchmark.running.gpu import share_card
-from results.store import RunStore
-from scenarios.base import Task
+from benchmark.running.seconds.left import Allowance
+from results.files import StoreError
+from scenarios.base import DataError, Task
 
-_worker_tasks: list[Task] | None = None
-_worker_events: multiprocessing.Queue[Event] | None = None
+ORDER_SECONDS = 3.0
+"""The time in which workers that are told to end put in order what they hold; then they are killed."""
 
-
-def run_jobs(jobs: Sequence[Job], machine: Machine, tasks: list[Task], listen: Listener) -> list[JobResult]:
-    """Execute the jobs, each after those it needs. A job whose prerequisite failed fails; the others go on.
-
-    jobs: every job follows those it needs.
-    tasks: of the preset.
-    Returns their results in the same order.
-    """
-    outcomes: dict[str, JobResult] = {}
-    if machine.workers == 1 or len(jobs) == 1:
-        for job in jobs:
-            outcomes[job.hash] = _failed_need(job, outcomes) or perform(job, machine, tasks, listen)
-            if outcomes[job.hash].lost:
-                # This process has no GPU any more. Others may: a failed kernel costs the process that started it alone.
-                break
-    left = [job for job in jobs if job.hash not in outcomes]
-    if left:
-        _in_processes(left, machine, listen, outcomes)
-    return [outcomes[job.hash] for job in jobs]
+_BEGUN = "begun"
+"""Said by a worker that can be told to end."""
 
 
-def _failed_need(job: Job, outcomes: dict[str, JobResult]) -> JobResult | None:
-    """The failure of a job whose prerequisite failed; None if none did."""
-    for need in job.needs.values():
-        if need.hash in outcomes and not outcomes[need.hash].learned:
-            return JobResult(job.hash, (f"{job}: its prerequisite {need} failed",), learned=False)
-    return None
+class LocalWorkers:
+    """Worker processes (`base.Workers`), started when they are first needed.
 
-
-class Pool:
-    """Worker processes, and the events that they send.
-
-    Every pool has a queue of its own, because a killed worker may have held the lock of the old one.
+    listen: is told of events by whoever waits in `ended`.
     """
 
-    def __init__(self, preset: Preset, machine: Machine, listen: Listener) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._events: multiprocessing.Queue[Event] = context.Queue()
-        self._stop = threading.Event()
-        self._pump = threading.Thread(target=_pump, args=(self._events, listen, self._stop), daemon=True, name="events")
-        self._pump.start()
-        self._executor = ProcessPoolExecutor(
-            machine.workers,
-            context,
-            initializer=_start_worker,
-            initargs=(preset, machine, self._events),
-        )
+    def __init__(self, machine: Machine, listen: Listener) -> None:
+        self._machine, self._listen = machine, listen
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
 
-    def submit(self, job: Job, machine: Machine) -> Future[JobResult]:
-        with main_left_out():
-            return self._executor.submit(_work, job, machine)
+    @property
+    def free(self) -> int:
+        return self._machine.workers - len(self._busy)
 
-    def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._stop.set()
-        self._pump.join(timeout=2)
+    def start(self, job: Job, allowance: Allowance | None = None) -> None:
+        worker = self._idle.pop() if self._idle else _Worker(self._machine)
+        self._busy.append(worker)
+        worker.give(job, allowance)
 
+    def ended(self, timeout: float | None = None) -> list[JobEnd]:
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            heard: list[Any] = [end for worker in self._busy for end in (worker.connection, worker.process.sentinel)]
+            left = None if until is None else max(0.0, until - time.monotonic())
+            ready = set(wait(heard, left))
+            told = [w for w in list(self._busy) if w.connection in ready or w.process.sentinel in ready]
+            ends = [end for worker in told if (end := self._hear(worker)) is not None]
+            if ends or not ready:
+                return ends
 
-def _in_processes(jobs: Sequence[Job], machine: Machine, listen: Listener, outcomes: dict[str, JobResult]) -> None:
-    """Execute jobs in worker processes. outcomes: of the jobs that ended before, by hash; those of these are added."""
-    preset = next((job.preset for job in jobs if not job.elsewhere), jobs[0].preset)
-    pool = Pool(preset, machine, listen)
-    try:
-        waiting, running = list(jobs), dict[Future[JobResult], Job]()
-        wanted = {job.hash for job in jobs}
-        # Jobs that ran when a worker was killed. Each is run again alone, so that a second kill tells which job it was.
-        suspects: set[str] = set()
-        worn = False
-        while waiting or running:
-            try:
-                for job in list(waiting):
-                    failed = _failed_need(job, outcomes)
-                    if failed is not None:
-                        outcomes[job.hash] = failed
-                        waiting.remove(job)
-                        continue
-                    ready = all(need.hash in outcomes or need.hash not in wanted for need in job.needs.values())
-                    alone = job.hash in suspects or any(other.hash in suspects for other in running.values())
-                    if ready and not worn and len(running) < (1 if alone else machine.workers):
-                        running[pool.submit(job, machine)] = job
-                        waiting.remove(job)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    outcome = future.result()
-                    outcomes[running.pop(future).hash] = outcome
-                    worn |= outcome.lost
-                if worn and not running:
-                    # A process that lost its GPU would fail every run that it is given.
-                    pool.close()
-                    pool, worn = Pool(preset, machine, listen), False
-            except BrokenProcessPool:
-                # A worker was killed (memory, a signal). Its pool is lost, and with it the jobs that ran beside it.
-                lost = list(running.values())
-                running.clear()
-                pool.close()
-                pool = Pool(preset, machine, listen)
-                if len(lost) == 1 and lost[0].hash in suspects:
-                    outcomes[lost[0].hash] = _killed(lost[0], machine, listen)
-                else:
-                    suspects |= {job.hash for job in lost}
-                    waiting = lost + waiting
-    finally:
-        pool.close()
+    def _hear(self, worker: _Worker) -> JobEnd | None:
+        """Read what a worker says. Returns the end of its job, if it says so or is dead."""
+        assert worker.job is not None
+        result = worker.read(self._listen)
+        if result is None and worker.dead is None:
+            return None
+        self._busy.remove(worker)
+        if worker.dead is not None or (result is not None and result.lost):
+            # A process that lost its GPU would fail every run that it is given.
+            worker.kill()
+        else:
+            self._idle.append(worker)
+        return JobEnd(worker.job.hash, result, "" if result is not None else worker.death())
 
-
-def _killed(job: Job, machine: Machine, listen: Listener) -> JobResult:
-    """Record that a job's process was killed while nothing else ran."""
-    message = "its process was killed (out of memory?); the same command goes on"
-    RunStore(machine.runs, job.hash).fail(stage="run", task=None, kind="killed", message=message)
-    listen(Event(job.hash, job.label, job.seed, "failed", text=message))
-    return JobResult(job.hash, (f"{job}: {message}",), learned=False)
-
-
-def _pump(events: multiprocessing.Queue[Event], listen: Listener, stop: threading.Event) -> None:
-    while not stop.is_set() or not events.empty():
+    def stop(self) -> None:
+        workers = [*self._busy, *self._idle]
         try:
-            listen(events.get(timeout=0.2))
-        except queue.Empty:
-            continue
-        except (EOFError, OSError):
+            for worker in workers:
+                worker.tell_to_end()
+            until = time.monotonic() + ORDER_SECONDS
+            left = {worker.process.sentinel for worker in workers}
+            while left and (seconds := until - time.monotonic()) > 0:
+                left -= set(wait(list(left), seconds))  # type: ignore[arg-type]
+        finally:
+            # Also if Ctrl-C came once more.
+            for worker in workers:
+                worker.kill()
+            self._busy, self._idle = [], []
+
+
+class _Worker:
+    """One worker process.
+
+    job: that it was given last.
+    dead: its exit code; None while it lives.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, machine), name="worker")
+        self.job: Job | None = None
+        self.dead: int | None = None
+        self._begun = self._gone = False
+        with main_left_out(), _signals_held_back():
+            self.process.start()
+        theirs.close()
+
+    def give(self, job: Job, allowance: Allowance | None) -> None:
+        self.job = job
+        # One that died while it was idle is found dead by whoever waits for this job.
+        with suppress(OSError):
+            self.connection.send((job, allowance))
+
+    def read(self, listen: Listener) -> JobResult | None:
+        """Pass events on. Returns the result of the job, if it is among what was said."""
+        with suppress(EOFError, OSError):
+            while self.connection.poll():
+                said = self.connection.recv()
+                if isinstance(said, JobResult):
+                    return said
+                if isinstance(said, Event):
+                    listen(said)
+                else:
+                    self._begun = True
+            if not wait([self.process.sentinel], 0):
+                return None
+        # Nothing can be read any more: it is dead, or as good as dead.
+        self.kill()
+        self.dead = self.process.exitcode
+        return None
+
+    def death(self) -> str:
+        """A line on how it died."""
+        if self.dead is not None and self.dead < 0:
+            name = signal.Signals(-self.dead).name if -self.dead in set(signal.Signals) else "unknown"
+            memory = "; out of memory?" if -self.dead == signal.SIGKILL else ""
+            return f"its process was killed by signal {-self.dead} ({name}{memory})"
+        return f"its process ended with code {self.dead}"
+
+    def tell_to_end(self) -> None:
+        """Let it put in order what it holds; one that has not begun holds nothing."""
+        if self._begun:
+            self.process.terminate()
+        else:
+            self.process.kill()
+
+    def kill(self) -> None:
+        """End it and everything that it started, and wait for its end. It may be dead already."""
+        if self._gone:
             return
+        assert self.process.pid is not None
+        # Until it was waited for, nobody else has its number.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+        self._gone = True
+        self.connection.close()
 
 
-def _start_worker(preset: Preset, machine: Machine, events: multiprocessing.Queue[Event]) -> None:
-    global _worker_tasks, _worker_events
-    # Ctrl-C ends workers at once and silently: files are whole or not there, and the parent tells the user.
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started inside the block hear of SIGINT and SIGTERM only once they ask for it.
+
+    Until then they would end with a traceback on Ctrl-C, which reaches every process of a terminal.
+    """
+    # It would let signals through again when it is started.
+    resource_tracker.ensure_running()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+# -- in the worker's process ----------------------------------------------------------------------------------------------
+
+
+def _serve(connection: Connection[Any, Any], machine: Machine) -> None:
+    """Execute the jobs that are given, until there are no more. The process ends here."""
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_parent()
+    end_when_told()
     make_streams_steady()
+    end_with_parent()
+    code = 0
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        connection.send(_BEGUN)
+        _work(connection, machine)
+    except (Terminated, EOFError, BrokenPipeError):
+        pass
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # Nothing is waited for that a library or a method may have left.
+        os._exit(code)
+
+
+def _work(connection: Connection[Any, Any], machine: Machine) -> None:
+    def tell(event: Event) -> None:
+        connection.send(event)
+
     use_device(machine.device)
     share_card(torch.device(machine.device), machine.workers)
-    _worker_events = events
-    _worker_tasks = load_tasks(preset, machine)
-
-
-def _work(job: Job, machine: Machine) -> JobResult:
-    assert _worker_tasks is not None
-    assert _worker_events is not None
-    events = _worker_events
-
-    def tell(event: Event) -> None:
-        # A run goes on if nobody listens any more.
-        with suppress(EOFError, OSError, ValueError):
-            events.put(event)
-
-    return perform(job, machine, _worker_tasks, tell)
+    tasks: list[Task] = []
+    while True:
+        job, allowance = connection.recv()
+        try:
+            if not tasks and not job.elsewhere:
+                tasks = load_tasks(job.preset, machine)
+        except (DataError, StoreError, OSError) as error:
+            connection.send(failed(job, error, tell))
+        else:
+            connection.send(perform(job, machine, tasks, tell, allowance))

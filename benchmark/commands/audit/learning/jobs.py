@@ -11,7 +11,7 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, plan
 from benchmark.planning.stored_runs import task_checkpoints, task_key
-from benchmark.running.engines.local import run_jobs
+from benchmark.running.engines.choice import run_jobs
 from benchmark.running.progress.display import Display
 from results.checkpoints import Checkpoints
 from results.store import RunStore
@@ -37,9 +37,6 @@ def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> 
 
 def learn(todo: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
     """Learn the runs; return the failures, one line each."""
-    if all(item.job.elsewhere for item in todo):
-        # Worker processes load the preset's own tasks before they are given anything, so one run must be of those.
-        machine = replace(machine, workers=1)
     with Display(todo, machine.workers, console) as display:
-        outcomes = run_jobs([item.job for item in todo], machine, tasks, display)
+        outcomes = run_jobs(todo, machine, tasks, display)
     return [failure for outcome in outcomes for failure in outcome.failures]

@@ -1,0 +1,30 @@
+"""Jobs executed on the places that a machine offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.learning.events import Listener
+from benchmark.planning.machine import Machine
+from benchmark.planning.plan import Planned
+from benchmark.running.engines.base import Workers
+from benchmark.running.engines.here import InThisProcess
+from benchmark.running.engines.local import LocalWorkers
+from benchmark.running.engines.schedule import Schedule, Until
+from benchmark.running.failures import JobResult
+from scenarios.base import Task
+
+
+def run_jobs(
+    planned: Sequence[Planned], machine: Machine, tasks: list[Task], listen: Listener, until: Until | None = None
+) -> list[JobResult]:
+    """Execute jobs, each after those it needs. A job whose prerequisite failed fails; the others go on.
+
+    planned: every job follows those it needs.
+    tasks: of the preset.
+    until: the end of the time that there is; None for as much as it takes.
+    Returns their results in the same order.
+    """
+    alone = machine.workers == 1 and not machine.apart
+    places: Workers = InThisProcess(machine, tasks, listen) if alone else LocalWorkers(machine, listen)
+    return Schedule(planned, places, machine, listen, until, in_order=alone).run()
