@@ -84,5 +84,6 @@ def read_json(path: Path) -> Any:
     """Raises StoreError, naming the file, if it is not whole JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        # Brackets in brackets without end make the last one.
         raise StoreError(f"{path}: not readable as JSON ({error})") from error

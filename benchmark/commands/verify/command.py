@@ -13,7 +13,7 @@ from benchmark.commands.verify.classifiers import verify_classifiers
 from benchmark.commands.verify.findings import Finding
 from benchmark.commands.verify.identity import verify_identity
 from benchmark.commands.verify.images import verify_images
-from benchmark.commands.verify.presets import origin_of
+from benchmark.commands.verify.presets import Origin, origin_of
 from benchmark.commands.verify.records.evaluations import verify_evaluations
 from benchmark.commands.verify.records.facts import verify_facts
 from benchmark.commands.verify.records.files import read_records
@@ -70,10 +70,15 @@ def show(finding: Finding, console: Console) -> None:
 
 def findings_of(run: Run, results: Results, options: RunOptions, console: Console) -> list[Finding]:
     """Verify every part of a run. results: all stored runs, `run` among them."""
-    records, files = read_records(run)
     origin = origin_of(run, options, console)
     if origin.made is not None:
         torch.set_num_threads(origin.made.machine.threads)
+    return [*findings_in(run, results, origin), *verify_verdicts(run, options.results, options.published)]
+
+
+def findings_in(run: Run, results: Results, origin: Origin) -> list[Finding]:
+    """Verify the files of a run, as far as its origin is known. results: stored runs, `run` among them."""
+    records, files = read_records(run)
     turns = sorted({int(turn) for turn in records.evaluations["after_task"]})
     return [
         verify_identity(run, results),
@@ -86,5 +91,4 @@ def findings_of(run: Run, results: Results, options: RunOptions, console: Consol
         verify_checkpoints(run, origin.made, turns),
         verify_classifiers(records, origin),
         verify_images(records, origin),
-        *verify_verdicts(run, options.results, options.published),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import tempfile
@@ -41,7 +42,7 @@ class Pulse:
         if self._times.setdefault(path, changed) != changed:
             self._times[path], self._moved[path] = changed, time.monotonic()
         here = host == socket.gethostname()
-        if here and not _exists(pid):
+        if here and not exists(pid):
             return False
         if path in self._moved and time.monotonic() - self._moved[path] < STALE_SECONDS:
             return True
@@ -61,7 +62,19 @@ class Pulse:
             return time.time()
 
 
-def _exists(pid: Any) -> bool:
+def worker_of(directory: Path, pulse: Pulse) -> dict[str, Any] | None:
+    """The process that works on a run, as `pid`, `host` and `since`; None if none does. directory: of the run."""
+    path = directory / "running"
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(holder, dict) or not pulse.alive(path, holder.get("host"), holder.get("pid")):
+        return None
+    return holder
+
+
+def exists(pid: Any) -> bool:
     """True if this machine has a process of this number; one that ended and that nobody has asked for is none."""
     try:
         os.kill(pid, 0)

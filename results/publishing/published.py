@@ -17,7 +17,7 @@ from results.files import StoreError, whole_file, write_json
 from results.parts import read_parts, write_rows
 from results.records import Run, load
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def publish(run: Run, folder: Path) -> Path:
@@ -65,7 +65,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

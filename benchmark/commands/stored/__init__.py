@@ -1,0 +1,1 @@
+"""Commands on the folder of stored runs: `status`, `pack`, `merge`."""
