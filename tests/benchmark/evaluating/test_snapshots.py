@@ -81,9 +81,12 @@ def test_a_tensor_that_answers_for_itself_is_seen_through() -> None:
     assert not snapshot.is_of(layers)
 
 
-def test_tensors_that_classifiers_share_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed = list[Tensor]()
-    of = fingerprints.tensor_hash
+@pytest.mark.parametrize("host", ["cpu", "another device"])
+def test_tensors_that_classifiers_share_are_hashed_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprints, "HOST", host)
+    hashed, waits = list[Tensor](), list[int]()
+    of, equal = fingerprints.tensor_hash, fingerprints._equal
+    monkeypatch.setattr(fingerprints, "_equal", lambda pairs: waits.append(len(pairs)) or equal(pairs))  # type: ignore[func-returns-value]
     monkeypatch.setattr(fingerprints, "tensor_hash", lambda tensor: hashed.append(tensor) or of(tensor))  # type: ignore[func-returns-value]
     first, second, snapshots = classifier(), classifier(), Snapshots()
     with torch.no_grad():
@@ -96,6 +99,8 @@ def test_tensors_that_classifiers_share_are_hashed_once(monkeypatch: pytest.Monk
     assert (snapshots.take(first, 0).fingerprint, snapshots.take(second, 1).fingerprint) == (alone, other)
     assert len(hashed) == every + 1
     assert (alone, other) == (classifier_fingerprint(first), classifier_fingerprint(second))
+    # Three snapshots were compared with earlier ones. A GPU is waited for once for each.
+    assert sum(pairs > 0 for pairs in waits) == (0 if host == "cpu" else 3)
 
 
 def test_large_tensors_are_hashed_on_several_threads_to_the_same_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
