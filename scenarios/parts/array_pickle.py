@@ -75,7 +75,7 @@ def _check_memo(stream: IO[bytes]) -> None:
     The reader makes room for as many things as the number says, which can be more than there is memory.
     """
     for opcode, argument, place in pickletools.genops(stream):
-        if opcode.name in _MEMO and argument > place:
+        if opcode.name in _MEMO and isinstance(argument, int) and place is not None and argument > place:
             raise pickle.UnpicklingError(f"it keeps something as number {argument} of {place} bytes")
 
 
