@@ -159,7 +159,7 @@ class Run:
         for line in lines:
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 entry = line
             entries.append(entry if isinstance(entry, dict) else {"message": str(entry)})
         return entries
@@ -208,7 +208,7 @@ def _older(evaluations: pd.DataFrame) -> pd.Series:
             fields = json.loads(specification)
             made = [each for each in (fields, fields.get("made_with")) if isinstance(each, dict)]
             return any((each.get("attack"), each.get("version")) in schema.OLDER_VERSIONS for each in made)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, RecursionError):
             return False
 
     specifications = evaluations["specification"]

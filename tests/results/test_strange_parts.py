@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from results import schema
+from benchmark.commands.verify.findings import Problems
+from benchmark.commands.verify.records.evaluations import _specification
+from results import Run, schema
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError, write_json
 from results.merged import KEY, read_merged
@@ -45,6 +47,22 @@ def test_a_part_of_other_columns_or_of_no_text_is_named_and_the_others_are_read(
     assert problem.path == paths[0]
     assert says in problem.reason
     assert rows.to_pylist() == [FACT]
+
+
+def test_brackets_in_brackets_are_no_json_and_cost_themselves_alone(tmp_path: Path) -> None:
+    """A few thousand are deeper than Python reads, which it says in an error of its own."""
+    deep = "[" * 5000
+    (tmp_path / "config.json").write_text('{"identity": {}}')
+    (tmp_path / "failures.jsonl").write_text(f'{{"message": "words"}}\n{deep}\n')
+    row = dict.fromkeys(schema.EVALUATIONS.names) | {"attack": "clean", "specification": deep}
+    (tmp_path / "evaluations").mkdir()
+    pq.write_table(pa.Table.from_pylist([row], schema=schema.EVALUATIONS), tmp_path / "evaluations" / "a.parquet")
+    run = Run(tmp_path, {"identity": {}})
+    assert [failure["message"] for failure in run.failures] == ["words", deep]
+    assert run.evaluations["specification"].tolist() == [deep]
+    problems = Problems()
+    assert _specification({**row, "task": 0, "after_task": 0}, problems) is None
+    assert problems.lines() == ("a specification that cannot be read: clean on task 0 after task 0",)
 
 
 def test_a_merged_table_of_no_text_is_not_used(tmp_path: Path) -> None:

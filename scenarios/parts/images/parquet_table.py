@@ -59,7 +59,7 @@ class ImageTable:
         try:
             features = json.loads((self._schema.metadata or {})[b"huggingface"])["info"]["features"]
             names = features[column]["names"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             return None
         return (
             [unicodedata.normalize("NFC", str(name)) for name in names] if isinstance(names, list) and names else None

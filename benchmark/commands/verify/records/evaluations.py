@@ -62,7 +62,7 @@ def _specification(row: EvaluationRow, problems: Problems) -> dict[str, Any] | N
         specification = json.loads(row["specification"])
         what = {"task": row["task_fingerprint"], "seed": int(row["seed"]), "precision": row["precision"]}
         identifier = evaluation_id(row["classifier"], {"attack": specification, **what})
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         problems.add("a specification that cannot be read", [place_of(row)])
         return None
     if identifier != row["evaluation_id"]:
@@ -80,7 +80,7 @@ def _verify_change(row: EvaluationRow, problems: Problems) -> None:
         trace = json.loads(row["trace"]) if isinstance(row["trace"], str) else {}
         traced = max(trace.get("largest_change") or [0.0])
         change = float(row["largest_change"])
-    except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError, RecursionError):
         problems.add("an eps, a trace or a largest change that cannot be read", [place_of(row)])
         return
     if not change <= largest_allowed(eps):
