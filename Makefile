@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev benchmark test test-browser calibrate lint format clean
+.PHONY: setup setup-dev setup-ray benchmark test test-browser faults faults-ray calibrate lint format clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
+setup-ray: $(VENV)/.installed-ray
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -16,6 +17,11 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+# For `run --engine ray`.
+$(VENV)/.installed-ray: $(VENV)/.installed requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-ray.txt
 	@touch $@
 
 benchmark: setup
@@ -28,6 +34,14 @@ test: setup-dev
 # The report page in a real browser. Needs Chromium (apt-get install chromium); skipped, with the reason, where there is none.
 test-browser: setup-dev
 	$(BIN)/python -m pytest tests/browser
+
+# Processes killed at a hundred random moments; afterwards everything is as in an undisturbed run. About half an hour on two cores.
+faults: setup-dev
+	$(BIN)/python -m tests.faults.kills
+
+# A Ray cluster of two local nodes loses one in the middle of `digits`: the same leaderboard. About a quarter of an hour on two cores.
+faults-ray: setup-dev setup-ray
+	$(BIN)/python -m tests.faults.ray_node
 
 # How often the checks find planted defects, and how often they fire on honest rows; restartable, about an hour on two cores.
 calibrate: setup-dev

@@ -97,14 +97,15 @@ def processes_of(command: int) -> dict[int, str]:
 def gone(pids: Sequence[int], seconds: float = 60) -> bool:
     """True once none of the processes lives; False if one still does after so many seconds."""
     until = time.monotonic() + seconds
-    while any(_lives(pid) for pid in pids):
+    while any(lives(pid) for pid in pids):
         if time.monotonic() > until:
             return False
         time.sleep(0.02)
     return True
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """True if a process runs: one that ended and that nobody has asked for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -119,7 +120,7 @@ def kill_one(command: subprocess.Popen[bytes], draw: random.Random, found: Found
         command.wait()
         found.kills["command"] += 1
         if not gone(list(there)):
-            found.problems.append(f"processes outlived their command: {[pid for pid in there if _lives(pid)]}")
+            found.problems.append(f"processes outlived their command: {[pid for pid in there if lives(pid)]}")
         return
     # Each kind as often as the others, however many there are of it.
     kind = draw.choice(sorted(set(there.values())))

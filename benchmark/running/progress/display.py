@@ -13,7 +13,7 @@ from rich.text import Text
 from benchmark.learning.events import Event
 from benchmark.planning.plan import Planned
 from benchmark.running.progress.duration import duration
-from benchmark.running.progress.work import FAILED, RUNNING, JobProgress, WorkProgress
+from benchmark.running.progress.work import FAILED, LEFT, RUNNING, JobProgress, WorkProgress
 from reports.console import PlainConsole
 from reports.numbers.labels import visible
 
@@ -52,6 +52,9 @@ class Display:
                 self.console.print(f"{name}: started", highlight=False, markup=False)
         elif event.kind == "note":
             self.console.print(f"{name}: {event.text}", style="yellow", highlight=False, markup=False)
+        elif event.kind == LEFT and job.took:
+            text = f"{name}: stopped after {duration(job.took)}: {event.text}"
+            self.console.print(text, highlight=False, markup=False)
         elif event.kind in ("done", "failed"):
             took, failed = duration(job.seconds()), job.state == FAILED
             text = f"{name}: failed after {took}: {event.text}" if failed else f"{name}: done in {took}"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 """States of a job. One that is tried again after its process died is running again."""
 
+LEFT = "left"
+"""The kind of the event that time ran out before a job was done."""
+
 
 @dataclass
 class JobProgress:
@@ -89,6 +92,10 @@ class JobProgress:
         elif event.kind == "evaluation":
             self.evaluations_done += 1
             self.text = f"task {event.task + 1}/{event.tasks} {event.task_name}: {event.text}"
+        elif event.kind == LEFT:
+            # It waits for the next command.
+            self.took = self.seconds()
+            self.state, self.text = WAITING, event.text
         elif event.kind in (DONE, FAILED):
             self.took = time.monotonic() - self.began if self.began else 0.0
             self.state, self.text = event.kind, event.text

@@ -17,6 +17,9 @@ from benchmark.planning.plan import PER_RUN, PER_TURN, Cost, Rates
 LEARN, ATTACK, END = "learn", "attack", "end"
 """Kinds of stages, each with a pace of its own."""
 
+BEFORE = 5.0
+"""Seconds that count as if they had gone as expected: a short stage, such as clean images, tells little about the next one."""
+
 _ALWAYS = {LEARN: PER_TURN, ATTACK: 0.0, END: PER_RUN}
 """Seconds of a stage that are neither training nor attack."""
 
@@ -72,7 +75,7 @@ class TimeLeft:
 
     def pace(self, kind: str) -> float:
         """The seconds that stages of a kind took in this job, for each second that was expected; 1 before the first ended."""
-        return self._took[kind] / self._expected[kind] if self._expected[kind] else 1.0
+        return (self._took[kind] + BEFORE) / (self._expected[kind] + BEFORE)
 
     def raise_if_out(self) -> None:
         """Raise OutOfTime if a stage was not begun: those that follow would need it, or would overtake it."""
