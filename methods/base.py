@@ -144,6 +144,7 @@ class Context(Protocol):
     def stage(self, name: str, work: Callable[[], T]) -> T:
         """Run `work` and checkpoint the method's state, or restore both if that was done before. Returns what `work` returned.
 
+        A stage that is over sooner than its state can be stored may be run again after a kill.
         name: of the stage; stages of one task have different names and a fixed order.
         work: returns JSON.
         """

@@ -31,6 +31,11 @@ from scenarios.base import LearnTask, Stream
 
 T = TypeVar("T", bound=JSON)
 
+CHEAP_SECONDS = 0.2
+"""A stage is always stored if storing takes no longer than this."""
+MOST_SHARE = 0.01
+"""And else if storing takes at most this share of what the stage took: what is learned again after a kill is then shorter."""
+
 
 @dataclass
 class Spent:
@@ -73,6 +78,7 @@ class RunContext:
     spent: the cost so far.
     logs: facts and epochs of this turn.
     selected: the outcome of the last `train`; None before it.
+    checkpoints: of the run.
 
     restores: True if a stored state is all that the method gets: its networks do not read pre-trained weights first.
     """
@@ -96,8 +102,9 @@ class RunContext:
         self.selected: Selected | None = None
         self._method, self._store, self._prerequisites, self._listen = method, store, prerequisites, listen
         self._watch, self._restores = watch or Watch.none(), restores
-        self._checkpoints = Checkpoints(store.directory / "checkpoints")
+        self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self._stages: list[str] = []
+        self._seconds_per_byte = 0.0
         self._turn, self._tasks, self._task_name, self._began = -1, 0, "", time.perf_counter()
 
     # -- what the harness calls -----------------------------------------------------------------------------------------
@@ -170,10 +177,10 @@ class RunContext:
             raise MethodError(f"stage {name!r} stands twice in task {self._turn}; stages need different names")
         self._stages.append(name)
         key = f"task-{self._turn:03d}.stage-{len(self._stages):03d}-{name}"
-        if key in self._checkpoints:
+        if key in self.checkpoints:
             try:
                 with self._watch.harness():
-                    stored = self._checkpoints.load(key, self.device)
+                    stored = self.checkpoints.load(key, self.device)
             except StoreError as error:
                 self._store.set_checkpoint_aside(key, str(error))
             else:
@@ -182,14 +189,28 @@ class RunContext:
                 self.logs = Logs(**stored.values["logs"])
                 self._began = time.perf_counter()
                 return stored.result
+        began = time.perf_counter()
         result = work()
+        took = time.perf_counter() - began
         self._count_time()
         state = self._method.state()
         self._record_watch()
-        values = {"method": state.values, "spent": self.spent.to_json(), "logs": self.logs.to_json()}
-        with self._watch.harness(), purpose("write"):
-            self._checkpoints.save(key, Checkpoint(state.tensors, values, result))
+        size = sum(tensor.nbytes for tensor in state.tensors.values())
+        if self._is_worth_storing(took, size):
+            values = {"method": state.values, "spent": self.spent.to_json(), "logs": self.logs.to_json()}
+            began = time.perf_counter()
+            with self._watch.harness(), purpose("write"):
+                self.checkpoints.save(key, Checkpoint(state.tensors, values, result))
+            self._seconds_per_byte = (time.perf_counter() - began) / max(1, size)
         return result
+
+    def _is_worth_storing(self, took: float, size: int) -> bool:
+        """True if a stage that took so many seconds is to be stored, as so many bytes; by what storing took the last time.
+
+        On a GPU a stage of seconds leaves a network of a hundred megabytes behind.
+        """
+        storing = self._seconds_per_byte * size
+        return storing <= max(CHEAP_SECONDS, MOST_SHARE * took)
 
     def validate(self, classifier: nn.Module, task: LearnTask) -> Validation:
         self.spent.image_gradients += len(task.validation) * self.recipe.selection.steps

@@ -21,7 +21,7 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.stored_runs import find_run, state_key, task_key
 from methods.base import MethodError, Prerequisite
-from results.checkpoints import Checkpoint, Checkpoints
+from results.checkpoints import Checkpoint
 from results.schema import AFRESH, GRADIENTS, HARNESS, LEARNING, PROBES, UNFORGETTING, UNSEEN
 from results.store import RunStore
 from scenarios.base import LearnTask, Stream
@@ -47,7 +47,6 @@ class Learner:
         self.job, self.stream, self.store, self.listen = job, stream, store, listen
         self.watch = watch or Watch.none()
         self.device = torch.device(machine.device)
-        self.checkpoints = Checkpoints(store.directory / "checkpoints")
         self.turns = job.turns(len(stream))
         self.at_turn: int | None = None
         self._machine, self._snapshots = machine, Snapshots()
@@ -57,6 +56,8 @@ class Learner:
         with self.watch.reaching():
             self.method = job.new_method()
         self.context = RunContext(job, self.device, self.method, store, needed, listen, self.watch)
+        # One object knows which tensors are stored: those of a turn's last stage are not read again at its end.
+        self.checkpoints = self.context.checkpoints
 
     def begin(self) -> None:
         """Begin the stream."""

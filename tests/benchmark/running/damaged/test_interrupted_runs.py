@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.learning import context
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import CELL, only, table
 from tests.conftest import REPOSITORY
@@ -41,7 +42,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_predictions_of_an_uninterrupted_
     )
 
 
-def test_a_run_stopped_inside_a_task_goes_on_from_its_last_finished_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("storing_is_dear", "again"), [(False, ["second 1"]), (True, ["first 1", "second 1"])], ids=["stored", "too dear"]
+)
+def test_a_run_stopped_inside_a_task_goes_on_from_the_last_stage_that_was_worth_storing(
+    storing_is_dear: bool, again: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if storing_is_dear:
+        monkeypatch.setattr(context, "CHEAP_SECONDS", -1)
+        monkeypatch.setattr(context, "MOST_SHARE", -1)
     log, stop = tmp_path / "log", tmp_path / "stop"
     path = plugin_methods.write(tmp_path, plugin_methods.STAGES.format(log=str(log), stop=str(stop)), "staged")
     assert run_tiny(tmp_path, [path], results="whole") == 0
@@ -49,11 +58,11 @@ def test_a_run_stopped_inside_a_task_goes_on_from_its_last_finished_stage(tmp_pa
     log.unlink()
     stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        run_tiny(tmp_path, [path])
+        run_tiny(tmp_path, [path], options={"learn_here": True})
     stop.unlink()
-    assert run_tiny(tmp_path, [path]) == 0
+    assert run_tiny(tmp_path, [path], options={"learn_here": True}) == 0
     assert whole.split("\n")[:4] == ["first 0", "second 0", "first 1", "second 1"]
-    assert log.read_text().split("\n")[:5] == ["first 0", "second 0", "first 1", "second 1", "second 1"]
+    assert log.read_text().split("\n")[:-1] == ["first 0", "second 0", "first 1", "second 1", *again]
     assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
     assert [path.name for path in only(tmp_path).directory.glob("checkpoints/*stage*")] == [], "inner stages are tidied"
 
