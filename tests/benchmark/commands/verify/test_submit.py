@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from benchmark.cli import main
-from benchmark.commands.verify.submit import SubmissionTarget, open_target
+from benchmark.commands.verify.submit import SubmissionTarget, file, open_target
+from benchmark.commands.verify.submit.file import read_submission
+from benchmark.errors import ConfigError
 from benchmark.planning.options import RunOptions
 from reports.boards.building import build_boards
 from reports.numbers.metrics import CLEAN, WORST
@@ -195,6 +197,8 @@ def bad(what: str, at: SubmissionTarget) -> dict[str, np.ndarray]:
         given["images"] = images.reshape(30, -1)
     elif what == "none":
         given = {"images": images[:0], "samples": samples[:0]}
+    elif what == "no pixels":
+        given["images"] = images[:, :, :, :0]
     elif what == "whole":
         given["images"] = (images * 255).astype(np.int64)
     elif what == "float samples":
@@ -218,6 +222,7 @@ REFUSED = {
     "shape": "images of shape (1, 4, 8); those of task 1 are (1, 8, 8)",
     "flat": "images of shape (30, 64); expected (N, C, H, W)",
     "none": "expected (N, C, H, W) with N of 1 or more",
+    "no pixels": "images of shape (30, 1, 8, 0); expected (N, C, H, W)",
     "whole": "images are int64; expected uint8, or float in [0, 1]",
     "float samples": "samples are float32 of shape (30,); expected whole numbers (N,)",
     "unnamed": "holds no samples (it holds images)",
@@ -236,6 +241,16 @@ def test_a_file_that_is_wrong_is_refused_in_one_line_and_nothing_is_changed(orig
     assert shown.startswith("error: --submit ")
     assert shown.count("\n") == 1
     assert hashes(original) == before
+
+
+def test_an_archive_that_stands_for_more_than_is_read_is_refused_unread(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((4, 1, 50, 50), np.float32), samples=np.arange(4))
+    assert len(read_submission(tmp_path / "a.npz").images) == 4
+    monkeypatch.setattr(file, "MOST_BYTES", 1000)
+    with pytest.raises(
+        ConfigError, match="an array of 40,128 bytes, more than the 1,000 that are read; submit it in parts"
+    ):
+        read_submission(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.safetensors"])
