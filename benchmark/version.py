@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMIT = "COMMIT"
+"""The file of a copy of this code that says from which commit it was made."""
 
 
 def version() -> str:
@@ -17,7 +19,9 @@ def version() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit this code is at, with `+changes` if files differ from it; None outside a checkout."""
+    """The commit this code is at, with `+changes` if files differ from it; None outside a checkout, or a copy that says it."""
+    if (copied := ROOT / COMMIT).is_file():
+        return copied.read_text(encoding="utf-8").strip() or None
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

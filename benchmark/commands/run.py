@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.commands.parsing import options as common
 from benchmark.commands.parsing.until import moment_of
-from benchmark.planning.options import RETRIES, RUNS
+from benchmark.planning.options import ENGINES, RETRIES, RUNS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +62,16 @@ def add_parser(commands: common.Commands) -> None:
     common.add_results(parser)
     common.add_data(parser)
     common.add_device(parser)
-    parser.add_argument("--engine", default="local", choices=["local"], help="where runs are executed (default: local)")
+    parser.add_argument("--engine", default="local", choices=ENGINES, help="where runs are executed (default: local)")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT|auto", help="the Ray cluster (default: one of this machine alone)"
+    )
+    parser.add_argument(
+        "--gpus-per-run",
+        type=float,
+        metavar="N",
+        help="GPUs of a Ray node for each run, such as 0.5 (default: 1 if the cluster has any)",
+    )
     common.add_workers(parser)
     parser.add_argument(
         "--retries",
@@ -168,12 +177,14 @@ def _shown(
     from reports.numbers.wording import counted
 
     machine = work.machine
+    workers = counted(machine.workers, "worker")
     if jobs[0].job.sources:
         text = f"transfers to {counted(len(jobs), 'run')}"
     else:
-        text = (
-            f"Preset {work.preset.name}: {len(jobs)} of {len(planned)} runs to do on {machine.device} "
-            f"({counted(machine.workers, 'worker')} with {counted(machine.threads, 'thread')})"
+        text = f"Preset {work.preset.name}: {len(jobs)} of {len(planned)} runs to do on " + (
+            str(machine.ray)
+            if machine.ray
+            else f"{machine.device} ({workers} with {counted(machine.threads, 'thread')})"
         )
     console.print(text, highlight=False, markup=False)
     with Display(jobs, machine.workers, console) as display:

@@ -33,6 +33,9 @@ class OnRay:
     gpus: float | None = None
     threads: int | None = None
 
+    def __str__(self) -> str:
+        return f"the Ray cluster at {self.address}" if self.address else "a Ray cluster of this machine"
+
 
 @dataclass(frozen=True)
 class Machine:

@@ -10,6 +10,7 @@ from benchmark.planning.plan import Planned
 from benchmark.running.engines.base import Workers
 from benchmark.running.engines.here import InThisProcess
 from benchmark.running.engines.local import LocalWorkers
+from benchmark.running.engines.on_ray.environment import set_up
 from benchmark.running.engines.schedule import Schedule, Until
 from benchmark.running.failures import JobResult
 from scenarios.base import Task
@@ -25,6 +26,17 @@ def run_jobs(
     until: the end of the time that there is; None for as much as it takes.
     Returns their results in the same order.
     """
-    alone = machine.workers == 1 and not machine.apart
-    places: Workers = InThisProcess(machine, tasks, listen) if alone else LocalWorkers(machine, listen)
+    alone = machine.workers == 1 and not machine.apart and machine.ray is None
+    places = InThisProcess(machine, tasks, listen) if alone else _places(machine, tasks, listen)
     return Schedule(planned, places, machine, listen, until, in_order=alone).run()
+
+
+def _places(machine: Machine, tasks: list[Task], listen: Listener) -> Workers:
+    """Places in other processes. Raises ConfigError if there is no such cluster."""
+    if machine.ray is None:
+        return LocalWorkers(machine, listen)
+    set_up(machine.ray.address)
+    # Ray is an optional requirement.
+    from benchmark.running.engines.on_ray.workers import RayWorkers
+
+    return RayWorkers(machine, tasks, listen)
