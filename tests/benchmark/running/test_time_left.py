@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from benchmark.commands.parsing.until import moment_of
+from benchmark.commands.run import run
+from benchmark.commands.timing import rates as timed
 from benchmark.errors import ConfigError
 from benchmark.learning.events import Event
 from benchmark.planning.options import RunOptions
 from benchmark.planning.plan import PER_RUN, PER_TURN, Cost, Rates
 from benchmark.running.engines.perform import perform
 from benchmark.running.preset_run import prepare
-from benchmark.running.seconds.left import ATTACK, END, LEARN, Allowance, OutOfTime, TimeLeft
+from benchmark.running.seconds.left import ATTACK, BEFORE, END, LEARN, Allowance, OutOfTime, TimeLeft
 from tests.benchmark.running.stored import only, table
 from tests.tiny import run_tiny, write_preset
 
@@ -49,7 +54,7 @@ def test_a_stage_begins_if_it_ends_in_time_and_not_otherwise(clock: Clock) -> No
     assert not begins(left, ATTACK, Cost(exact=10.1))
     assert left.out
     assert begins(left, ATTACK, Cost(walking=3.0)), "a shorter one may"
-    clock.now += 8.0
+    clock.now += 9.0
     assert not begins(left, ATTACK, Cost(walking=3.0))
 
 
@@ -62,12 +67,19 @@ def test_learning_and_the_end_of_a_run_take_time_beside_their_passes(clock: Cloc
 
 def test_the_pace_of_stages_before_counts_for_those_of_their_kind(clock: Clock) -> None:
     left = TimeLeft(Allowance(100.0, RATES))
-    with left.stage(ATTACK, Cost(exact=10.0)):
-        clock.now += 30.0
-    assert left.pace(ATTACK) == 3.0
+    with left.stage(ATTACK, Cost(exact=3 * BEFORE)):
+        clock.now += 7 * BEFORE
+    assert left.pace(ATTACK) == 2.0
     assert left.pace(LEARN) == 1.0
-    assert not begins(left, ATTACK, Cost(exact=24.0))
-    assert begins(left, ATTACK, Cost(exact=23.0))
+    assert not begins(left, ATTACK, Cost(exact=33.0))
+    assert begins(left, ATTACK, Cost(exact=32.0))
+
+
+def test_a_short_stage_tells_little_about_a_long_one(clock: Clock) -> None:
+    left = TimeLeft(Allowance(100.0, RATES))
+    with left.stage(ATTACK, Cost(exact=0.001)):
+        clock.now += 0.1
+    assert 1 < left.pace(ATTACK) < 1.05
 
 
 def test_without_an_end_everything_begins() -> None:
@@ -127,3 +139,31 @@ def test_a_job_leaves_what_does_not_fit_and_the_same_command_ends_as_if_nothing_
     assert run_tiny(tmp_path, evaluation=evaluation) == 0
     assert run_tiny(tmp_path, results="whole", evaluation=evaluation) == 0
     assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
+
+
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, **options: Any) -> str:
+    """Run the tiny preset until so many seconds from now, at a pass per second. Returns what is printed."""
+    monkeypatch.setattr(timed, "measure_rates", lambda *given: Rates(1.0, 1.0, 1.0))
+    told = io.StringIO()
+    runs = {"results": folder / "runs", "published": folder / "published", "workers": 1}
+    given = RunOptions(str(write_preset(folder)), until=time.monotonic() + seconds, **runs, **options)
+    assert run(given, Console(file=told, width=200)) == 0, "nothing failed"
+    return told.getvalue()
+
+
+def test_a_command_without_time_left_says_what_is_left_and_does_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = command(tmp_path, monkeypatch, 0)
+    assert "time is up; 2 tasks to learn and 8 cells to attack are left of 1 run: madry_at (seed 0); the same" in told
+    assert not list(tmp_path.glob("runs/*/checkpoints/*"))
+
+
+@pytest.mark.parametrize(("seconds", "fits", "count"), [(1e9, "yes", 1), (1e2, "in part", 0), (0, "no", 0)])
+def test_a_dry_run_says_which_runs_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, fits: str, count: int
+) -> None:
+    told = command(tmp_path, monkeypatch, seconds, dry_run=True)
+    row = next(line for line in told.splitlines() if "madry_at" in line)
+    assert fits in row
+    assert f"{count} of 1 runs fit into" in told

@@ -1,4 +1,4 @@
-"""Worker processes: they store what one process stores, a killed one costs its own run, and none outlives its parent."""
+"""Worker processes: they store what one process stores, a killed one costs its own run a stage, and none outlives its parent."""
 
 from __future__ import annotations
 
@@ -16,41 +16,81 @@ import pytest
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import runs, table
 from tests.conftest import REPOSITORY
+from tests.faults.kills import children, lives
 from tests.tiny import run_tiny, write_preset
 
+KILLS_ITS_WORKER = (
+    plugin_methods.HEAD
+    + """
+    def learn(self, task, context):
+        import os
+        from pathlib import Path
+        mark = Path({mark!r})
+        if task.id == 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getppid(), 9)
+            super().learn(task, context)
+            mark.write_text("it outlived its worker")
+        super().learn(task, context)
+"""
+)
 
-def test_two_workers_store_what_one_stores(tmp_path: Path) -> None:
-    assert run_tiny(tmp_path, seeds=[0, 1], results="two", workers=2) == 0
-    assert run_tiny(tmp_path, seeds=[0, 1]) == 0
-    one, two = ({run.hash: table(run) for run in runs(tmp_path, name)} for name in ("runs", "two"))
+
+def test_two_workers_one_of_which_is_killed_store_what_one_process_stores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "mark"
+    path = plugin_methods.write(tmp_path, KILLS_ITS_WORKER.format(mark=str(mark)), "kills")
+    assert run_tiny(tmp_path, [path, "madry_at"], results="two", workers=2) == 0
+    assert mark.read_text() == "", "what the worker started ended with it"
+    assert run_tiny(tmp_path, [path, "madry_at"]) == 0
+    one, two = ({run.hash: run for run in runs(tmp_path, name)} for name in ("runs", "two"))
     assert len(one) == 2
     assert one.keys() == two.keys()
-    assert all(one[key].equals(two[key]) for key in one)
+    assert all(table(one[key]).equals(table(two[key])) for key in one)
+    assert not any(run.failures for run in two.values())
 
 
-def test_a_killed_worker_costs_its_own_run_only_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_learning_is_killed_again_and_again_fails_alone_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = plugin_methods.write(tmp_path, plugin_methods.KILLS_ITSELF, "killed")
-    assert run_tiny(tmp_path, [path, "madry_at", "standard"], workers=2) == 1
+    assert run_tiny(tmp_path, [path, "madry_at"], workers=2, options={"retries": 1}) == 1
     failures = {run.label: [failure["message"] for failure in run.failures] for run in runs(tmp_path)}
-    assert failures["madry_at"] == failures["standard"] == []
+    assert failures["madry_at"] == []
+    assert len(failures["killed"]) == 2, "it was tried once more"
     assert "process was killed" in failures["killed"][0]
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    preset = write_preset(tmp_path, recipe={"epochs": 2000}, seeds=[0, 1])
-    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(preset), "--workers", "2"]
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_workers_and_what_they_started_end_with_their_command(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    preset = write_preset(tmp_path, recipe={"epochs": 2000})
+    command = [sys.executable, "run_benchmark.py", "run", "--preset", str(preset), "--workers", "1"]
     process = subprocess.Popen(
-        [*command, "--results", str(tmp_path / "runs")], cwd=REPOSITORY, stdout=subprocess.DEVNULL
+        [*command, "--results", str(tmp_path / "runs")],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    wait_for(lambda: len(list((tmp_path / "runs").glob("*/running"))) == 2)
-    holders = [json.loads(path.read_text())["pid"] for path in (tmp_path / "runs").glob("*/running")]
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in holders))
+    wait_for(lambda: any((tmp_path / "runs").glob("*/running")))
+    (held,) = (tmp_path / "runs").glob("*/running")
+    worker = json.loads(held.read_text())["pid"]
+    assert worker != process.pid
+    wait_for(lambda: bool(children(worker)))
+    pids = [worker, *children(worker)]
+    os.kill(process.pid, sent)
+    _, said = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    wait_for(lambda: not any(lives(pid) for pid in pids))
+    if sent == signal.SIGTERM:
+        assert not held.exists(), "it was put in order"
+        assert said == "stopped; the same command goes on from the last finished stage\n"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
