@@ -2,21 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The versions that the tests passed with. `make setup LOCK=` takes the newest ones that the ranges of requirements.txt allow.
+LOCK := requirements.lock
+CONSTRAINED := $(if $(LOCK),--constraint $(LOCK))
 
-.PHONY: setup setup-dev setup-ray benchmark test test-browser faults faults-ray calibrate lint format clean
+.PHONY: setup setup-dev setup-ray benchmark test test-browser test-oldest fuzz lock audit-dependencies faults faults-ray calibrate lint format clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 setup-ray: $(VENV)/.installed-ray
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt $(CONSTRAINED)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --requirement requirements-dev.txt $(CONSTRAINED)
 	@touch $@
 
 # For `run --engine ray`.
@@ -43,6 +46,37 @@ faults: setup-dev
 faults-ray: setup-dev setup-ray
 	$(BIN)/python -m tests.faults.ray_node
 
+# Strange presets, records, checkpoints, submissions and images, new ones for an hour; the short form of it is a part of `make test`.
+fuzz: FUZZ_SECONDS ?= 3600
+fuzz: setup-dev
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
+
+# A run end to end, attacks and the store under the oldest versions that requirements.txt allows. Downloads 3 GB.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	sed 's/>=/==/' requirements.txt > .venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-oldest/oldest.txt pytest hypothesis
+	.venv-oldest/bin/python -m pytest $(OLDEST)
+
+OLDEST := tests/results tests/scenarios/test_scenario_contract.py tests/attacks/test_contract.py tests/benchmark/running/test_runs.py \
+	tests/benchmark/planning/test_identities.py tests/reports/test_frames.py
+
+# The newest versions that the ranges allow become the tested ones, once `make test VENV=.venv-newest LOCK=` has passed with them.
+lock:
+	rm -rf .venv-newest
+	$(MAKE) setup-dev VENV=.venv-newest LOCK=
+	sed -n '/^#/p' requirements.lock > .venv-newest/lock
+	.venv-newest/bin/python -m pip freeze | sed 's/+.*//' >> .venv-newest/lock
+	mv .venv-newest/lock requirements.lock
+
+# Known weaknesses of the tested versions, but for those that audit-exceptions.txt argues. Asks an advisory service over the internet.
+audit-dependencies:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip --strict $(AUDIT_EXCEPTIONS)
+
+AUDIT_EXCEPTIONS = $(shell sed -n 's/^\([A-Z][^ ]*\): .*/--ignore-vuln \1/p' audit-exceptions.txt)
+
 # How often the checks find planted defects, and how often they fire on honest rows; restartable, about an hour on two cores.
 calibrate: setup-dev
 	$(BIN)/python -m tests.defects.calibration
@@ -58,4 +92,4 @@ format: setup-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis
