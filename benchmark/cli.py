@@ -39,6 +39,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 PLACES = ("--data-root", "--results", "--output")
 """Options whose values say where somebody keeps files, which is of no use to others."""
+LOG = "--log"
+"""The option whose value may name a tool and, after `=`, a place."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,12 +125,23 @@ def _console() -> Console:
 
 def recorded(given: Sequence[str]) -> str:
     """The command line as it is recorded with results: `DIR` stands for the places of files."""
-    words = []
-    for before, word in zip(["", *given], given, strict=False):
-        name, equals, _ = word.partition("=")
-        words.append("DIR" if before in PLACES else f"{name}=DIR" if equals and name in PLACES else word)
+    words = [_without_place(before, word) for before, word in zip(["", *given], given, strict=False)]
     # An argument may hold bytes that are no UTF-8; a file of records may not.
     return shlex.join(["python", "run_benchmark.py", *words]).encode("utf-8", "replace").decode("utf-8")
+
+
+def _without_place(before: str, word: str) -> str:
+    """A word of the command line as it is recorded. before: the word before it."""
+    name, equals, value = word.partition("=")
+    if before in PLACES:
+        return "DIR"
+    if equals and name in PLACES:
+        return f"{name}=DIR"
+    if equals and before == LOG:
+        return f"{name}=DIR"
+    if name == LOG and "=" in value:
+        return f"{LOG}={value.partition('=')[0]}=DIR"
+    return word
 
 
 def make_parser() -> OneLineParser:

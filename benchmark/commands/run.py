@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmark.commands.parsing import choices
 from benchmark.commands.parsing import options as common
 from benchmark.commands.parsing.until import moment_of
 from benchmark.planning.options import ENGINES, RETRIES, RUNS
+from benchmark.running.progress.curve_target import PACKAGES, CurveTarget, curve_target
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.learning.events import Listener
+    from benchmark.learning.events import Event, Listener
     from benchmark.planning.options import RunOptions
     from benchmark.planning.plan import Planned
     from benchmark.running.engines.schedule import Until
@@ -87,6 +89,15 @@ def add_parser(commands: common.Commands) -> None:
         help="13m, 1h30m or 23:15: begin nothing that would not end by then, and stop with everything stored; with --dry-run: "
         "which runs fit",
     )
+    action = parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        type=curve_target,
+        metavar="TOOL[=DIR]",
+        help=f"draw loss and robust validation accuracy of every epoch with {' or '.join(PACKAGES)}; may be repeated",
+    )
+    choices.completed(action, choices.curves)
     parser.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
     parser.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
     parser.add_argument(
@@ -98,13 +109,14 @@ def add_parser(commands: common.Commands) -> None:
 
 def execute(options: argparse.Namespace, console: Console) -> int:
     # A run that is killed takes nobody along, this process neither.
-    return run(replace(common.run_options(options), apart=True), console, strict=options.strict)
+    return run(replace(common.run_options(options), apart=True), console, strict=options.strict, log=options.log)
 
 
-def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
+def run(options: RunOptions, console: Console, *, strict: bool = False, log: Sequence[CurveTarget] = ()) -> int:
     """Run a preset and print what happens.
 
     strict: True if a failed check of a row that was asked for counts as a failure.
+    log: the tools that draw curves.
     Returns the exit code: 0, or 1 if something failed. Raises ConfigError, DataError, StoreError and MethodError.
     """
     from benchmark.planning.tasks import load_with_progress
@@ -126,7 +138,7 @@ def run(options: RunOptions, console: Console, *, strict: bool = False) -> int:
             reason = "a published record" if item.published else "no checkpoint is here; --force learns the run anew"
             say(f"not made again: {problem} ({reason})", "yellow")
     until = _until(options.until, work, planned)
-    ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console), until)
+    ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console, log), until)
     failures = list(ended.failures)
     if strict:
         failures += failed_checks(ended.verdicts)
@@ -170,9 +182,10 @@ def _left(work: PresetRun, runs: Sequence[str]) -> str:
 
 @contextmanager
 def _shown(
-    jobs: Sequence[Planned], planned: Sequence[Planned], work: PresetRun, console: Console
+    jobs: Sequence[Planned], planned: Sequence[Planned], work: PresetRun, console: Console, log: Sequence[CurveTarget]
 ) -> Iterator[Listener]:
-    """Announce jobs and show how far they are. planned: all runs of the preset, complete ones included."""
+    """Announce jobs, show how far they are, and draw their curves. planned: all runs of the preset, complete ones included."""
+    from benchmark.running.progress.curves import drawn
     from benchmark.running.progress.display import Display
     from reports.numbers.wording import counted
 
@@ -187,8 +200,22 @@ def _shown(
             else f"{machine.device} ({workers} with {counted(machine.threads, 'thread')})"
         )
     console.print(text, highlight=False, markup=False)
-    with Display(jobs, machine.workers, console) as display:
-        yield display
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    # Transfers learn nothing.
+    tools = () if jobs[0].job.sources else log
+    with (
+        drawn(tools, machine.runs, work.preset.name, jobs, say) as curves,
+        Display(jobs, machine.workers, console) as display,
+    ):
+
+        def listen(event: Event) -> None:
+            display(event)
+            curves(event)
+
+        yield listen
 
 
 def show_plan(work: PresetRun, planned: Sequence[Planned], console: Console, until: float | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.planning.options import DEVICES, PUBLISHED, ROOT
 from benchmark.planning.preset_files import available
+from benchmark.running.progress.curve_target import PACKAGES
 
 KINDS = ("methods", "attacks", "scenarios")
 """The folders of plug-ins."""
@@ -50,6 +51,10 @@ def plugins(prefix: str, **_: Any) -> list[str]:
 
 def devices(**_: Any) -> list[str]:
     return list(DEVICES)
+
+
+def curves(**_: Any) -> list[str]:
+    return list(PACKAGES)
 
 
 def python_files(prefix: str, **_: Any) -> list[str]:
