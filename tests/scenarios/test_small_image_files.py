@@ -192,6 +192,15 @@ class TestIdx:
             (idx(np.zeros((100, 32, 32))), "holds images of 32x32, expected 28x28"),
             (idx(np.zeros((100, 28))), "is an IDX file of 2 dimensions, expected images"),
             (idx(np.zeros((100, 28, 28))) + b"\0", "but it holds more than that"),
+            (b"\0\0\x08", "not an IDX file of bytes: it begins with 00 00 08, expected 00 00 08 03"),
+            (
+                b"\0\0\x08\x03" + b"\xff" * 4 + b"\0\0\0\x1c" * 2,
+                "its header names 4294967295 images, more than the 10000000",
+            ),
+            (
+                b"\0\0\x08\x03\0\x98\x96\x80" + b"\0\0\0\x1c" * 2 + b"few",
+                "names 10000000 images, 7840000000 bytes, but it holds 3 bytes, truncated",
+            ),
         ],
     )
     def test_other_content(self, raw: Path, content: bytes, says: str) -> None:

@@ -18,6 +18,10 @@ _KINDS = {"images": 3, "labels": 1}
 _BYTES = 0x08
 """The third byte of a file of unsigned bytes."""
 _GZIP = b"\x1f\x8b"
+_MOST_DENSE = 1032
+"""Bytes that one byte of gzip can stand for, at most."""
+MOST_ITEMS = 10_000_000
+"""Images or labels of a file, at most."""
 
 
 class IdxReader(SmallReader):
@@ -80,8 +84,10 @@ def read_idx(file: Path, kind: str, shape: tuple[int, ...]) -> NDArray[np.uint8]
         with gzip.open(file) if zipped else file.open("rb") as stream:
             count = _count(stream.read(4 * (2 + len(shape))), file, kind, shape)
             expected = count * int(np.prod(shape, dtype=np.int64))
+            # What the file cannot hold is not asked for: whoever reads makes room for it first.
+            room = file.stat().st_size * (_MOST_DENSE if zipped else 1)
             # One byte more than there should be: a file that is too long shows, and gzip's checksum is compared at the end.
-            content = stream.read(expected + 1)
+            content = stream.read(min(expected + 1, room))
     except (OSError, EOFError, zlib.error) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise DataError(f"{file}: cannot be read, truncated or damaged ({reason})") from error
@@ -95,7 +101,7 @@ def _count(header: bytes, file: Path, kind: str, shape: tuple[int, ...]) -> int:
     """The number of items by a file's header. Raises DataError."""
     dimensions = _KINDS[kind]
     magic = header[:4]
-    if magic[:3] == bytes((0, 0, _BYTES)):
+    if magic[:3] == bytes((0, 0, _BYTES)) and len(magic) == 4:
         held = next((other for other, number in _KINDS.items() if magic[3] == number), f"{magic[3]} dimensions")
         if held != kind:
             swapped = "; are the files of images and labels swapped?" if held in _KINDS else ""
@@ -112,4 +118,6 @@ def _count(header: bytes, file: Path, kind: str, shape: tuple[int, ...]) -> int:
         raise DataError(
             f"{file}: holds {kind} of {'x'.join(map(str, sizes[1:]))}, expected {'x'.join(map(str, shape))}"
         )
+    if sizes[0] > MOST_ITEMS:
+        raise DataError(f"{file}: its header names {sizes[0]} {kind}, more than the {MOST_ITEMS} that are read")
     return int(sizes[0])
