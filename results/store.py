@@ -214,9 +214,12 @@ class RunStore:
 
     def move_away(self, target: Path) -> None:
         """Move the whole directory to `target`. Raises StoreError if a process is working on the run."""
-        with self._locked():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.directory.rename(target)
+        try:
+            with self._locked():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.directory.rename(target)
+        except RunHeld as held:
+            raise StoreError(f"{held}; wait for it or stop it") from None
 
     def move_in(self, source: Path) -> None:
         """Make `source` the directory of this run, at once and whole. It lies on the same file system.
@@ -237,10 +240,12 @@ class RunStore:
         with path.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 holder = _holder(self.directory / "running").get("pid", "another")
-                raise RunHeld(
-                    f"{self.directory}: process {holder} is working on this run; wait for it or stop it"
+                raise RunHeld(f"{self.directory}: process {holder} is working on this run") from None
+            except OSError as error:
+                raise StoreError(
+                    f"{path}: cannot be locked ({error.strerror}); choose a folder on another disk"
                 ) from None
             yield
 

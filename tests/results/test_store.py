@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -274,6 +275,19 @@ def test_a_run_that_is_worked_on_is_not_moved_away(tmp_path: Path) -> None:
         store.move_away(tmp_path / "elsewhere")
     store.move_away(tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "config.json").exists()
+
+
+def test_a_disk_that_knows_no_locks_is_an_error_and_not_a_run_to_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*given: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    store = make_run(tmp_path)
+    monkeypatch.setattr(storing.fcntl, "flock", refuses)
+    with pytest.raises(StoreError, match="cannot be locked") as refused, store.working():
+        pass
+    assert not isinstance(refused.value, RunHeld)
 
 
 def test_failures_cut_short_are_kept_as_text(tmp_path: Path) -> None:
