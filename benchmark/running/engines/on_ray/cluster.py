@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ from benchmark.version import COMMIT, git_commit
 
 CODE = ("attacks", "benchmark", "methods", "reports", "results", "scenarios")
 _SECONDS_TO_REACH = 10.0
+_LONGEST = 24
+"""Letters of the folder of temporary files, at most: of the 107 of a socket's path Ray takes up to 69, our folder 13."""
 
 
 class Cluster:
@@ -35,12 +38,11 @@ class Cluster:
         if ray.is_initialized():
             raise ConfigError("this process is connected to Ray already; call ray.shutdown() before")
         self._address = address
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_folder()))
         try:
             code = _copied_code(self._folder / "code")
             where: dict[str, Any] = {"address": address}
             if address is None:
-                # Sockets lie in its folder, and their paths must be short.
                 where = {
                     "address": "local",
                     "num_cpus": cpus,
@@ -77,6 +79,12 @@ class Cluster:
         with suppress(Exception):
             ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """A folder for temporary files. Sockets will lie below it, and the system takes only short paths of these."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _LONGEST or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
 def _must_answer(address: str) -> None:
