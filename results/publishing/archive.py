@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections import defaultdict
@@ -47,8 +48,18 @@ _WEIGHTS = re.compile(
 _RUN = re.compile(rf"[0-9a-f]{{{DIRECTORY_DIGITS}}}")
 _MEMBER = re.compile(rf"(?P<run>{_RUN.pattern})/(?P<file>[^\0]+)")
 
-Bad = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
-"""Errors that reading a foreign or damaged archive raises."""
+Bad = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+)
+"""Errors that reading a foreign or damaged archive raises: a place before its beginning is an OSError."""
 
 
 def is_record(file: str, *, weights: bool) -> bool:
@@ -126,20 +137,25 @@ class RecordArchive:
     def extract(self, run: PackedRun, folder: Path) -> Path:
         """Write the files of a run into a folder of its name below `folder`, which is there and has none; return that folder.
 
-        Raises StoreError if a member is damaged.
+        Raises StoreError if a member is damaged, OSError if nothing can be written.
         """
         directory = folder / run.name
         directory.mkdir()
+        for file in run.files:
+            target = directory.joinpath(*PurePosixPath(file).parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as written:
+                written.writelines(self._content(f"{run.name}/{file}"))
+        return directory
+
+    def _content(self, member: str) -> Iterator[bytes]:
+        """The content of a member, in pieces. Reading checks its checksum, and ends at its size."""
         try:
-            for file in run.files:
-                target = directory.joinpath(*PurePosixPath(file).parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with self._archive.open(f"{run.name}/{file}") as source, target.open("xb") as written:
-                    # Reading checks the member's checksum, and ends at its size.
-                    shutil.copyfileobj(source, written, _CHUNK)
+            with self._archive.open(member) as source:
+                while piece := source.read(_CHUNK):
+                    yield piece
         except Bad as error:
             raise _no_archive(self.path, error) from error
-        return directory
 
 
 @contextmanager
@@ -147,8 +163,6 @@ def opened(path: Path) -> Iterator[RecordArchive]:
     """Open an archive. Raises StoreError, naming the file, for anything else: foreign, truncated, or made to do harm."""
     try:
         archive = zipfile.ZipFile(path)
-    except OSError as error:
-        raise StoreError(f"{path}: not readable ({error.strerror or error})") from error
     except Bad as error:
         raise _no_archive(path, error) from error
     with archive:
@@ -160,7 +174,8 @@ def opened(path: Path) -> Iterator[RecordArchive]:
 
 
 def _no_archive(path: Path, error: BaseException) -> StoreError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    reason = " ".join(told.split()) or type(error).__name__
     return StoreError(f"{path}: not a whole file of packed records ({reason[:200]})")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
@@ -60,6 +62,8 @@ def test_the_same_records_are_the_same_bytes_whenever_and_wherever_they_were_wri
     first = make_run(tmp_path / "a", RUN), make_run(tmp_path / "a", OTHER)
     second = make_run(tmp_path / "b", OTHER), make_run(tmp_path / "b", RUN, dict(reversed(FILES.items())))
     assert pack(tmp_path / "1.zip", *first).read_bytes() == pack(tmp_path / "2.zip", *second).read_bytes()
+    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_what_was_packed_is_extracted_as_it_was(tmp_path: Path) -> None:
@@ -201,6 +205,39 @@ def test_a_damaged_member_is_found_when_it_is_extracted(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with opened(path) as archive, pytest.raises(StoreError, match="not a whole file"):
         archive.extract(archive.runs[RUN], tmp_path / "out")
+
+
+def test_whatever_is_changed_in_an_archive_it_is_read_whole_or_refused(tmp_path: Path) -> None:
+    """Bytes edited, lost, inserted and copied, in the members and in the directory at the end."""
+    path = pack(tmp_path / "runs.zip", make_run(tmp_path))
+    whole, draw, lines = path.read_bytes(), random.Random(0), list[str]()
+    for number in range(600):
+        content, place = bytearray(whole), draw.randrange(len(whole))
+        how = number % 4
+        if how == 0:
+            content[place] ^= 1 << draw.randrange(8)
+        elif how == 1:
+            del content[place : place + draw.randrange(1, 20)]
+        elif how == 2:
+            content[place:place] = draw.randbytes(draw.randrange(1, 9))
+        else:
+            content[place : place + 8] = content[draw.randrange(len(whole)) :][:8]
+        path.write_bytes(content)
+        out = tmp_path / "out"
+        out.mkdir()
+        try:
+            with opened(path) as archive:
+                for run in archive.runs.values():
+                    archive.extract(run, out)
+        except StoreError as refusal:
+            lines.append(str(refusal))
+        else:
+            assert {file: (out / RUN / file).read_bytes() for file in FILES} == FILES
+        assert {found.name for found in tmp_path.iterdir()} == {"runs.zip", "out", RUN}
+        assert {found.name for found in out.iterdir()} <= {RUN}
+        shutil.rmtree(out)
+    assert all(len(line.splitlines()) == 1 for line in lines)
+    assert len(lines) > 400
 
 
 def test_weights_are_records_on_demand_alone() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -16,7 +17,7 @@ import torch
 from benchmark.cli import main
 from benchmark.learning import context
 from benchmark.running.progress.alive import Pulse, worker_of
-from results import Run, load
+from results import Run, load, schema
 from results.publishing.archive import write_archive
 from results.publishing.packing import records_of
 from results.store import RunStore
@@ -203,7 +204,19 @@ def nest_deeply(run: Path) -> None:
     (run / "config.json").write_text(text)
 
 
-@pytest.mark.parametrize("edit", [edit_margin, edit_identity, tear_a_part, nest_deeply])
+def unpack_without_end(run: Path) -> None:
+    fact = {"task": 0, "phase": "method", "name": "x", "value": 0.0, "text": "x" * 2**25}
+    pq.write_table(pa.Table.from_pylist([fact], schema=schema.FACTS), run / "facts" / "x.parquet", compression="zstd")
+
+
+def repeat_without_end(run: Path) -> None:
+    columns = [pa.repeat(pa.scalar(None, field.type), 10**6) for field in schema.FACTS]
+    pq.write_table(pa.table(columns, schema=schema.FACTS), run / "facts" / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    "edit", [edit_margin, edit_identity, tear_a_part, nest_deeply, unpack_without_end, repeat_without_end]
+)
 def test_records_that_do_not_hold_are_refused_in_one_line(
     edit: object, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +225,7 @@ def test_records_that_do_not_hold_are_refused_in_one_line(
     assert merge(folder / "new", path) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"failed: {path}: run standard seed ")
+    assert ("bytes in a file of" in line) == (edit in (unpack_without_end, repeat_without_end))
     assert load(folder / "new", None).runs == []
     assert not [path for path in (folder / "new").iterdir() if path.name != ".locks"]
 
