@@ -62,6 +62,9 @@ class LearningFailed(Exception):
         return cls(type(error).__name__, message_of(error), traceback, check)
 
 
+GOES_ON = "; the same command goes on"
+"""The end of a line on a failure of the place."""
+
 KILLED = "killed"
 """The kind of a failure for which a process was killed."""
 

@@ -23,7 +23,7 @@ from benchmark.learning.opened_files import Watch, data_places
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
 from benchmark.processes import Terminated, end_when_told, end_with_parent, main_left_out, make_streams_steady
-from benchmark.running.failures import KILLED, LearningFailed
+from benchmark.running.failures import GOES_ON, KILLED, LearningFailed
 from benchmark.running.gpu import return_memory, share_card
 from results.files import StoreError
 from results.store import RunStore
@@ -85,8 +85,8 @@ class LearnsApart:
                 answer = self._asked(turn, tasks)
         except (EOFError, ConnectionError):
             self.close()
-            message = "its process was killed (out of memory? a smaller recipe.micro_batch needs less); the same command goes on"
-            raise LearningFailed(KILLED, message) from None
+            message = "its process was killed (out of memory? a smaller recipe.micro_batch needs less)"
+            raise LearningFailed(KILLED, message + GOES_ON) from None
         if isinstance(answer, _Unstored):
             raise StoreError(answer.message)
         if isinstance(answer, LearningFailed):

@@ -16,12 +16,12 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Planned, Rates
 from benchmark.running.engines.base import JobEnd, Workers
-from benchmark.running.failures import JobResult
+from benchmark.running.failures import GOES_ON, JobResult
 from benchmark.running.seconds.left import Allowance
 from results.files import StoreError
 from results.store import RunStore
 
-ENDING_SECONDS = 5.0
+ENDING_SECONDS = 10.0
 """Seconds before the end of the time that there is, in which processes are ended and verdicts are written."""
 
 HELD_SECONDS = 5.0
@@ -178,7 +178,8 @@ class Schedule:
         self._deaths[job.hash] += 1
         times, most = self._deaths[job.hash], self._machine.retries
         if times <= most:
-            reason = end.death or "; ".join(end.result.failures if end.result else ())
+            failed = end.result.failures if end.result else ()
+            reason = end.death or "; ".join(line.removeprefix(f"{job}: ").removesuffix(GOES_ON) for line in failed)
             self._tell(job, "note", f"{reason}; tried again from its last checkpoint ({times} of {most})")
             self._waiting.insert(0, job)
         elif end.result is not None:
@@ -186,7 +187,7 @@ class Schedule:
             self._results[job.hash] = replace(end.result, again=False)
             self._tell(job, "failed", "; ".join(end.result.failures))
         else:
-            message = f"{end.death}, {times} times; the same command goes on" if times > 1 else end.death
+            message = f"{end.death}{f', {times} times' if times > 1 else ''}{GOES_ON}"
             with suppress(StoreError, OSError):
                 RunStore(self._machine.runs, job.hash).fail(stage="run", task=None, kind="killed", message=message)
             self._fail(job, message)

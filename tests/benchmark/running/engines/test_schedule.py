@@ -92,13 +92,19 @@ def test_a_job_that_dies_again_and_again_is_recorded_as_failed_and_the_others_fi
 
 
 def test_a_job_whose_learning_was_killed_is_tried_again_and_keeps_the_failure_that_it_recorded(tmp_path: Path) -> None:
-    killed = {**FAILS, "again": True}
+    killed = {
+        "failures": ("b: learn: its process was killed; the same command goes on",),
+        "learned": False,
+        "again": True,
+    }
     workers = FakeWorkers(1, a=[killed], b=[killed, killed, killed])
     results, told = schedule(planned(("a", 9), ("b", 1)), workers, tmp_path)
     assert workers.started == ["a", "a", "b", "b", "b"]
     assert not results["a"].failures
-    assert results["b"].failures == ("broken",)
-    assert [event.kind for event in told if event.job == "b"] == ["note", "note", "failed"]
+    assert results["b"].failures == killed["failures"]
+    events = [event for event in told if event.job == "b"]
+    assert [event.kind for event in events] == ["note", "note", "failed"]
+    assert events[0].text == "learn: its process was killed; tried again from its last checkpoint (1 of 2)"
 
 
 def test_a_run_that_another_process_works_on_is_waited_for_while_others_go_on(
