@@ -102,9 +102,11 @@ class Kind(Generic[T]):
         return found
 
     def find(self, name: str) -> Plugin[T]:
-        """The plug-in called `name`, or the one in the file `name` if that ends in `.py`. Raises ConfigError."""
-        if name.endswith(".py"):
-            return self.from_file(Path(name))
+        """The plug-in called `name`, or that of the file `name` if it ends in `.py`, which is executed. Raises ConfigError."""
+        return self.from_file(Path(name)) if name.endswith(".py") else self.named(name)
+
+    def named(self, name: str) -> Plugin[T]:
+        """The plug-in of the repository called `name`, and no file: the name may be of somebody's record. Raises ConfigError."""
         try:
             return self.all()[name.replace("-", "_")]
         except KeyError:

@@ -11,11 +11,11 @@ from rich.console import Console
 from benchmark.commands.verify.findings import Finding, Problems
 from benchmark.commands.verify.identity import as_stored, differing, row_fields
 from benchmark.commands.verify.tasks import tasks_of_identity
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, quoted
 from benchmark.planning.jobs import Job, make_jobs, tasks_of
 from benchmark.planning.machine import Machine, make_machine
 from benchmark.planning.options import RunOptions
-from benchmark.planning.presets import Preset, PresetRow, load_preset
+from benchmark.planning.presets import Preset, PresetRow, available, load_preset
 from benchmark.planning.presets.overrides import taken_apart
 from benchmark.planning.protocols import protocol_of
 from benchmark.planning.tasks import load_with_progress
@@ -29,6 +29,8 @@ PRETRAINING = ": pre-training"
 """Suffix of a preset's name where a run of another scenario was demanded, because rows of the preset are pre-trained on it."""
 NOT_COMPARED = ("demanded_at", "command", "source", "checks")
 """Fields of a recorded demand that may differ from what the preset demands now."""
+CODE = ".py"
+"""The end of the names of plug-in files."""
 ALWAYS_RECORDED = ("label", "ranking_eps", "matrix", "matrix_samples", "final", "samples", "tasks")
 """Fields that every recorded demand has."""
 
@@ -80,6 +82,9 @@ class _Search:
         """Make the run again by the preset called `name`, and compare. protocol: what is recorded that the preset demands."""
         if not isinstance(protocol, dict):
             self.problems.add("a demand that cannot be read", [name])
+            return
+        if code := _code_named_by(name, protocol):
+            self.left_out.append(f"{name}: the record names a file of code ({code}), which is not executed for it")
             return
         try:
             preset = _preset(name, protocol, self.run.seed, self.options)
@@ -154,9 +159,21 @@ def _is_row(protocol: Mapping[str, Any]) -> bool:
     return bool(protocol.get("row_of_preset", True))
 
 
+def _code_named_by(name: str, protocol: Mapping[str, Any]) -> str:
+    """The first thing in a recorded demand that may be a plug-in's file, quoted; empty if there is none."""
+    _, overrides = taken_apart(name, str(protocol.get("command", "")))
+    return next((quoted(word) for word in [*overrides, str(protocol.get("label", ""))] if CODE in word), "")
+
+
 def _preset(name: str, protocol: Mapping[str, Any], seed: int, options: RunOptions) -> Preset:
-    """The preset called `name` with the row that the demand is of; if rows need the run, with all rows that may."""
+    """The preset called `name` with the row that the demand is of; if rows need the run, with all rows that may.
+
+    Raises ConfigError too if it is no built-in one and not named by the options: a preset may name files of code, and the record
+    would decide what is executed here.
+    """
     file, overrides = taken_apart(name.removesuffix(PRETRAINING), str(protocol.get("command", "")))
+    if not options.preset and file not in available():
+        raise ConfigError(f"preset {quoted(file)} is no built-in one")
     file = options.preset or file
     if _is_row(protocol):
         methods = [str(protocol["label"])] if "label" in protocol else []

@@ -51,7 +51,7 @@ def tasks_of_identity(run: Run, options: RunOptions) -> list[Task] | None:
     if not isinstance(scenario, dict) or scenario.get("file"):
         return None
     try:
-        plugin = SCENARIOS.find(str(scenario.get("name")))
+        plugin = SCENARIOS.named(str(scenario.get("name")))
         settings = validated(plugin.cls.Settings, scenario.get("settings", {}), "scenario")
         found = plugin.cls(settings, SourceOptions(options.data_root))
         # An identity need not say how the tasks were chosen; their names, classes and images are in it.

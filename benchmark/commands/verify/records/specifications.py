@@ -46,7 +46,7 @@ def made_of(specification: Mapping[str, Any]) -> Attack:
     if specification.get("file"):
         raise UnknownAttackError(f"{kind} is of a file outside the repository")
     try:
-        cls: type[Attack] = Submitted if kind == Submitted.KIND else ATTACKS.find(kind).cls
+        cls: type[Attack] = Submitted if kind == Submitted.KIND else ATTACKS.named(kind).cls
     except ConfigError:
         raise UnknownAttackError(f"there is no attack {kind} here") from None
     given = {name: value for name, value in specification.items() if name not in COMMON}
