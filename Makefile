@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 CONSTRAINED := $(if $(LOCK),--constraint $(LOCK))
 
-.PHONY: setup setup-dev setup-ray benchmark test test-browser test-oldest fuzz lock audit-dependencies faults faults-ray calibrate lint format clean
+.PHONY: setup setup-dev setup-ray benchmark test test-browser test-oldest fuzz lock audit-dependencies faults faults-ray scaling calibrate lint format clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -45,6 +45,12 @@ faults: setup-dev
 # A Ray cluster of two local nodes loses one in the middle of `digits`: the same leaderboard. About a quarter of an hour on two cores.
 faults-ray: setup-dev setup-ray
 	$(BIN)/python -m tests.faults.ray_node
+
+# The harness' share of published runs, a simulation of a thousand runs, and one worker against two: ten idle minutes on two cores.
+scaling: setup-dev
+	$(BIN)/python -m tests.scaling.overhead
+	$(BIN)/python -m tests.scaling.simulation
+	$(BIN)/python -m tests.scaling.workers
 
 # Strange presets, records, checkpoints, submissions and images, new ones for an hour; the short form of it is a part of `make test`.
 fuzz: FUZZ_SECONDS ?= 3600
