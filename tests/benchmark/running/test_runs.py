@@ -133,8 +133,8 @@ def test_a_prerequisite_is_run_once_shared_and_counted_in_the_cost(tmp_path: Pat
     assert run_tiny(tmp_path, [path, "single_task_at"]) == 0
     by_label = {run.label: run for run in runs(tmp_path)}
     assert set(by_label) == {"goal_driven", "single_task_at"}
-    facts = by_label["goal_driven"].facts.set_index(["name", "task"])["value"]
-    goals = by_label["single_task_at"].facts.query("phase == 'harness'").set_index(["name", "task"])["value"]
+    facts = by_label["goal_driven"].facts.set_index(["name", "task"])["value"].to_dict()
+    goals = by_label["single_task_at"].facts.query("phase == 'harness'").set_index(["name", "task"])["value"].to_dict()
     cost = by_label["single_task_at"].facts.set_index("name")["value"]["train_seconds"]
     for task in (0, 1):
         assert facts[("goal", task)] == goals[("validation_robust", task)]
