@@ -1,0 +1,14 @@
+"""The seconds of `make fuzz` are divided among the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.exploring import SHARE, seconds_to_spend
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    SHARE.seconds = seconds_to_spend() / max(len(here), 1)
