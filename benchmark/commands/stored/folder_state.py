@@ -127,7 +127,8 @@ def take(runs: Path, preset: str | None, pulse: Pulse) -> FolderState:
         alive = pulse.alive(path, content["host"], content["pid"])
         names = ("preset", "command", "host", "pid", "since", "workers", "seconds_left")
         sessions.append(SessionState(**{name: content[name] for name in names}, alive=alive))
-        for job in content["jobs"]:
+        # Of a run and its transfers, the later counts.
+        for job in {job["run"]: job for job in content["jobs"]}.values():
             _count_job(job, content, states, alive=alive)
     mine = [run for run in states.values() if preset is None or preset in run.presets]
     return FolderState(
@@ -186,6 +187,9 @@ def _count_job(job: Mapping[str, Any], session: Mapping[str, Any], states: dict[
         known = replace(
             known, state=RUNNING, share=job["share"], seconds_left=left, text=job["text"], host=session["host"]
         )
+    elif known.state == RUNNING:
+        # Another process works on it, as its heartbeat or that process' own session says.
+        pass
     elif job["state"] == WAITING:
         known = replace(known, state=WAITING, share=0.0, text="")
     elif job["state"] == FAILED:

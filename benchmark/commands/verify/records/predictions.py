@@ -23,6 +23,8 @@ def verify_predictions(records: Records, tasks: Sequence[Task] | None) -> Findin
     if rows.empty:
         # A run that only other rows need is not attacked.
         return Finding("predictions", "", (), "there are none")
+    if records.evaluations.empty:
+        return Finding("predictions", "", (), "their evaluations are not there")
     problems = Problems()
     names = records.evaluations.set_index("evaluation_id")["attack"]
     attack = rows["evaluation_id"].map(names[~names.index.duplicated()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ import pytest
 import torch
 
 from benchmark.cli import main
+from benchmark.commands.stored import union
+from benchmark.commands.stored.checked import NOWHERE
+from benchmark.commands.verify.command import findings_in
 from benchmark.learning import context
 from benchmark.running.progress.alive import Pulse, worker_of
 from results import Run, load, schema
@@ -261,6 +265,37 @@ def test_what_a_killed_merge_left_is_cleared_away_by_the_next(folder: Path) -> N
         (into / ".merging" / f"{pid}@{host}@x").mkdir(parents=True)
     assert merge(into, path) == 0
     assert [path.name.split("@")[1] for path in (into / ".merging").iterdir()] == ["elsewhere"]
+
+
+def test_a_merge_that_is_stopped_anywhere_leaves_a_run_that_holds_and_is_gone_on_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = pack(folder, "--weights"), the_run(folder)
+    whole = table(only(folder / "runs"))
+    drop(run, keep=["no"])
+    shutil.rmtree(run / "checkpoints")
+    (run / "facts" / "cost.parquet").unlink()
+    replace, moved = os.replace, list[str]()
+    for stop in (1, 4, 14):
+
+        def limited(source: Path, target: Path, stop: int = stop) -> None:
+            if len(moved) == stop:
+                raise KeyboardInterrupt
+            moved.append(Path(target).parent.name)
+            replace(source, target)
+
+        moved.clear()
+        monkeypatch.setattr(union.os, "replace", limited)
+        assert merge(folder / "runs", path) == 130
+        found = findings_in(only(folder / "runs"), load(folder / "runs", None), NOWHERE)
+        # Predictions come before the evaluations that make them count.
+        problems = [problem for finding in found for problem in finding.problems]
+        assert not [problem for problem in problems if not problem.startswith("predictions without their evaluation")]
+        assert not (run / "facts" / "cost.parquet").exists()
+    monkeypatch.undo()
+    assert merge(folder / "runs", path) == 0
+    pd.testing.assert_frame_equal(table(only(folder / "runs")), whole)
+    assert pack(folder, "--weights").read_bytes() == path.read_bytes()
 
 
 def test_failures_stay_unless_a_finished_copy_has_none(folder: Path) -> None:

@@ -128,6 +128,27 @@ def write_session(runs: Path, host: str, pid: int, state: str = "running", **cha
     return path
 
 
+@pytest.mark.parametrize("other", ["waiting", "failed"])
+def test_a_run_that_one_of_two_commands_works_on_is_running(other: str, tmp_path: Path) -> None:
+    for first, second in (("running", other), (other, "running")):
+        write_session(tmp_path, "a-host", 1, first)
+        write_session(tmp_path, "b-host", 1, second)
+        assert states(look(tmp_path)) == {"row-a": "running"}
+    store = write_run(tmp_path, FakeRun(method="held"))
+    job = {
+        "run": store.directory.name,
+        "label": "held",
+        "seed": 0,
+        "state": other,
+        "share": 0,
+        "seconds": 0,
+        "text": "",
+    }
+    write_session(tmp_path, "a-host", 1, jobs=[{**job, "seconds_left": None}])
+    with RunStore(tmp_path, store.hash).working():
+        assert states(look(tmp_path))["held"] == "running"
+
+
 def test_a_killed_command_is_told_and_its_runs_have_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_session(tmp_path, socket.gethostname(), NOBODY)
     found = look(tmp_path)

@@ -67,6 +67,15 @@ def test_parts_without_their_other_half_and_under_other_names_are_named(folder, 
     assert "a part that holds other things than its name says: predictions/" in shown
 
 
+def test_predictions_without_any_evaluation_are_one_problem(folder, capsys):
+    for path in (the_run(folder) / "evaluations").iterdir():
+        path.unlink()
+    code, shown = verify(folder, capsys)
+    assert code == 1
+    assert "predictions without their evaluation" in shown
+    assert "their evaluations are not there" in shown
+
+
 def test_facts_that_are_missing_or_other_than_the_checkpoint_are_found(folder, capsys):
     facts = the_run(folder) / "facts"
 
