@@ -56,6 +56,9 @@ class LocalWorkers:
         return self._machine.workers - len(self._busy)
 
     def start(self, job: Job, allowance: Allowance | None = None) -> None:
+        while self._idle and self._idle[-1].is_dead():
+            # It was killed while it did nothing.
+            self._idle.pop().kill()
         worker = self._idle.pop() if self._idle else _Worker(self._machine)
         self._busy.append(worker)
         worker.give(job, allowance)
@@ -127,21 +130,32 @@ class _Worker:
 
     def read(self, listen: Listener) -> JobResult | None:
         """Pass events on. Returns the result of the job, if it is among what was said."""
-        with suppress(EOFError, OSError):
+        events: list[Event] = []
+        try:
             while self.connection.poll():
                 said = self.connection.recv()
                 if isinstance(said, JobResult):
                     return said
                 if isinstance(said, Event):
-                    listen(said)
+                    events.append(said)
                 else:
                     self._begun = True
-            if not wait([self.process.sentinel], 0):
-                return None
-        # Nothing can be read any more: it is dead, or as good as dead.
-        self.kill()
-        self.dead = self.process.exitcode
+            dead = self.is_dead()
+        except (EOFError, OSError):
+            # Nothing can be read any more: it is as good as dead.
+            dead = True
+        finally:
+            # Whoever listens may have errors of its own.
+            for event in events:
+                listen(event)
+        if dead:
+            self.kill()
+            self.dead = self.process.exitcode
         return None
+
+    def is_dead(self) -> bool:
+        """True if the process has ended."""
+        return bool(wait([self.process.sentinel], 0))
 
     def death(self) -> str:
         """A line on how it died."""
