@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,11 @@ import ray
 
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
+from benchmark.running.engines.on_ray.folders import CLUSTER, own_folder
 from benchmark.version import COMMIT, git_commit
 
 CODE = ("attacks", "benchmark", "methods", "reports", "results", "scenarios")
 _SECONDS_TO_REACH = 10.0
-_LONGEST = 24
-"""Letters of the folder of temporary files, at most: of the 107 of a socket's path Ray takes up to 69, our folder 13."""
 
 
 class Cluster:
@@ -31,23 +28,25 @@ class Cluster:
 
     address: `HOST:PORT` of its head, `auto` for the one that this machine belongs to, or None to start one of this machine alone.
     cpus: of the one that is started.
+    own: True if it was started here.
     Raises ConfigError if it cannot be reached.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
         if ray.is_initialized():
             raise ConfigError("this process is connected to Ray already; call ray.shutdown() before")
-        self._address = address
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_folder()))
+        self._address, self.own = address, address is None
+        self._held = ExitStack()
         try:
-            code = _copied_code(self._folder / "code")
+            folder = self._held.enter_context(own_folder(CLUSTER))
+            code = _copied_code(folder / "code")
             where: dict[str, Any] = {"address": address}
             if address is None:
                 where = {
                     "address": "local",
                     "num_cpus": cpus,
                     "include_dashboard": False,
-                    "_temp_dir": str(self._folder),
+                    "_temp_dir": str(folder),
                 }
             elif address != "auto":
                 _must_answer(address)
@@ -78,13 +77,7 @@ class Cluster:
         """Leave the cluster, and end it if it was started here. It may be called twice."""
         with suppress(Exception):
             ray.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _short_folder() -> str:
-    """A folder for temporary files. Sockets will lie below it, and the system takes only short paths of these."""
-    usual = tempfile.gettempdir()
-    return usual if len(usual) <= _LONGEST or not os.access("/tmp", os.W_OK) else "/tmp"
+        self._held.close()
 
 
 def _must_answer(address: str) -> None:

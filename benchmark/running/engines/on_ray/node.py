@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import queue
-import shutil
-import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from benchmark.learning.events import Event
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.tasks import count_as_loaded
+from benchmark.running.engines.on_ray.folders import JOB, own_folder
 from benchmark.running.engines.on_ray.luggage import PackedJob, tasks_from, unpacked
 from benchmark.running.engines.on_ray.parcels import File, Outgoing, in_pieces, put
 from benchmark.running.engines.perform import perform
@@ -32,8 +31,7 @@ from results.store import RunStore
 SECONDS_BETWEEN_REPORTS = 2.0
 """What a node stored longer ago than this is not lost with it."""
 
-_FOLDERS = "continual-adversarial-benchmark-ray"
-_DOOR, _HELD = ".door", ".held"
+_SECONDS_OF_A_WAIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class NodeReport:
 
 def work(luggage: Luggage) -> Iterator[NodeReport]:
     """Execute a job; a task of Ray. Whatever ends it ends the processes that it started and clears its folder away."""
-    with own_folder() as folder:
+    with own_folder(JOB) as folder:
         try:
             yield from _reports(luggage, folder)
         finally:
@@ -138,8 +136,12 @@ def _heard(
 ) -> tuple[list[Event], JobResult | BaseException | None]:
     """The events that came, once one came or time is up, and the end of the job if that came too."""
     events: list[Event] = []
+    until = time.monotonic() + seconds
+    # In short waits: whoever cancels a task of Ray is heard between two.
+    while told.empty() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _SECONDS_OF_A_WAIT))
     with suppress(queue.Empty):
-        item = told.get(timeout=seconds)
+        item = told.get_nowait()
         while True:
             if not isinstance(item, Event):
                 return events, item
@@ -150,34 +152,6 @@ def _heard(
 
 def _note(job: Job, text: str) -> Event:
     return Event(job.hash, job.label, job.seed, "note", text=text)
-
-
-# -- what a job leaves on a node: nothing ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder for this job alone. Those of jobs whose process was killed are cleared away first."""
-    place = Path(tempfile.gettempdir()) / f"{_FOLDERS}-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    with ExitStack() as held:
-        # One after another, so that nobody takes a folder that is just being made for one that was left.
-        with (place / _DOOR).open("a") as door:
-            fcntl.flock(door, fcntl.LOCK_EX)
-            for left in place.glob("*/"):
-                _clear_away(left)
-            folder = Path(tempfile.mkdtemp(dir=place))
-            held.callback(shutil.rmtree, folder, ignore_errors=True)
-            # A lock ends with its process, however that ends.
-            fcntl.flock(held.enter_context((folder / _HELD).open("a")), fcntl.LOCK_EX)
-        yield folder
-
-
-def _clear_away(folder: Path) -> None:
-    """Delete a folder that nobody holds."""
-    with suppress(OSError), (folder / _HELD).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_children() -> None:

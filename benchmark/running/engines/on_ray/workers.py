@@ -18,6 +18,7 @@ from benchmark.planning.jobs import Job, tasks_of
 from benchmark.planning.machine import Machine
 from benchmark.running.engines.base import JobEnd
 from benchmark.running.engines.on_ray.cluster import Cluster
+from benchmark.running.engines.on_ray.folders import clear_folders
 from benchmark.running.engines.on_ray.luggage import PackedTask, Packer
 from benchmark.running.engines.on_ray.node import Luggage, NodeReport, work
 from benchmark.running.engines.on_ray.parcels import File, needed_run, put, remove, whole_run
@@ -31,6 +32,8 @@ from scenarios.base import Task
 
 SECONDS_TO_CLEAR_AWAY = 5.0
 """A job that is stopped has this long to end its processes and clear its folder away, before its process is killed."""
+
+_SECONDS_OF_A_WAIT = 0.1
 
 
 @dataclass
@@ -106,23 +109,34 @@ class RayWorkers:
             left = 1.0 if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
-            if not self._running:
-                time.sleep(min(left, 1.0))
-            # A second at most, so that a signal is heard.
-            ready, _ = ray.wait([*self._running], timeout=min(left, 1.0)) if self._running else ([], [])
-            for task in ready:
+            for task in self._ready(min(left, 1.0)):
                 self._hear(task)
         found, self._ended = self._ended, []
         return found
 
+    def _ready(self, seconds: float) -> list[Any]:
+        """A task that has something to tell, once there is one or time is up."""
+        until = time.monotonic() + seconds
+        while True:
+            ready, _ = ray.wait([*self._running], timeout=0) if self._running else ([], [])
+            left = until - time.monotonic()
+            if ready or left <= 0:
+                return list(ready)
+            # Not in Ray, which makes a Ctrl-C of every signal.
+            time.sleep(min(left, _SECONDS_OF_A_WAIT))
+
     def stop(self) -> None:
         try:
-            self._end_all()
+            if not self._cluster.own:
+                # Nobody else uses the other: its processes end with it.
+                self._end_all()
         finally:
             for running in self._running.values():
                 running.held.close()
             self._running.clear()
             self._cluster.stop()
+            if self._cluster.own:
+                clear_folders(SECONDS_TO_CLEAR_AWAY)
 
     def _end_all(self) -> None:
         for task in self._running:
@@ -131,7 +145,7 @@ class RayWorkers:
         deadline = time.monotonic() + SECONDS_TO_CLEAR_AWAY
         # What is on its way still counts.
         while self._running and time.monotonic() < deadline:
-            for task in ray.wait([*self._running], timeout=0.2)[0]:
+            for task in self._ready(0.2):
                 self._hear(task)
         for task in self._running:
             with suppress(exceptions.RayError, ValueError):

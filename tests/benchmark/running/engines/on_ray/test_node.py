@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from benchmark.learning.events import Event
-from benchmark.running.engines.on_ray.node import own_folder, reports
+from benchmark.running.engines.on_ray.node import reports
 from benchmark.running.engines.on_ray.parcels import Outgoing
 from benchmark.running.failures import JobResult
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
 
 
 def test_files_come_no_later_than_the_events_that_tell_of_them_and_the_result_comes_last(tmp_path: Path) -> None:
@@ -54,19 +45,3 @@ def test_an_error_is_raised_after_what_was_stored_is_reported(tmp_path: Path) ->
     assert [file.path for file in next(found).files] == ["config.json"]
     with pytest.raises(RuntimeError, match="a bug"):
         next(found)
-
-
-def test_a_folder_is_gone_with_its_job_and_that_of_a_killed_process_with_the_next_job(temporary: Path) -> None:
-    child = os.fork()
-    if not child:
-        with own_folder() as folder:
-            (folder / "file").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
-    (left,) = (path.parent for path in temporary.rglob("file"))
-    with own_folder() as one, own_folder() as other:
-        assert not left.exists()
-        assert one != other
-        assert one.is_dir()
-    assert not one.exists()
-    assert not other.exists()
