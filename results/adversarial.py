@@ -73,6 +73,8 @@ def read_images(path: Path) -> tuple[AdversarialImages, dict[str, str]]:
         attacked = tensors["attacked"]
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StoreError(f"{path}: not readable as adversarial images ({str(error).splitlines()[0]})") from error
+    if attacked.dim() != 1 or samples.dim() != 1 or images.dim() != 4:
+        raise StoreError(f"{path}: not readable as adversarial images (of other shapes)")
     if len(samples) != len(images):
         raise StoreError(f"{path}: not readable as adversarial images ({len(images)} images of {len(samples)} samples)")
     in_bytes = torch.arange(len(samples)) < len(tensors["samples_uint8"])
@@ -89,7 +91,7 @@ def attacked_samples(run: Path) -> dict[tuple[str, int], set[int]]:
         try:
             identifier, turn, _ = path.stem.split(".")
             with safe_open(path, framework="pt") as file:
-                samples = file.get_tensor("attacked").tolist()
+                samples = file.get_tensor("attacked").flatten().tolist()
         except (OSError, SafetensorError, ValueError):
             continue
         found.setdefault((identifier, int(turn)), set()).update(samples)

@@ -14,6 +14,7 @@ from benchmark.planning.stored_runs import find_run, task_checkpoints, task_key
 from methods.base import Method, MethodError, State
 from methods.training import Validation
 from results.checkpoints import Checkpoints
+from results.files import StoreError
 from results.schema import HARNESS
 from results.store import RunStore
 
@@ -73,7 +74,9 @@ def restored_method(job: Job, machine: Machine, key: str) -> Method:
 def restored_state(checkpoints: Checkpoints, name: str, device: torch.device) -> State:
     """A method's state from a checkpoint of its run, on the device. Raises StoreError."""
     stored = checkpoints.load(name, device)
-    return State(stored.tensors, stored.values["method"])
+    if not isinstance(values := stored.values.get("method"), dict):
+        raise StoreError(f"{checkpoints.directory / name}.json: holds no state of a method")
+    return State(stored.tensors, values)
 
 
 class Classifiers:
@@ -99,5 +102,16 @@ class Classifiers:
             raise MethodError(f"{job} holds no checkpoint of task {turn} (keep: {job.preset.file.keep})")
         key = (job.hash, wanted)
         if key not in self._methods:
-            self._methods[key] = restored_method(job, self.machine, wanted)
+            self._methods[key] = self._restored(job, wanted)
         return self._methods[key].classifier(job.asks(task)).to(self.machine.device)
+
+    def _restored(self, job: Job, key: str) -> Method:
+        try:
+            return restored_method(job, self.machine, key)
+        except (StoreError, MethodError):
+            raise
+        # Tensors of another shape or name, other values: a manifest that was edited or exchanged meets any line of a method.
+        except Exception as error:
+            manifest = RunStore(self.machine.runs, job.hash).directory / "checkpoints" / f"{key}.json"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            raise StoreError(f"{manifest}: not a state of this method ({reason})") from error

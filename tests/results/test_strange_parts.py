@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from benchmark.commands.verify.findings import Problems
 from benchmark.commands.verify.records.evaluations import _specification
 from results import Run, schema
+from results.adversarial import FOLDER, attacked_samples, read_images
 from results.checkpoints import Checkpoint, Checkpoints
 from results.files import StoreError, write_json
 from results.merged import KEY, read_merged
@@ -81,3 +83,24 @@ def test_a_blob_goes_by_a_hash_and_by_nothing_that_leads_elsewhere(tmp_path: Pat
     for read in (checkpoints.load, checkpoints.values):
         with pytest.raises(StoreError, match=r"task-000\.json: not the manifest of a checkpoint"):
             read("task-000")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("attacked", ()), ("attacked", (2, 1)), ("samples_uint8", (1, 1)), ("images_uint8", (1, 4))]
+)
+def test_adversarial_images_of_other_shapes_are_named(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    tensors = {
+        "attacked": torch.zeros(1, dtype=torch.int64),
+        "samples_uint8": torch.zeros(1, dtype=torch.int64),
+        "images_uint8": torch.zeros(1, 1, 2, 2, dtype=torch.uint8),
+        "samples_float32": torch.zeros(0, dtype=torch.int64),
+        "images_float32": torch.zeros(0, 1, 2, 2),
+    }
+    path = tmp_path / FOLDER / f"{'0' * 64}.001.00000.safetensors"
+    path.parent.mkdir()
+    save_file(tensors, path)
+    assert len(read_images(path)[0].images) == 1
+    save_file({**tensors, name: torch.zeros(shape, dtype=tensors[name].dtype)}, path)
+    with pytest.raises(StoreError, match=r"not readable as adversarial images \(.+\)"):
+        read_images(path)
+    assert set(attacked_samples(tmp_path)) == {("0" * 64, 1)}

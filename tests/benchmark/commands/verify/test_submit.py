@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -287,6 +288,21 @@ def test_tasks_runs_and_checkpoints_that_are_not_there_are_refused(folder, capsy
     code, shown = submit(folder, file, capsys)
     assert code == 2
     assert "the checkpoint is not the classifier that was evaluated" in shown
+    manifest = json.loads(whole)
+    names = list(manifest["tensors"])
+    renamed = {f"{name}x": key for name, key in manifest["tensors"].items()}
+    for change, says in (
+        ({"values": {**manifest["values"], "method": 3}}, "task-001.json: holds no state of a method"),
+        ({"tensors": renamed}, "task-001.json: not a state of this method ("),
+        (
+            {"tensors": dict.fromkeys(names, manifest["tensors"][names[0]])},
+            "task-001.json: not a state of this method (",
+        ),
+    ):
+        last.write_text(json.dumps({**manifest, **change}))
+        code, shown = submit(folder, file, capsys)
+        assert code == 2
+        assert says in shown
     last.write_bytes(whole)
     other = next(run for run in load(folder / "runs", None).runs if run.label == "madry_at")
     shutil.rmtree(other.directory / "checkpoints")
