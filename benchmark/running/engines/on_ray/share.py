@@ -34,8 +34,8 @@ class Share:
         there = int(resources.get("GPU", 0))
         if self.gpus >= 1:
             return there // math.ceil(self.gpus)
-        # A fraction is one of a single card, counted with room for rounding, as a third needs.
-        return there * math.floor(1 / self.gpus + 1e-9)
+        # A fraction is one of a single card.
+        return there * math.floor(1 / self.gpus)
 
     def __str__(self) -> str:
         return f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
