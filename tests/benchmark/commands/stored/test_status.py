@@ -63,10 +63,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def until(runs: Path, true: Any) -> FolderState:
-    """Look until something is true, as somebody at another terminal would."""
-    while not true(found := look(runs)):
+    """Look until something is true, as somebody at another terminal would, some hundred times at most."""
+    found = look(runs)
+    for _ in range(500):
+        if true(found):
+            return found
         time.sleep(0.02)
-    return found
+        found = look(runs)
+    pytest.fail(f"it never became true: {found}")
 
 
 @pytest.mark.usefixtures("quick")
