@@ -52,7 +52,7 @@ def explore(check: Callable[[T], None], cases: SearchStrategy[T], examples: int)
         return
     end = time.monotonic() + SHARE.seconds
     while time.monotonic() < end:
-        settings(max_examples=200, **_USUAL)(given(cases)(checked))()
+        settings(max_examples=50, **_USUAL)(given(cases)(checked))()
 
 
 def seconds_to_spend() -> float:

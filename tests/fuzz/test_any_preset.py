@@ -67,14 +67,14 @@ def planned(folder: Path, content: bytes) -> None:
 
 
 def test_any_values_in_a_preset(tmp_path: Path) -> None:
-    explore(lambda raw: planned(tmp_path, json.dumps(raw).encode()), near(PRESET), 40)
+    explore(lambda raw: planned(tmp_path, json.dumps(raw).encode()), near(PRESET), 60)
 
 
 def test_any_text_of_a_preset(tmp_path: Path) -> None:
     texts = st.tuples(near_bytes(TEXT.encode()), st.sampled_from(SIGNS), st.floats(0, 1)).map(
         lambda case: case[0][: int(case[2] * len(case[0]))] + case[1].encode() + case[0][int(case[2] * len(case[0])) :]
     )
-    explore(lambda content: planned(tmp_path, content), near_bytes(TEXT.encode()) | texts, 25)
+    explore(lambda content: planned(tmp_path, content), near_bytes(TEXT.encode()) | texts, 80)
 
 
 @pytest.mark.parametrize("name", ["cifar100-full", "fine-grained", "thesis"])
