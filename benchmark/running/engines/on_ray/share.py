@@ -34,8 +34,12 @@ class Share:
         there = int(resources.get("GPU", 0))
         if self.gpus >= 1:
             return there // math.ceil(self.gpus)
-        # A fraction is one of a single card.
-        return there * math.floor(1 / self.gpus)
+        return there * self.sharers
+
+    @property
+    def sharers(self) -> int:
+        """The number of jobs that share each GPU, 1 or more: a fraction is one of a single card."""
+        return math.floor(1 / self.gpus) if 0 < self.gpus < 1 else 1
 
     def __str__(self) -> str:
         return f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")

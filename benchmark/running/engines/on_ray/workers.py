@@ -128,8 +128,10 @@ class RayWorkers:
     def stop(self) -> None:
         try:
             if not self._cluster.own:
-                # Nobody else uses the other: its processes end with it.
-                self._end_all()
+                self._tell_to_end()
+            for task in self._running:
+                with suppress(exceptions.RayError, ValueError):
+                    ray.cancel(task, force=True)
         finally:
             for running in self._running.values():
                 running.held.close()
@@ -138,7 +140,8 @@ class RayWorkers:
             if self._cluster.own:
                 clear_folders(SECONDS_TO_CLEAR_AWAY)
 
-    def _end_all(self) -> None:
+    def _tell_to_end(self) -> None:
+        """Let jobs end their processes and clear their folders away, each on its own machine."""
         for task in self._running:
             with suppress(exceptions.RayError, ValueError):
                 ray.cancel(task, force=False)
@@ -147,17 +150,13 @@ class RayWorkers:
         while self._running and time.monotonic() < deadline:
             for task in self._ready(0.2):
                 self._hear(task)
-        for task in self._running:
-            with suppress(exceptions.RayError, ValueError):
-                ray.cancel(task, force=True)
 
     # -- what a job takes along ---------------------------------------------------------------------------------------------
 
     def _packed(self, job: Job, allowance: Allowance | None) -> Luggage:
         machine = self._machine
-        sharers = max(1, round(1 / self._share.gpus)) if 0 < self._share.gpus < 1 else 1
         device = "cuda" if self._share.gpus else "cpu"
-        there = replace(machine, device=device, threads=self._share.cpus, workers=sharers, ray=None)
+        there = replace(machine, device=device, threads=self._share.cpus, workers=self._share.sharers, ray=None)
         own = self._run_of(job, machine)
         runs, published = {own.name: ray.put(whole_run(own))}, dict[str, Any]()
         for needed in (*job.needs.values(), *job.sources.values()):

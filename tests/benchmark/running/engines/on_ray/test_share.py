@@ -32,6 +32,11 @@ def test_places_of_a_node(share: Share, node: dict[str, float], places: int) -> 
     assert share.places(node) == places
 
 
+@pytest.mark.parametrize(("gpus", "sharers"), [(0, 1), (0.5, 2), (0.6, 1), (0.3, 3), (1, 1), (2, 1)])
+def test_runs_that_share_a_card_divide_its_memory(gpus: float, sharers: int) -> None:
+    assert Share(1, gpus).sharers == sharers
+
+
 @pytest.mark.parametrize(
     ("on", "nodes", "share"),
     [
