@@ -182,5 +182,5 @@ class _Version(argparse.Action):
 
 def _run_and_report(options: argparse.Namespace, console: Console) -> int:
     """Run the default preset and report it."""
-    code = run.run(RunOptions(DEFAULT_PRESET, apart=True, command=options.command), console)
+    code = run.run(RunOptions(DEFAULT_PRESET, apart=run.APART, command=options.command), console)
     return max(code, report.report(RUNS, OUTPUT, console))

@@ -1,5 +1,6 @@
-"""Settings of all tests: one thread (small networks, and the same bits everywhere), learning and proofs of not forgetting in this
-process, because a fresh one takes seconds to start; `test_learning_apart.py` and `test_unforgetting_proof.py` start them.
+"""Settings of all tests: one thread (small networks, and the same bits everywhere); runs of commands, learning and proofs of not
+forgetting in this process, because a fresh one takes seconds to start; `test_workers.py`, `test_learning_apart.py` and
+`test_unforgetting_proof.py` start them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.commands import run
 from benchmark.learning.confined import process as confined
 from benchmark.running import execution
 
@@ -22,6 +24,13 @@ CONFINED_PROCESS = confined.ConfinedProcess
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_run_in_this_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "APART", False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

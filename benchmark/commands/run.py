@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from benchmark.running.engines.schedule import Until
     from benchmark.running.preset_run import PresetRun
 
+APART = True
+"""The command's own process executes no run: one that is killed takes nobody along."""
+
 SHOWN_LEFT = 5
 """Runs that are named at the end of the time."""
 
@@ -108,8 +111,7 @@ def add_parser(commands: common.Commands) -> None:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    # A run that is killed takes nobody along, this process neither.
-    return run(replace(common.run_options(options), apart=True), console, strict=options.strict, log=options.log)
+    return run(replace(common.run_options(options), apart=APART), console, strict=options.strict, log=options.log)
 
 
 def run(options: RunOptions, console: Console, *, strict: bool = False, log: Sequence[CurveTarget] = ()) -> int:

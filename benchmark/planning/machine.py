@@ -49,8 +49,8 @@ class Machine:
     threads: CPU threads of each process, 1 or more.
     command: the command line, for the record.
     learn_apart: True if methods learn in processes of their own, which hold no test images.
-    apart: True if runs are executed in worker processes even if there is one worker; False if one works in the process of the
-        command.
+    apart: True if runs are executed in worker processes even if there is one worker, or one run; False if one works in the
+        process that asked for it.
     retries: times that a run is tried again whose process died, 0 or more.
     ray: the cluster that executes the jobs; None if this machine does.
     """

@@ -59,7 +59,7 @@ class RunOptions:
     address: of the cluster, `HOST:PORT`, or `auto` for the one that this machine belongs to; None to start one here.
     gpus_per_run: of a node of the cluster, a fraction below 1 or a whole number; None for one where there are any.
     learn_here: True if methods learn in the process that attacks them, for a debugger; `learned_without_test` is then not run.
-    apart: True if runs are executed in worker processes even if there is one worker: a run whose process is killed is then tried
+    apart: True if runs are executed in worker processes even if there is one: a run whose process is killed is then tried
         again, and the others go on. False to work in this process, for a debugger and where a process takes longer than the work.
     retries: times that a run is tried again whose process died, 0 or more.
     until: the moment of `time.monotonic` at which work stops; None for as long as it takes.

@@ -26,7 +26,8 @@ def run_jobs(
     until: the end of the time that there is; None for as much as it takes.
     Returns their results in the same order.
     """
-    alone = machine.workers == 1 and not machine.apart and machine.ray is None
+    # A process takes longer to start than a debugger, or a test, wants to wait.
+    alone = (machine.workers == 1 or len(planned) == 1) and not machine.apart and machine.ray is None
     places = InThisProcess(machine, tasks, listen) if alone else _places(machine, tasks, listen)
     return Schedule(planned, places, machine, listen, until, in_order=alone).run()
 
