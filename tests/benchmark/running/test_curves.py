@@ -27,7 +27,7 @@ VALUES = {"train/loss": 0.5, "train/robust validation": 0.25}
 
 
 class Drawing:
-    """A tool that remembers its points. It waits for `go`, and raises from the point of number `fails` on."""
+    """A tool that remembers its points. It waits for `go`, half a minute at most, and raises from point `fails` on."""
 
     where = "nowhere"
 
@@ -37,7 +37,7 @@ class Drawing:
         self.go.set()
 
     def write(self, run: CurveRun, values: Mapping[str, float], step: int) -> None:
-        self.go.wait()
+        self.go.wait(30)
         if len(self.points) >= self.fails:
             raise RuntimeError("no\nserver")
         self.points.append((run, dict(values), step))
