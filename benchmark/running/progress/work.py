@@ -147,7 +147,9 @@ class WorkProgress:
         if not speeds:
             return None
         left = sum(job.planned.passes - job.done_passes for job in open_jobs)
-        side_by_side = min(self.workers, len(open_jobs))
+        running = sum(job.state == RUNNING for job in open_jobs)
+        # A cluster may have more places than anybody knew.
+        side_by_side = min(max(self.workers, running), len(open_jobs))
         each = [seconds for job in open_jobs if (seconds := job.seconds_left()) is not None]
         return max([left / (sum(speeds) / len(speeds)) / side_by_side, *each])
 

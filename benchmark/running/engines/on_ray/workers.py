@@ -28,7 +28,7 @@ from benchmark.running.seconds.left import Allowance
 from results.files import StoreError, canonical_json
 from results.records import DIRECTORY_DIGITS
 from results.store import RunHeld, RunStore
-from scenarios.base import Task
+from scenarios.base import DataError, Task
 
 SECONDS_TO_CLEAR_AWAY = 5.0
 """A job that is stopped has this long to end its processes and clear its folder away, before its process is killed."""
@@ -95,13 +95,16 @@ class RayWorkers:
         except RunHeld as other:
             self._ended.append(JobEnd(job.hash, JobResult(job.hash, learned=False, held=str(other))))
             return
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, DataError, exceptions.RayError) as error:
             held.close()
-            failure = f"{job}: {' '.join(str(error).split())}"
-            self._tell(job, "failed", failure)
-            self._ended.append(JobEnd(job.hash, JobResult(job.hash, (failure,), learned=False)))
+            self._fail(job, error)
             return
+        except BaseException:
+            held.close()
+            raise
         self._running[task] = _Running(job, store, held)
+        if not any(map(self._share.places, self._cluster.nodes())):
+            self._tell(job, "note", f"no node of the cluster has {self._share} now; it waits for one")
 
     def ended(self, timeout: float | None = None) -> list[JobEnd]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -204,9 +207,8 @@ class RayWorkers:
                 remove(running.store.directory, report.gone)
             except StoreError as error:
                 ray.cancel(task, force=True)
-                failure = f"{running.job}: {error}"
-                self._tell(running.job, "failed", failure)
-                self._over(task, JobEnd(running.job.hash, JobResult(running.job.hash, (failure,), learned=False)))
+                self._running.pop(task).held.close()
+                self._fail(running.job, error)
                 return
             for event in report.events:
                 self._listen(event)
@@ -215,6 +217,12 @@ class RayWorkers:
     def _over(self, task: Any, end: JobEnd) -> None:
         self._running.pop(task).held.close()
         self._ended.append(end)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """End a job that can be given nothing to do, or whose results cannot be stored."""
+        failure = f"{job}: {' '.join(str(error).split())}"
+        self._tell(job, "failed", failure)
+        self._ended.append(JobEnd(job.hash, JobResult(job.hash, (failure,), learned=False)))
 
     def _tell(self, job: Job, kind: str, text: str) -> None:
         self._listen(Event(job.hash, job.label, job.seed, kind, text=text))
