@@ -261,7 +261,7 @@ def _holder(path: Path) -> dict[str, Any]:
     """The process that wrote the heartbeat file, as `pid`, `host` and `since`; empty if there is none."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from benchmark.cli import main
+from benchmark.running.progress.session import VERSION as SESSION_VERSION
 from reports.boards.building import build_boards
 from results import load
 from results.checkpoints import Checkpoints
@@ -212,3 +215,26 @@ def test_a_run_with_any_broken_part_is_taken_up_or_refused(folder: Path, tmp_pat
                 problem.path.unlink()
 
     explore(check, cases, 20)
+
+
+def test_any_file_of_who_works_here(folder: Path) -> None:
+    """A heartbeat, and the file of a command that executes runs: `status` and `list` read them, whoever left them."""
+    sessions = folder / "runs" / ".sessions"
+    sessions.mkdir(exist_ok=True)
+    job = {"run": the_run(folder).name, "label": "packnet", "seed": 0, "state": "running", "share": 0.5}
+    about = {"version": SESSION_VERSION, "preset": "tiny", "command": "run", "workers": 1, "ended": False}
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": "2026-01-01T00:00:00+00:00"}
+    whole = {**about, **mine, "seconds_left": 9.0, "jobs": [{**job, "seconds": 3, "seconds_left": 4.5, "text": "x"}]}
+    paths = st.sampled_from([the_run(folder) / "running", sessions / "here-1.json"])
+    deep = st.sampled_from([b"[" * 100_000, b"", b"\xff"])
+    contents = near(whole).map(lambda value: json.dumps(value).encode()) | near_bytes(json.dumps(whole).encode()) | deep
+
+    def check(case: tuple[Path, bytes]) -> None:
+        path, content = case
+        path.write_bytes(content)
+        try:
+            assert main(["status", "--results", str(folder / "runs")]) in (0, 1, 2)
+        finally:
+            path.unlink(missing_ok=True)
+
+    explore(check, st.tuples(paths, contents), 15)

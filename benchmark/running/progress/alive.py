@@ -67,7 +67,7 @@ def worker_of(directory: Path, pulse: Pulse) -> dict[str, Any] | None:
     path = directory / "running"
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(holder, dict) or not pulse.alive(path, holder.get("host"), holder.get("pid")):
         return None

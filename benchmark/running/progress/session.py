@@ -156,7 +156,7 @@ def _is_session(content: Any) -> bool:
 
     def has(values: Any, fields: dict[str, Any]) -> bool:
         known = isinstance(values, dict) and all(isinstance(values.get(name), kind) for name, kind in fields.items())
-        return known and isinstance(values.get("seconds_left"), float | int | None)
+        return known and "seconds_left" in values and isinstance(values["seconds_left"], float | int | None)
 
     return (
         has(content, _ABOUT) and content.get("version") == VERSION and all(has(job, _OF_JOB) for job in content["jobs"])

@@ -244,7 +244,9 @@ def test_a_run_that_is_worked_on_is_running_without_a_session_too(tmp_path: Path
 def test_a_file_of_another_form_is_left_out(content: str, tmp_path: Path) -> None:
     path = write_session(tmp_path, "elsewhere", 1)
     good = json.loads(path.read_text())
-    for text in (content, json.dumps({**good, "jobs": [{}]}), json.dumps({**good, "pid": "1"})):
+    lacking = {name: value for name, value in good["jobs"][0].items() if name != "seconds_left"}
+    changed = ({"jobs": [{}]}, {"jobs": [lacking]}, {"pid": "1"})
+    for text in (content, *(json.dumps({**good, **change}) for change in changed)):
         path.write_text(text)
         assert look(tmp_path).runs == ()
 
