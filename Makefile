@@ -38,7 +38,7 @@ test: setup-dev
 test-browser: setup-dev
 	$(BIN)/python -m pytest tests/browser
 
-# Processes killed at a hundred random moments; afterwards everything is as in an undisturbed run. About half an hour on two cores.
+# Processes killed at a hundred random moments; afterwards everything must be as in an undisturbed run. By hand: it takes long.
 faults: setup-dev
 	$(BIN)/python -m tests.faults.kills
 

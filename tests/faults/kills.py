@@ -4,8 +4,7 @@
 
 Workers, the processes in which methods learn, those in which classifiers are made anew, and the command itself are killed with
 signal 9. The same command is given again until it ends well. Then every prediction, fact and epoch and every table must be the
-same to the byte, but for seconds and memory; no process may be left, and no file may be half-written. `make faults` does it, in
-minutes to an hour, by the number of kills.
+same to the byte, but for seconds and memory; no process may be left, and no file may be half-written. `make faults` does it.
 """
 
 from __future__ import annotations
