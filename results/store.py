@@ -74,9 +74,10 @@ class RunStore:
 
     def demand(self, preset: str, protocol: Mapping[str, Any]) -> None:
         """Note the demands of a preset on this run, and the run's label there (`protocol["label"]`)."""
-        config = read_json(self.directory / "config.json")
-        config["protocols"][preset] = {**protocol, "demanded_at": now()}
-        write_json(self.directory / "config.json", config)
+        with _in_turn(self.directory.parent, self.directory.name):
+            config = read_json(self.directory / "config.json")
+            config["protocols"][preset] = {**protocol, "demanded_at": now()}
+            write_json(self.directory / "config.json", config)
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
@@ -253,8 +254,28 @@ class RunStore:
 def demand_of_published(runs: Path, run_hash: str, preset: str, protocol: Mapping[str, Any]) -> None:
     """Note the demands of a preset on a published run, in a file among the local runs that `records.load` reads."""
     path = demands_path(runs, run_hash)
-    protocols = read_json(path) if path.exists() else {}
-    write_json(path, {**protocols, preset: {**protocol, "demanded_at": now()}})
+    with _in_turn(runs, run_hash[:DIRECTORY_DIGITS]):
+        protocols = read_json(path) if path.exists() else {}
+        write_json(path, {**protocols, preset: {**protocol, "demanded_at": now()}})
+
+
+@contextmanager
+def _in_turn(runs: Path, name: str) -> Iterator[None]:
+    """Wait until no other command notes demands on a run: each writes what it has read and changed.
+
+    A complete run is held by nobody, so commands of several presets may come to it at once.
+    """
+    path = runs / ".locks" / f"{name}.demands"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+    with file:
+        with suppress(OSError):
+            # A disk without locks is told where runs are held.
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _holder(path: Path) -> dict[str, Any]:

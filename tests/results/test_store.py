@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,8 @@ def test_a_disk_that_is_full_is_one_line_and_what_was_stored_stays(
                 write()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    files = {path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != ".locks"}
+    assert {path: path.read_bytes() for path in files} == before
 
 
 def test_a_truncated_part_is_named_and_the_others_are_read(tmp_path: Path) -> None:
@@ -213,6 +215,36 @@ def test_what_is_demanded_of_a_published_run_leaves_it_as_it_is(tmp_path: Path) 
     (run,) = load(tmp_path / "runs", tmp_path / "published").runs
     assert run.protocols["copy"]["label"] == "AT"
     assert {path: path.read_bytes() for path in published.directory.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_demands_that_come_at_once_are_all_noted(
+    published: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "published" / "digits" if published else tmp_path / "runs")
+    read = storing.read_json
+
+    def slowly(path: Path) -> object:
+        found = read(path)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(storing, "read_json", slowly)
+
+    def demand(preset: str) -> None:
+        if published:
+            demand_of_published(tmp_path / "runs", run.hash, preset, {"label": preset})
+        else:
+            run.demand(preset, {"label": preset})
+
+    demand("first")
+    threads = [threading.Thread(target=demand, args=(name,)) for name in ("second", "third", "fourth")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (found,) = load(tmp_path / "runs", tmp_path / "published").runs
+    assert {"first", "second", "third", "fourth"} <= found.protocols.keys()
 
 
 def test_of_two_copies_of_a_run_the_one_that_holds_more_counts(tmp_path: Path) -> None:
