@@ -173,7 +173,7 @@ def _preset(name: str, protocol: Mapping[str, Any], seed: int, options: RunOptio
     """
     file, overrides = taken_apart(name.removesuffix(PRETRAINING), str(protocol.get("command", "")))
     if not options.preset and file not in available():
-        raise ConfigError(f"preset {quoted(file)} is no built-in one")
+        raise ConfigError(f"preset {quoted(file)} is no built-in one; name its file with --preset")
     file = options.preset or file
     if _is_row(protocol):
         methods = [str(protocol["label"])] if "label" in protocol else []

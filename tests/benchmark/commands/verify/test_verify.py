@@ -64,7 +64,7 @@ def test_without_preset_or_data_the_records_are_still_checked(folder, capsys, mo
     code = main(["verify", "standard", "--results", str(folder / "runs")])
     shown = capsys.readouterr().out
     assert code == 0
-    assert "  presets: not verified: tiny: preset 'tiny' is neither" in shown
+    assert "  presets: not verified: tiny: preset 'tiny' is no built-in one; name its file with --preset" in shown
     assert "everything that was verified holds" in shown
     edit(part(the_run(folder), "predictions"), relabel)
     assert main(["verify", "standard", "--results", str(folder / "runs")]) == 1
