@@ -163,7 +163,10 @@ class Planned:
 
 
 def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_published: bool = True) -> list[Planned]:
-    """Find what each job still lacks. Jobs that only other runs need are left out if those runs have learned already.
+    """Find what each job still lacks.
+
+    Jobs that only other runs need are left out if those runs have learned already, unless one was stopped between its last task
+    and its end.
 
     use_published: False if tracked records do not count as stored.
     """
@@ -178,6 +181,10 @@ def plan(jobs: Sequence[Job], machine: Machine, tasks: list[Task], *, use_publis
             planned.append(_plan_job(job, machine, tasks_of(job, tasks, machine)))
             if planned[-1].turns:
                 wanted |= {need.hash for need in job.needs.values()}
+        else:
+            item = _plan_job(replace(job, weights=False, learn_only=True), machine, tasks_of(job, tasks, machine))
+            if item.parts_missing and not item.turns:
+                planned.append(item)
     return planned[::-1]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from benchmark.learning import context
 from tests.benchmark import plugin_methods
-from tests.benchmark.running.stored import CELL, only, table
+from tests.benchmark.running.stored import CELL, only, runs, table
 from tests.conftest import REPOSITORY
 from tests.tiny import TINY, run_tiny, write_preset
 
@@ -65,6 +65,15 @@ def test_a_run_stopped_inside_a_task_goes_on_from_the_last_stage_that_was_worth_
     assert log.read_text().split("\n")[:-1] == ["first 0", "second 0", "first 1", "second 1", *again]
     assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
     assert [path.name for path in only(tmp_path).directory.glob("checkpoints/*stage*")] == [], "inner stages are tidied"
+
+
+def test_a_needed_run_that_was_stopped_before_its_end_is_finished_though_nobody_waits_for_it(tmp_path: Path) -> None:
+    rows = [{"method": "cmat"}]
+    assert run_tiny(tmp_path, rows=rows) == 0
+    (needed,) = (path for path in runs(tmp_path) if path.label == "single_task_at")
+    (needed.directory / "facts" / "cost.parquet").unlink()
+    assert run_tiny(tmp_path, rows=rows) == 0
+    assert (needed.directory / "facts" / "cost.parquet").exists()
 
 
 def test_a_torn_part_is_set_aside_and_measured_again(tmp_path: Path) -> None:
