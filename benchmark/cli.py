@@ -135,9 +135,7 @@ def _without_place(before: str, word: str) -> str:
     name, equals, value = word.partition("=")
     if before in PLACES:
         return "DIR"
-    if equals and name in PLACES:
-        return f"{name}=DIR"
-    if equals and before == LOG:
+    if equals and (name in PLACES or before == LOG):
         return f"{name}=DIR"
     if name == LOG and "=" in value:
         return f"{LOG}={value.partition('=')[0]}=DIR"

@@ -22,7 +22,14 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import cost_of, learning_cost
 from benchmark.planning.protocols import record_demand, task_rows
-from benchmark.planning.stored_runs import find_run, learnable_again, state_key, task_key, without_facts
+from benchmark.planning.stored_runs import (
+    find_run,
+    learnable_again,
+    state_key,
+    task_checkpoints,
+    task_key,
+    without_facts,
+)
 from benchmark.planning.tasks import warning_rows
 from benchmark.running.attack_cells import attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, is_of_place, record_failure
@@ -299,7 +306,7 @@ class Execution:
         """Record what learning took and what a deployment must store, counted by the harness, never by the method."""
         tensors = self.method.state().tensors
         spent = Spent.from_json(self.checkpoints.values(task_key(self.turns[-1]))["spent"])
-        needed = [cost for job in self.job.needs.values() if (cost := self._cost_of(job.hash)) is not None]
+        needed = [cost for job in self.job.needs.values() if (cost := self._cost_of(job)) is not None]
         values = {
             "train_seconds": spent.seconds,
             "train_gradient_evaluations": spent.image_gradients,
@@ -312,14 +319,22 @@ class Execution:
         rows = [{"task": -1, "phase": COSTS, "name": name, "value": float(value)} for name, value in values.items()]
         self.store.write_part("facts", COSTS, rows)
 
-    def _cost_of(self, run_hash: str) -> float | None:
-        """Seconds that a needed run and its own prerequisites took; None if it is not stored."""
-        run = find_run(run_hash, self.machine)
+    def _cost_of(self, job: Job) -> float | None:
+        """Seconds that a needed run and its own prerequisites took to learn; None if it is not stored."""
+        run = find_run(job.hash, self.machine)
         if run is None:
             return None
         facts = run.facts
         costs = facts[(facts["phase"] == COSTS) & facts["name"].isin(["train_seconds", "prerequisite_seconds"])]
-        return float(costs["value"].sum())
+        if len(costs):
+            return float(costs["value"].sum())
+        # It has learned, and was stopped before its end. Its last checkpoint knows what learning took.
+        checkpoints = Checkpoints(RunStore(self.machine.runs, job.hash).directory / "checkpoints")
+        names = task_checkpoints(checkpoints)
+        if not names:
+            return None
+        spent = Spent.from_json(checkpoints.values(names[-1])["spent"]).seconds
+        return spent + sum(self._cost_of(need) or 0.0 for need in job.needs.values())
 
     # -- what is told ---------------------------------------------------------------------------------------------------
 

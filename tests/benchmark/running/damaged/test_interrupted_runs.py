@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmark.learning import context
+from benchmark.planning.jobs import Job
+from benchmark.running import execution
+from results.schema import COSTS
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import CELL, only, runs, table
 from tests.conftest import REPOSITORY
@@ -67,13 +71,28 @@ def test_a_run_stopped_inside_a_task_goes_on_from_the_last_stage_that_was_worth_
     assert [path.name for path in only(tmp_path).directory.glob("checkpoints/*stage*")] == [], "inner stages are tidied"
 
 
-def test_a_needed_run_that_was_stopped_before_its_end_is_finished_though_nobody_waits_for_it(tmp_path: Path) -> None:
-    rows = [{"method": "cmat"}]
+def test_a_needed_run_that_is_killed_before_its_end_costs_what_it_took_and_is_finished_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, rows = execution.judge_afresh, [{"method": "cmat"}]
+
+    def killed(job: Job, *others: Any) -> None:
+        if job.plugin.name == "single_task_at":
+            raise BrokenProcessPool
+        judge(job, *others)
+
+    def cost(label: str, name: str) -> float:
+        (run,) = (run for run in runs(tmp_path) if run.label == label)
+        facts = run.facts
+        return float(facts[(facts["phase"] == COSTS) & (facts["name"] == name)]["value"].sum())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "judge_afresh", killed)
+        assert run_tiny(tmp_path, rows=rows) == 1
+    assert cost("single_task_at", "train_seconds") == 0
+    # Nobody waits for it any more.
     assert run_tiny(tmp_path, rows=rows) == 0
-    (needed,) = (path for path in runs(tmp_path) if path.label == "single_task_at")
-    (needed.directory / "facts" / "cost.parquet").unlink()
-    assert run_tiny(tmp_path, rows=rows) == 0
-    assert (needed.directory / "facts" / "cost.parquet").exists()
+    assert cost("cmat", "prerequisite_seconds") == cost("single_task_at", "train_seconds") > 0
 
 
 def test_a_torn_part_is_set_aside_and_measured_again(tmp_path: Path) -> None:
