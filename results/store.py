@@ -79,6 +79,12 @@ class RunStore:
             config["protocols"][preset] = {**protocol, "demanded_at": now()}
             write_json(self.directory / "config.json", config)
 
+    def add_demands(self, protocols: Mapping[str, Any]) -> None:
+        """Note the demands of another copy of this run, by preset, as far as none of that preset is noted here."""
+        with _in_turn(self.directory.parent, self.directory.name):
+            config = read_json(self.directory / "config.json")
+            write_json(self.directory / "config.json", {**config, "protocols": {**protocols, **config["protocols"]}})
+
     # -- tables -------------------------------------------------------------------------------------------------------
 
     def _write(self, path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, columns: pa.Schema) -> None:

@@ -239,12 +239,16 @@ def test_demands_that_come_at_once_are_all_noted(
 
     demand("first")
     threads = [threading.Thread(target=demand, args=(name,)) for name in ("second", "third", "fourth")]
+    if not published:
+        # As a merge does.
+        threads.append(threading.Thread(target=run.add_demands, args=({"fifth": {}, "first": {"label": "other"}},)))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     (found,) = load(tmp_path / "runs", tmp_path / "published").runs
-    assert {"first", "second", "third", "fourth"} <= found.protocols.keys()
+    assert {"first", "second", "third", "fourth", *([] if published else ["fifth"])} <= found.protocols.keys()
+    assert found.protocols["first"]["label"] == "first"
 
 
 def test_of_two_copies_of_a_run_the_one_that_holds_more_counts(tmp_path: Path) -> None:

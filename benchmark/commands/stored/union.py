@@ -23,7 +23,7 @@ from benchmark.planning.stored_runs import task_checkpoints
 from results import schema
 from results.adversarial import FOLDER as ADVERSARIAL
 from results.checkpoints import Checkpoints
-from results.files import StoreError, read_json, whole_file, write_json
+from results.files import StoreError, whole_file
 from results.parts import parts_of, read_parts
 from results.publishing.packing import PAIRED
 from results.records import Run
@@ -45,7 +45,7 @@ class Union:
 
     add: files of the other copy that the run lacks, or has less of; in the order in which they are put in place.
     facts: rows of `facts/afresh.parquet` from both copies; None if the run has them all.
-    protocols: the demands of both copies; None if the run has them all.
+    protocols: the demands of the other copy; None if the run has them all.
     failures: lines of both copies; None if they stay.
     forget_failures: True if the other copy has no failure and is finished.
     """
@@ -72,7 +72,7 @@ def union_of(here: Run, other: Run, files: Sequence[str]) -> Union:
     return Union(
         add=tuple(sorted(add, key=_order)),
         facts=_joined_afresh(here, other),
-        protocols=_joined_protocols(here, other),
+        protocols=_lacking_protocols(here, other),
         failures=_joined_failures(here, other),
         forget_failures=bool(here.failures) and not other.failures and _finished(other),
     )
@@ -111,8 +111,7 @@ def apply(union: Union, here: Run, other: Run) -> None:
     if union.forget_failures:
         store.clear_failures()
     if union.protocols is not None:
-        config = read_json(here.directory / CONFIG)
-        write_json(here.directory / CONFIG, {**config, "protocols": union.protocols})
+        store.add_demands(union.protocols)
 
 
 def _order(file: str) -> tuple[int, str]:
@@ -242,9 +241,9 @@ def _joined_afresh(here: Run, other: Run) -> list[dict[str, Any]] | None:
     return [*now, *lacking] if lacking else None
 
 
-def _joined_protocols(here: Run, other: Run) -> dict[str, Any] | None:
+def _lacking_protocols(here: Run, other: Run) -> dict[str, Any] | None:
     mine, theirs = (run.config.get("protocols", {}) for run in (here, other))
-    return {**theirs, **mine} if set(theirs) - set(mine) else None
+    return dict(theirs) if set(theirs) - set(mine) else None
 
 
 def _joined_failures(here: Run, other: Run) -> str | None:
