@@ -57,12 +57,17 @@ fuzz: FUZZ_SECONDS ?= 3600
 fuzz: setup-dev
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
 
-# A run end to end, attacks and the store under the oldest versions that requirements.txt allows. Downloads 3 GB.
-test-oldest:
-	$(PYTHON) -m venv .venv-oldest
-	sed 's/>=/==/' requirements.txt > .venv-oldest/oldest.txt
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-oldest/oldest.txt pytest hypothesis
+# Whole runs, attacks and the store under the oldest versions that requirements.txt allows. uv knows which they are, and fetches their
+# 3 GB side by side: half a minute where pip takes eight.
+test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest $(OLDEST)
+
+.venv-oldest/.installed: requirements.txt requirements-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+		--requirement requirements.txt --requirement requirements-oldest.txt
+	@touch $@
 
 OLDEST := tests/results tests/scenarios/test_scenario_contract.py tests/attacks/test_contract.py tests/benchmark/running/test_runs.py \
 	tests/benchmark/planning/test_identities.py tests/reports/test_frames.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -22,6 +24,17 @@ from tests.tiny import write_preset
 def no_published_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports show the test's own runs alone: reading the published ones takes half a minute."""
     monkeypatch.setattr(report, "PUBLISHED", tmp_path / "published")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of one finished run of seed 3, and what the command printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        preset = str(write_preset(folder))
+        assert call("run", "--preset", preset, "--results", str(folder / "runs"), "--seeds", "3") == 0
+    return folder / "runs", printed.getvalue()
 
 
 def call(*arguments: str) -> int:
@@ -170,47 +183,35 @@ def test_a_run_with_a_failing_method_ends_with_1_and_the_report_shows_it_as_fail
 
 
 def test_options_that_are_given_twice_add_up(tmp_path: Path) -> None:
-    words = [
-        "run",
-        "--preset",
-        str(write_preset(tmp_path)),
-        "--results",
-        str(tmp_path / "runs"),
-        "--seeds",
-        "3",
-        "--seeds",
-        "4",
-    ]
-    assert call(*words, "--methods", "madry_at", "--methods", "standard") == 0
+    words = ["run", "--preset", str(write_preset(tmp_path)), "--results", str(tmp_path / "runs"), "--checks", "none"]
+    assert call(*words, "--seeds", "3", "--seeds", "4", "--methods", "madry_at", "--methods", "standard") == 0
     found = {(run.label, run.seed) for run in load(tmp_path / "runs", None).runs}
     assert found == {(label, seed) for label in ("madry_at", "standard") for seed in (3, 4)}
 
 
-def test_the_end_of_a_run_names_the_report_that_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = str(tmp_path / "runs")
-    assert call("run", "--preset", str(write_preset(tmp_path)), "--results", runs) == 0
-    shown = capsys.readouterr().out.rpartition("`python run_benchmark.py ")[2].partition("`")[0]
+@pytest.mark.usefixtures("no_published_runs")
+def test_the_end_of_a_run_names_the_report_that_shows_it(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shown = finished[1].rpartition("`python run_benchmark.py ")[2].partition("`")[0]
     assert call(*shown.split(), "--output", str(tmp_path / "out")) == 0
     assert "madry_at" in (tmp_path / "out" / "leaderboard.csv").read_text()
 
 
-def test_words_that_an_output_cannot_encode_do_not_end_the_report(tmp_path: Path) -> None:
-    assert call("run", "--preset", str(write_preset(tmp_path)), "--results", str(tmp_path / "runs")) == 0
-    words = ["report", "--results", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
-    command = [sys.executable, "run_benchmark.py", *words]
+def test_words_that_an_output_cannot_encode_do_not_end_the_report(finished: tuple[Path, str], tmp_path: Path) -> None:
+    words = ["report", "--results", str(finished[0]), "--output", str(tmp_path / "out")]
+    # Without the published runs, as above.
+    program = (
+        "import sys, pathlib; from benchmark import cli; from benchmark.commands import report;"
+        f"report.PUBLISHED = pathlib.Path({str(tmp_path)!r}); sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, *words]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
-def test_the_recorded_command_says_what_was_run_but_not_where(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["run", "--preset", str(write_preset(tmp_path)), "--results", str(tmp_path / "runs"), "--seeds", "3"]
-    assert call(*arguments) == 0
-    (run,) = load(tmp_path / "runs", None).runs
+def test_the_recorded_command_says_what_was_run_but_not_where(finished: tuple[Path, str]) -> None:
+    (run,) = load(finished[0], None).runs
     assert "--results DIR --seeds 3" in run.protocols["tiny"]["command"]
-    capsys.readouterr()
 
 
 def test_a_mistyped_results_folder_is_named_and_no_page_is_written(
