@@ -24,7 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 
 # For `run --engine ray`.
 $(VENV)/.installed-ray: $(VENV)/.installed requirements-ray.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-ray.txt $(CONSTRAINED)
 	@touch $@
 
 benchmark: setup

@@ -19,7 +19,9 @@ from torch import nn
 
 from benchmark.commands import listing
 from benchmark.commands.evaluate.attacking import ModuleEvaluation, attack_module, choose_protocol
-from benchmark.planning.options import PUBLISHED, RUNS, RunOptions
+from benchmark.commands.parsing.until import moment_of
+from benchmark.commands.run import end_of_work
+from benchmark.planning.options import PUBLISHED, RETRIES, RUNS, RunOptions
 from benchmark.planning.plan import Planned
 from benchmark.running.preset_run import Ended, failed_checks, prepare
 from reports.frames import Tables
@@ -31,8 +33,9 @@ class PresetResult:
     """A preset after it was run.
 
     preset: name of its board.
-    runs: a row per run that was asked for or needed: label, seed, run (hash), state (`stored` if nothing was left to do, `done`
-        or `failed`) and verdict (the worst of its checks; None for a run that only others need).
+    runs: a row per run that was asked for or needed: label, seed, run (hash), state (`stored` if nothing was left to do, `done`,
+        `failed`, or `left` if time ran out before it was complete) and verdict (the worst of its checks; None for a run that only
+        others need).
     failures: one line per failure; empty if everything that is demanded is stored.
     failed_checks: one line per check that fails on a run that was asked for.
     results: the preset's stored runs, published ones included.
@@ -69,6 +72,11 @@ def run_preset(
     download: bool = False,
     device: str = "auto",
     workers: int | None = 1,
+    retries: int = RETRIES,
+    until: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_run: float | None = None,
     force: bool = False,
     learn_here: bool = False,
 ) -> PresetResult:
@@ -85,6 +93,10 @@ def run_preset(
     data_root: folder of the images; download: True to fetch a missing data set.
     device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
     workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for.
+    retries: tries more for a run whose process died; a run in this process takes it along when it dies.
+    until: `13m`, `1h30m` or `23:15`: nothing is begun that would not end by then; None: as long as it takes.
+    engine: `local`, or `ray` for the Ray cluster at `address` (`HOST:PORT`, `auto`, or None to start one here), on which a run
+        takes `gpus_per_run` (None: one where there are any).
     force: True to set stored runs aside and run again.
     learn_here: True to learn in the process that attacks, for a debugger; the check `learned_without_test` is then not run.
     Raises ConfigError, DataError and MethodError before anything is trained. Later failures are stored and returned.
@@ -102,6 +114,11 @@ def run_preset(
         download=download,
         device=device,
         workers=workers,
+        retries=retries,
+        until=None if until is None else moment_of(until),
+        engine=engine,
+        address=address,
+        gpus_per_run=gpus_per_run,
         force=force,
         learn_here=learn_here,
     )
@@ -110,7 +127,7 @@ def run_preset(
         work = prepare(options)
         work.set_aside()
         planned = work.plan()
-        ended = work.complete(planned)
+        ended = work.complete(planned, until=end_of_work(options.until, work, planned))
     return PresetResult(
         preset=work.preset.name,
         runs=_runs(planned, ended),
@@ -135,11 +152,14 @@ def _command(options: RunOptions) -> str:
 
 def _runs(planned: Sequence[Planned], ended: Ended) -> pd.DataFrame:
     """The frame of `PresetResult.runs`."""
-    failed = {result.job for result in ended.executed if result.failures}
-    executed = {result.job for result in ended.executed}
+    states = {
+        "failed": {result.job for result in ended.executed if result.failures},
+        "left": set(ended.left),
+        "done": {result.job for result in ended.executed},
+    }
     rows = []
     for job in (item.job for item in planned):
-        state = "failed" if job.hash in failed else "done" if job.hash in executed else "stored"
+        state = next((name for name, jobs in states.items() if job.hash in jobs), "stored")
         verdict = ended.verdicts.get((job.label, job.seed), {}) if job.of_preset else {}
         rows.append((job.label, job.seed, job.hash, state, verdict.get("verdict")))
     return pd.DataFrame(rows, columns=["label", "seed", "run", "state", "verdict"])

@@ -139,7 +139,7 @@ def run(options: RunOptions, console: Console, *, strict: bool = False, log: Seq
         for problem in item.unusable:
             reason = "a published record" if item.published else "no checkpoint is here; --force learns the run anew"
             say(f"not made again: {problem} ({reason})", "yellow")
-    until = _until(options.until, work, planned)
+    until = end_of_work(options.until, work, planned)
     ended = work.complete(planned, lambda jobs: _shown(jobs, planned, work, console, log), until)
     failures = list(ended.failures)
     if strict:
@@ -157,8 +157,11 @@ def run(options: RunOptions, console: Console, *, strict: bool = False, log: Seq
     return 1 if failures else 0
 
 
-def _until(moment: float | None, work: PresetRun, planned: Sequence[Planned]) -> Until | None:
-    """The end of the time for work, at the rates that this machine shows now. moment: None for as long as it takes."""
+def end_of_work(moment: float | None, work: PresetRun, planned: Sequence[Planned]) -> Until | None:
+    """The end of the time for work, at the rates that this machine shows now.
+
+    moment: of `time.monotonic`, from which on nothing may be worked on; None for as long as it takes.
+    """
     from benchmark.commands.timing.rates import measure_rates
     from benchmark.running.engines.schedule import ENDING_SECONDS, Until
 

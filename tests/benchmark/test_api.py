@@ -147,6 +147,15 @@ def test_a_method_that_fails_is_returned_and_the_others_are_done(tmp_path: Path)
     assert "planted failure" in found.failures[0]
 
 
+def test_what_does_not_fit_into_the_time_is_left_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    preset, options = write_preset(tmp_path), {"results": tmp_path / "runs", "published": tmp_path / "none"}
+    first = run_preset(preset, until="1s", **options)  # type: ignore[arg-type]
+    assert list(first.runs["state"]) == ["left"]
+    assert not first.failures
+    then = run_preset(preset, until="1h", **options)  # type: ignore[arg-type]
+    assert list(then.runs["state"]) == ["done"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -162,6 +171,10 @@ def test_a_method_that_fails_is_returned_and_the_others_are_done(tmp_path: Path)
         ({"overrides": "recipe.epochs=1"}, "--set: 'recipe.epochs=1' is one value"),
         ({"device": "gpu"}, "--device gpu"),
         ({"workers": 0}, "--workers 0"),
+        ({"retries": -1}, "--retries -1"),
+        ({"until": "soon"}, "--until 'soon'"),
+        ({"engine": "dask"}, "--engine dask"),
+        ({"address": "auto"}, "--address auto: belongs to --engine ray"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line_and_nothing_is_written(
