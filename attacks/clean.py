@@ -10,7 +10,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, AttackResult
-from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
+from attacks.parts.trajectory.lanes import Lane, LaneDemand
+from attacks.parts.trajectory.walk import walk_lanes
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks.base import Attack, AttackResult, describe
-from attacks.parts.trajectory import Lane, LaneDemand, walk_lanes
+from attacks.parts.trajectory.lanes import Lane, LaneDemand
+from attacks.parts.trajectory.walk import walk_lanes
 from attacks.starts import Starts
 
 

@@ -11,7 +11,7 @@ from attacks.base import AttackError, margins
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.parts.ascent import ascend, step
-from attacks.parts.trajectory import starting_points
+from attacks.parts.trajectory.lanes import starting_points
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel

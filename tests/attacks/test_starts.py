@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attacks.base import AttackError
 from attacks.noise import Noise
-from attacks.parts.trajectory import starting_points
+from attacks.parts.trajectory.lanes import starting_points
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from tests.attacks.attack_cases import EIGHT, SmallConv, batch
