@@ -92,7 +92,8 @@ def run_preset(
     published: folder of tracked runs, which count as done.
     data_root: folder of the images; download: True to fetch a missing data set.
     device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-    workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for.
+    workers: runs side by side; 1 runs in this process, None takes as many processes as there are cores for. On a Ray cluster 1
+        is one place of it, None all.
     retries: tries more for a run whose process died; a run in this process takes it along when it dies.
     until: `13m`, `1h30m` or `23:15`: nothing is begun that would not end by then; None: as long as it takes.
     engine: `local`, or `ray` for the Ray cluster at `address` (`HOST:PORT`, `auto`, or None to start one here), on which a run

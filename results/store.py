@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,29 +178,32 @@ class RunStore:
             self._aside(path)
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self, *, watch: bool = True) -> Iterator[None]:
         """Hold the run while working on it, and keep its heartbeat file `running`.
 
         Between processes of one machine a file lock decides, which ends with its process, however that ends. Between machines
-        on a shared file system a heartbeat decides: it is watched until it beats, because no two clocks need agree. Raises
-        RunHeld if another process holds the run.
+        on a shared file system without such locks a heartbeat decides: it is watched until it beats, because no two clocks need
+        agree.
+
+        watch: False to wait for no beat: a run of another machine is then held until this process has looked again and again for
+            `STALE_SECONDS` and seen none.
+        Raises RunHeld if another process holds the run, and StoreError if nothing can be written here.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "running"
         with self._locked():
-            other = _holder(path)
-            if other.get("host") not in (None, socket.gethostname()) and _beats(path):
-                raise RunHeld(f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run")
+            self._must_not_beat_elsewhere(_beats if watch else _may_beat)
+            self.directory.mkdir(parents=True, exist_ok=True)
             self.set_folder_aside("running")
-            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "token": secrets.token_hex(8)}
             with whole_file(path) as temporary:
                 temporary.write_text(json.dumps(me), encoding="utf-8")
             stop = threading.Event()
 
             def beat() -> None:
-                while not stop.wait(HEARTBEAT_SECONDS):
+                # A process that was suspended for long may find another one at work here; then the file is not its own.
+                while not stop.wait(HEARTBEAT_SECONDS) and _holder(path) == me:
                     with suppress(OSError):
-                        path.touch()
+                        os.utime(path)
 
             thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
             thread.start()
@@ -210,7 +214,15 @@ class RunStore:
             finally:
                 stop.set()
                 thread.join()
-                path.unlink(missing_ok=True)
+                if _holder(path) == me:
+                    path.unlink(missing_ok=True)
+
+    def _must_not_beat_elsewhere(self, beats: Callable[[Path], bool]) -> None:
+        """Raise RunHeld if a process of another machine works on the run. beats: tells it from its heartbeat file."""
+        path = self.directory / "running"
+        other = _holder(path)
+        if other.get("host") not in (None, socket.gethostname()) and beats(path):
+            raise RunHeld(f"{self.directory}: process {other.get('pid')} on {other['host']} is working on this run")
 
     def tidy(self) -> None:
         """Clear away the heartbeat and the half-written files of a process that was killed; a run that is worked on stays."""
@@ -223,6 +235,7 @@ class RunStore:
         """Move the whole directory to `target`. Raises StoreError if a process is working on the run."""
         try:
             with self._locked():
+                self._must_not_beat_elsewhere(_beats)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.directory.rename(target)
         except RunHeld as held:
@@ -243,8 +256,12 @@ class RunStore:
         # Beside the run's directory, because that one can be moved away; never deleted, because a lock on a deleted file
         # locks nobody out.
         path = self.directory.parent / ".locks" / self.directory.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -302,6 +319,20 @@ def _beats(path: Path) -> bool:
         if now != first:
             return now is not None
     return False
+
+
+_seen: dict[Path, tuple[tuple[int, int], float]] = {}
+"""Of heartbeat files of other machines: their sign, and the monotonic second at which this process saw it first."""
+
+
+def _may_beat(path: Path) -> bool:
+    """True unless a heartbeat file is gone, or this process has seen no beat of it for `STALE_SECONDS`. It does not wait."""
+    sign = _sign(path)
+    if sign is None:
+        return False
+    if _seen.get(path, (None, 0.0))[0] != sign:
+        _seen[path] = sign, time.monotonic()
+    return time.monotonic() - _seen[path][1] < STALE_SECONDS
 
 
 def _sign(path: Path) -> tuple[int, int] | None:

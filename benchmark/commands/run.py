@@ -175,13 +175,14 @@ def _left(work: PresetRun, runs: Sequence[str]) -> str:
     """The work that is left of runs, by their hashes, in words."""
     from reports.numbers.wording import counted
 
-    left = [item for item in work.plan() if item.job.hash in runs and not item.complete]
+    planned = [*(item for item in work.plan() if not item.complete), *work.plan_transfers()]
+    left = [item for item in planned if item.job.hash in runs]
     turns, cells = sum(item.turns for item in left), sum(item.cells for item in left)
-    names = ", ".join(str(item.job) for item in left[:SHOWN_LEFT])
-    more = f" and {len(left) - SHOWN_LEFT} more" if len(left) > SHOWN_LEFT else ""
+    names = list(dict.fromkeys(str(item.job) for item in left))
+    more = f" and {len(names) - SHOWN_LEFT} more" if len(names) > SHOWN_LEFT else ""
     return (
         f"{counted(turns, 'task')} to learn and {counted(cells, 'cell')} to attack are left of "
-        f"{counted(len(left), 'run')}: {names}{more}"
+        f"{counted(len(names), 'run')}: {', '.join(names[:SHOWN_LEFT])}{more}"
     )
 
 

@@ -55,7 +55,7 @@ def execute(job: Job, machine: Machine, tasks: list[Task], listen: Listener, tim
     """
     store = RunStore(machine.runs, job.hash)
     torch.set_num_threads(machine.threads)
-    with store.working(), timed(store) as note_seconds:
+    with store.working(watch=False), timed(store) as note_seconds:
         listen(Event(job.hash, job.label, job.seed, "start"))
         execution = Execution(job, machine, tasks, store, listen, note_seconds, time)
         # A worker does one run after another, and attacks where it does not learn.
@@ -287,6 +287,8 @@ class Execution:
         if cells:
             self.note(f"{len(cells)} attacks run once more: the answers of classifiers made anew are not stored")
         self.attack(cells, again=True)
+        # Nobody could judge what was not attacked, and answers that are stored count for good.
+        self.time.raise_if_out()
 
     def judge_afresh(self) -> bool:
         """Let classifiers made anew judge what the attacks handed over, and prove a claim not to forget, in a confined process.

@@ -16,6 +16,7 @@ from benchmark.planning.presets import Preset, load_preset
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.tasks import load_and_warn, warning_rows
 from benchmark.running.engines.choice import run_jobs
+from benchmark.running.engines.on_ray.environment import must_answer
 from benchmark.running.engines.schedule import Until
 from benchmark.running.failures import JobResult
 from benchmark.running.progress.session import WorkSession
@@ -102,6 +103,10 @@ class PresetRun:
         """Plan the jobs: what is stored of each, and what is missing."""
         return plan(self.jobs, self.machine, self.tasks, use_published=not self.force)
 
+    def plan_transfers(self) -> list[Planned]:
+        """Plan the transfers that can be made from what is stored, and are not."""
+        return plan_transfers(self.jobs, self.machine, self.tasks)
+
     def complete(self, planned: Sequence[Planned], watch: Watch = _silent, until: Until | None = None) -> Ended:
         """Execute what is missing, then the transfers, and write the verdicts. Failures are stored and returned.
 
@@ -110,8 +115,7 @@ class PresetRun:
         self._demand_again([item for item in planned if item.complete])
         with WorkSession(self.preset.name, self.machine) as session:
             executed = self._execute([item for item in planned if not item.complete], watch, session, until)
-            transfers = plan_transfers(self.jobs, self.machine, self.tasks)
-            executed += self._execute(transfers, watch, session, until)
+            executed += self._execute(self.plan_transfers(), watch, session, until)
         found = write_verdicts(self.machine.runs, self.machine.published, self.preset.name)
         asked = [job for job in self.jobs if job.of_preset and job.hash in found]
         return Ended(executed, {(job.label, job.seed): found[job.hash][1] for job in asked})
@@ -158,6 +162,9 @@ def prepare(options: RunOptions, load: Callable[[Preset, Machine], list[Task]] =
     machine = make_machine(options, preset)
     if not options.dry_run:
         check_writable(machine.runs)
+        if machine.ray and machine.ray.address not in (None, "auto"):
+            # Before anything is set aside for a cluster that is not there.
+            must_answer(machine.ray.address)
     tasks = load(preset, machine)
     return PresetRun(preset, machine, tasks, make_jobs(preset, rows, tasks, machine.source), options.force)
 

@@ -78,7 +78,7 @@ def execute_transfers(
     store, time = RunStore(machine.runs, job.hash), time or TimeLeft()
     torch.set_num_threads(machine.threads)
     failures: list[tuple[str, str]] = []
-    with store.working(), timed(store):
+    with store.working(watch=False), timed(store):
         listen(Event(job.hash, job.label, job.seed, "start"))
         recorder = Recorder(store, job.preset, machine.device, machine.threads)
 

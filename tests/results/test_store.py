@@ -352,3 +352,69 @@ def test_the_newest_version_of_an_attack_is_what_counts(tmp_path: Path) -> None:
         store.write_part("evaluations", key, [row])
     (run,) = load(tmp_path, None).runs
     assert run.predictions.query("task == 1")["predicted"].tolist() == [1]
+
+
+def beating_elsewhere(store: RunStore) -> Path:
+    heartbeat = store.directory / "running"
+    heartbeat.write_text(json.dumps({"pid": 1, "host": "another-machine"}))
+    return heartbeat
+
+
+def test_who_does_not_wait_for_a_beat_is_told_to_come_again_until_none_came_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = make_run(tmp_path), iter(range(0, 1000, 20))
+    heartbeat = beating_elsewhere(store)
+    monkeypatch.setattr(storing.time, "monotonic", lambda: float(next(clock)))
+    with pytest.raises(RunHeld, match="another-machine"), store.working(watch=False):
+        pass
+    os.utime(heartbeat, (5, 5))
+    looks = 0
+    while True:
+        looks += 1
+        try:
+            with store.working(watch=False):
+                break
+        except RunHeld:
+            assert looks < 10
+    assert looks > 1
+
+
+def test_a_run_that_beats_elsewhere_is_not_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_run(tmp_path)
+    heartbeat, beats = beating_elsewhere(store), itertools.count(1)
+    monkeypatch.setattr(storing.time, "sleep", lambda seconds: os.utime(heartbeat, (next(beats), 0)))
+    with pytest.raises(StoreError, match="another-machine"):
+        store.move_away(tmp_path / "elsewhere")
+    assert (store.directory / "config.json").exists()
+
+
+@pytest.mark.parametrize("theirs", [True, False], ids=["another's", "gone"])
+def test_a_process_that_lost_its_run_touches_the_heartbeat_of_nobody_else(
+    theirs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "HEARTBEAT_SECONDS", 0.01)
+    store = make_run(tmp_path)
+    with store.working():
+        heartbeat = beating_elsewhere(store)
+        if not theirs:
+            heartbeat.unlink()
+        os.utime(store.directory, (5, 5))
+        before = heartbeat.stat().st_mtime_ns if theirs else None
+        time.sleep(0.1)
+        assert heartbeat.exists() == theirs
+        assert before is None or heartbeat.stat().st_mtime_ns == before
+    assert heartbeat.exists() == theirs
+
+
+def test_a_disk_that_is_full_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, opened = make_run(tmp_path), Path.open
+
+    def full(self: Path, mode: str = "r", **given: object) -> object:
+        if self.parent.name == ".locks":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(self, mode, **given)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StoreError, match="cannot be written"), store.working():
+        pass

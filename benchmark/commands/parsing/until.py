@@ -19,7 +19,7 @@ def moment_of(text: str, now: datetime | None = None) -> float:
     now: on that clock; None for the time that it is.
     Raises ConfigError for anything else.
     """
-    span, clock = _SPAN.fullmatch(text.strip()), _CLOCK.fullmatch(text.strip())
+    span, clock = _SPAN.fullmatch(str(text).strip()), _CLOCK.fullmatch(str(text).strip())
     if span and any(span.groups()):
         hours, minutes, seconds = (int(part or 0) for part in span.groups())
         left = float(3600 * hours + 60 * minutes + seconds)
@@ -28,7 +28,8 @@ def moment_of(text: str, now: datetime | None = None) -> float:
         end = here.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0), microsecond=0)
         if end <= here:
             end += timedelta(days=1)
-        left = (end - here).total_seconds()
+        # As moments, not as what the clock shows: a night in which it is put forward is an hour shorter.
+        left = end.timestamp() - here.timestamp()
     else:
         raise ConfigError(
             f"--until {quoted(text)}: expected a time from now such as 13m, 1h30m or 45s, or a time of day such as 23:15"

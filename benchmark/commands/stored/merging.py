@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,15 +40,17 @@ def merge(files: Sequence[Path], runs: Path, published: Path, console: Console) 
                 try:
                     run = extracted(archive, packed, place)
                     said = _take_in(run, packed.files, runs)
-                except StoreError as error:
+                except (StoreError, OSError) as error:
                     failures.append(f"{archive.path}: {error}")
+                    # What is left of it here would keep the next one from the disk.
+                    shutil.rmtree(place, ignore_errors=True)
                 else:
                     presets |= set(run.protocols)
                     console.print(f"{packed}: {said}", highlight=False, markup=False)
-    for preset in sorted(presets):
-        write_verdicts(runs, published, preset)
     for failure in failures:
         console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
+    for preset in sorted(presets):
+        write_verdicts(runs, published, preset)
     return 1 if failures else 0
 
 

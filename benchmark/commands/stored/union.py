@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.learning import afresh
-from benchmark.planning.stored_runs import task_checkpoints
+from benchmark.planning.stored_runs import WHOLE, task_checkpoints, task_key
 from results import schema
 from results.adversarial import FOLDER as ADVERSARIAL
 from results.checkpoints import Checkpoints
@@ -35,6 +35,12 @@ LAST = (f"facts/{schema.COSTS}.parquet", FAILURES, CONFIG)
 OF_WORK = ("handed_over",)
 """Folders of work that is not finished. They are of use to a run that is new here, and to no other."""
 
+PHASES_OF_THEIR_OWN = (
+    *(schema.COSTS, schema.SECONDS, schema.AFRESH, schema.UNFORGETTING, schema.DATA),
+    *(schema.PROBES, schema.GRADIENTS, schema.UNSEEN),
+)
+"""Phases of facts with a part of their own; the others are written task by task."""
+
 Cell = tuple[str, int]
 """An evaluation and the turn after which it was."""
 
@@ -44,6 +50,7 @@ class Union:
     """The changes that make one run of two copies.
 
     add: files of the other copy that the run lacks, or has less of; in the order in which they are put in place.
+    parts: parts of facts and epochs that the run lacks, from a file of the other copy that holds several: rows by path.
     facts: rows of `facts/afresh.parquet` from both copies; None if the run has them all.
     protocols: the demands of the other copy; None if the run has them all.
     failures: lines of both copies; None if they stay.
@@ -51,13 +58,16 @@ class Union:
     """
 
     add: tuple[str, ...]
+    parts: dict[str, list[dict[str, Any]]]
     facts: list[dict[str, Any]] | None
     protocols: dict[str, Any] | None
     failures: str | None
     forget_failures: bool
 
     def __bool__(self) -> bool:
-        return bool(self.add or self.forget_failures) or not (self.facts is self.protocols is self.failures is None)
+        return bool(self.add or self.parts or self.forget_failures) or not (
+            self.facts is self.protocols is self.failures is None
+        )
 
 
 def union_of(here: Run, other: Run, files: Sequence[str]) -> Union:
@@ -69,8 +79,10 @@ def union_of(here: Run, other: Run, files: Sequence[str]) -> Union:
     _require_same_classifiers(here, other)
     richer = _richer_parts(here, other)
     add = [file for file in files if _is_lacking(file, here, richer)]
+    lacking = _lacking_rows(here, other, add)
     return Union(
-        add=tuple(sorted(add, key=_order)),
+        add=tuple(sorted((file for file in add if file not in lacking), key=_order)),
+        parts={file: rows for file, rows in lacking.items() if rows},
         facts=_joined_afresh(here, other),
         protocols=_lacking_protocols(here, other),
         failures=_joined_failures(here, other),
@@ -103,6 +115,8 @@ def apply(union: Union, here: Run, other: Run) -> None:
         except OSError as error:
             raise StoreError(f"{target}: cannot be written ({error.strerror})") from error
     store = RunStore(here.directory.parent, here.hash)
+    for file, rows in union.parts.items():
+        store.write_part(Path(file).parent.name, Path(file).stem, rows)
     if union.facts is not None:
         store.write_part("facts", schema.AFRESH, union.facts)
     if union.failures is not None:
@@ -165,8 +179,41 @@ def _classifiers(run: Run) -> dict[tuple[int, int], frozenset[str]]:
 # -- what is joined -------------------------------------------------------------------------------------------------------
 
 
+def _lacking_rows(here: Run, other: Run, files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The parts of facts and epochs that the run lacks, from those files of the other copy that hold several: rows by path.
+
+    files: that are not here, by their paths. A file of which everything is here is among what is returned, without rows.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table in ("facts", "training"):
+        there = {Path(file).stem for file in files if file.startswith(f"{table}/")}
+        mine = {path.stem for path in parts_of(here.directory, table)}
+        known = (mine - {WHOLE}) | set(_parts_of_whole(here, table) if WHOLE in mine else ())
+        found |= {f"{table}/{name}.parquet": [] for name in there & known}
+        if WHOLE in there and known:
+            parts = _parts_of_whole(other, table)
+            found |= {f"{table}/{name}.parquet": rows for name, rows in parts.items() if name not in known}
+            found[f"{table}/{WHOLE}.parquet"] = []
+    return found
+
+
+def _parts_of_whole(run: Run, table: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the one part of a published run's facts or epochs, by the names of the parts in which a run writes them."""
+    rows = read_parts([run.directory / table / f"{WHOLE}.parquet"], schema.TABLES[table])[0].to_pylist()
+    last = len(run.identity["scenario"]["tasks"]) - 1
+    # Facts of learning are those of a turn; a method that learns all tasks at once has one.
+    all_at_once = any(row["task"] < 0 for row in rows if row["phase"] == schema.HARNESS) or (
+        table == "training" and any(row["task"] < 0 for row in rows)
+    )
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        of_its_own = table == "facts" and row["phase"] in PHASES_OF_THEIR_OWN
+        found[row["phase"] if of_its_own else task_key(last if all_at_once else row["task"])].append(row)
+    return found
+
+
 def _richer_parts(here: Run, other: Run) -> set[str]:
-    """The parts of evaluations of the other copy with samples that no part here has."""
+    """The parts of evaluations of the other copy with samples that no part here has, or that were half put in place here."""
     mine, theirs = _Parts(here.directory), _Parts(other.directory)
     found = set()
     for part in theirs.names:
@@ -180,7 +227,10 @@ def _richer_parts(here: Run, other: Run) -> set[str]:
         replaced = mine.samples(part) if part in mine.names else {}
         # A part is replaced by one of its name that says all of it and more, and by no other.
         says_all = all(samples <= cells.get(cell, set()) for cell, samples in replaced.items())
-        if says_all and any(not samples <= known[cell] for cell, samples in cells.items()):
+        says_more = any(not samples <= known[cell] for cell, samples in cells.items())
+        # A merge that was killed between the two files of a part left predictions that its evaluations know nothing of.
+        half = any(count != len(replaced[cell]) for cell, count in mine.counts(part).items() if cell in replaced)
+        if says_all and (says_more or half):
             found.add(part)
     return found
 
@@ -219,6 +269,14 @@ class _Parts:
         for row in table.group_by(["evaluation_id", "after_task"]).aggregate([("sample", "list")]).to_pylist():
             found[row["evaluation_id"], row["after_task"]] = set(row["sample_list"])
         return found
+
+    def counts(self, part: str) -> dict[Cell, int]:
+        """The numbers of samples of the evaluations in a part, as they say themselves; empty for a part that is not here."""
+        if part not in self.names:
+            return {}
+        names = ["evaluation_id", "after_task", "samples"]
+        table = pq.ParquetFile(self._folders[1] / f"{part}.parquet").read(names)
+        return {(row[names[0]], row[names[1]]): row[names[2]] for row in table.to_pylist()}
 
 
 def _is_readable(path: Path) -> bool:

@@ -48,4 +48,7 @@ class Workers(Protocol):
         """
 
     def stop(self) -> None:
-        """End everything that is executed, at once, and give up all places. Nothing stays behind. It may be called twice."""
+        """End everything that is executed, at once, and give up all places. Nothing stays behind. It may be called twice.
+
+        `ended(0)` still tells of the jobs that had ended by themselves before.
+        """

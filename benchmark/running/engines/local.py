@@ -126,7 +126,7 @@ class _Worker:
         self.job = job
         # One that died while it was idle is found dead by whoever waits for this job.
         with suppress(OSError):
-            self.connection.send((job, allowance))
+            self.connection.send((job, allowance, time.monotonic()))
 
     def read(self, listen: Listener) -> JobResult | None:
         """Pass events on. Returns the result of the job, if it is among what was said."""
@@ -238,11 +238,13 @@ def _work(connection: Connection[Any, Any], machine: Machine) -> None:
     share_card(torch.device(machine.device), machine.workers)
     tasks: list[Task] = []
     while True:
-        job, allowance = connection.recv()
+        job, allowance, given = connection.recv()
         try:
             if not tasks and not job.elsewhere:
                 tasks = load_tasks(job.preset, machine)
         except (DataError, StoreError, OSError) as error:
             connection.send(failed(job, error, tell))
         else:
-            connection.send(perform(job, machine, tasks, tell, allowance))
+            # The start of this process, and the images, took of its time. The clock is the machine's.
+            left = allowance and allowance.after(time.monotonic() - given)
+            connection.send(perform(job, machine, tasks, tell, left))

@@ -110,12 +110,15 @@ class Schedule:
                 self._settle()
                 self._start()
                 if self._until is not None and self._until.left() <= 0:
+                    self._take_late()
                     break
                 if self._running or self._held:
                     for end in self._ended():
                         self._end(end)
         finally:
             self._workers.stop()
+        self._take_late()
+        self._settle()
         for job in [*self._running.values(), *self._waiting]:
             self._leave(job)
         return [self._results[name] for name in self._jobs]
@@ -158,6 +161,13 @@ class Schedule:
         assert left is not None
         time.sleep(left)
         return []
+
+    def _take_late(self) -> None:
+        """Note the jobs that ended as time ran out: what they say of themselves counts. Nothing is tried again."""
+        for end in self._workers.ended(0.0):
+            result = end.result
+            if result is not None and not result.held and not result.again:
+                self._results[self._running.pop(end.job).hash] = result
 
     def _end(self, end: JobEnd) -> None:
         """Note the end of a job, or have it tried again."""

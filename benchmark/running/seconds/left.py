@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.planning.plan import PER_RUN, PER_TURN, Cost, Rates
 
@@ -34,6 +34,10 @@ class Allowance:
 
     seconds: float
     rates: Rates
+
+    def after(self, seconds: float) -> Allowance:
+        """What is left of it once some seconds have passed."""
+        return replace(self, seconds=self.seconds - seconds)
 
 
 class OutOfTime(Exception):

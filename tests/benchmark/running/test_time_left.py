@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -82,6 +83,12 @@ def test_a_short_stage_tells_little_about_a_long_one(clock: Clock) -> None:
     assert 1 < left.pace(ATTACK) < 1.05
 
 
+def test_the_time_between_giving_a_job_and_its_begin_is_of_its_own(clock: Clock) -> None:
+    given = Allowance(10.0, RATES)
+    assert begins(TimeLeft(given), ATTACK, Cost(exact=9.0))
+    assert not begins(TimeLeft(given.after(2.0)), ATTACK, Cost(exact=9.0))
+
+
 def test_without_an_end_everything_begins() -> None:
     left = TimeLeft()
     assert begins(left, LEARN, Cost(training=1e30))
@@ -141,14 +148,45 @@ def test_a_job_leaves_what_does_not_fit_and_the_same_command_ends_as_if_nothing_
     assert table(only(tmp_path)).equals(table(only(tmp_path, "whole")))
 
 
-def command(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, **options: Any) -> str:
+def command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, changes: dict[str, Any] | None = None, **options: Any
+) -> str:
     """Run the tiny preset until so many seconds from now, at a pass per second. Returns what is printed."""
     monkeypatch.setattr(timed, "measure_rates", lambda *given: Rates(1.0, 1.0, 1.0))
     told = io.StringIO()
     runs = {"results": folder / "runs", "published": folder / "published", "workers": 1}
-    given = RunOptions(str(write_preset(folder)), until=time.monotonic() + seconds, **runs, **options)
+    given = RunOptions(
+        str(write_preset(folder, **(changes or {}))), until=time.monotonic() + seconds, **runs, **options
+    )
     assert run(given, Console(file=told, width=200)) == 0, "nothing failed"
     return told.getvalue()
+
+
+def test_a_run_whose_answers_cannot_be_made_again_in_time_is_left_and_not_complete_without_them(tmp_path: Path) -> None:
+    assert run_tiny(tmp_path) == 0
+    facts = only(tmp_path).directory / "facts"
+    before = pd.read_parquet(facts / "afresh.parquet")
+    for name in ("afresh", "cost"):
+        (facts / f"{name}.parquet").unlink()
+    work = prepare(
+        RunOptions(str(tmp_path / "tiny.yaml"), results=tmp_path / "runs", published=tmp_path / "published", workers=1)
+    )
+    rates = Rates(1e9, 1e9, 1e9)
+    result = perform(work.jobs[0], work.machine, work.tasks, lambda event: None, Allowance(100.0, rates))
+    assert (result.left, result.failures) == (True, ())
+    assert not (facts / "cost.parquet").exists()
+    assert run_tiny(tmp_path) == 0
+    assert len(pd.read_parquet(facts / "afresh.parquet")) == len(before)
+
+
+def test_transfers_that_are_left_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"method": "standard"}, {"method": "madry_at"}]
+    matrix = {"attack": "pgd", "steps": 2, "step_size": "eps/4"}
+    evaluation = {"matrix": [{"attack": "clean"}, matrix], "final": []}
+    assert run_tiny(tmp_path, rows=rows, evaluation=evaluation) == 0
+    evaluation["final"] = [{**matrix, "from": ["standard"]}]
+    told = command(tmp_path, monkeypatch, 0, {"methods": rows, "evaluation": evaluation})
+    assert "0 tasks to learn and 2 cells to attack are left of 1 run: madry_at (seed 0); the same" in told
 
 
 def test_a_command_without_time_left_says_what_is_left_and_does_not_fail(

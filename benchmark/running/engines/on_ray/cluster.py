@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,11 +15,11 @@ import ray
 
 from benchmark.errors import ConfigError
 from benchmark.planning.options import ROOT
+from benchmark.running.engines.on_ray.environment import must_answer
 from benchmark.running.engines.on_ray.folders import CLUSTER, own_folder
 from benchmark.version import COMMIT, git_commit
 
 CODE = ("attacks", "benchmark", "methods", "reports", "results", "scenarios")
-_SECONDS_TO_REACH = 10.0
 
 
 class Cluster:
@@ -49,7 +48,7 @@ class Cluster:
                     "_temp_dir": str(folder),
                 }
             elif address != "auto":
-                _must_answer(address)
+                must_answer(address)
             with _own_handlers():
                 ray.init(
                     **where, runtime_env={"working_dir": str(code)}, log_to_driver=False, logging_level=logging.ERROR
@@ -78,22 +77,6 @@ class Cluster:
         with suppress(Exception):
             ray.shutdown()
         self._held.close()
-
-
-def _must_answer(address: str) -> None:
-    """Raise ConfigError, in a few seconds, unless something answers at `HOST:PORT`."""
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not colon or not host or not port.isdigit():
-        raise ConfigError(
-            f"--address {address}: expected HOST:PORT as `ray start --head` prints it, or auto; the command runs on a machine of "
-            "the cluster"
-        )
-    try:
-        socket.create_connection((host, int(port)), _SECONDS_TO_REACH).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"--address {address}: nothing answers there ({error}); `ray status` on the head says if the cluster runs"
-        ) from None
 
 
 def _copied_code(target: Path) -> Path:

@@ -88,7 +88,7 @@ class RayWorkers:
         store, held = RunStore(self._machine.runs, job.hash), ExitStack()
         try:
             # Whoever else works on the run is kept out from here: on a node nobody sees this folder.
-            held.enter_context(store.working())
+            held.enter_context(store.working(watch=False))
             for problem in store.set_broken_aside():
                 self._tell(job, "note", f"set aside {problem}")
             task = self._work.remote(self._packed(job, allowance))

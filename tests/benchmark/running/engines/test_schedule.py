@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.planning.jobs import Job
 from benchmark.planning.plan import Rates
 from benchmark.running.engines import schedule as scheduling
 from benchmark.running.engines.forecast import ends
 from benchmark.running.engines.schedule import Until
+from benchmark.running.seconds.left import Allowance
 from results.records import DIRECTORY_DIGITS
 from tests.benchmark.running.engines.fake_workers import DEATH, FakeWorkers, planned, schedule
 
@@ -169,3 +172,31 @@ def test_a_forecast_follows_prerequisites_and_places() -> None:
     assert ends(jobs, seconds, 1) == {"needed": 1, "waits": 7, "alone": 12, "last": 14}
     assert ends(jobs, seconds, 2) == {"needed": 1, "waits": 7, "alone": 5, "last": 7}
     assert ends(jobs, seconds, 9) == {"needed": 1, "waits": 7, "alone": 5, "last": 2}
+
+
+class LateWorkers(FakeWorkers):
+    """Places whose jobs end after the time is up, as those that are executed in this process do."""
+
+    def __init__(self, until: Until, **ends: list[Any]) -> None:
+        super().__init__(1, **ends)
+        self._until = until
+
+    def start(self, job: Job, allowance: Allowance | None = None) -> None:
+        super().start(job, allowance)
+        time.sleep(max(0.0, self._until.left()) + 0.01)
+
+
+@pytest.mark.parametrize("how", [{}, {"failures": ("a: boom",), "learned": False}], ids=["well", "badly"])
+def test_what_a_job_says_that_ends_after_the_time_counts(how: dict[str, Any], tmp_path: Path) -> None:
+    until = Until(time.monotonic() + 0.05, RATES)
+    results, told = schedule(planned(("a", 1), ("b", 1, ["a"])), LateWorkers(until, a=[how]), tmp_path, until)
+    assert results["a"].failures == how.get("failures", ())
+    assert not results["a"].left
+    assert results["b"].left != bool(how)
+    assert [event.job for event in told if event.kind == "left"] == ([] if how else ["b"])
+
+
+def test_a_job_whose_process_dies_as_time_runs_out_is_left(tmp_path: Path) -> None:
+    until = Until(time.monotonic() + 0.05, RATES)
+    results, _ = schedule(planned(("a", 1)), LateWorkers(until, a=["dead"]), tmp_path, until)
+    assert results["a"].left

@@ -66,3 +66,12 @@ def test_an_address_where_no_cluster_is_is_one_line(address: str) -> None:
 
     with pytest.raises(ConfigError, match=rf"^--address {address}: [^\n]*$"):
         Cluster(address, 1)
+
+
+def test_nothing_is_set_aside_for_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    assert run_tiny(tmp_path) == 0
+    with pytest.raises(ConfigError, match="nothing answers there"):
+        run_tiny(tmp_path, options={"engine": "ray", "address": "127.0.0.1:1", "force": True})
+    assert len(runs(tmp_path)) == 1
+    assert not (tmp_path / "runs" / ".set-aside").exists()
