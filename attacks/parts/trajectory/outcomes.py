@@ -1,4 +1,4 @@
-"""What walks found: the record of a walk, the exact classifier's word on it, and each attack's result."""
+"""Outcomes of walks: the record of a walk, the exact classifier's word on it, and each attack's result."""
 
 from __future__ import annotations
 

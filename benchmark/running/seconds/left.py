@@ -36,7 +36,7 @@ class Allowance:
     rates: Rates
 
     def after(self, seconds: float) -> Allowance:
-        """What is left of it once some seconds have passed."""
+        """The allowance that is left once some seconds have passed."""
         return replace(self, seconds=self.seconds - seconds)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a cluster before Ray is imported: the settings that it reads then, and if the address answers."""
+"""Preparations for a cluster before Ray is imported: the settings that it reads then, and whether the address answers."""
 
 from __future__ import annotations
 
