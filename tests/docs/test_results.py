@@ -56,6 +56,21 @@ def test_the_leaderboard_is_that_of_the_records(board: Board) -> None:
     assert tables(section(RESULTS, CIFAR100))[0] == rows_of(compact_table(board))
 
 
+@pytest.mark.parametrize(
+    ("preset", "heading"),
+    [
+        ("fashion", "## Fashion-MNIST, task by task: `fashion`"),
+        ("fashion-class", "## Fashion-MNIST, no task told: `fashion-class`"),
+        ("fine-grained-cpu", "## Photographs without a GPU: `fine-grained-cpu`"),
+    ],
+)
+def test_the_other_leaderboards_quote_columns_of_theirs(published: Tables, preset: str, heading: str) -> None:
+    (quoted,) = tables(section(RESULTS, heading))
+    (of_records,) = [board for board in published.boards if board.preset == preset]
+    assert {"rank", "label", "verdict", "ACC worst", "ACC clean", "F clean", "MB"} <= set(quoted[0])
+    assert quoted == columns_of(rows_of(compact_table(of_records)), quoted[0])
+
+
 def test_the_readme_quotes_some_columns_of_it(board: Board) -> None:
     (quoted,) = tables(section(README, "## CIFAR-100"))
     assert {"rank", "label", "verdict", "ACC worst", "ACC clean"} <= set(quoted[0])
@@ -66,7 +81,7 @@ def test_the_strong_attacks_are_those_of_the_records(published: Tables) -> None:
     (quoted,) = tables(section(RESULTS, "### The strong attacks"))
     assert quoted[0] == ["label", *STRONG]
     for label, *shown in quoted[1:]:
-        rows = published.predictions(label)
+        rows = published.predictions(label, "cifar100-cpu")
         last = rows[rows["after_task"] == rows["after_task"].max()]
         attacked = last[last["attack"] == STRONG[STRETCHED]].set_index(["task", "sample"]).index
         for attack, number in zip(STRONG.values(), shown, strict=True):
