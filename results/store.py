@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -256,12 +256,7 @@ class RunStore:
         # Beside the run's directory, because that one can be moved away; never deleted, because a lock on a deleted file
         # locks nobody out.
         path = self.directory.parent / ".locks" / self.directory.name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a")
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
-        with file:
+        with _opened_lock(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -289,16 +284,20 @@ def _in_turn(runs: Path, name: str) -> Iterator[None]:
     A complete run is held by nobody, so commands of several presets may come to it at once.
     """
     path = runs / ".locks" / f"{name}.demands"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
-    with file:
+    with _opened_lock(path) as file:
         with suppress(OSError):
             # A disk without locks is told where runs are held.
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _opened_lock(path: Path) -> TextIO:
+    """A file to lock, made if it is not there. Raises StoreError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _holder(path: Path) -> dict[str, Any]:
