@@ -140,7 +140,8 @@ def verify(run, capsys, *more: str) -> tuple[int, str, str]:
 
 def test_a_run_is_verified_without_an_attack(kept, capsys, monkeypatch):
     run, _, _ = kept
-    monkeypatch.setattr("attacks.parts.trajectory.walk_lanes", None)
+    for attack in ("clean", "fgsm", "noise", "pgd"):
+        monkeypatch.setattr(f"attacks.{attack}.walk_lanes", None)
     code, shown, _ = verify(run, capsys, run.hash[:8])
     assert code == 0, shown
     assert f"in {len(parts(run)) + len(parts(run, 0))} parts" in shown
