@@ -202,9 +202,7 @@ def _parts_of_whole(run: Run, table: str) -> dict[str, list[dict[str, Any]]]:
     rows = read_parts([run.directory / table / f"{WHOLE}.parquet"], schema.TABLES[table])[0].to_pylist()
     last = len(run.identity["scenario"]["tasks"]) - 1
     # Facts of learning are those of a turn; a method that learns all tasks at once has one.
-    all_at_once = any(row["task"] < 0 for row in rows if row["phase"] == schema.HARNESS) or (
-        table == "training" and any(row["task"] < 0 for row in rows)
-    )
+    all_at_once = any(row["task"] < 0 for row in rows if table == "training" or row["phase"] == schema.HARNESS)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         of_its_own = table == "facts" and row["phase"] in PHASES_OF_THEIR_OWN

@@ -110,6 +110,7 @@ class Schedule:
                 self._settle()
                 self._start()
                 if self._until is not None and self._until.left() <= 0:
+                    # Places that are stopped forget what they were told and nobody asked for.
                     self._take_late()
                     break
                 if self._running or self._held:
@@ -117,6 +118,7 @@ class Schedule:
                         self._end(end)
         finally:
             self._workers.stop()
+        # Of nodes of a cluster something was on its way.
         self._take_late()
         self._settle()
         for job in [*self._running.values(), *self._waiting]:
