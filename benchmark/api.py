@@ -179,19 +179,20 @@ def _of_preset(results: Results, preset: str) -> Results:
 def evaluate_module(
     model: nn.Module,
     preset: str | Path,
-    task: int | str,
+    task: int | str | None = None,
     *,
     overrides: Sequence[str] = (),
     data_root: Path | str | None = None,
     download: bool = False,
     device: str = "auto",
 ) -> ModuleEvaluation:
-    """Attack a classifier under a preset's protocol on one task and judge it, as `evaluate` does. Nothing is trained or stored.
+    """Attack a classifier under a preset's protocol and judge it, as `evaluate` does. Nothing is trained or stored.
 
-    model: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task). It is attacked frozen and in eval mode, and left
-        in the mode and on the device that it came in.
+    model: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task). Under protocol `class` the classes are those of
+        all tasks, in the order of the tasks. It is attacked frozen and in eval mode, and left in the mode and on the device that
+        it came in.
     preset: name of a built-in preset, or path of a YAML file.
-    task: number or name of the task.
+    task: number or name of the task; under protocol `class` it may be left out for all tasks.
     overrides: `key.path=value` each, as after `--set`.
     data_root: folder of the images; download: True to fetch a missing data set.
     device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -200,7 +201,7 @@ def evaluate_module(
     root = None if data_root is None else Path(data_root)
     options = RunOptions(str(preset), overrides=overrides, data_root=root, download=download, device=device)
     with _threads_restored():
-        return attack_module(model, type(model).__name__, choose_protocol(options, str(task)))
+        return attack_module(model, type(model).__name__, choose_protocol(options, None if task is None else str(task)))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> Non
     A classifier that writes to the images it is asked about is refused too: whoever asks it would go on with others.
 
     images: float (N, C, H, W) in [0, 1], a few of the task's.
-    classes: number of the task's classes.
+    classes: number of classes among which it is to answer.
     """
     if any(getattr(module, "training", False) for module in classifier.modules()):
         raise BrokenContract("eval_mode", "the classifier is not in eval mode; return it after .eval()")
@@ -47,8 +47,8 @@ def check_classifier(classifier: nn.Module, images: Tensor, classes: int) -> Non
     if logits.shape[1] != classes:
         raise BrokenContract(
             "head_sliced",
-            f"the classifier returns {logits.shape[1]} logits per image; this task has {classes} classes, "
-            f"so (N, {classes}) is right",
+            f"the classifier returns {logits.shape[1]} logits per image to answer among {classes} classes; "
+            f"(N, {classes}) is right",
         )
     if not logits.isfinite().all():
         raise BrokenContract(

@@ -8,7 +8,7 @@ a classifier of its own, in an order of its own. Clean images come last. An hone
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def judged(process: Asked, task: int, images: Tensor, seed: str) -> Judged:
 
 
 def judge(
-    process: Asked, handed_over: Sequence[HandedOver], classifiers: dict[int, str], seed: str
+    process: Asked, handed_over: Sequence[HandedOver], classifiers: Mapping[int, str], seed: str
 ) -> list[dict[str, Any]]:
     """Let classifiers made anew judge what attacks handed over; return facts of phase `AFRESH`.
 

@@ -1,10 +1,10 @@
-"""A classifier attacked under a preset's protocol on one task, without a console."""
+"""A classifier attacked under a preset's protocol on one task, or among the classes of all tasks, without a console."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,8 +40,8 @@ from scenarios.parts.augmentation import to_float
 Watch = Callable[[str], AbstractContextManager[object]]
 """Called with the names of attacks before they run; entered while they do."""
 
-AttackedParts = list[tuple[Attacked, AttackOutcomes]]
-"""The outcomes of one attack. Its samples may be spread over several runs."""
+AttackedParts = list[tuple[int, Attacked, AttackOutcomes]]
+"""The outcomes of one attack, each with the id of the task. A task's samples may be spread over several runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,10 @@ class AttackAccuracy:
 
 @dataclass(frozen=True)
 class ModuleEvaluation:
-    """The outcome of attacking a classifier on one task.
+    """The outcome of attacking a classifier.
 
+    tasks: the tasks whose test images were attacked: one, or under protocol `class` one or more.
+    classes: the number of classes among which it answered.
     accuracies: one per attack, and one more per iterative attack for any of its iterates.
     worst: under all attacks at the preset's eps together, on the images that all of them cover; extra attacks that anybody could
         use count on the images that they cover.
@@ -75,13 +77,19 @@ class ModuleEvaluation:
     """
 
     preset: Preset
-    task: Task
+    tasks: tuple[Task, ...]
+    classes: int
     accuracies: list[AttackAccuracy]
     worst: AttackAccuracy
     verdicts: list[Verdict]
     failures: list[str]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task | None:
+        """The task whose test images were attacked; None if there are several."""
+        return self.tasks[0] if len(self.tasks) == 1 else None
 
     @property
     def attacks(self) -> pd.DataFrame:
@@ -95,25 +103,32 @@ class ModuleEvaluation:
 
 @dataclass(frozen=True)
 class ModuleProtocol:
-    """The preset, the machine and the task that a classifier is attacked with."""
+    """The preset, the machine and the tasks that a classifier is attacked with: one, or under protocol `class` one or more."""
 
     preset: Preset
     machine: Machine
-    task: Task
+    tasks: tuple[Task, ...]
+
+    def one_turn(self) -> list[Task]:
+        """The tasks, numbered from 0, as if all classes of the stream had been learned in one turn."""
+        answered = [task.seen[-1:] * len(self.tasks) for task in self.tasks]
+        return [replace(task, id=i, seen=seen) for i, (task, seen) in enumerate(zip(self.tasks, answered, strict=True))]
 
 
 def choose_protocol(
-    options: RunOptions, task: str, load: Callable[[Preset, Machine], list[Task]] = load_and_warn
+    options: RunOptions, task: str | None, load: Callable[[Preset, Machine], list[Task]] = load_and_warn
 ) -> ModuleProtocol:
     """Read the preset and load its tasks. Raises ConfigError and DataError.
 
-    task: number or name of the task.
+    task: number or name of the task. None for all tasks, where the preset's protocol is `class`.
     load: loads the preset's tasks.
     """
     preset = load_preset(options.preset, options.overrides)
-    preset.must_tell_tasks("evaluate")
     machine = make_machine(options, preset)
-    return ModuleProtocol(preset, machine, find_task(load(preset, machine), task))
+    if task is None:
+        preset.must_not_tell_tasks(machine.source)
+    tasks = load(preset, machine)
+    return ModuleProtocol(preset, machine, tuple(tasks) if task is None else (find_task(tasks, task),))
 
 
 def attack_module(
@@ -127,7 +142,8 @@ def attack_module(
 ) -> ModuleEvaluation:
     """Attack a classifier and judge it. It is left in the mode and on the device that it came in.
 
-    classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes of the task), or to an output that holds them.
+    classifier: from float (N, C, H, W) in [0, 1] to logits (N, classes), or to an output that holds them. The classes are
+        those of the task; under protocol `class` those of all tasks of the stream, in the order of the tasks.
     name: of the classifier, for messages.
     file: `FILE.py[:NAME]` that makes it anew; None if no file does.
     warnings: one line for everything that is known of it already.
@@ -135,28 +151,30 @@ def attack_module(
     """
     if not isinstance(classifier, nn.Module):
         raise ConfigError(f"{name}: expected an nn.Module, got {classifier!r}")
-    preset, machine, task = protocol.preset, protocol.machine, protocol.task
+    preset, machine, tasks = protocol.preset, protocol.machine, protocol.one_turn()
+    classes = tasks[0].answers(len(tasks) - 1)
     torch.set_num_threads(machine.threads)
     inside, notes = plain(classifier)
     with _mistakes_of(name), run_uncompiled(), ready(inside, machine.device):
-        trial = to_float(task.validation.images[:CONTRACT_IMAGES])
-        asking = found_asking(inside, trial, len(task.classes))
+        trial = to_float(tasks[0].validation.images[:CONTRACT_IMAGES])
+        asking = found_asking(inside, trial, classes)
         asked = asking.of(inside)
-        _check(asked, task)
+        _check(asked, tasks[0], classes)
         with TemporaryDirectory(prefix="evaluate-") as folder:
             source = None if file is None else FromFile.of(file, machine, asking)
-            run = TemporaryRun(Path(folder), asked, task, preset, machine, source)
-            arithmetic = arithmetic_of(asked, task.test, preset.evaluation.precision)
-            attacked, extra, failures = _attack_all(arithmetic, task, preset, run, watch)
+            run = TemporaryRun(Path(folder), asked, tasks, preset, machine, source)
+            arithmetic = arithmetic_of(asked, tasks[0].test, preset.evaluation.precision)
+            attacked, extra, failures = _attack_all(arithmetic, tasks, preset, run, watch)
             verdicts = run.verdicts()
         stream = preset.scenario(machine.source).stream()
-        scale = preprocessing_warnings(asked, task, stream.mean, stream.std)
+        scale = preprocessing_warnings(asked, [task.test for task in tasks], stream.mean, stream.std)
     accuracies = [
         each for attack, parts in attacked.items() for each in _accuracies(preset.attack_name(attack), attack, parts)
     ]
     return ModuleEvaluation(
         preset,
-        task,
+        protocol.tasks,
+        classes,
         accuracies,
         _worst(attacked, extra, preset),
         verdicts,
@@ -175,30 +193,32 @@ def _mistakes_of(name: str) -> Iterator[None]:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _check(classifier: nn.Module, task: Task) -> None:
+def _check(classifier: nn.Module, task: Task, classes: int) -> None:
     """Raise ConfigError if a classifier breaks its contract, or cannot be told from others."""
     try:
-        check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), len(task.classes))
+        check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), classes)
         classifier_fingerprint(classifier)
     except Exception as error:
         raise ConfigError(_line(error)) from error
 
 
 def _attack_all(
-    arithmetic: Arithmetic, task: Task, preset: Preset, run: TemporaryRun, watch: Watch
+    arithmetic: Arithmetic, tasks: Sequence[Task], preset: Preset, run: TemporaryRun, watch: Watch
 ) -> tuple[dict[Attack, AttackedParts], dict[Attack, AttackedParts], list[str]]:
-    """Run the preset's attacks and the extra attacks, and record all of them in `run`.
+    """Run the preset's attacks and the extra attacks on every task, and record all of them in `run`.
 
     Returns the outcomes of the preset's attacks, those of the extra attacks, and a line per failure.
     """
     attacked: dict[Attack, AttackedParts] = {demand.attack: [] for demand in preset.final}
     others: dict[Attack, AttackedParts] = {}
     failures = []
-    own = shared_work(cells_of(preset.final, task, task.id))
-    extra = shared_work(cells_of(extra_demands(preset, [task]), task, task.id))
+    demands = [*preset.final, *extra_demands(preset, tasks)]
+    works = [(task, work) for task in tasks for work in shared_work(cells_of(demands, task, len(tasks) - 1))]
     classifier = arithmetic.exact
-    for work in [*own, *extra]:
+    for task, work in works:
         names = ", ".join(attack.name for attack in work.run.members)
+        if len(tasks) > 1:
+            names = f"{task.name}: {names}"
         with watch(names):
             try:
                 found = attack_task(
@@ -206,13 +226,13 @@ def _attack_all(
                 )
             except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
                 failures.append(f"{names}: {_line(error)}")
-                run.fail(work.run.members, error)
+                run.fail(task, work.run.members, error)
                 continue
-        run.record(work, found)
+        run.record(task, work, found)
         if not found.unchanged:
             failures.append(f"{names}: the classifier or the global random state changed under attack")
         for attack, outcomes in found.outcomes.items():
-            (attacked if attack in attacked else others).setdefault(attack, []).append((found, outcomes))
+            (attacked if attack in attacked else others).setdefault(attack, []).append((task.id, found, outcomes))
     return {attack: parts for attack, parts in attacked.items() if parts}, others, failures
 
 
@@ -239,27 +259,28 @@ def _worst(attacked: dict[Attack, AttackedParts], extra: dict[Attack, AttackedPa
         for attack, parts in extra.items()
         if attack.kind in COUNTED_EXTRAS and attack.threat_model == preset.ranking
     ]
-    shared = set.intersection(*(set(vote) for vote in votes)) if votes else set()
+    shared: set[tuple[int, int]] = set.intersection(*(set(vote) for vote in votes)) if votes else set()
     return _accuracy(
         WORST,
         {
-            sample: all(vote[sample] for vote in votes) and all(vote.get(sample, True) for vote in found)
-            for sample in shared
+            image: all(vote[image] for vote in votes) and all(vote.get(image, True) for vote in found)
+            for image in shared
         },
     )
 
 
-def _right(parts: AttackedParts, kind: str) -> dict[int, bool]:
-    """True for each sample, by its id, that is classified right. kind: `final` or `any`."""
-    right: dict[int, bool] = {}
-    for attacked, outcomes in parts:
+def _right(parts: AttackedParts, kind: str) -> dict[tuple[int, int], bool]:
+    """True for each image, by the ids of its task and sample, that is classified right. kind: `final` or `any`."""
+    right: dict[tuple[int, int], bool] = {}
+    for task, attacked, outcomes in parts:
         outcome: Outcome = getattr(outcomes, kind)
         correct: Tensor = outcome.predicted == attacked.labels
-        right |= dict(zip(attacked.samples.tolist(), correct.tolist(), strict=True))
+        images = ((task, sample) for sample in attacked.samples.tolist())
+        right |= dict(zip(images, correct.tolist(), strict=True))
     return right
 
 
-def _accuracy(name: str, right: dict[int, bool]) -> AttackAccuracy:
+def _accuracy(name: str, right: dict[tuple[int, int], bool]) -> AttackAccuracy:
     count, samples = sum(right.values()), len(right)
     if not samples:
         return AttackAccuracy(name, 0, float("nan"), float("nan"), float("nan"))

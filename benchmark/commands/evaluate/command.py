@@ -20,11 +20,17 @@ from results.files import whole_file, write_json
 
 
 def evaluate(
-    target: str, task: str, options: RunOptions, console: Console, output: Path | None = None, *, strict: bool = False
+    target: str,
+    task: str | None,
+    options: RunOptions,
+    console: Console,
+    output: Path | None = None,
+    *,
+    strict: bool = False,
 ) -> int:
     """Attack the classifier at `FILE.py[:NAME]` and print what the attacks and the checks found.
 
-    task: number or name of the task.
+    task: number or name of the task; None for all tasks, where none is told at test.
     output: a file for the table, CSV, or JSON with everything that was found if it ends in `.json`.
     strict: True if a failed check counts as a failure.
     Returns the exit code: 0, or 1 if an attack failed. Raises ConfigError and DataError; a classifier that breaks its contract is
@@ -45,8 +51,8 @@ def show(found: ModuleEvaluation, target: str, console: Console) -> None:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False)
 
-    task, preset = found.task, found.preset
-    say(f"{target} on task {task.id} ({task.name}, {len(task.classes)} classes) of preset {preset.name}")
+    preset = found.preset
+    say(f"{target} on {_tasks(found)} of preset {preset.name}")
     console.print(_table([*found.accuracies, found.worst]))
     for note in found.notes:
         say(f"note: {note}")
@@ -60,6 +66,15 @@ def show(found: ModuleEvaluation, target: str, console: Console) -> None:
     for verdict in found.verdicts:
         if verdict.status in (WARN, FAIL):
             say(f"{verdict.status}: {verdict.check}: {verdict.reason}", "red" if verdict.status == FAIL else "yellow")
+
+
+def _tasks(found: ModuleEvaluation) -> str:
+    """The attacked tasks in words, such as `task 0 (trouser_shirt, 2 classes)`."""
+    if found.preset.scenario_settings.protocol == "task":
+        (task,) = found.tasks
+        return f"task {task.id} ({task.name}, {found.classes} classes)"
+    names = ", ".join(f"{task.id} ({task.name})" for task in found.tasks)
+    return f"{'task' if len(found.tasks) == 1 else 'tasks'} {names} among all {found.classes} classes"
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
@@ -92,11 +107,13 @@ def as_json(found: ModuleEvaluation, target: str) -> dict[str, Any]:
     def of(each: AttackAccuracy) -> dict[str, Any]:
         return {key: None if value != value else value for key, value in asdict(each).items()}
 
-    task = found.task
+    tasks = [{"id": task.id, "name": task.name, "classes": list(task.classes)} for task in found.tasks]
     return {
         "classifier": target,
         "preset": found.preset.name,
-        "task": {"id": task.id, "name": task.name, "classes": list(task.classes)},
+        "protocol": found.preset.scenario_settings.protocol,
+        "tasks": tasks,
+        "task": tasks[0] if len(tasks) == 1 else None,
         "accuracies": [of(each) for each in found.accuracies],
         "worst": of(found.worst),
         "notes": found.notes,

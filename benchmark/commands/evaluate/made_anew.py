@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,18 +69,20 @@ class FromFile:
         return lambda: lambda: made
 
 
-def judged_anew(source: FromFile | None, handed_over: list[HandedOver], fingerprint: str) -> list[dict[str, Any]]:
-    """Facts of phase `AFRESH` on a network that was attacked as task 0.
+def judged_anew(
+    source: FromFile | None, handed_over: list[HandedOver], fingerprints: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Facts of phase `AFRESH` on a network that was attacked.
 
     source: None for a network without a file.
-    fingerprint: of the network that was attacked.
+    fingerprints: of the network that was attacked, by task.
     Raises NotMade if the file's network could not be made again, or did not answer.
     """
     if source is None:
         return [afresh.not_judged(FROM_PYTHON)]
     try:
         with confined.ConfinedProcess(source) as process:
-            judged = afresh.judge(process, handed_over, {0: fingerprint}, fingerprint)
+            judged = afresh.judge(process, handed_over, fingerprints, fingerprints[0])
             means, reached = process.means, process.reached
     except CannotConfine as reason:
         return [afresh.not_judged(str(reason))]

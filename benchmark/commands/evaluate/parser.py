@@ -22,11 +22,13 @@ def add_parser(commands: common.Commands) -> None:
         summary="attack an nn.Module of yours under a preset's protocol",
         description=(
             "Attack an nn.Module of yours, from images in [0, 1] to logits, on one task under a preset's protocol.\n"
+            "Under a preset that tells no task, such as fashion-class, it answers among the classes of all tasks.\n"
             "Nothing is trained. Exit code 1 if an attack fails."
         ),
         examples={
             "evaluate my_model.py --preset digits --task 0": "the one nn.Module in a file",
             "evaluate my_model.py:make --preset digits --task digits_2_3 --output attacks.csv": "what make() returns",
+            "evaluate my_model.py --preset fashion-class": "one network for the classes of all tasks",
         },
     )
     action = parser.add_argument(
@@ -34,7 +36,9 @@ def add_parser(commands: common.Commands) -> None:
     )
     choices.completed(action, choices.python_files)
     common.add_preset(parser, "the preset whose data and attacks are used")
-    parser.add_argument("--task", required=True, metavar="T", help="number or name of the task")
+    parser.add_argument(
+        "--task", metavar="T", help="number or name of the task (default, where no task is told at test: all tasks)"
+    )
     common.add_overrides(parser)
     common.add_data(parser)
     common.add_device(parser)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attacks.parts.guard import classifier_kept, random_state_kept
 from benchmark.evaluating.determinism import full_precision, repeatable
 from reports.numbers.statistics.comparisons import significantly_better
-from scenarios.base import Task
+from scenarios.base import ImageSet
 from scenarios.parts.augmentation import to_float
 
 MOST = 1000
@@ -32,19 +32,22 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Scale = Callable[[Tensor], Tensor]
 
 
-def preprocessing_warnings(classifier: nn.Module, task: Task, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+def preprocessing_warnings(
+    classifier: nn.Module, tests: Sequence[ImageSet], mean: Sequence[float], std: Sequence[float]
+) -> list[str]:
     """A line if a classifier is right about clearly more test images in another scale than [0, 1]: empty or one.
 
+    tests: the test images of its tasks.
     mean, std: of the scenario, per channel, in [0, 1].
     Whatever the classifier does to itself on the way is put back, and a scale in which it fails is none.
     """
-    images = task.test.select(task.test.balanced_order()[:MOST])
-    pixels = to_float(images.images)
+    some = [test.select(test.balanced_order()[: MOST // len(tests)]) for test in tests]
+    pixels, labels = to_float(torch.cat([test.images for test in some])), torch.cat([test.labels for test in some])
     with torch.inference_mode(False), repeatable(), full_precision(), random_state_kept(), classifier_kept(classifier):
-        usual = _right(classifier, pixels, images.labels)
+        usual = _right(classifier, pixels, labels)
         found = {}
         for name, scale in scales(mean, std).items():
-            right = _right(classifier, scale(pixels), images.labels)
+            right = _right(classifier, scale(pixels), labels)
             if usual is None or right is None or right.mean() - usual.mean() < GAIN:
                 continue
             if significantly_better(right, usual) < LEVEL:

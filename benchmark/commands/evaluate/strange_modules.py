@@ -177,7 +177,7 @@ def found_asking(module: nn.Module, images: Tensor, classes: int) -> WayOfAsking
 
     module: ready.
     images: float (N, C, H, W) in [0, 1], on its device, some that no attack will show it.
-    classes: of the task.
+    classes: number of classes among which it is to answer.
     Raises ConfigError if it gives no answer, or none to images that take a gradient.
     """
     with torch.inference_mode(False), random_state_kept(), _kept(module):

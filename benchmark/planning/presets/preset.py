@@ -170,6 +170,15 @@ class Preset:
                 "(scenario.protocol: class); take `run`, or add --set scenario.protocol=task"
             )
 
+    def must_not_tell_tasks(self, source: SourceOptions) -> None:
+        """Raise ConfigError if an image's task is told at test: then somebody must say which task is meant."""
+        if self.scenario_settings.protocol == "task":
+            names = enumerate(self.scenario(source).stream().names)
+            raise ConfigError(
+                f"--task is missing: preset {self.name} tells the task at test (scenario.protocol: task); "
+                f"valid: {', '.join(f'{i} ({name})' for i, name in names)}"
+            )
+
     def scenario(self, source: SourceOptions) -> Scenario:
         """The scenario, its data not yet loaded. Raises ConfigError if network or attacks cannot go with it."""
         scenario = self.scenario_plugin.cls(self.scenario_settings, source)

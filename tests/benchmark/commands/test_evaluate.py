@@ -114,7 +114,7 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path, capsys, case):
 @pytest.mark.parametrize(
     ("classes", "returns", "message"),
     [
-        (3, "self.linear(images.flatten(1))", "returns 3 logits per image; this task has 2 classes"),
+        (3, "self.linear(images.flatten(1))", "returns 3 logits per image to answer among 2 classes"),
         (2, "self.linear(images.flatten(1)).softmax(1)", "returns probabilities"),
         (2, "self.linear(images.flatten(1)) * float('nan')", "not finite"),
         (2, "self.linear(images.flatten(1)).argmax(1)", "int64"),

@@ -11,10 +11,8 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from benchmark.cli import main
-from benchmark.commands.evaluate.attacking import choose_protocol
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import make_jobs
-from benchmark.planning.options import RunOptions
 from benchmark.planning.presets import load_preset
 from methods.base import MethodError
 from reports.boards.building import build_boards
@@ -111,9 +109,12 @@ def test_a_method_that_must_be_told_the_task_is_refused_before_anything_is_learn
     assert runs(tmp_path) == []
 
 
-def test_evaluate_measures_one_task_and_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="evaluate measures classifiers of one task each"):
-        choose_protocol(RunOptions(str(write_preset(tmp_path, scenario=CLASS))), "0")
+def test_audit_measures_one_task_at_a_time_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["audit", "--preset", str(write_preset(tmp_path, scenario=CLASS)), "--results", str(tmp_path / "runs")])
+        == 2
+    )
+    assert "audit measures classifiers of one task each, and tiny has one head" in capsys.readouterr().err
 
 
 def test_an_image_made_on_an_earlier_turn_s_classifier_needs_as_many_classes_as_that_one_knew(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -43,7 +41,7 @@ UNDO = {
 @pytest.mark.parametrize("scale", UNDO)
 def test_a_rise_in_accuracy_is_told_with_the_scale_and_both_accuracies(task, scale):
     ink = Ink(UNDO[scale], 0.7 if "scenario" in scale else 0.4)
-    (warning,) = preprocessing_warnings(ink, task, MEAN, STD)
+    (warning,) = preprocessing_warnings(ink, [task.test], MEAN, STD)
     pixels = task.test.images.float() / 255
     right = [
         float((ink(shown).argmax(1) == task.test.labels).float().mean())
@@ -55,8 +53,8 @@ def test_a_rise_in_accuracy_is_told_with_the_scale_and_both_accuracies(task, sca
 
 
 def test_a_network_that_is_right_as_it_is_asked_or_right_nowhere_is_none(task):
-    assert preprocessing_warnings(Ink(lambda x: x), task, MEAN, STD) == []
-    assert preprocessing_warnings(Ink(lambda x: 0 * x), task, MEAN, STD) == []
+    assert preprocessing_warnings(Ink(lambda x: x), [task.test], MEAN, STD) == []
+    assert preprocessing_warnings(Ink(lambda x: 0 * x), [task.test], MEAN, STD) == []
 
 
 def test_a_gain_on_few_images_is_none(task):
@@ -67,7 +65,7 @@ def test_a_gain_on_few_images_is_none(task):
             found[:2] = 1 - found[:2]
         return found
 
-    assert preprocessing_warnings(Ink(undo), task, MEAN, STD) == []
+    assert preprocessing_warnings(Ink(undo), [task.test], MEAN, STD) == []
 
 
 @pytest.mark.parametrize(("of_hundred", "told"), [(3, False), (9, True)])
@@ -78,8 +76,8 @@ def test_a_small_gain_is_none_however_many_images_show_it(task, of_hundred, told
             found[:of_hundred] = 1 - found[:of_hundred]
         return found
 
-    many = replace(task, test=task.test.select(torch.arange(len(task.test)).repeat(8)))
-    assert bool(preprocessing_warnings(Ink(undo), many, MEAN, STD)) is told
+    many = task.test.select(torch.arange(len(task.test)).repeat(8))
+    assert bool(preprocessing_warnings(Ink(undo), [many], MEAN, STD)) is told
 
 
 def test_a_scale_in_which_it_fails_is_none(task):
@@ -88,7 +86,7 @@ def test_a_scale_in_which_it_fails_is_none(task):
             raise ValueError("images outside [0, 1]")
         return images
 
-    assert preprocessing_warnings(Ink(undo), task, MEAN, STD) == []
+    assert preprocessing_warnings(Ink(undo), [task.test], MEAN, STD) == []
 
 
 def test_networks_on_coloured_images_are_tried_with_the_numbers_of_imagenet():
