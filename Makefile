@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # The versions that the tests passed with. `make setup LOCK=` takes the newest ones that the ranges of requirements.txt allow.
 LOCK := requirements.lock
 CONSTRAINED := $(if $(LOCK),--constraint $(LOCK))
-# `make setup INSTALLER=uv` takes half a minute where pip takes three: it fetches and unpacks side by side.
+# `make setup INSTALLER=uv` fetches and unpacks side by side: 40 seconds for everything that the tests need, where pip took 3 minutes.
 INSTALLER ?= pip
+$(if $(filter pip uv,$(INSTALLER)),,$(error INSTALLER=$(INSTALLER): expected pip or uv))
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL = $(if $(filter uv,$(INSTALLER)),$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python,$(PIP))
 
