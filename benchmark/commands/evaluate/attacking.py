@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from attacks.base import Attack, AttackError, Outcome
 from attacks.threat_model import ThreatModelError
+from benchmark.commands.evaluate.conventions import convention_warnings
 from benchmark.commands.evaluate.made_anew import FromFile
-from benchmark.commands.evaluate.preprocessing import preprocessing_warnings
 from benchmark.commands.evaluate.strange_modules import found_asking, one_line, plain, ready, run_uncompiled
 from benchmark.commands.evaluate.temporary_run import TemporaryRun
 from benchmark.errors import ConfigError
@@ -66,7 +66,7 @@ class ModuleEvaluation:
     """The outcome of attacking a classifier.
 
     tasks: the tasks whose test images were attacked: one, or under protocol `class` one or more.
-    classes: the number of classes among which it answered.
+    columns: the class that each of its logits stands for: of the task, or under protocol `class` of all tasks in turn.
     accuracies: one per attack, and one more per iterative attack for any of its iterates.
     worst: under all attacks at the preset's eps together, on the images that all of them cover; extra attacks that anybody could
         use count on the images that they cover.
@@ -78,13 +78,18 @@ class ModuleEvaluation:
 
     preset: Preset
     tasks: tuple[Task, ...]
-    classes: int
+    columns: tuple[str, ...]
     accuracies: list[AttackAccuracy]
     worst: AttackAccuracy
     verdicts: list[Verdict]
     failures: list[str]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes among which it answered."""
+        return len(self.columns)
 
     @property
     def task(self) -> Task | None:
@@ -103,11 +108,15 @@ class ModuleEvaluation:
 
 @dataclass(frozen=True)
 class ModuleProtocol:
-    """The preset, the machine and the tasks that a classifier is attacked with: one, or under protocol `class` one or more."""
+    """The preset, the machine and the tasks that a classifier is attacked with: one, or under protocol `class` one or more.
+
+    columns: the class that each logit stands for.
+    """
 
     preset: Preset
     machine: Machine
     tasks: tuple[Task, ...]
+    columns: tuple[str, ...]
 
     def one_turn(self) -> list[Task]:
         """The tasks, numbered from 0, as if all classes of the stream had been learned in one turn."""
@@ -128,7 +137,10 @@ def choose_protocol(
     if task is None:
         preset.must_not_tell_tasks(machine.source)
     tasks = load(preset, machine)
-    return ModuleProtocol(preset, machine, tuple(tasks) if task is None else (find_task(tasks, task),))
+    chosen = tasks if task is None else [find_task(tasks, task)]
+    answered = chosen if preset.scenario_settings.protocol == "task" else tasks
+    columns = tuple(name for each in answered for name in each.classes)
+    return ModuleProtocol(preset, machine, tuple(chosen), columns)
 
 
 def attack_module(
@@ -152,7 +164,7 @@ def attack_module(
     if not isinstance(classifier, nn.Module):
         raise ConfigError(f"{name}: expected an nn.Module, got {classifier!r}")
     preset, machine, tasks = protocol.preset, protocol.machine, protocol.one_turn()
-    classes = tasks[0].answers(len(tasks) - 1)
+    classes = len(protocol.columns)
     torch.set_num_threads(machine.threads)
     inside, notes = plain(classifier)
     with _mistakes_of(name), run_uncompiled(), ready(inside, machine.device):
@@ -167,20 +179,21 @@ def attack_module(
             attacked, extra, failures = _attack_all(arithmetic, tasks, preset, run, watch)
             verdicts = run.verdicts()
         stream = preset.scenario(machine.source).stream()
-        scale = preprocessing_warnings(asked, [task.test for task in tasks], stream.mean, stream.std)
+        tests = [task.test for task in tasks]
+        convention = convention_warnings(asked, tests, stream.mean, stream.std, protocol.columns)
     accuracies = [
         each for attack, parts in attacked.items() for each in _accuracies(preset.attack_name(attack), attack, parts)
     ]
     return ModuleEvaluation(
         preset,
         protocol.tasks,
-        classes,
+        protocol.columns,
         accuracies,
         _worst(attacked, extra, preset),
         verdicts,
         failures,
         notes=[*notes, *asking.notes(), *arithmetic.notes()],
-        warnings=[*warnings, *scale],
+        warnings=[*warnings, *convention],
     )
 
 

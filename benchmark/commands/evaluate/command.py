@@ -18,6 +18,9 @@ from benchmark.planning.tasks import load_with_progress
 from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
 from results.files import whole_file, write_json
 
+MOST_COLUMNS = 20
+"""Classes that are named on the screen."""
+
 
 def evaluate(
     target: str,
@@ -53,6 +56,7 @@ def show(found: ModuleEvaluation, target: str, console: Console) -> None:
 
     preset = found.preset
     say(f"{target} on {_tasks(found)} of preset {preset.name}")
+    say(f"columns: {_columns(found)}")
     console.print(_table([*found.accuracies, found.worst]))
     for note in found.notes:
         say(f"note: {note}")
@@ -75,6 +79,12 @@ def _tasks(found: ModuleEvaluation) -> str:
         return f"task {task.id} ({task.name}, {found.classes} classes)"
     names = ", ".join(f"{task.id} ({task.name})" for task in found.tasks)
     return f"{'task' if len(found.tasks) == 1 else 'tasks'} {names} among all {found.classes} classes"
+
+
+def _columns(found: ModuleEvaluation) -> str:
+    """The classes that its logits stand for, in their order; of many the first."""
+    more = f", ... ({found.classes} in all)" if found.classes > MOST_COLUMNS else ""
+    return ", ".join(found.columns[:MOST_COLUMNS]) + more
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
@@ -112,6 +122,7 @@ def as_json(found: ModuleEvaluation, target: str) -> dict[str, Any]:
         "classifier": target,
         "preset": found.preset.name,
         "protocol": found.preset.scenario_settings.protocol,
+        "columns": list(found.columns),
         "tasks": tasks,
         "task": tasks[0] if len(tasks) == 1 else None,
         "accuracies": [of(each) for each in found.accuracies],

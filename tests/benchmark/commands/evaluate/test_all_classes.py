@@ -58,6 +58,7 @@ def found(stored: Stored) -> ModuleEvaluation:
 
 def test_it_measures_what_a_run_measures(stored: Stored, found: ModuleEvaluation) -> None:
     assert (found.classes, [task.id for task in found.tasks], found.task) == (4, [0, 1], None)
+    assert found.columns == (*found.tasks[0].classes, *found.tasks[1].classes)
     measured = found.attacks.set_index("attack")
     assert len(measured) == len(set(stored.run.protocols["tiny"]["final"])) * 2 - 2  # clean and FGSM have one iterate
     for attack, row in measured.iterrows():
@@ -78,6 +79,7 @@ def test_it_is_judged_as_a_run_is(stored: Stored, found: ModuleEvaluation) -> No
 def test_one_task_s_images_are_answered_among_all_classes(stored: Stored) -> None:
     second = stored.evaluated("1")
     assert (second.classes, [task.id for task in second.tasks]) == (4, [1])
+    assert second.columns[2:] == second.tasks[0].classes
     for attack, row in second.attacks.set_index("attack").iterrows():
         assert row["accuracy"] == pytest.approx(stored.right(str(attack), 1)), attack
 
