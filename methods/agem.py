@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from methods.parts.replay import Replay, ReplayingObjective
-from methods.strategies.rehearsal import Rehearsal
+from methods.strategies.rehearsal import Rehearsal, RehearsalSettings
 from methods.training import Batch, Fit, InnerAttack, Logits, Objective
 
 
@@ -86,6 +88,19 @@ class AGEM(Rehearsal):
 
     version = 1
     paper = "Chaudhry et al. 2019, Efficient Lifelong Learning with A-GEM"
+    # A single image has no batch statistics where maps end at 1x1.
+    least_drawn = 2
+
+    class Settings(RehearsalSettings):
+        """As of rehearsal."""
+
+        @model_validator(mode="after")
+        def _check_capacity(self) -> Self:
+            if self.capacity == 1:
+                raise ValueError(
+                    "capacity = 1: old images go through batch norm by themselves, which needs two; keep none, or two or more"
+                )
+            return self
 
     def replaying(self, fit: Fit, replay: Replay) -> Objective:
         objective = ReferenceGradient(fit.objective, replay, self.logits, fit.parameters)

@@ -26,6 +26,8 @@ class EWC(AnchoredNetwork):
     Before task k a step adds lambda/2 · gamma · sum of F* · (θ - θ*)² to its loss, θ* from the end of the task before. After it,
     F* becomes gamma · F* + F, F of task k at its kept epoch (Schwarz et al. 2018, section 4, eq. 8 and 9).
 
+    No weight's factor is above 1 / learning rate (`AnchoredNetwork`), so a large lambda says how many weights stand still.
+
     F is of the likelihood of attacked images: the recipe's attack on the cross-entropy, on the network in eval mode, whatever
     `training` is, but none if that is clean. Training images are not augmented for it. The paper has no attack, and normalises
     the F of each task where losses differ in scale; here F is the mean over images as it is.
@@ -35,7 +37,8 @@ class EWC(AnchoredNetwork):
     paper = "Schwarz et al. 2018, Progress & Compress: A Scalable Framework for Continual Learning"
 
     class Settings(OneNetworkSettings, TrainedBy):
-        """Default strength: van de Ven's released code for Split CIFAR-100, task-incremental, with the same F (Adam at 1e-4).
+        """Default strength: van de Ven's released code for Split CIFAR-100, task-incremental (Adam at 1e-4), with an F of all
+        labels over all clean images.
 
         Others are from 10 to 1e5, each with an F of its own, so they say little about each other. 500 images: one of the
         settings of van de Ven 2025, with exact labels.

@@ -19,10 +19,10 @@ Deviations:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from methods.backbones import TaskNetwork
@@ -65,6 +65,12 @@ class GPMSettings(OneNetworkSettings, TrainedBy):
     represent: Literal["attacked", "clean", "both"] = Field(
         "attacked", description="these images under the training attack, as they are (published), or both"
     )
+
+    @model_validator(mode="after")
+    def _check_represented(self) -> Self:
+        if self.training.name == "clean" and self.represent != "clean":
+            raise ValueError(f"represent = {self.represent}: training = clean attacks no image; set represent = clean")
+        return self
 
     def share(self, task: int) -> float:
         """The share of energy that bases hold after a task (from 0)."""

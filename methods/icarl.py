@@ -12,10 +12,17 @@ from torch import Tensor, nn
 
 from methods.backbones import MultiHead, TaskNetwork
 from methods.base import Context, MethodError, MethodSettings, State
+from methods.parts.consolidation.distillation import (
+    OVER_CLASSES,
+    OverClasses,
+    distillation_passes,
+    summed_binary_cross_entropy,
+)
 from methods.parts.exemplars import NearestMean, class_means, features_of, herded
 from methods.parts.image_memory import KeptImages
+from methods.settings import setting_added_later
 from methods.strategies.rehearsal import KeepingSettings, KeepsImages
-from methods.training import AroundObjective, Batch, Fit, InnerAttack, Logits, Objective, Selected
+from methods.training import AroundObjective, Batch, Fit, InnerAttack, Logits, Objective, Recipe, Selected
 from scenarios.base import ImageSet, LearnTask, Stream, StreamProtocol
 
 
@@ -23,6 +30,8 @@ class ICaRLSettings(KeepingSettings):
     """Defaults: the smallest memory of Buzzega et al. 2020 (table 2, S-CIFAR-10); the paper keeps 2000 images of CIFAR-100."""
 
     capacity: int = Field(200, ge=1, description="exemplars that are kept, of all classes together; the same of each")
+
+    over_classes: OverClasses = setting_added_later("sum", description=OVER_CLASSES)
 
     @model_validator(mode="after")
     def _check_training(self) -> ICaRLSettings:
@@ -43,11 +52,20 @@ class SigmoidTargets(AroundObjective):
     starts: int64 (tasks,), what is added to a label to get its class among all; 0 where labels say that already.
     counts: int64 (tasks,), the classes of each task, where an answer is asked for among those alone; None: among all seen.
     before: the network as it was before this task; None for the first.
+    averaged: True for the mean over all classes seen in place of their sum.
     """
 
-    def __init__(self, inner: Objective, starts: Tensor, counts: Tensor | None, before: nn.Module | None) -> None:
+    def __init__(
+        self,
+        inner: Objective,
+        starts: Tensor,
+        counts: Tensor | None,
+        before: nn.Module | None,
+        *,
+        averaged: bool = False,
+    ) -> None:
         super().__init__(inner)
-        self._starts, self._counts, self._before = starts, counts, before
+        self._starts, self._counts, self._before, self._averaged = starts, counts, before, averaged
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         classes, images = self._starts[batch.tasks] + batch.labels, batch.images
@@ -55,12 +73,13 @@ class SigmoidTargets(AroundObjective):
             images = attack(images, lambda point: F.cross_entropy(logits(point), classes, reduction="sum"))
         output = logits(images)
         # Not `F.one_hot`, which waits for the device.
-        targets = (classes[:, None] == torch.arange(output.shape[1], device=classes.device)).to(output.dtype)
+        targets = (classes[:, None] == torch.arange(output.shape[1], device=classes.device)).to(torch.float32)
         if self._before is not None:
             with torch.no_grad():
-                old = self._before(images).sigmoid()
+                old = self._before(images).float().sigmoid()
             targets = torch.cat([old, targets[:, old.shape[1] :]], 1)
-        apart = F.binary_cross_entropy_with_logits(output, targets, reduction="sum") / len(output)
+        apart = summed_binary_cross_entropy(output, targets)
+        apart = apart / output.shape[1] if self._averaged else apart
         return apart, output if self._counts is None else self._own(output, batch, self._counts)
 
     def _own(self, output: Tensor, batch: Batch, counts: Tensor) -> Tensor:
@@ -79,10 +98,10 @@ class ICaRL(KeepsImages):
     `task` the network is the same, and a task's classifier compares the means of its own classes.
 
     Deviations: the epoch is chosen by the linear outputs, because the means are made afterwards. The released code averages
-    features with those of mirrored images, divides the loss by the number of outputs (at a learning rate of 2), and holds the
-    outputs of classes to come to 0; here there are none. Under attack, which the paper has not, images are attacked through the
-    linear outputs, and the network before is asked about the attacked image (FLAIR, AAAI 2025, released code: about the clean
-    one).
+    features with those of mirrored images, divides the loss by the number of outputs (at a learning rate of 2; `over_classes:
+    mean` divides by those seen), and holds the outputs of classes to come to 0; here there are none. Under attack, which the
+    paper has not, images are attacked through the linear outputs, and both networks answer about the attacked image (FLAIR, AAAI
+    2025, released code: for old classes both about the clean one; it classifies by the linear outputs).
 
     kept: exemplars, by class in the order of herding; None before the first task.
     means: float (classes seen, features), of length 1.
@@ -101,6 +120,11 @@ class ICaRL(KeepsImages):
         assert isinstance(settings, ICaRLSettings)
         found = super().can_answer(settings)
         return found - {"task"} if settings.training.name == "fast" else found
+
+    @classmethod
+    def passes(cls, settings: MethodSettings, recipe: Recipe) -> float:
+        """Of the task's own images; exemplars, at most `capacity`, come on top in every epoch."""
+        return super().passes(settings, recipe) + distillation_passes(again=False)
 
     @classmethod
     def check(cls, settings: MethodSettings, network: MultiHead) -> None:
@@ -141,7 +165,9 @@ class ICaRL(KeepsImages):
         among_all = self.stream.protocol == "class"
         counts = None if among_all else torch.tensor(self.stream.class_counts, device=context.device)
         starts = torch.tensor([0] * len(self.stream) if among_all else self._starts, device=context.device)
-        fit.objective = SigmoidTargets(fit.objective, starts, counts, before)
+        fit.objective = SigmoidTargets(
+            fit.objective, starts, counts, before, averaged=self.settings.over_classes == "mean"
+        )
         seen = self.network.for_seen(task.id)
         self.everything_seen(fit, seen, range(task.id))
         return fit

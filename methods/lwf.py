@@ -13,12 +13,19 @@ from torch import nn
 
 from methods.backbones import TaskNetwork
 from methods.base import Context, MethodSettings
-from methods.parts.consolidation.distillation import DistillingObjective, SigmoidDistillation, distillation_passes
+from methods.parts.consolidation.distillation import (
+    OVER_CLASSES,
+    DistillingObjective,
+    OverClasses,
+    SigmoidDistillation,
+    distillation_passes,
+)
+from methods.settings import setting_added_later
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
 from methods.training import Fit, Recipe, Selected, TrainedBy
 from scenarios.base import LearnTask, Stream, StreamProtocol
 
-CROSS_ENTROPIES = ("clean", "madry", "free", "fast")
+CROSS_ENTROPIES = ("clean", "madry", "fast")
 """Training algorithms whose loss is the cross-entropy, on whatever images."""
 
 
@@ -49,6 +56,7 @@ class LwF(OneNetwork):
         loss: Literal["softmax", "sigmoid"] = Field(
             "softmax", description="sigmoid: LwF.MC, binary cross-entropies of all classes seen; of protocol class"
         )
+        over_classes: OverClasses = setting_added_later("sum", description=OVER_CLASSES + "; of loss sigmoid")
         warm_up_epochs: int = Field(
             0, ge=0, description="epochs on the new head alone, before all is trained; of every task but the first"
         )
@@ -62,11 +70,24 @@ class LwF(OneNetwork):
             return self
 
         @model_validator(mode="after")
+        def _check_training(self) -> Self:
+            if self.training.name == "free":
+                raise ValueError(
+                    "training = free attacks by the gradient of the whole step, distillation included, while the attack is to "
+                    "climb the loss on the new labels alone; choose clean, madry, trades, fast or igr"
+                )
+            return self
+
+        @model_validator(mode="after")
         def _check_loss(self) -> Self:
             if self.loss == "sigmoid" and self.training.name not in CROSS_ENTROPIES:
                 raise ValueError(
                     f"loss = sigmoid takes the place of cross-entropy, which training = {self.training.name} is not; choose "
                     f"{', '.join(CROSS_ENTROPIES)}, or loss = softmax"
+                )
+            if self.over_classes == "mean" and self.loss == "softmax":
+                raise ValueError(
+                    "over_classes = mean is of binary cross-entropies; set loss = sigmoid, or over_classes = sum"
                 )
             return self
 
@@ -113,6 +134,8 @@ class LwF(OneNetwork):
             settings.temperature,
             settings.distil_on == "attacked",
         )
+        if isinstance(objective, SigmoidDistillation):
+            objective.averaged = settings.over_classes == "mean"
         return replace(
             fit,
             network=student,

@@ -26,6 +26,8 @@ class SI(AnchoredNetwork):
     loss that is descended, so of attacked images where training attacks, without the penalty, and of the steps that were made,
     with momentum, decay and learning rate.
 
+    No weight's factor c · Ω is above half of 1 / learning rate (`AnchoredNetwork`).
+
     ω, Δ and θ* are of the kept epoch: the way up to it counts, and what came after it is forgotten with it. The paper keeps the
     last epoch.
     """

@@ -42,7 +42,8 @@ class Spent:
     """The cost of learning so far, over all tasks and all resumptions.
 
     seconds: of learning.
-    image_gradients: gradients with respect to one image that attacks took.
+    image_gradients: gradients with respect to one image that attacks took in training steps and validations. Those that a method
+        takes once a task is learned (Fisher information, bases) are not among them; their seconds are.
     peak_memory_mb: of the GPU, or of the process.
     """
 

@@ -254,7 +254,7 @@ def _last_parts(job: Job) -> tuple[str, ...]:
 
 
 def learning_cost(job: Job, tasks: Sequence[Task], turns: Sequence[int]) -> Cost:
-    """The cost of learning these turns, at most."""
+    """The cost of learning these turns, as methods forecast it; images that a method adds to a task are not in it."""
     cls, settings, recipe = job.plugin.cls, job.typed_settings, job.recipe
     epochs, per_image = cls.epochs(settings, recipe), cls.passes(settings, recipe)
     validations = math.ceil(epochs / recipe.selection.every)

@@ -22,6 +22,7 @@ class Replay:
     augmentation: of the recipe, by name.
     size: (height, width) of what the network sees.
     generators: the first draws images, the second augments them; none of them is used by anything else.
+    least: images that a step draws at least, if there are so many.
     """
 
     def __init__(
@@ -31,13 +32,14 @@ class Replay:
         augmentation: str,
         size: Size,
         generators: tuple[torch.Generator, torch.Generator],
+        least: int = 1,
     ) -> None:
-        self.kept, self.share, self.generators = kept, share, generators
+        self.kept, self.share, self.generators, self.least = kept, share, generators, least
         self._augment, self._size = by_name(augmentation), size
 
     def count(self, size: int) -> int:
-        """Images that are drawn beside so many of the stream: at least one, and no more than there are."""
-        return min(len(self.kept), max(1, round(self.share * size)))
+        """Images that are drawn beside so many of the stream: at least `least`, and no more than there are."""
+        return min(len(self.kept), max(self.least, round(self.share * size)))
 
     def draw(self, beside: Batch) -> tuple[Batch, Tensor]:
         """Different kept images, each as likely as any other, and their places int64 (K,) among those kept.

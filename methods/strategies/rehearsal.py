@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -94,9 +95,11 @@ class Rehearsal(KeepsImages):
     A subclass says what a step minimises (`replaying`).
 
     memory: the reservoir.
+    least_drawn: images that a step draws at least.
     """
 
     Settings = RehearsalSettings
+    least_drawn: ClassVar[int] = 1
 
     memory: Reservoir
 
@@ -127,7 +130,7 @@ class Rehearsal(KeepsImages):
         )
         # A head of which no image is left is not trained: it would only decay.
         self.everything_seen(fit, network, sorted(set(kept.tasks.tolist())))
-        replay = Replay(kept, self.settings.replay, recipe.augmentation, self.size, generators)
+        replay = Replay(kept, self.settings.replay, recipe.augmentation, self.size, generators, self.least_drawn)
         fit.objective, fit.generators = self.replaying(fit, replay), [*fit.generators, *generators]
         return fit
 

@@ -83,8 +83,8 @@ class Recipe(Strict):
     micro_batch: int | None = setting_added_later(
         None,
         ge=1,
-        description="a step goes through the network in parts of at most so many images, to save memory; batch norm sees each "
-        "part by itself",
+        description="a step goes through the network in parts of at most so many images of the stream, to save memory; batch "
+        "norm sees each part by itself, and methods that replay draw old images beside each",
     )
     recompute: bool = setting_added_later(
         False, description="activations are computed again for each gradient and not kept, to save memory: slower"

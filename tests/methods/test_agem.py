@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from methods.agem import AGEM, ReferenceGradient, against
@@ -18,6 +19,7 @@ from methods.training import AdversarialTraining, Batch, CleanTraining, Fit, Inn
 from methods.training.objectives import cross_entropy
 from tests.methods.rehearsing import rehearsed
 from tests.methods.training.training_cases import EPS, recipe
+from tests.tiny import begun, learn
 
 NUMBERS = st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6)
 
@@ -220,3 +222,16 @@ def test_old_images_are_attacked_for_the_reference() -> None:
         objective.loss(fit.logits_of(batch(1)), batch(1), attack)
         found.append(objective.reference.clone())
     assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_one_old_image_alone_has_no_batch_statistics(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"capacity = 1: .* keep none, or two or more"):
+        AGEM.Settings(capacity=1)
+    # The last maps of this network are 1x1. A hundredth of an old image for each new one is still two of them.
+    row = {"method": "agem", "settings": {"capacity": 2, "replay": 0.01}}
+    backbone = {"name": "cifar_resnet18", "width": 0.125}
+    method, context, stream = begun(tmp_path, row, backbone=backbone, recipe={"epochs": 1})
+    for task in stream[:2]:
+        learn(method, context, task, len(stream))
+    assert isinstance(method, AGEM)
+    assert all(bool(parameter.isfinite().all()) for parameter in method.network.parameters())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from benchmark.learning.context import RunContext
@@ -202,3 +203,10 @@ def test_an_attack_that_trains_batch_norm_moves_none_once_the_task_is_over(tmp_p
     before = {name: tensor.clone() for name, tensor in method.network.state_dict().items()}
     method.consolidate(tasks[0].to_learn(), context)
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.network.state_dict().items())
+
+
+@pytest.mark.parametrize("represent", ["attacked", "both"])
+def test_attacked_images_are_refused_where_training_attacks_none(represent: str) -> None:
+    with pytest.raises(ValidationError, match="training = clean attacks no image; set represent = clean"):
+        GPM.Settings.model_validate({"training": "clean", "represent": represent})
+    assert GPM.Settings.model_validate({"training": "clean", "represent": "clean"}).represent == "clean"

@@ -115,9 +115,11 @@ def linear(seed: int, classes: int = 4) -> nn.Module:
 STARTS, COUNTS = torch.tensor([0, 2]), torch.tensor([2, 2])
 
 
-def loss(network: nn.Module, before: nn.Module | None, inner: Objective | None = None) -> tuple[Tensor, Tensor]:
+def loss(
+    network: nn.Module, before: nn.Module | None, inner: Objective | None = None, **options: bool
+) -> tuple[Tensor, Tensor]:
     attack = InnerAttack(network, ThreatModel(Fraction(1, 10)), 0.05, 2, "eval", torch.Generator().manual_seed(1))
-    return SigmoidTargets(inner or CleanTraining(), STARTS, COUNTS, before).loss(network, batch(), attack)
+    return SigmoidTargets(inner or CleanTraining(), STARTS, COUNTS, before, **options).loss(network, batch(), attack)
 
 
 def test_new_classes_are_held_to_labels_and_old_ones_to_what_the_network_before_said() -> None:
@@ -129,6 +131,14 @@ def test_new_classes_are_held_to_labels_and_old_ones_to_what_the_network_before_
     targets[:, :2] = before(batch().images).sigmoid()
     expected = F.binary_cross_entropy_with_logits(network(batch().images), targets, reduction="none").sum(1).mean()
     assert float(loss(network, before)[0]) == pytest.approx(float(expected))
+    assert float(loss(network, before, averaged=True)[0]) == pytest.approx(float(expected) / 4)
+
+
+def test_the_setting_says_if_cross_entropies_are_averaged_over_classes(tmp_path: Path) -> None:
+    for over_classes, averaged in (("sum", False), ("mean", True)):
+        method, context, tasks = icarl(tmp_path, tasks=0, over_classes=over_classes)
+        objective = method.fit(method.asked(0), tasks[0].to_learn(), context).objective
+        assert objective._averaged is averaged
 
 
 def test_old_outputs_of_an_unchanged_network_stay_and_the_network_before_takes_no_gradient() -> None:
@@ -139,6 +149,19 @@ def test_old_outputs_of_an_unchanged_network_stay_and_the_network_before_takes_n
     assert torch.allclose(network[1].weight.grad[:2], torch.zeros(2, 16), atol=1e-6)
     assert bool((network[1].weight.grad[2:] != 0).any())
     assert before[1].weight.grad is None
+
+
+def test_old_outputs_are_not_rounded_where_steps_compute_in_lower_precision() -> None:
+    network, before = linear(1), linear(2, 2)
+    # A probability of .9985, which bfloat16 rounds to 1.
+    before[1].weight.data.zero_()
+    before[1].bias.data.fill_(6.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, output = loss(network, before)[0], network(batch().images)
+    targets = F.one_hot(batch().labels + 2 * batch().tasks, 4).float()
+    targets[:, :2] = torch.tensor(6.5).sigmoid()
+    expected = F.binary_cross_entropy_with_logits(output.float(), targets, reduction="none").sum(1).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_training_accuracy_is_among_the_classes_of_an_images_task() -> None:

@@ -122,13 +122,21 @@ def test_with_sigmoids_the_first_task_is_learned_by_them_too(tmp_path: Path) -> 
     objective = found.fit(found.asked(0), tasks[0].to_learn(), context).objective
     assert isinstance(objective, SigmoidDistillation)
     assert objective.teacher is None
+    assert not objective.averaged
+    found.settings = LwF.Settings(loss="sigmoid", over_classes="mean")
+    assert found.fit(found.asked(0), tasks[0].to_learn(), context).objective.averaged
     assert LwF.can_answer(LwF.Settings(loss="sigmoid")) == {"class"}
     assert LwF.can_answer(LwF.Settings()) == {"task", "class"}
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"per_task_bn": True}, "set false"), ({"loss": "sigmoid", "training": "trades"}, "choose clean, madry")],
+    [
+        ({"per_task_bn": True}, "set false"),
+        ({"loss": "sigmoid", "training": "trades"}, "choose clean, madry"),
+        ({"over_classes": "mean"}, "set loss = sigmoid"),
+        ({"training": "free"}, r"distillation included.* choose clean, madry"),
+    ],
 )
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.training import AroundObjective, Batch, InnerAttack, Logits, Objective, Recipe
+
+OverClasses = Literal["sum", "mean"]
+OVER_CLASSES = (
+    "sum: binary cross-entropies of the classes seen are added up (Rebuffi et al. 2017, algorithm 3); mean: averaged, as in "
+    "released code"
+)
 
 
 class HeardLogits:
@@ -97,16 +104,23 @@ class SigmoidDistillation(DistillingObjective):
 
     Rebuffi et al. 2017, algorithm 3, without exemplars: summed over classes, and the mean over images. The loss of the inner
     objective is not minimised, but it is what the images are attacked by.
+
+    averaged: True for the mean over all classes seen in place of their sum.
     """
+
+    averaged: bool = False
 
     def of_task(self, loss: Tensor, answers: Tensor, labels: Tensor) -> Tensor:
         old = self.heads[-1].stop if self.heads else 0
         classes = torch.arange(answers.shape[1], device=labels.device)
         right = (labels[:, None] == classes).to(torch.float32)
-        return _binary_cross_entropy(answers[:, old:], right[:, old:])
+        return self._shared_out(summed_binary_cross_entropy(answers[:, old:], right[:, old:]), answers)
 
     def of_old_heads(self, answers: Tensor, old: Tensor) -> Tensor:
-        return _binary_cross_entropy(answers[:, : old.shape[1]], old.sigmoid())
+        return self._shared_out(summed_binary_cross_entropy(answers[:, : old.shape[1]], old.sigmoid()), answers)
+
+    def _shared_out(self, summed: Tensor, answers: Tensor) -> Tensor:
+        return summed / answers.shape[1] if self.averaged else summed
 
 
 def softened_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -119,8 +133,8 @@ def softened_cross_entropy(student: Tensor, teacher: Tensor, temperature: float)
     return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
 
 
-def _binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed over classes, the mean over images."""
+def summed_binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The binary cross-entropies of all classes added up, the mean over images. logits, targets: float (N, classes)."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
 
 

@@ -128,7 +128,7 @@ def test_no_gradient_reaches_the_teacher() -> None:
     assert all(parameter.grad is None for parameter in around.teacher.parameters())
 
 
-def test_sigmoids_are_summed_over_classes_and_old_ones_follow_the_teacher() -> None:
+def test_sigmoids_are_summed_over_classes_or_averaged_and_old_ones_follow_the_teacher() -> None:
     net, given = student(), batch(first_label=5)
     around = SigmoidDistillation(
         AdversarialTraining(), net, slice(None), Teacher(5), [slice(0, 5)], strength=0.7, temperature=1.0, attacked=True
@@ -142,3 +142,5 @@ def test_sigmoids_are_summed_over_classes_and_old_ones_follow_the_teacher() -> N
     old = -(q * p[:, :5].log() + (1 - q) * (1 - p[:, :5]).log()).sum(1).mean()
     torch.testing.assert_close(loss, new + 0.7 * old)
     assert torch.equal(output, net(seen))
+    around.averaged = True
+    torch.testing.assert_close(around.loss(net, given, attack_on(net))[0], (new + 0.7 * old) / 7)
