@@ -150,7 +150,7 @@ def _remove_others(folder: Path, pattern: str, written: Collection[Path]) -> Non
 
 def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnPage]]:
     """Draw and save the figures of every board that has ranked rows. Returns them by preset, for the page."""
-    appearance = looks(row.label for each in exhibits for row in each.board.rows)
+    appearance = looks(*([row.label for row in each.board.rows] for each in exhibits))
     found: dict[str, list[FigureOnPage]] = {}
     written: set[Path] = set()
     with paper_style():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from math import nan
 
 import numpy as np
@@ -134,7 +135,8 @@ class Board:
     tasks: T, the number of tasks.
     matrix, final: names of the attacks after every task and after the last one.
     attacks: every stored attack of some row, by name.
-    chances: accuracy of guessing, by task; empty if not recorded.
+    chances: accuracy of guessing after the last task, by task; empty if not recorded.
+    class_counts: the number of classes, by task; empty if not recorded.
     task_names: by task; empty if not recorded.
     rows: the ranked ones by rank, then the others by accuracy and label.
     comparisons: of all pairs of ranked rows.
@@ -148,20 +150,36 @@ class Board:
     final: list[str]
     attacks: dict[str, AttackFacts]
     chances: list[float]
+    class_counts: list[int]
     task_names: list[str]
     rows: list[Row]
     comparisons: list[Comparison]
 
     @property
     def chance(self) -> float:
-        """The accuracy of guessing, mean over tasks; NaN if not recorded."""
+        """The accuracy of guessing after the last task, mean over tasks; NaN if not recorded."""
         return float(np.mean(self.chances)) if self.chances else nan
+
+    @property
+    def chances_when_learned(self) -> list[float]:
+        """The accuracy of guessing on each task when it was just learned; empty if not recorded."""
+        return [1 / seen for seen in accumulate(self.class_counts)] if self.tells_no_task else self.chances
+
+    @property
+    def chances_so_far(self) -> list[float]:
+        """The accuracy of guessing on the tasks seen so far, their mean, after each task; empty if not recorded."""
+        means = [total / number for number, total in enumerate(accumulate(self.chances), 1)]
+        return self.chances_when_learned if self.tells_no_task else means
+
+    @property
+    def tells_no_task(self) -> bool:
+        """True if one head answers among all classes seen."""
+        return {row.seeds[0].run.stream_protocol for row in self.ranked or self.rows} == {"class"}
 
     @property
     def question(self) -> str:
         """The question at test, as words: the task is told, or one head answers among all classes."""
-        asked = {row.seeds[0].run.stream_protocol for row in self.ranked or self.rows}
-        return "class-incremental: no task told" if asked == {"class"} else "task given"
+        return "class-incremental: no task told" if self.tells_no_task else "task given"
 
     @property
     def ranked(self) -> list[Row]:

@@ -308,6 +308,7 @@ def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Compari
         list(dict.fromkeys(attack for protocol in protocols for attack in protocol.final)),
         dict(sorted(attacks.items())),
         known["chance"].tolist() if len(known) else [],
+        [len(classes) for classes in known["classes"]] if len(known) else [],
         [str(name) for name in tasks.sort_values("task")["name"]] if isinstance(tasks, pd.DataFrame) else [],
         rows,
         comparisons,

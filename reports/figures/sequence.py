@@ -147,8 +147,11 @@ def _lines(axes: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Looks, b
 
 
 def _chance(axes: Axes, board: Board) -> None:
-    """Draw the accuracy of guessing on the tasks seen so far: a line, which bends where tasks have other numbers of classes."""
-    course = np.cumsum(board.chances) / np.arange(1, len(board.chances) + 1)
+    """Draw the accuracy of guessing on the tasks seen so far.
+
+    The line bends where tasks have other numbers of classes, and where one head answers among all classes seen.
+    """
+    course = board.chances_so_far
     if len(course) != board.tasks or np.allclose(course, board.chance):
         chance_line(axes, board)
         return

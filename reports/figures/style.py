@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,9 +104,26 @@ class Look(NamedTuple):
 Looks = Mapping[str, Look]
 
 
-def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """The look of every label, in alphabetical order. It is the same in all figures if all labels of a report are given."""
-    return {label: _look(k) for k, label in enumerate(sorted(set(labels)))}
+def looks(*boards: Iterable[str]) -> dict[str, Look]:
+    """The look of every label. It is the same in all figures if the labels of all boards of a report are given.
+
+    A report has more labels than there are colours. In alphabetical order each label takes the look whose colour the fewest
+    labels on its own boards have.
+
+    boards: the labels of each board.
+    """
+    of_boards = [set(labels) for labels in boards]
+    every = sorted(set().union(*of_boards))
+    free, taken = list(range(len(every) + DISTINCT)), [Counter[int]() for _ in of_boards]
+    found = {}
+    for label in every:
+        here = [colours for colours, labels in zip(taken, of_boards, strict=True) if label in labels]
+        chosen = min(free, key=lambda k: (sum(colours[k % DISTINCT] for colours in here), k))
+        free.remove(chosen)
+        found[label] = _look(chosen)
+        for colours in here:
+            colours[chosen % DISTINCT] += 1
+    return found
 
 
 def _look(k: int) -> Look:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.boards.board import Board
-from reports.figures.panels import chance_line, highest
+from reports.figures.panels import CHANCE, highest
 from reports.figures.placing import LONGEST_LABEL, legend_columns
 from reports.figures.style import FAINT, PAGE, Looks, shortened
 from reports.tables.training import training_curve
@@ -33,7 +34,8 @@ def training_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
             curve["seconds"], 100 * curve["robust_validation"], drawstyle="steps-post", markevery=[-1],
             label=shortened(label, LONGEST_LABEL), **looks[label].line, zorder=2,
         )  # fmt: skip
-    chance_line(axes, board, label="chance")
+    if board.chances_when_learned:
+        axes.axhline(100 * float(np.mean(board.chances_when_learned)), label="chance", zorder=1, **CHANCE)
     axes.set_xscale("log", subs=(2, 5))
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(FuncFormatter(lambda seconds, _: f"{seconds:g}"))

@@ -75,24 +75,24 @@ def convention_warnings(
 
 
 @dataclass(frozen=True, order=True)
-class _Found:
+class _Convention:
     """A convention under which a classifier is clearly better. accuracy: 0 to 1. line: for the user."""
 
     accuracy: float
     line: str
 
 
-def _scale_found(name: str, right: np.ndarray, usual: np.ndarray) -> _Found:
+def _scale_found(name: str, right: np.ndarray, usual: np.ndarray) -> _Convention:
     line = (
         f"preprocessing: {_rises(right, usual)} if the images are {name}; if it was trained on such images, do that in its "
         "`forward`: it is asked about images in [0, 1]"
     )
-    return _Found(float(right.mean()), line)
+    return _Convention(float(right.mean()), line)
 
 
 def _order_found(
     answered: np.ndarray, labels: np.ndarray, chosen_by: np.ndarray, columns: Sequence[str]
-) -> _Found | None:
+) -> _Convention | None:
     """The order of the columns with which most answers are right; None if they are not clearly more.
 
     answered, labels: columns, int (N,).
@@ -114,7 +114,7 @@ def _order_found(
         for texts in (moved, [columns[order[column]] for column in moved], [columns[column] for column in moved])
     )
     line = f"class order: {_rises(right, usual)} if columns {numbers} stand for {meant}; expected are {expected}"
-    return _Found(float(right.mean()), line)
+    return _Convention(float(right.mean()), line)
 
 
 def _rises(right: np.ndarray, usual: np.ndarray) -> str:

@@ -6,6 +6,7 @@ import pytest
 from reports.figures import sequence as sequence_module
 from reports.figures.sequence import seen_so_far, sequence_attacks, sequence_figure, sequence_table
 from reports.figures.style import looks
+from reports.figures.training import training_figure
 from reports.numbers.statistics.intervals import t_interval
 from tests.reports.figure_words import drawn
 from tests.reports.synthetic_runs import FakeRun, board_of, clean, pgd
@@ -93,3 +94,18 @@ def test_chance_is_that_of_the_tasks_seen_so_far(tmp_path):
     # Of equal tasks it is one level.
     _, figure = drawn(sequence_figure, board_of(tmp_path / "equal", FakeRun("packnet", classes=4)))
     assert [line for line in figure.axes[0].lines if list(line.get_ydata()) == [25, 25]]
+
+
+def test_chance_falls_where_one_head_answers_among_all_classes_seen(tmp_path):
+    epoch = {"phase": "train", "epoch": 0, "seconds": 3.0, "loss": 1.0, "learning_rate": 0.1, "selected": False}
+    log = [{"task": task, "robust_validation": 0.5, **epoch} for task in range(3)]
+    scenario = {"name": "digits", "settings": {"protocol": "class"}}
+    board = board_of(tmp_path, FakeRun("packnet", classes=2, training=log, identity={"scenario": scenario}))
+    expected = [50, 25, 100 / 6]
+    _, figure = drawn(sequence_figure, board)
+    (course,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 5]
+    assert course.get_ydata().tolist() == pytest.approx([expected[0], *expected, expected[-1]])
+    # Curves of training are means over tasks, each asked about when it was learned.
+    _, figure = drawn(training_figure, board)
+    (level,) = [line for line in figure.axes[0].lines if line.get_label() == "chance"]
+    assert list(level.get_ydata()) == pytest.approx([np.mean(expected)] * 2)

@@ -1,7 +1,9 @@
 """Looks that everybody tells apart, words that do not overlap, and files that stay small."""
 
 import itertools
+import math
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -80,6 +82,16 @@ def test_tasks_of_the_palette_are_told_apart_and_seen_on_white(seen_as):
 def test_looks_depend_on_the_labels_and_not_on_their_order_or_the_ranking():
     assert looks(METHODS) == looks(reversed(METHODS)) == looks([*METHODS, METHODS[3]])
     assert len(set(looks(f"{k:02d}" for k in range(40)).values())) == 40
+
+
+def test_labels_that_share_a_board_share_a_colour_only_where_colours_run_out():
+    boards = [[f"a{k}" for k in range(20)], [f"b{k}" for k in range(8)], ["a3", "b5", *(f"c{k}" for k in range(6))]]
+    found = looks(*boards)
+    assert len(set(found.values())) == len(found) == 34
+    for labels in boards:
+        shared = Counter(found[label].colour for label in labels)
+        assert len(shared) == DISTINCT
+        assert max(shared.values()) == math.ceil(len(labels) / DISTINCT)
 
 
 # -- where words stand ------------------------------------------------------------------------------------------------
