@@ -15,8 +15,8 @@ from methods.base import Context, MethodError, MethodSettings, State
 from methods.parts.consolidation.distillation import (
     OVER_CLASSES,
     OverClasses,
+    binary_cross_entropies,
     distillation_passes,
-    summed_binary_cross_entropy,
 )
 from methods.parts.exemplars import NearestMean, class_means, features_of, herded
 from methods.parts.image_memory import KeptImages
@@ -78,8 +78,7 @@ class SigmoidTargets(AroundObjective):
             with torch.no_grad():
                 old = self._before(images).float().sigmoid()
             targets = torch.cat([old, targets[:, old.shape[1] :]], 1)
-        apart = summed_binary_cross_entropy(output, targets)
-        apart = apart / output.shape[1] if self._averaged else apart
+        apart = binary_cross_entropies(output, targets, output.shape[1] if self._averaged else 1)
         return apart, output if self._counts is None else self._own(output, batch, self._counts)
 
     def _own(self, output: Tensor, batch: Batch, counts: Tensor) -> Tensor:

@@ -95,10 +95,14 @@ def _order_found(
 ) -> _Convention | None:
     """The order of the columns with which most answers are right; None if they are not clearly more.
 
+    Images of all classes are needed: a network that has forgotten some takes all of their images for others, in any order.
+
     answered, labels: columns, int (N,).
     chosen_by: True for the images by which the order is chosen, bool (N,); it is judged by the others, because the best of all
         orders fits chance too.
     """
+    if len(np.unique(labels)) < len(columns):
+        return None
     confusion = np.zeros((len(columns), len(columns)))
     np.add.at(confusion, (answered[chosen_by], labels[chosen_by]), 1)
     # A column that is hardly ever answered stays where it is.
@@ -113,7 +117,10 @@ def _order_found(
         ", ".join(map(str, texts[:MOST_COLUMNS])) + more
         for texts in (moved, [columns[order[column]] for column in moved], [columns[column] for column in moved])
     )
-    line = f"class order: {_rises(right, usual)} if columns {numbers} stand for {meant}; expected are {expected}"
+    line = (
+        f"class order: {_rises(right, usual)} if columns {numbers} stand for {meant}; expected are {expected}: if it was trained "
+        "in that order, sort its logits in its `forward`"
+    )
     return _Convention(float(right.mean()), line)
 
 

@@ -114,13 +114,13 @@ class SigmoidDistillation(DistillingObjective):
         old = self.heads[-1].stop if self.heads else 0
         classes = torch.arange(answers.shape[1], device=labels.device)
         right = (labels[:, None] == classes).to(torch.float32)
-        return self._shared_out(summed_binary_cross_entropy(answers[:, old:], right[:, old:]), answers)
+        return binary_cross_entropies(answers[:, old:], right[:, old:], self._divisor(answers))
 
     def of_old_heads(self, answers: Tensor, old: Tensor) -> Tensor:
-        return self._shared_out(summed_binary_cross_entropy(answers[:, : old.shape[1]], old.sigmoid()), answers)
+        return binary_cross_entropies(answers[:, : old.shape[1]], old.sigmoid(), self._divisor(answers))
 
-    def _shared_out(self, summed: Tensor, answers: Tensor) -> Tensor:
-        return summed / answers.shape[1] if self.averaged else summed
+    def _divisor(self, answers: Tensor) -> int:
+        return answers.shape[1] if self.averaged else 1
 
 
 def softened_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -133,9 +133,13 @@ def softened_cross_entropy(student: Tensor, teacher: Tensor, temperature: float)
     return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
 
 
-def summed_binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The binary cross-entropies of all classes added up, the mean over images. logits, targets: float (N, classes)."""
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
+def binary_cross_entropies(logits: Tensor, targets: Tensor, divisor: int = 1) -> Tensor:
+    """The binary cross-entropies of all classes added up and divided, the mean over images.
+
+    logits, targets: float (N, classes).
+    divisor: 1 for their sum, the number of all classes seen for their mean.
+    """
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / (divisor * len(logits))
 
 
 def distillation_passes(again: bool) -> float:
