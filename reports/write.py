@@ -14,7 +14,7 @@ import pandas as pd
 
 from reports.boards.board import Board
 from reports.boards.building import build_boards
-from reports.boards.left_out import leave_out, of_sound_ones, under_presets
+from reports.boards.left_out import leave_out, of_sound_ones
 from reports.exhibits.exhibits import Exhibits, exhibits_of
 from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report, on_page
 from reports.exhibits.steps_figure import exhibit_figures
@@ -81,7 +81,7 @@ def _without_unwritable_rows(results: Results) -> Results:
     """The results without the rows that no file can be written of; these are told among the problems of their runs."""
     unwritable: dict[str, set[str]] = defaultdict(set)
     for preset in sorted({name for run in results.runs for name in run.protocols}):
-        runs = [under_presets(run, {preset}) for run in results.runs if preset in run.protocols]
+        runs = [run.under({preset}) for run in results.runs if preset in run.protocols]
 
         def written(of: Sequence[Run]) -> Report:
             tried = Results(list(of), [])
@@ -93,9 +93,7 @@ def _without_unwritable_rows(results: Results) -> Results:
             unwritable[run.hash].add(preset)
 
         of_sound_ones(runs, written, tell)
-    return Results(
-        [under_presets(run, set(run.protocols) - unwritable[run.hash]) for run in results.runs], results.unreadable
-    )
+    return Results([run.under(set(run.protocols) - unwritable[run.hash]) for run in results.runs], results.unreadable)
 
 
 def _write(results: Results, boards: list[Board], output: Path) -> Report:

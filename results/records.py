@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,11 @@ class Run:
         self.problems.extend(problem for problem in problems if problem not in self.problems)
         return rows.to_pandas()
 
+    def under(self, presets: Collection[str]) -> Run:
+        """The run as if these presets alone had demanded it. It shares the list of problems."""
+        demands = {name: demand for name, demand in self.config.get("protocols", {}).items() if name in presets}
+        return replace(self, config={**self.config, "protocols": demands})
+
     @property
     def stored_evaluations(self) -> int:
         """The number of stored evaluations: of two copies of a run, the one with more says more."""
@@ -180,6 +185,11 @@ class Results:
     def problems(self) -> list[Problem]:
         """Unreadable directories, and unreadable parts of the runs that were met so far."""
         return self.unreadable + [problem for run in self.runs for problem in run.problems]
+
+    def under(self, presets: Collection[str]) -> Results:
+        """The runs that one of these presets demanded, as if no other had demanded them."""
+        kept = [run.under(presets) for run in self.runs if not run.protocols.keys().isdisjoint(presets)]
+        return Results(kept, self.unreadable)
 
 
 _OLDER_NAME = re.compile(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from reports.numbers.labels import visible
@@ -69,9 +68,3 @@ def leave_out(run: Run, preset: str, error: Exception) -> None:
     problem = Problem(run.directory, f"left out of {visible(preset)[:MOST_WORDS]}: {reason}")
     if problem not in run.problems:
         run.problems.append(problem)
-
-
-def under_presets(run: Run, presets: Collection[str]) -> Run:
-    """The run as if these presets alone had demanded it. It shares the list of problems."""
-    demands = {name: demand for name, demand in run.config.get("protocols", {}).items() if name in presets}
-    return replace(run, config={**run.config, "protocols": demands})

@@ -1,7 +1,7 @@
 """Time and size of a report: `python -m benchmark.commands.timing.reports`, on made-up records of full size.
 
 By default 12 rows x 3 seeds x 20 tasks under the whole sweep of the preset `cifar100-full`: about 50 million predictions. The
-report is made as a user makes it, by `run_benchmark.py report` in a process of its own.
+report is made as a user makes it, by `run_benchmark.py report --presets cifar100-full` in a process of its own.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ def main() -> int:
         predictions = generate(folder / "runs", load_preset(options.preset), size)
         seconds, runs = time.perf_counter() - began, counted(size.methods * size.seeds, "run")
         print(f"{predictions:,} predictions in {runs} ({seconds:.0f} s to make up)")
-        seconds, memory = _report(folder / "runs", folder / "report")
+        seconds, memory = _report(folder / "runs", folder / "report", options.preset)
         page = (folder / "report" / "index.html").stat().st_size
         print(f"report: {seconds:.1f} s, {memory / 1e9:.2f} GB at its peak; index.html {page / 1e6:.2f} MB")
     return 0
 
 
-def _report(runs: Path, output: Path) -> tuple[float, float]:
-    """Run `report`. Returns its seconds and its peak memory in bytes, with those of the processes it starts."""
+def _report(runs: Path, output: Path, preset: str) -> tuple[float, float]:
+    """Run `report` for the preset. Returns its seconds and its peak memory in bytes, with those of the processes it starts."""
     began = time.perf_counter()
     arguments = [sys.executable, str(COMMAND), "report", "--results", str(runs), "--output", str(output)]
+    arguments += ["--presets", preset]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
