@@ -138,7 +138,7 @@ class Board:
     chances: accuracy of guessing after the last task, by task; empty if not recorded.
     class_counts: the number of classes, by task; empty if not recorded.
     task_names: by task; empty if not recorded.
-    rows: the ranked ones by rank, then the others by accuracy and label.
+    rows: the ranked ones by accuracy and label, then the others, likewise.
     comparisons: of all pairs of ranked rows.
     """
 

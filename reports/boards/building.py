@@ -134,7 +134,8 @@ def _board(preset: str, stem: str, evidences: Sequence[Evidence], checks: Sequen
             row.used_seeds, _reference("joint_at", references), _reference("single_task_at", references)
         )
     comparisons = _rank(rows)
-    rows.sort(key=lambda row: (row.rank is None, row.rank or 0, -row.acc if row.acc == row.acc else 0.0, row.label))
+    # A rank counts rows that are significantly better. With few seeds a row of a low accuracy may share a higher one's rank.
+    rows.sort(key=lambda row: (row.rank is None, -row.acc if row.acc == row.acc else 0.0, row.label))
     return _describe(preset, stem, rows, comparisons)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reports.boards import building
 from reports.boards.building import build_boards
 from results import load
 from tests.reports.synthetic_runs import FakeRun, autoattack, clean, demand, fgsm, inside, pgd, transfer, write_run
@@ -29,6 +30,15 @@ def test_better_methods_come_first(tmp_path):
 def test_equal_methods_share_a_rank(tmp_path):
     board = only(tmp_path, FakeRun("one", quality=1.6), FakeRun("other", quality=1.65))
     assert [row.rank for row in board.rows] == [1, 1]
+
+
+def test_rows_are_in_the_order_of_their_accuracy_and_not_of_their_rank(tmp_path, monkeypatch):
+    """A row that differs from seed to seed may share the rank of much better ones, and a steadier one between them may not."""
+    for label, quality in (("high", 2.0), ("middle", 1.2), ("low", 0.4)):
+        write_run(tmp_path, FakeRun(label, quality=quality))
+    monkeypatch.setattr(building, "ranks", lambda labels, comparisons: {"high": 1, "middle": 2, "low": 1})
+    (board,) = build_boards(load(tmp_path, None))
+    assert [(row.label, row.rank) for row in board.ranked] == [("high", 1), ("middle", 2), ("low", 1)]
 
 
 def test_seeds_are_one_row(tmp_path):
