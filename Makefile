@@ -64,7 +64,7 @@ fuzz: setup-dev
 
 # Whole runs, attacks and the store under the oldest versions that requirements.txt allows; uv knows which they are.
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest $(OLDEST)
+	.venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile $(OLDEST)
 
 .venv-oldest/.installed: requirements.txt requirements-oldest.txt
 	$(PYTHON) -m venv .venv-oldest

@@ -1,10 +1,11 @@
 """Settings of all tests: one thread (small networks, and the same bits everywhere); runs of commands, learning and proofs of not
-forgetting in this process, because a fresh one takes seconds to start; `test_workers.py`, `test_learning_apart.py` and
-`test_unforgetting_proof.py` start them.
+forgetting in this process, because a fresh one takes seconds to start. Tests of such processes start them, and what is spawned
+is forked from a process that has imported torch already; the ones of `test_confinement.py`, and of commands, are spawned.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from benchmark.commands import run
 from benchmark.learning.confined import process as confined
 from benchmark.running import execution
+from tests import warm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_CIFAR100 = REPOSITORY.parent / "shared" / "data" / "cifar100"
@@ -44,4 +46,19 @@ def _learning_in_this_process() -> Iterator[None]:
 def _judged_and_proved_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confined, "ConfinedProcess", confined.Here)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _what_is_spawned_is_warm() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", warm.get_context)
+        yield
+
+
+@pytest.fixture(scope="module")
+def what_is_spawned_is_fresh() -> Iterator[None]:
+    """The real thing, which takes three seconds of a core more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", warm.SPAWNING)
         yield

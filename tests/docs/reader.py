@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
-from tests.docs.warm_python import python
+from tests.warm import python
 
 DOCS = REPOSITORY / "docs"
 BLOCK = re.compile(

@@ -16,7 +16,7 @@ from reports.tables.leaderboard import wide_table
 from reports.terminal import print_report
 from results import load
 from results.files import read_json, write_json
-from tests.reports.quick_report import quick_report
+from tests.reports.quick_report import report_with_blank_figures
 from tests.reports.synthetic_runs import FakeRun, pgd, with_hashes, write_run
 
 TINY_EPS = f"1/{10**400}"
@@ -72,7 +72,7 @@ def sound(tmp_path: Path) -> pd.DataFrame:
 def test_a_spoiled_record_costs_itself_alone(tmp_path: Path, sound: pd.DataFrame, kind: str) -> None:
     store = write_run(tmp_path / "runs", FakeRun("spoiled", quality=1.5))
     SPOILED[kind](store.directory)
-    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = report_with_blank_figures(load(tmp_path / "runs", None), tmp_path / "out")
     others = report.table[report.table["label"] != "spoiled"]
     assert others["label"].tolist() == sound["label"].tolist()
     for column in ("ACC_lopezpaz2017 worst", "ACC_lopezpaz2017 clean", "F_chaudhry2018 clean"):
@@ -89,7 +89,7 @@ def test_a_spoiled_record_costs_itself_alone(tmp_path: Path, sound: pd.DataFrame
 def test_an_eps_that_nothing_was_measured_at_is_named(tmp_path: Path, sound: pd.DataFrame) -> None:
     store = write_run(tmp_path / "runs", FakeRun("spoiled"))
     SPOILED["an eps that underflows"](store.directory)
-    (problem,) = quick_report(load(tmp_path / "runs", None), tmp_path / "out").problems
+    (problem,) = report_with_blank_figures(load(tmp_path / "runs", None), tmp_path / "out").problems
     assert problem.path == store.directory
     assert problem.reason == f"left out of digits: eps = {TINY_EPS[:40]}: no number that anything can be measured at"
 
@@ -100,7 +100,7 @@ def test_an_attack_at_an_eps_of_no_size_is_no_number_of_the_row(tmp_path: Path, 
         tmp_path / "runs",
         FakeRun("spoiled", edit_evaluation=lambda record: record.update(eps=TINY_EPS, step_size="1e99999999")),
     )
-    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = report_with_blank_figures(load(tmp_path / "runs", None), tmp_path / "out")
     assert set(report.table["label"]) >= {"cmat", "packnet"}
     spoiled = report.table[report.table["label"] == "spoiled"]
     assert odd.name
@@ -141,7 +141,7 @@ def test_a_row_that_no_file_can_be_written_of_is_left_out(
         return usual(board, row)
 
     monkeypatch.setattr(write, "row_entry", row_entry)
-    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
+    report = report_with_blank_figures(load(tmp_path / "runs", None), tmp_path / "out")
     assert report.table["label"].tolist() == sound["label"].tolist()
     assert [problem.reason for problem in report.problems] == ["left out of digits: ValueError: no entry"]
     assert not list((tmp_path / "out").rglob("*spoiled*"))
@@ -155,7 +155,7 @@ def test_an_output_that_cannot_be_written_is_no_fault_of_a_row(
 
     monkeypatch.setattr(write, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
-        quick_report(load(tmp_path / "runs", None), tmp_path / "out")
+        report_with_blank_figures(load(tmp_path / "runs", None), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

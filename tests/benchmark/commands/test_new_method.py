@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from benchmark.commands import new_method as new_method_command
 from benchmark.commands.new_method import METHOD, TEST
 from benchmark.contract import problems_of
 from tests.conftest import REPOSITORY
+from tests.warm import python
 
 
 def new_method(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -27,25 +27,27 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.py"))
 
 
-def pytest_of(path: Path) -> subprocess.CompletedProcess[str]:
-    """As its reader is told to run it: from the repository's root."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+def pytest_of(path: Path, output: Path) -> tuple[int | None, str]:
+    """The exit code and the output of a run as its reader is told to do it: from the repository's root."""
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    code = python(words, REPOSITORY, os.environ, output, seconds=600)
+    return code, output.read_text()
 
 
 def test_what_it_writes_passes_its_own_test_which_can_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = new_method(capsys, "my_method2", "--folder", tmp_path)
     assert code == 0
     assert files(tmp_path) == ["my_method2.py", "test_my_method2.py"]
-    ran = pytest_of(tmp_path / "test_my_method2.py")
-    assert ran.returncode == 0, ran.stdout
+    test, output = tmp_path / "test_my_method2.py", tmp_path / "printed"
+    code, printed = pytest_of(test, output)
+    assert code == 0, printed
     path = tmp_path / "my_method2.py"
     source = path.read_text()
     path.write_text(source.replace(".materialise()", "").replace("* self.settings.later_rate", ""))
-    ran = pytest_of(tmp_path / "test_my_method2.py")
-    assert ran.returncode == 1
-    assert "is not in eval mode" in ran.stdout
-    assert "test_the_lower_the_later_rate" in ran.stdout
+    code, printed = pytest_of(test, output)
+    assert code == 1
+    assert "is not in eval mode" in printed
+    assert "test_the_lower_the_later_rate" in printed
 
 
 def test_it_keeps_the_contract_and_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,8 +86,8 @@ def test_in_the_repository_the_test_goes_to_the_tests(
     assert files(tmp_path) == ["methods/mine.py", "tests/methods/test_mine.py"]
     assert "--methods mine\n" in out
     test = tmp_path / "tests" / "methods" / "test_mine.py"
-    ran = pytest_of(test)
-    assert ran.returncode == 0, ran.stdout
+    code, printed = pytest_of(test, tmp_path / "printed")
+    assert code == 0, printed
 
 
 def test_a_method_of_the_repository_is_found_by_its_file(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from benchmark.learning.confined.process import Limits, Made, NotMade
 from benchmark.learning.confined.sandbox import CannotConfine, confine
 from tests.conftest import CONFINED_PROCESS
 
+pytestmark = pytest.mark.usefixtures("what_is_spawned_is_fresh")
+
 YOUNG, OLD = "young.py", "old.py"
 
 
