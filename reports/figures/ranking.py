@@ -76,7 +76,7 @@ def columns_of(groups: Sequence[Sequence[str]], labels: Sequence[str]) -> list[i
 
 def ranking_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     """Draw the ranked rows: caption and figure; None without two rows."""
-    rows = sorted(board.ranked, key=lambda row: (-row.acc, row.label))
+    rows = board.ranked
     if len(rows) < 2:
         return None
     labels = [row.label for row in rows]

@@ -92,7 +92,7 @@ class PageBoard:
         return (
             "equally many rows are significantly better; the details say which rows can be told apart"
             if told_apart
-            else "rows that share a rank cannot be told apart, so their order says nothing"
+            else "rows that share a rank cannot be told apart, which is no sign that they are equal"
         )
 
 

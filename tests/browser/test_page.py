@@ -87,7 +87,7 @@ def test_rows_that_share_a_rank_say_so(opened):
     page = opened()
     ranks = page.locator(f'{DIGITS} tbody.row > tr:first-child > [data-key="rank"]').all_inner_texts()
     assert ranks == ["1=", "1=", "3", "4", "–", "–"]
-    assert "cannot be told apart, so their order says nothing" in page.locator(DIGITS).inner_text()
+    assert "cannot be told apart, which is no sign that they are equal" in page.locator(DIGITS).inner_text()
     row(page, "packnet").click()
     assert "Cannot be told apart from cmat" in details(page).inner_text()
 

@@ -16,7 +16,7 @@ from reports.tables.leaderboard import wide_table
 from reports.terminal import print_report
 from results import load
 from results.files import read_json, write_json
-from tests.reports.quick_report import report_with_blank_figures
+from tests.reports.quick_report import quick_report, report_with_blank_figures
 from tests.reports.synthetic_runs import FakeRun, pgd, with_hashes, write_run
 
 TINY_EPS = f"1/{10**400}"
@@ -84,6 +84,21 @@ def test_a_spoiled_record_costs_itself_alone(tmp_path: Path, sound: pd.DataFrame
     console = Console(width=200, file=io.StringIO())
     print_report(report, console)
     assert all(problem in console.file.getvalue() for problem in told)
+
+
+def test_a_whole_report_beside_spoiled_records_of_many_kinds_is_that_of_the_others(
+    tmp_path: Path, sound: pd.DataFrame
+) -> None:
+    """Its figures are drawn. Needs that are no list stop what is written, and are above."""
+    kinds = [kind for kind in SPOILED if kind != "needs that are no list"]
+    stores = {kind: write_run(tmp_path / "runs", FakeRun(kind, quality=1.5)) for kind in kinds}
+    for kind, store in stores.items():
+        SPOILED[kind](store.directory)
+    report = quick_report(load(tmp_path / "runs", None), tmp_path / "out")
+    assert report.table[~report.table["label"].isin(kinds)]["label"].tolist() == sound["label"].tolist()
+    for kind, store in stores.items():
+        told = [problem for problem in report.problems if problem.path == store.directory]
+        assert report.table["label"].tolist().count(kind) + len(told) == 1, (kind, told)
 
 
 def test_an_eps_that_nothing_was_measured_at_is_named(tmp_path: Path, sound: pd.DataFrame) -> None:
