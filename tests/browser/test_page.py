@@ -54,7 +54,7 @@ def wide(page):
 
 def test_every_column_sorts_both_ways_and_says_so(opened):
     page = opened()
-    assert page.locator(f"{DIGITS} [aria-sort=ascending]").inner_text().startswith("rank")
+    assert page.locator(f"{DIGITS} [aria-sort=descending]").inner_text().startswith("ACC worst")
     for key in ("worst", "clean", "robust", "f_clean", "f_robust", "train", "mb", "seeds", "rank", "verdict"):
         button = page.locator(f'{DIGITS} .leaderboard > thead [data-key="{key}"] button')
         for _ in range(2):
@@ -125,7 +125,7 @@ def test_an_attack_has_a_column_with_intervals_and_sorts(opened, report):
     assert re.fullmatch(r"\d+\.\d\s+\[\d+\.\d, \d+\.\d\]", first)
     assert page.locator('[data-preset="other"] tbody.row [data-key="attack"]').first.inner_text() == "n/a"
     page.get_by_label("Attack", exact=True).select_option("")
-    assert page.locator(f"{DIGITS} [aria-sort]").inner_text().startswith("rank")
+    assert page.locator(f"{DIGITS} [aria-sort=descending]").inner_text().startswith("ACC worst")
 
 
 # -- details ----------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_a_url_that_asks_for_what_is_not_there_shows_everything(opened):
     page = opened(f"#method=nobody&sort=constructor&order=up&open=x&attack={quote(HOSTILE)}")
     assert len(labels(page)) == 6
     assert not details(page).count()
-    assert page.locator(f"{DIGITS} [aria-sort=ascending]").inner_text().startswith("rank")
+    assert page.locator(f"{DIGITS} [aria-sort=descending]").inner_text().startswith("ACC worst")
 
 
 def test_an_anchor_stays_a_place(opened):

@@ -6,7 +6,9 @@ const sections = [...document.querySelectorAll("section.board")];
 const tables = sections.map((section) => section.querySelector("table.leaderboard"));
 const rows = tables.map((table) => [...table.tBodies].filter((body) => body.dataset.name));
 const accuracies = JSON.parse(document.getElementById("data").textContent);
-const state = { sort: "rank", order: "ascending", open: [] };
+// Not by rank: of few seeds, a row may share the rank of much better ones.
+const FIRST = { sort: "worst", order: "descending" };
+const state = { ...FIRST, open: [] };
 for (const field of FIELDS) state[field] = "";
 
 // Only cells of the leaderboard: the details of its rows hold tables too.
@@ -27,7 +29,7 @@ function valueOf(body, key) {
 
 function compare(a, b, key, sign) {
   const [x, y] = [valueOf(a, key), valueOf(b, key)];
-  // Missing values come last in both orders; equal values stay in the order of the ranking.
+  // Missing values come last in both orders; equal values stay in the order that the table came in.
   if (x === "" || y === "") return (x === "") - (y === "");
   return sign * (typeof x === "string" ? x.localeCompare(y) : x - y);
 }
@@ -157,7 +159,7 @@ function show() {
   fitScrollers();
   const words = new URLSearchParams();
   for (const field of FIELDS) if (state[field]) words.set(field, state[field]);
-  if (state.sort !== "rank" || state.order !== "ascending") {
+  if (state.sort !== FIRST.sort || state.order !== FIRST.order) {
     words.set("sort", state.sort);
     words.set("order", state.order);
   }
@@ -175,8 +177,8 @@ function restore() {
   }
   const keys = tables.flatMap((table) => headers(table).map((header) => header.dataset.key));
   const sort = words.get("sort");
-  state.sort = keys.includes(sort) && (sort !== "attack" || state.attack) ? sort : "rank";
-  state.order = words.get("order") === "descending" ? "descending" : "ascending";
+  const order = words.get("order") === "descending" ? "descending" : "ascending";
+  Object.assign(state, keys.includes(sort) && (sort !== "attack" || state.attack) ? { sort, order } : FIRST);
   const names = rows.flat().map((body) => body.dataset.name);
   state.open = words.getAll("open").filter((name) => names.includes(name));
   show();
@@ -209,12 +211,12 @@ function start() {
   form.hidden = false;
   form.addEventListener("input", () => {
     for (const field of FIELDS) state[field] = form.elements[field].value;
-    if (!state.attack && state.sort === "attack") Object.assign(state, { sort: "rank", order: "ascending" });
+    if (!state.attack && state.sort === "attack") Object.assign(state, FIRST);
     show();
   });
   form.addEventListener("reset", (event) => {
     event.preventDefault();
-    Object.assign(state, { sort: "rank", order: "ascending", open: [] });
+    Object.assign(state, FIRST, { open: [] });
     for (const field of FIELDS) state[field] = "";
     show();
   });
