@@ -256,7 +256,7 @@ def test_a_loss_that_needs_more_classes_says_so():
 @given(targets=st.integers(0, 2), **any_random_case(most_pixels=7))
 @example(eps=Fraction(0), norm="linf", shape=(2, 1, 4, 4), dtype=torch.float32, targets=2, seed=0)
 @example(eps=Fraction(0), norm="l2", shape=(2, 1, 4, 4), dtype=torch.float64, targets=0, seed=0)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, targets, seed):
     classifier, images, labels, start = random_case(shape, dtype, seed)
     model = threat_model(eps, norm)

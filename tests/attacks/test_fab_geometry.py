@@ -171,7 +171,7 @@ class Curved(nn.Module):
     restarts=st.integers(1, 2),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_found_is_in_the_ball_and_the_box_and_what_the_classifier_says(
     norm, shape, classes, eps, dtype, restarts, seed
 ):

@@ -214,7 +214,7 @@ def test_its_name_shows_what_differs_from_the_default():
 
 
 @given(**any_random_case(most_pixels=9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_never_leaves_the_ball_or_the_box(eps, norm, shape, dtype, seed):
     classifier, images, labels, start = random_case(shape, dtype, seed)
     model = threat_model(eps, norm)

@@ -64,7 +64,7 @@ def test_golden_values():
     restart=st.integers(0, 99),
     elements=st.integers(1, 7),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_it_is_the_published_hash(seed, key, sample, restart, elements):
     values = Starts(seed, key, torch.tensor([sample])).uniform((1, elements), restart)
     assert values[0].tolist() == obvious(seed, key, sample, restart, elements)
@@ -101,7 +101,7 @@ def test_seed_task_and_restart_each_give_unrelated_starts(other, restart):
 
 
 @given(st.permutations(range(10)), st.integers(1, 10))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_sample_starts_alike_in_every_batch_and_order(order, size):
     starts = Starts(4, "task", torch.arange(10) * 977)
     whole = starts.uniform((10, 1, 2, 3))

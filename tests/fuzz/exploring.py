@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from benchmark.errors import one_line
+from tests.ending import ending
 
 T = TypeVar("T")
 
@@ -22,7 +22,6 @@ SECONDS = "FUZZ_SECONDS"
 """The environment variable with the seconds that all tests of this folder may take together; without it they are short."""
 NO_END = 300
 """Seconds after which a case counts as one that does not end. The slowest takes a second or two."""
-_USUAL = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @dataclass
@@ -42,17 +41,18 @@ def explore(check: Callable[[T], None], cases: SearchStrategy[T], examples: int)
     """
 
     def checked(case: T) -> None:
-        with _ending():
+        with ending(NO_END):
             check(case)
 
     # The cases, and those that were found and are kept in .hypothesis, go by this name.
     checked.__qualname__ = checked.__name__ = re.sub(r"\W", "_", os.environ["PYTEST_CURRENT_TEST"])
-    if not SHARE.seconds:
-        settings(max_examples=examples, derandomize=True, database=None, **_USUAL)(given(cases)(checked))()
-        return
+    test = settings(max_examples=50 if SHARE.seconds else examples, suppress_health_check=list(HealthCheck))(
+        given(cases)(checked)
+    )
     end = time.monotonic() + SHARE.seconds
+    test()
     while time.monotonic() < end:
-        settings(max_examples=50, **_USUAL)(given(cases)(checked))()
+        test()
 
 
 def seconds_to_spend() -> float:
@@ -71,17 +71,3 @@ def told(*errors: type[Exception]) -> Iterator[None]:
         assert "\n" not in message, message
         # The command line shows a part of a long message, and escapes what no terminal should be given.
         one_line(message).encode()
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    def late(*_: Any) -> None:
-        raise AssertionError(f"no end after {NO_END} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(NO_END)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)

@@ -35,7 +35,7 @@ def project(point: np.ndarray, normal: np.ndarray, gap: float, norm: str) -> np.
 
 @both_norms
 @given(case=planes())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_projection_is_the_smallest_change_onto_the_plane_inside_the_box(norm, case):
     point, normal, gap = case
     change, far = project(*case, norm), furthest(*case)

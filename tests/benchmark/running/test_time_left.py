@@ -22,23 +22,11 @@ from benchmark.planning.plan import PER_RUN, PER_TURN, Cost, Rates
 from benchmark.running.engines.perform import perform
 from benchmark.running.preset_run import prepare
 from benchmark.running.seconds.left import ATTACK, BEFORE, END, LEARN, Allowance, OutOfTime, TimeLeft
+from tests.benchmark.running.conftest import MadeClock
 from tests.benchmark.running.stored import only, table
 from tests.tiny import run_tiny, write_preset
 
 RATES = Rates(training=2.0, walking=1.0, exact=1.0)
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 def begins(left: TimeLeft, kind: str, cost: Cost) -> bool:
@@ -49,7 +37,7 @@ def begins(left: TimeLeft, kind: str, cost: Cost) -> bool:
         return False
 
 
-def test_a_stage_begins_if_it_ends_in_time_and_not_otherwise(clock: Clock) -> None:
+def test_a_stage_begins_if_it_ends_in_time_and_not_otherwise(clock: MadeClock) -> None:
     assert begins(TimeLeft(Allowance(10.0, RATES)), ATTACK, Cost(exact=10.0))
     left = TimeLeft(Allowance(10.0, RATES))
     assert not begins(left, ATTACK, Cost(exact=10.1))
@@ -59,14 +47,14 @@ def test_a_stage_begins_if_it_ends_in_time_and_not_otherwise(clock: Clock) -> No
     assert not begins(left, ATTACK, Cost(walking=3.0))
 
 
-def test_learning_and_the_end_of_a_run_take_time_beside_their_passes(clock: Clock) -> None:
+def test_learning_and_the_end_of_a_run_take_time_beside_their_passes(clock: MadeClock) -> None:
     assert begins(TimeLeft(Allowance(6.0 + PER_TURN, RATES)), LEARN, Cost(training=3.0))
     assert not begins(TimeLeft(Allowance(6.0 + PER_TURN - 0.1, RATES)), LEARN, Cost(training=3.0))
     assert begins(TimeLeft(Allowance(PER_RUN, RATES)), END, Cost())
     assert not begins(TimeLeft(Allowance(PER_RUN - 0.1, RATES)), END, Cost())
 
 
-def test_the_pace_of_stages_before_counts_for_those_of_their_kind(clock: Clock) -> None:
+def test_the_pace_of_stages_before_counts_for_those_of_their_kind(clock: MadeClock) -> None:
     left = TimeLeft(Allowance(100.0, RATES))
     with left.stage(ATTACK, Cost(exact=3 * BEFORE)):
         clock.now += 7 * BEFORE
@@ -76,14 +64,14 @@ def test_the_pace_of_stages_before_counts_for_those_of_their_kind(clock: Clock) 
     assert begins(left, ATTACK, Cost(exact=32.0))
 
 
-def test_a_short_stage_tells_little_about_a_long_one(clock: Clock) -> None:
+def test_a_short_stage_tells_little_about_a_long_one(clock: MadeClock) -> None:
     left = TimeLeft(Allowance(100.0, RATES))
     with left.stage(ATTACK, Cost(exact=0.001)):
         clock.now += 0.1
     assert 1 < left.pace(ATTACK) < 1.05
 
 
-def test_the_time_between_giving_a_job_and_its_begin_is_of_its_own(clock: Clock) -> None:
+def test_the_time_between_giving_a_job_and_its_begin_is_of_its_own(clock: MadeClock) -> None:
     given = Allowance(10.0, RATES)
     assert begins(TimeLeft(given), ATTACK, Cost(exact=9.0))
     assert not begins(TimeLeft(given.after(2.0)), ATTACK, Cost(exact=9.0))
@@ -98,14 +86,14 @@ def test_without_an_end_everything_begins() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("13m", 780), ("1h30m", 5400), ("45s", 45), (" 2h ", 7200), ("90m", 5400)]
 )
-def test_a_time_from_now(clock: Clock, text: str, seconds: float) -> None:
+def test_a_time_from_now(clock: MadeClock, text: str, seconds: float) -> None:
     assert moment_of(text) == clock.now + seconds
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("23:15", 900), ("22:59", 86340), ("23:00", 86400), ("0:10", 4200), ("23:00:30", 30)]
 )
-def test_a_time_of_day_is_the_next_one(clock: Clock, text: str, seconds: float) -> None:
+def test_a_time_of_day_is_the_next_one(clock: MadeClock, text: str, seconds: float) -> None:
     assert moment_of(text, datetime(2026, 3, 1, 23, 0)) == clock.now + seconds
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,7 +28,6 @@ OWNERS = st.lists(st.integers(0, 3), min_size=2, max_size=24)
 
 
 @given(OWNERS, st.integers(0, 2), st.integers(0, 99))
-@settings(deadline=None)
 def test_a_claim_takes_what_is_free_and_nothing_else(owners: list[int], task: int, seed: int) -> None:
     state = packed(owners, seed)
     before, weights = state.owners[NAME].flatten().tolist(), state.weights[NAME].clone()
@@ -38,7 +37,6 @@ def test_a_claim_takes_what_is_free_and_nothing_else(owners: list[int], task: in
 
 
 @given(OWNERS, st.integers(0, 99), st.data())
-@settings(deadline=None)
 def test_a_sub_network_is_what_the_task_owns_and_what_it_picks_of_earlier_ones(
     owners: list[int], seed: int, data: st.DataObject
 ) -> None:
@@ -53,7 +51,6 @@ def test_a_sub_network_is_what_the_task_owns_and_what_it_picks_of_earlier_ones(
 
 
 @given(OWNERS, st.integers(0, 99), st.data())
-@settings(deadline=None)
 def test_what_a_task_gives_back_is_free_and_zero_and_what_others_own_stays(
     owners: list[int], seed: int, data: st.DataObject
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.parts.packing.pruning import cubic_sparsity, cut_steps, required_ratio, smallest, smallest_share
@@ -21,7 +21,6 @@ def weights_and_candidates(draw: st.DrawFn) -> tuple[list[float], list[bool], in
 
 
 @given(weights_and_candidates())
-@settings(deadline=None)
 def test_the_smallest_weights_among_the_candidates_go_ties_included(case: tuple[list[float], list[bool], int]) -> None:
     weights, among, count = case
     magnitudes = sorted(abs(w) for w, candidate in zip(weights, among, strict=True) if candidate)
@@ -31,7 +30,6 @@ def test_the_smallest_weights_among_the_candidates_go_ties_included(case: tuple[
 
 
 @given(weights_and_candidates(), st.floats(0, 1))
-@settings(deadline=None)
 def test_a_share_is_rounded_to_a_number_of_weights(case: tuple[list[float], list[bool], int], share: float) -> None:
     weights, among = torch.tensor(case[0]), torch.tensor(case[1])
     count = round(share * sum(case[1]))

@@ -98,7 +98,7 @@ def test_the_fewest_directions_hold_the_share_that_was_asked_for(more: int, shar
 
 
 @given(st.integers(1, 10), st.integers(0, 25), st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_all_of_the_energy_is_all_that_the_columns_have(rows: int, count: int, seed: int) -> None:
     columns = drawn(rows, count, seed=seed, dtype=torch.float64)
     held = InputColumns(rows, columns.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmark.running.engines.forecast import ends
 from benchmark.running.engines.schedule import Until
 from benchmark.running.seconds.left import Allowance
 from results.records import DIRECTORY_DIGITS
+from tests.benchmark.running.conftest import MadeClock
 from tests.benchmark.running.engines.fake_workers import DEATH, FakeWorkers, planned, schedule
 
 RATES = Rates(1.0, 1.0, 1.0)
@@ -123,19 +123,19 @@ def test_a_run_that_another_process_works_on_is_waited_for_while_others_go_on(
     assert [event.text for event in told] == ["process 7 is working on this run; it is waited for"], "once"
 
 
-def test_when_time_is_up_nothing_runs_any_more_and_nothing_has_failed(tmp_path: Path) -> None:
+def test_when_time_is_up_nothing_runs_any_more_and_nothing_has_failed(clock: MadeClock, tmp_path: Path) -> None:
     workers = FakeWorkers(2, a=["endless"])
     jobs = planned(("a", 9), ("of_a", 1, ["a"]), ("b", 5))
-    results, told = schedule(jobs, workers, tmp_path, Until(time.monotonic() + 0.05, RATES))
+    results, told = schedule(jobs, workers, tmp_path, Until(clock.now + 5, RATES))
     assert workers.started == ["a", "b"]
     assert [results[name].left for name in ("a", "of_a", "b")] == [True, True, False]
     assert not any(result.failures for result in results.values())
     assert {event.job for event in told if event.kind == "left"} == {"a", "of_a"}
 
 
-def test_a_job_is_told_how_much_time_there_is(tmp_path: Path) -> None:
+def test_a_job_is_told_how_much_time_there_is(clock: MadeClock, tmp_path: Path) -> None:
     workers = FakeWorkers()
-    schedule(planned(("a", 1), ("b", 1)), workers, tmp_path, Until(time.monotonic() + 100, RATES))
+    schedule(planned(("a", 1), ("b", 1)), workers, tmp_path, Until(clock.now + 100, RATES))
     first, second = workers.allowances
     assert first is not None
     assert second is not None
@@ -143,17 +143,19 @@ def test_a_job_is_told_how_much_time_there_is(tmp_path: Path) -> None:
     assert first.rates == RATES
 
 
-def test_nothing_begins_when_time_is_up(tmp_path: Path) -> None:
+def test_nothing_begins_when_time_is_up(clock: MadeClock, tmp_path: Path) -> None:
     workers = FakeWorkers()
-    results, _ = schedule(planned(("a", 1)), workers, tmp_path, Until(time.monotonic() - 1, RATES))
+    results, _ = schedule(planned(("a", 1)), workers, tmp_path, Until(clock.now - 1, RATES))
     assert workers.started == []
     assert results["a"].left
 
 
-def test_a_job_that_left_something_leaves_those_that_need_it_and_others_use_the_time(tmp_path: Path) -> None:
+def test_a_job_that_left_something_leaves_those_that_need_it_and_others_use_the_time(
+    clock: MadeClock, tmp_path: Path
+) -> None:
     workers = FakeWorkers(1, a=[{"learned": False, "left": True}])
     jobs = planned(("a", 9), ("of_a", 1, ["a"]), ("b", 1))
-    results, _ = schedule(jobs, workers, tmp_path, Until(time.monotonic() + 100, RATES))
+    results, _ = schedule(jobs, workers, tmp_path, Until(clock.now + 100, RATES))
     assert workers.started == ["a", "b"]
     assert results["of_a"].left
     assert not any(result.failures for result in results.values())
@@ -177,26 +179,26 @@ def test_a_forecast_follows_prerequisites_and_places() -> None:
 class LateWorkers(FakeWorkers):
     """Places whose jobs end after the time is up, as those that are executed in this process do."""
 
-    def __init__(self, until: Until, **ends: list[Any]) -> None:
+    def __init__(self, clock: MadeClock, **ends: list[Any]) -> None:
         super().__init__(1, **ends)
-        self._until = until
+        self._clock = clock
 
     def start(self, job: Job, allowance: Allowance | None = None) -> None:
         super().start(job, allowance)
-        time.sleep(max(0.0, self._until.left()) + 0.01)
+        self._clock.now += 9
 
 
 @pytest.mark.parametrize("how", [{}, {"failures": ("a: boom",), "learned": False}], ids=["well", "badly"])
-def test_what_a_job_says_that_ends_after_the_time_counts(how: dict[str, Any], tmp_path: Path) -> None:
-    until = Until(time.monotonic() + 0.05, RATES)
-    results, told = schedule(planned(("a", 1), ("b", 1, ["a"])), LateWorkers(until, a=[how]), tmp_path, until)
+def test_what_a_job_says_that_ends_after_the_time_counts(clock: MadeClock, how: dict[str, Any], tmp_path: Path) -> None:
+    until = Until(clock.now + 5, RATES)
+    results, told = schedule(planned(("a", 1), ("b", 1, ["a"])), LateWorkers(clock, a=[how]), tmp_path, until)
     assert results["a"].failures == how.get("failures", ())
     assert not results["a"].left
     assert results["b"].left != bool(how)
     assert [event.job for event in told if event.kind == "left"] == ([] if how else ["b"])
 
 
-def test_a_job_whose_process_dies_as_time_runs_out_is_left(tmp_path: Path) -> None:
-    until = Until(time.monotonic() + 0.05, RATES)
-    results, _ = schedule(planned(("a", 1)), LateWorkers(until, a=["dead"]), tmp_path, until)
+def test_a_job_whose_process_dies_as_time_runs_out_is_left(clock: MadeClock, tmp_path: Path) -> None:
+    until = Until(clock.now + 5, RATES)
+    results, _ = schedule(planned(("a", 1)), LateWorkers(clock, a=["dead"]), tmp_path, until)
     assert results["a"].left
