@@ -15,8 +15,9 @@ from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.completeness import missing_cells
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, WORST, Array
+from reports.numbers.outcomes import NOT_MEASURED
 from reports.numbers.protocol import Protocol
-from reports.numbers.statistics.comparisons import Comparison
+from reports.numbers.statistics.comparisons import Comparison, RowOutcomes
 from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval_kind
 from results import Run
 
@@ -119,6 +120,16 @@ class Row:
     def protocol(self) -> Protocol:
         """The latest protocol of the runs."""
         return max((seed.evidence.protocol for seed in self.seeds), key=lambda protocol: protocol.demanded_at)
+
+    def outcomes_under(self, attack: str) -> RowOutcomes:
+        """The outcomes of every run under an attack after the last task, of the samples that it covers."""
+        samples, correct = {}, {}
+        for seed in self.seeds:
+            outcomes = seed.evidence.outcomes
+            cells = [outcomes.vector(attack, outcomes.last, j) for j in range(outcomes.tasks)]
+            samples[seed.run.seed] = [outcomes.samples[j][cell != NOT_MEASURED] for j, cell in enumerate(cells)]
+            correct[seed.run.seed] = [cell[cell != NOT_MEASURED] == 1 for cell in cells]
+        return RowOutcomes(self.label, samples, correct)
 
     @property
     def acc(self) -> float:

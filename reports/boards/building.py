@@ -16,9 +16,9 @@ from reports.numbers.attack_facts import AttackFacts, attack_facts
 from reports.numbers.completeness import describe_failure, missing_cells, progress, standing_failures
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import WORST, add_worst
-from reports.numbers.outcomes import NOT_MEASURED, Outcomes, outcomes_of
+from reports.numbers.outcomes import Outcomes, outcomes_of
 from reports.numbers.protocol import Protocol
-from reports.numbers.statistics.comparisons import Comparison, WorstOutcomes, compare_all, ranks
+from reports.numbers.statistics.comparisons import Comparison, compare_all, ranks
 from reports.numbers.submissions import submissions, with_unchanged_images
 from results import Results, Run
 from results.file_names import file_names
@@ -273,21 +273,11 @@ def _rank(rows: list[Row]) -> list[Comparison]:
         if row.acc != row.acc:
             row.verdict, row.reason = INCOMPLETE, "incomplete: no sample of some task is covered by every attack"
     ranked = sorted((row for row in ranked if row.verdict not in unranked), key=lambda row: (-row.acc, row.label))
-    comparisons = compare_all([_under_worst(row) for row in ranked])
+    comparisons = compare_all([row.outcomes_under(WORST) for row in ranked])
     by_label = ranks([row.label for row in ranked], comparisons)
     for row in ranked:
         row.rank = by_label[row.label]
     return comparisons
-
-
-def _under_worst(row: Row) -> WorstOutcomes:
-    samples, correct = {}, {}
-    for seed in row.seeds:
-        outcomes = seed.evidence.outcomes
-        cells = [outcomes.vector(WORST, outcomes.last, j) for j in range(outcomes.tasks)]
-        samples[seed.run.seed] = [outcomes.samples[j][cell != NOT_MEASURED] for j, cell in enumerate(cells)]
-        correct[seed.run.seed] = [cell[cell != NOT_MEASURED] == 1 for cell in cells]
-    return WorstOutcomes(row.label, samples, correct)
 
 
 def _describe(preset: str, stem: str, rows: list[Row], comparisons: list[Comparison]) -> Board:

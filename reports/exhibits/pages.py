@@ -16,6 +16,7 @@ from reports.boards.board import Row
 from reports.boards.building import build_boards
 from reports.checks.check import Check
 from reports.checks.verdicts import CHECKS
+from reports.exhibits.claims import claims_caption, claims_table, claims_table_for_reading
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
 from reports.exhibits.high_resolution import FINE_GRAINED, fine_grained_boards, fine_grained_table
 from reports.exhibits.high_resolution_words import (
@@ -47,6 +48,7 @@ TITLES = (
     "4. Structure of CMAT, from the recorded owner map",
     "High-resolution data: the thesis' two F1 tables",
 )
+CLAIMS = "The thesis' claims, one by one"
 BEGIN, END = (
     "<!-- made by `python -m reports.exhibits.pages`; edit the code instead -->",
     "<!-- end of what is made -->",
@@ -62,7 +64,8 @@ INTRODUCTION = (
 def exhibit_files(exhibits: Sequence[Exhibits]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (file stem, table) for every exhibit of every board, with numbers as fractions."""
     for each in exhibits:
-        frames = {"pgd_steps": steps_table(each), "methods": methods_table(each), "f1": scores_table(each)}
+        frames = {"claims": claims_table(each), "pgd_steps": steps_table(each), "methods": methods_table(each)}
+        frames |= {"f1": scores_table(each)}
         frames |= {other.name: other.table(each) for other in beside(each)}
         for name, frame in frames.items():
             if len(frame):
@@ -84,19 +87,22 @@ class ExhibitOnPage:
     tables: Mapping[str, pd.DataFrame]
 
 
-def on_page(exhibits: Sequence[Exhibits]) -> dict[str, ExhibitOnPage]:
-    """By preset the high-resolution F1 tables of each board that has such data, or the published table of others beside it."""
-    found = {}
+def on_page(exhibits: Sequence[Exhibits]) -> dict[str, list[ExhibitOnPage]]:
+    """By preset the thesis' claims, the published tables of others, and the high-resolution F1 tables where the data are such."""
+    found: dict[str, list[ExhibitOnPage]] = {each.board.preset: [] for each in exhibits}
     for each in exhibits:
+        claims = claims_table_for_reading(each)
+        if len(claims):
+            found[each.board.preset].append(ExhibitOnPage(CLAIMS, [claims_caption(each)], {"Points": claims}))
         for other in beside(each):
             reading = other.reading(each)
             tables = {"Percent": reading} if len(reading) else {}
-            found[each.board.preset] = ExhibitOnPage(other.title, [other.caption(each)], tables)
+            found[each.board.preset].append(ExhibitOnPage(other.title, [other.caption(each)], tables))
     for each in fine_grained_boards(exhibits):
         table = fine_grained_table([each])
         words = [fine_grained_caption(table), *fine_grained_differences([each])]
         tables = {title: fine_grained_for_reading(lines) for title, lines in parts_of(table)}
-        found[each.board.preset] = ExhibitOnPage(TITLES[4], words, tables)
+        found[each.board.preset].append(ExhibitOnPage(TITLES[4], words, tables))
     return found
 
 
@@ -119,6 +125,7 @@ def _in_order(exhibits: Exhibits) -> list[Row]:
 
 def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iterator[str]:
     """The exhibits of one board; rows: those whose scores are shown task by task."""
+    yield from _claims(exhibits)
     yield f"### {TITLES[0]}"
     if exhibits.groups:
         yield from _pictured(exhibits, picture, STEPS_FIGURE, TITLES[0])
@@ -138,6 +145,14 @@ def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iter
     yield f"### {TITLES[3]}"
     drawn = list(_pictured(exhibits, picture, STRUCTURE, TITLES[3]))
     yield from drawn or ["n/a: no ranked row of CMAT with recorded owner maps."]
+
+
+def _claims(exhibits: Exhibits) -> Iterator[str]:
+    claims = claims_table_for_reading(exhibits)
+    if len(claims):
+        yield f"### {CLAIMS}"
+        yield markdown_text(claims_caption(exhibits))
+        yield markdown_table(claims)
 
 
 def _scores(exhibits: Exhibits, rows: Sequence[Row]) -> Iterator[str]:
@@ -191,6 +206,8 @@ def exhibits_latex(exhibits: Sequence[Exhibits], empty: str) -> str:
             text = latex_text(f"{title} ({preset}). {caption}")
             parts.append(latex_table(frame, text, f"tab:exhibit-{stem}-{name}"))
 
+        if len(claims := claims_table_for_reading(each)):
+            add(claims, CLAIMS, claims_caption(each), "claims")
         if each.groups:
             add(steps_table_for_reading(each), _title(0), steps_caption(each), "steps")
         methods, notes = _with_notes(methods_table_for_reading(each))

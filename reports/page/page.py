@@ -63,7 +63,7 @@ def render_page(
     boards: Sequence[Board],
     entries: Mapping[str, Mapping[str, Any]],
     figures: Mapping[str, Sequence[FigureOnPage]],
-    exhibits: Mapping[str, ExhibitOnPage],
+    exhibits: Mapping[str, Sequence[ExhibitOnPage]],
     problems: Sequence[Problem],
     made: str,
     empty: str,

@@ -16,7 +16,7 @@ from reports.tables.training import recipes_table
 
 WORDS = (
     "label", "verdict", "reason", "task", "never changed since", "recipe differs in", "source",
-    "published as", "protocols differ in", "attacks, best first", "over eps", "of row",
+    "published as", "protocols differ in", "attacks, best first", "over eps", "of row", "claim", "under", "answer",
 )  # fmt: skip
 """Columns of words. They are aligned to the left, and escaped."""
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from reports.numbers.metrics import Array
 from reports.numbers.statistics import bootstrap, comparisons, intervals
-from reports.numbers.statistics.comparisons import WorstOutcomes
+from reports.numbers.statistics.comparisons import RowOutcomes
 from reports.numbers.statistics.intervals import Interval
 
 DIFFICULTY = 0.5
@@ -156,11 +156,11 @@ def told_apart(
     return Rate(f"{methods} methods, {what}", f"{_counted(seeds)}, {apart}", times, pairs)
 
 
-def _scored(runs: Runs) -> list[WorstOutcomes]:
+def _scored(runs: Runs) -> list[RowOutcomes]:
     methods, seeds, tasks, samples = runs.right.shape
     ids = dict.fromkeys(range(seeds), [np.arange(samples)] * tasks)
     return [
-        WorstOutcomes(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)
+        RowOutcomes(str(m), ids, {seed: list(runs.right[m, seed]) for seed in range(seeds)}) for m in range(methods)
     ]
 
 

@@ -102,8 +102,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class WorstOutcomes:
-    """A row's outcomes under `worst`, from which it is compared with others.
+class RowOutcomes:
+    """A row's outcomes under one attack, from which it is compared with others.
 
     samples[seed][task]: ids of the covered samples, ascending.
     correct[seed][task]: bool, aligned with them.
@@ -121,11 +121,11 @@ class DrawnHits:
     more than the product with the outcomes.
     """
 
-    def __init__(self, rows: Sequence[WorstOutcomes]) -> None:
+    def __init__(self, rows: Sequence[RowOutcomes]) -> None:
         self._rows = rows
         self._drawn: dict[int, dict[tuple[int, int], np.ndarray]] = {}
 
-    def of(self, row: WorstOutcomes, seed: int, resamples: int) -> np.ndarray:
+    def of(self, row: RowOutcomes, seed: int, resamples: int) -> np.ndarray:
         """The number of right samples among those drawn of each task: whole numbers, float32 (tasks, resamples)."""
         if resamples not in self._drawn:
             self._drawn[resamples] = self._draw(resamples)
@@ -149,11 +149,11 @@ class DrawnHits:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """first − second, in ACC of `worst` on common seeds and samples.
+    """first − second, in ACC under one attack on common seeds and samples; of a board's pairs it is `worst`.
 
     first, second: labels of the rows.
     difference, low, high: ACC in [0, 1] and its 95 % interval.
-    p, p_holm: the p-value, and the same corrected over all pairs of the board.
+    p, p_holm: the p-value, and the same corrected over all pairs that were compared together.
     test: the test, in words.
     seeds, samples: numbers of common seeds, and of common samples of one seed.
     bootstrap_low, bootstrap_high: the hierarchical bootstrap's interval; over one or two seeds it is low and high.
@@ -180,7 +180,7 @@ class Comparison:
         return self.first if self.difference > 0 else self.second
 
 
-def compare(first: WorstOutcomes, second: WorstOutcomes, hits: DrawnHits | None = None) -> Comparison:
+def compare(first: RowOutcomes, second: RowOutcomes, hits: DrawnHits | None = None) -> Comparison:
     """Compare one pair of rows; p_holm is p.
 
     One common seed: McNemar's test. Two: the hierarchical bootstrap. Three or more: that and the seed-paired t-test, of which
@@ -200,23 +200,61 @@ def compare(first: WorstOutcomes, second: WorstOutcomes, hits: DrawnHits | None 
     difference = float((accuracies[:, 0] - accuracies[:, 1]).mean())
     resamples = RESAMPLES if len(seeds) == 1 else PAIR_RESAMPLES
     draws = hierarchical([_difference_draws(first, second, seed, pairs[seed], resamples, hits) for seed in seeds])
-    bootstrap = bounds = percentile_interval(draws)
-    if len(seeds) >= 3:
-        p, bounds = paired_t(accuracies[:, 0].tolist(), accuracies[:, 1].tolist())
-        p, test = max(p, bootstrap_p(draws)), f"paired t over {len(seeds)} seeds, and hierarchical bootstrap"
-    elif len(seeds) == 1:
+    bootstrap = percentile_interval(draws)
+    p, bounds, test = _tested((accuracies[:, 0] - accuracies[:, 1]).tolist(), draws)
+    if len(seeds) == 1:
         flat = [np.concatenate(side) for side in zip(*pairs[seeds[0]], strict=True)]
-        p, test = mcnemar(flat[0], flat[1]), "McNemar, exact"
-        if (flat[0].mean() - flat[1].mean()) * difference < 0:
-            # Tasks of very different size: over all images together the other row is ahead than on average over tasks.
-            p, test = bootstrap_p(draws), "bootstrap over samples"
-    else:
-        p, test = bootstrap_p(draws), "hierarchical bootstrap"
+        # With tasks of very different size another row may be ahead over all images together than on average over tasks.
+        if (flat[0].mean() - flat[1].mean()) * difference >= 0:
+            p, test = mcnemar(flat[0], flat[1]), "McNemar, exact"
     found = (first.label, second.label, difference, bounds.low, bounds.high, p, p, test, len(seeds), samples)
     return Comparison(*found, bootstrap.low, bootstrap.high)
 
 
-def _common(first: WorstOutcomes, second: WorstOutcomes, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def later_against_first(row: RowOutcomes, reference: RowOutcomes | None = None) -> Comparison:
+    """The mean accuracy on the tasks after the first, less that on the first; p_holm is p.
+
+    reference: if given, accuracies are what the row has more than the reference on common seeds and samples, so that a first
+        task which is hard for both counts for nothing.
+
+    One or two seeds: the bootstrap. Three or more: that and the t-test over seeds, of which the larger p-value counts.
+    """
+    later_tasks, first_task = f"{row.label}, later tasks", f"{row.label}, first task"
+    seeds = sorted(set(row.correct) & set((reference or row).correct))
+    deltas = {seed: _above(row, reference, seed) for seed in seeds}
+    samples = sum(map(len, deltas[seeds[0]])) if seeds else 0
+    if not seeds or any(len(tasks) < 2 or not all(map(len, tasks)) for tasks in deltas.values()):
+        return Comparison(later_tasks, first_task, nan, nan, nan, nan, nan, "nothing to compare", len(seeds), samples)
+    resamples = RESAMPLES if len(seeds) == 1 else PAIR_RESAMPLES
+    values, draws = [], []
+    for first, *later in deltas.values():
+        values.append(float(np.mean([delta.mean() for delta in later]) - first.mean()))
+        drawn = [_task_draws(delta, task, resamples) for task, delta in enumerate([first, *later])]
+        draws.append(np.mean(drawn[1:], 0) - drawn[0])
+    together = hierarchical(draws)
+    p, bounds, test = _tested(values, together)
+    bootstrap = percentile_interval(together)
+    found = (later_tasks, first_task, float(np.mean(values)), bounds.low, bounds.high, p, p, test, len(seeds), samples)
+    return Comparison(*found, bootstrap.low, bootstrap.high)
+
+
+def _tested(differences: Sequence[float], draws: Array) -> tuple[float, Interval, str]:
+    """The p-value, the interval and the test of a mean difference, from that of each seed and from its bootstrap draws."""
+    if len(differences) >= 3:
+        p, bounds = paired_t(differences, np.zeros(len(differences)).tolist())
+        return max(p, bootstrap_p(draws)), bounds, f"paired t over {len(differences)} seeds, and hierarchical bootstrap"
+    test = "bootstrap over samples" if len(differences) == 1 else "hierarchical bootstrap"
+    return bootstrap_p(draws), percentile_interval(draws), test
+
+
+def _above(row: RowOutcomes, reference: RowOutcomes | None, seed: int) -> list[np.ndarray]:
+    """Per task the outcomes of the row, float32 (n,), less those of the reference."""
+    if reference is None:
+        return [right.astype(np.float32) for right in row.correct[seed]]
+    return [a.astype(np.float32) - b.astype(np.float32) for a, b in _common(row, reference, seed)]
+
+
+def _common(first: RowOutcomes, second: RowOutcomes, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The paired outcomes per task, on the samples that both cover."""
     pairs = []
     for j in range(min(len(first.samples[seed]), len(second.samples[seed]))):
@@ -227,8 +265,8 @@ def _common(first: WorstOutcomes, second: WorstOutcomes, seed: int) -> list[tupl
 
 
 def _difference_draws(
-    first: WorstOutcomes,
-    second: WorstOutcomes,
+    first: RowOutcomes,
+    second: RowOutcomes,
     seed: int,
     pairs: list[tuple[np.ndarray, np.ndarray]],
     resamples: int,
@@ -244,15 +282,19 @@ def _difference_draws(
         return (ahead / np.array([[len(right)] for right in mine])).mean(0)
     total = np.zeros(resamples)
     for task, (a, b) in enumerate(pairs):
-        delta = a.astype(np.float32) - b.astype(np.float32)
-        counts = resample_counts(len(delta), task, resamples)
-        # Only discordant samples move the difference; there are few of them.
-        moving = np.flatnonzero(delta)
-        total += (counts[:, moving].astype(np.float32) @ delta[moving]) / len(delta)
+        total += _task_draws(a.astype(np.float32) - b.astype(np.float32), task, resamples)
     return total / len(pairs)
 
 
-def compare_all(rows: Sequence[WorstOutcomes]) -> list[Comparison]:
+def _task_draws(delta: np.ndarray, task: int, resamples: int) -> Array:
+    """The mean of float32 (n,) in every resample of a task's samples."""
+    counts = resample_counts(len(delta), task, resamples)
+    # Only discordant samples move the difference; there are few of them.
+    moving = np.flatnonzero(delta)
+    return (counts[:, moving].astype(np.float32) @ delta[moving]) / len(delta)
+
+
+def compare_all(rows: Sequence[RowOutcomes]) -> list[Comparison]:
     """Compare all pairs, with Holm's correction over them."""
     hits = DrawnHits(rows)
     pairs = [compare(a, b, hits) for k, a in enumerate(rows) for b in rows[k + 1 :]]

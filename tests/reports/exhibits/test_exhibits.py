@@ -315,7 +315,7 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
     root = stored(tmp_path / "runs", row)
     report = write_report(load(root, None), tmp_path / "out")
     names = {path.name for path in (report.output / "tables").iterdir()}
-    made = {f"cifar100__exhibit_{name}.csv" for name in ("pgd_steps", "methods", "f1")} | {
+    made = {f"cifar100__exhibit_{name}.csv" for name in ("claims", "pgd_steps", "methods", "f1")} | {
         "all__exhibit_fine_grained.csv"
     }
     assert made <= names
@@ -328,8 +328,8 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
     assert "4. Structure of CMAT" in page
     assert 'href="exhibits.md"' in report.page.read_text(encoding="utf-8")
     tex = (report.output / "exhibits.tex").read_text(encoding="utf-8")
-    # Bars, comparison, scores, CPG's table, logs, and the two high-resolution tables.
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 7
+    # Claims, bars, comparison, scores, CPG's table, logs, and the two high-resolution tables.
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 8
     assert r"cmat\_100\%" in tex
 
     none = exhibit_pages.exhibits_page(exhibits_of(report.boards, PUBLISHED), exhibit_pages.in_report({}), "nothing")

@@ -15,7 +15,7 @@ from reports.exhibits.high_resolution_words import (
     fine_grained_for_reading,
     parts_of,
 )
-from reports.exhibits.pages import BEGIN, END, exhibits_latex, in_docs, in_report, on_page, with_exhibits
+from reports.exhibits.pages import BEGIN, CLAIMS, END, exhibits_latex, in_docs, in_report, on_page, with_exhibits
 from reports.numbers.published_values import read_published
 from reports.numbers.statistics.intervals import t_interval
 from reports.write import write_report
@@ -105,7 +105,8 @@ def test_without_such_data_the_published_lines_stand_alone(tmp_path):
     assert text["attack"].tolist() == ["PGD(7)/PGD(7)"] * 2 + ["PGD(10)/PGD(10)"] * 2
     assert set(text[text["label"] == "ours"].iloc[0, 2:]) == {"n/a"}
     assert fine_grained_differences(other) == ["Ours: n/a until such data sets are run."]
-    assert [shown.title for shown in on_page(other).values()] == ["Clean accuracy by superclass, beside CPG's table"]
+    ((claims, beside),) = on_page(other).values()
+    assert (claims.title, beside.title) == (CLAIMS, "Clean accuracy by superclass, beside CPG's table")
 
 
 # -- our lines --------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_among_all_classes_nothing_published_stands_and_it_is_told_why(tmp_path:
     assert only.title == FLAIR_TITLE
     assert len(only.table(found)) == 0
     assert "FLAIR" in only.caption(found)
-    shown = on_page([found])[found.board.preset]
+    (shown,) = on_page([found])[found.board.preset]
     assert (shown.title, dict(shown.tables)) == (FLAIR_TITLE, {})
     page = exhibits_page([found], lambda exhibits, name: None, "")
     assert FLAIR_TITLE in page

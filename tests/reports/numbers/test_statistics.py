@@ -5,7 +5,7 @@ import pytest
 
 from reports.numbers import metrics
 from reports.numbers.statistics import bootstrap, comparisons, intervals
-from reports.numbers.statistics.comparisons import WorstOutcomes
+from reports.numbers.statistics.comparisons import RowOutcomes
 
 
 def test_half_widths_of_the_spec():
@@ -92,7 +92,7 @@ def scored(label, p, seeds=(0,), n=300, tasks=2):
     difficulty = rng.random((tasks, n))
     noise = {seed: np.random.default_rng([seed, *label.encode()]).normal(0, 0.03, (tasks, n)) for seed in seeds}
     ids = [np.arange(n)] * tasks
-    return WorstOutcomes(
+    return RowOutcomes(
         label, dict.fromkeys(seeds, ids), {s: [difficulty[t] + noise[s][t] < p for t in range(tasks)] for s in seeds}
     )
 
@@ -117,7 +117,7 @@ def test_what_differs_is_told_apart_and_what_does_not_shares_a_rank(seeds, test)
 
 def test_only_common_seeds_and_samples_are_compared():
     one, other = scored("one", 0.8, (0, 1)), scored("other", 0.6, (1, 2))
-    half = WorstOutcomes(
+    half = RowOutcomes(
         "half", {1: [ids[::2] for ids in other.samples[1]]}, {1: [right[::2] for right in other.correct[1]]}
     )
     assert comparisons.compare(one, other).seeds == 1
@@ -133,7 +133,7 @@ def test_what_rests_on_a_few_images_is_not_told_apart_however_many_seeds_repeat_
     wrong[:3] = False
     seeds, ids = (0, 1, 2), [np.arange(300)]
     one, other = (
-        WorstOutcomes(label, dict.fromkeys(seeds, ids), {s: [cells] for s in seeds})
+        RowOutcomes(label, dict.fromkeys(seeds, ids), {s: [cells] for s in seeds})
         for label, cells in (("one", right), ("other", wrong))
     )
     pair = comparisons.compare(one, other)

@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from reports.numbers import metrics
 from reports.numbers.statistics import bootstrap, comparisons, intervals
-from reports.numbers.statistics.comparisons import WorstOutcomes
+from reports.numbers.statistics.comparisons import RowOutcomes
 
 
 @pytest.fixture(params=range(5))
@@ -78,7 +78,7 @@ def test_bootstrap_is_that_of_scipy(rng: np.random.Generator) -> None:
 def test_a_pair_of_one_seed_has_scipys_paired_bootstrap(rng: np.random.Generator) -> None:
     one, other = rng.random((2, 200)) < [[0.7], [0.6]]
     found = comparisons.compare(
-        *(WorstOutcomes(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
+        *(RowOutcomes(label, {0: [np.arange(200)]}, {0: [right]}) for label, right in (("a", one), ("b", other)))
     )
     expected = stats.bootstrap(
         (one.astype(float), other.astype(float)),

@@ -1,0 +1,217 @@
+"""The thesis' claims, asked of a board's own rows: each is a difference between two things that were measured alike.
+
+A published difference is between two numbers of one protocol, ours between two of another. So a claim may hold here or not, and
+its size in print is no yardstick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite, nan
+
+import pandas as pd
+
+from reports.boards.board import Row
+from reports.boards.sweeps import strongest
+from reports.exhibits.exhibits import Exhibits
+from reports.numbers.attack_facts import AttackFacts
+from reports.numbers.metrics import WORST
+from reports.numbers.statistics.comparisons import Comparison, compare, later_against_first
+from reports.numbers.statistics.intervals import LEVEL
+from reports.numbers.wording import in_eps
+from reports.tables.words import NOT_AVAILABLE, percent, points, short_name
+
+CONFIRMED, REFUTED, UNDECIDED, ONE_SEED, NOT_RUN = (
+    "confirmed",
+    "refuted",
+    "undecided",
+    "undecided: one seed",
+    "not run",
+)
+"""What a board says to a claim."""
+BETTER = (
+    ("cmat", "packnet"),
+    ("cmat", "anp_vs"),
+    ("cmat", "madry_at"),
+    ("packnet", "anp_vs"),
+    ("packnet", "madry_at"),
+)
+"""Methods of which the thesis says that the first is the more robust one."""
+OWN = ("cmat", "packnet")
+"""The methods whose bars and sequences the thesis shows."""
+REFERENCE = "single_task_at"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the board says to one claim.
+
+    claim: in words; a positive difference speaks for it.
+    under: the attack, or the two that are compared.
+    published: the difference in print, of accuracies in [0, 1]; NaN if there is none, or if the data are not the thesis'.
+    found: None if a row or an attack that it needs was not run.
+    """
+
+    claim: str
+    under: str
+    published: float
+    found: Comparison | None
+
+    @property
+    def verdict(self) -> str:
+        """One seed decides nothing, because another seed is another network."""
+        if self.found is None or not isfinite(self.found.difference):
+            return NOT_RUN
+        if self.found.seeds < 2:
+            return ONE_SEED
+        if not self.found.p < 1 - LEVEL:
+            return UNDECIDED
+        return CONFIRMED if self.found.difference > 0 else REFUTED
+
+
+def answers(exhibits: Exhibits) -> list[Answer]:
+    """The answers of a board to every claim; none if it is class-incremental, or has no ranked row of CMAT or PackNet.
+
+    Rows are compared under `worst` and under the attack of the matrix, any-iterate, on common seeds and images. Only on the
+    thesis' own data there are answers that something was not run.
+    """
+    if not exhibits.asks_within_tasks or not any(_ranked(exhibits, method) for method in OWN):
+        return []
+    found = [*_better(exhibits), *_harder(exhibits), *_later(exhibits)]
+    return [answer for answer in found if answer.verdict != NOT_RUN or exhibits.is_of_thesis_data]
+
+
+def _ranked(exhibits: Exhibits, method: str) -> Row | None:
+    row = exhibits.row_of(method)
+    return row if row is not None and row.is_ranked else None
+
+
+def _attacks(exhibits: Exhibits) -> list[str]:
+    """`worst`, and the outcome of the matrix' attack."""
+    usual = exhibits.board.attacks.get(exhibits.board.robust_matrix or "")
+    return [WORST, *([strongest(usual, exhibits.board.outcomes)] if usual else [])]
+
+
+def _better(exhibits: Exhibits) -> Iterator[Answer]:
+    printed = dict(zip(exhibits.published.methods["method"], exhibits.published.methods["accuracy"], strict=True))
+    for better, worse in BETTER:
+        first, second = _ranked(exhibits, better), _ranked(exhibits, worse)
+        published = printed[better] - printed[worse] if exhibits.is_of_thesis_data else nan
+        for attack in _attacks(exhibits):
+            found = compare(first.outcomes_under(attack), second.outcomes_under(attack)) if first and second else None
+            yield Answer(f"{better} is above {worse}", short_name(attack, exhibits.board), published, found)
+
+
+def _harder(exhibits: Exhibits) -> Iterator[Answer]:
+    """Accuracy falls with the number of PGD steps, and with their size."""
+    board = exhibits.board
+    usual = board.attacks.get(board.robust_matrix or "")
+    if usual is None or usual.eps is None:
+        return
+    by_steps = exhibits.swept.get(usual.eps, {})
+    alike = [
+        attack for attack in board.attacks.values() if attack.apart_from("step_size") == usual.apart_from("step_size")
+    ]
+    by_size = {attack.step_in_eps: attack for attack in alike if attack.step_in_eps}
+    bars = exhibits.published.pgd_steps
+    for method in OWN:
+        if len(by_steps) > 1:
+            few, many = min(by_steps), max(by_steps)
+            here = bars[(bars["method"] == method) & (bars["epsilon"] == usual.eps)].set_index("pgd_steps")["accuracy"]
+            in_print = exhibits.is_of_thesis_data and {few, many} <= set(here.index)
+            published = float(here[few] - here[many]) if in_print else nan
+            claim = f"{method} loses accuracy with more steps"
+            yield _lost(exhibits, method, claim, (by_steps[few], by_steps[many]), published)
+        if len(by_size) > 1:
+            claim = f"{method} loses accuracy with larger steps"
+            yield _lost(exhibits, method, claim, (by_size[min(by_size)], by_size[max(by_size)]), nan)
+
+
+def _lost(
+    exhibits: Exhibits, method: str, claim: str, pair: tuple[AttackFacts, AttackFacts], published: float
+) -> Answer:
+    """The accuracy under the first attack less that under the second, on the images that both cover."""
+    row = _ranked(exhibits, method)
+    first, second = (strongest(attack, exhibits.board.outcomes) for attack in pair)
+    found = compare(row.outcomes_under(first), row.outcomes_under(second)) if row else None
+    return Answer(claim, " to ".join(_sized(attack) for attack in pair), published, found)
+
+
+def _sized(attack: AttackFacts) -> str:
+    return f"{attack.kind}-{attack.steps} a={in_eps(attack.step_in_eps)}"
+
+
+def _later(exhibits: Exhibits) -> Iterator[Answer]:
+    """Later tasks are learned better than the first: as they are, and beyond what one network per task has on them."""
+    if exhibits.board.tasks < 2:
+        return
+    reference = _ranked(exhibits, REFERENCE)
+    for method in OWN:
+        row = _ranked(exhibits, method)
+        for attack in _attacks(exhibits)[1:]:
+            under = short_name(attack, exhibits.board)
+            mine = row.outcomes_under(attack) if row else None
+            yield Answer(
+                f"{method} is better on later tasks than on the first",
+                under,
+                nan,
+                later_against_first(mine) if mine else None,
+            )
+            yield Answer(
+                f"{method} gains more over {REFERENCE} on later tasks than on the first",
+                under,
+                nan,
+                later_against_first(mine, reference.outcomes_under(attack)) if mine and reference else None,
+            )
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def claims_table(exhibits: Exhibits) -> pd.DataFrame:
+    """A line per claim and attack: the published difference, ours with its interval, and what that says; NaN for missing numbers.
+
+    seeds, samples: numbers of common seeds, and of common images of one seed.
+    """
+    records = []
+    for answer in answers(exhibits):
+        record = {"claim": answer.claim, "under": answer.under, "published": answer.published}
+        found = answer.found
+        numbers = (nan,) * 4 if found is None else (found.difference, found.low, found.high, found.p)
+        record |= dict(zip(("difference", "low", "high", "p"), numbers, strict=True))
+        record |= {"seeds": found.seeds if found else 0, "samples": found.samples if found else 0}
+        records.append({**record, "test": found.test if found else "", "answer": answer.verdict})
+    return pd.DataFrame(records)
+
+
+def claims_table_for_reading(exhibits: Exhibits) -> pd.DataFrame:
+    """The claims as text, differences in points; without the published column if the data are not those of the thesis."""
+    records = []
+    for line in claims_table(exhibits).to_dict("records"):
+        record = {"claim": line["claim"], "under": line["under"], "published": points(line["published"])}
+        known = line["difference"] == line["difference"]
+        bounds = f" [{percent(line['low'])}, {percent(line['high'])}]" if known else ""
+        record |= {"ours": points(line["difference"]) + bounds, "p": f"{line['p']:.2g}" if known else NOT_AVAILABLE}
+        records.append(
+            record | {"seeds": str(line["seeds"]), "images": f"{line['samples']:,}", "answer": line["answer"]}
+        )
+    found = pd.DataFrame(records)
+    return found if exhibits.is_of_thesis_data or found.empty else found.drop(columns="published")
+
+
+def claims_caption(exhibits: Exhibits) -> str:
+    """The words over the claims."""
+    text = (
+        "Differences of accuracies in points with 95 % intervals, paired by seed and image, after the last task. A claim is "
+        "confirmed or refuted if p is below .05, and undecided otherwise, or if there is one seed: another seed is another "
+        "network. Claims are asked one by one, and no p is corrected for their number. "
+        f"What a row gains over {REFERENCE}, one network per task, on later tasks and on the first is compared because the first "
+        "task may be a hard one for everybody."
+    )
+    if exhibits.is_of_thesis_data:
+        text += (
+            " Published: the difference of two numbers in print, which stand under other protocols than ours, and partly under "
+            "two of their own. It is what was claimed, and no size that ours should have."
+        )
+    return text
