@@ -15,6 +15,7 @@ import pandas as pd
 from reports.boards.board import Board
 from reports.boards.building import build_boards
 from reports.boards.left_out import leave_out, of_sound_ones
+from reports.exhibits.claims_figure import CLAIMS_FIGURE, claims_figure
 from reports.exhibits.exhibits import Exhibits, exhibits_of
 from reports.exhibits.pages import exhibit_files, exhibits_latex, exhibits_page, in_report, on_page
 from reports.exhibits.steps_figure import exhibit_figures
@@ -169,6 +170,7 @@ def _figures(exhibits: list[Exhibits], folder: Path) -> dict[str, list[FigureOnP
                 **({"time": time} if (time := time_figure(board)) else {}),
                 **({"training": training} if (training := training_figure(board, appearance)) else {}),
                 **capacity_figures(board, appearance),
+                **({CLAIMS_FIGURE: claims} if (claims := claims_figure(each)) else {}),
                 **exhibit_figures(each),
             }
             for name, (title, figure) in drawn.items():

@@ -121,10 +121,10 @@ def _harder(exhibits: Exhibits) -> Iterator[Answer]:
             here = bars[(bars["method"] == method) & (bars["epsilon"] == usual.eps)].set_index("pgd_steps")["accuracy"]
             in_print = exhibits.is_of_thesis_data and {few, many} <= set(here.index)
             published = float(here[few] - here[many]) if in_print else nan
-            claim = f"{method} loses accuracy with more steps"
+            claim = f"more steps cost {method} accuracy"
             yield _lost(exhibits, method, claim, (by_steps[few], by_steps[many]), published)
         if len(by_size) > 1:
-            claim = f"{method} loses accuracy with larger steps"
+            claim = f"larger steps cost {method} accuracy"
             yield _lost(exhibits, method, claim, (by_size[min(by_size)], by_size[max(by_size)]), nan)
 
 
@@ -135,11 +135,12 @@ def _lost(
     row = _ranked(exhibits, method)
     first, second = (strongest(attack, exhibits.board.outcomes) for attack in pair)
     found = compare(row.outcomes_under(first), row.outcomes_under(second)) if row else None
-    return Answer(claim, " to ".join(_sized(attack) for attack in pair), published, found)
-
-
-def _sized(attack: AttackFacts) -> str:
-    return f"{attack.kind}-{attack.steps} a={in_eps(attack.step_in_eps)}"
+    weak, strong = pair
+    if weak.steps != strong.steps:
+        under = f"{weak.kind}-{weak.steps} to -{strong.steps} a={in_eps(weak.step_in_eps)}"
+    else:
+        under = f"{weak.kind}-{weak.steps} a={in_eps(weak.step_in_eps)} to {in_eps(strong.step_in_eps)}"
+    return Answer(claim, under, published, found)
 
 
 def _later(exhibits: Exhibits) -> Iterator[Answer]:
@@ -153,13 +154,13 @@ def _later(exhibits: Exhibits) -> Iterator[Answer]:
             under = short_name(attack, exhibits.board)
             mine = row.outcomes_under(attack) if row else None
             yield Answer(
-                f"{method} is better on later tasks than on the first",
+                f"{method}: later tasks are above the first",
                 under,
                 nan,
                 later_against_first(mine) if mine else None,
             )
             yield Answer(
-                f"{method} gains more over {REFERENCE} on later tasks than on the first",
+                f"{method}: later tasks gain more over {REFERENCE}",
                 under,
                 nan,
                 later_against_first(mine, reference.outcomes_under(attack)) if mine and reference else None,

@@ -17,6 +17,7 @@ from reports.boards.building import build_boards
 from reports.checks.check import Check
 from reports.checks.verdicts import CHECKS
 from reports.exhibits.claims import claims_caption, claims_table, claims_table_for_reading
+from reports.exhibits.claims_figure import CLAIMS_FIGURE
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
 from reports.exhibits.high_resolution import FINE_GRAINED, fine_grained_boards, fine_grained_table
 from reports.exhibits.high_resolution_words import (
@@ -125,7 +126,7 @@ def _in_order(exhibits: Exhibits) -> list[Row]:
 
 def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iterator[str]:
     """The exhibits of one board; rows: those whose scores are shown task by task."""
-    yield from _claims(exhibits)
+    yield from _claims(exhibits, picture)
     yield f"### {TITLES[0]}"
     if exhibits.groups:
         yield from _pictured(exhibits, picture, STEPS_FIGURE, TITLES[0])
@@ -147,10 +148,11 @@ def _sections(exhibits: Exhibits, picture: Picture, rows: Sequence[Row]) -> Iter
     yield from drawn or ["n/a: no ranked row of CMAT with recorded owner maps."]
 
 
-def _claims(exhibits: Exhibits) -> Iterator[str]:
+def _claims(exhibits: Exhibits, picture: Picture) -> Iterator[str]:
     claims = claims_table_for_reading(exhibits)
     if len(claims):
         yield f"### {CLAIMS}"
+        yield from _pictured(exhibits, picture, CLAIMS_FIGURE, CLAIMS)
         yield markdown_text(claims_caption(exhibits))
         yield markdown_table(claims)
 
@@ -308,12 +310,13 @@ def in_report(figures: Mapping[str, Sequence[FigureOnPage]]) -> Picture:
 
 def in_docs(exhibits: Exhibits, name: str) -> str:
     """The path of a figure in docs/."""
-    if name == STEPS_FIGURE:
-        return f"images/exhibit-{exhibits.board.preset}-pgd-steps.png"
+    if name.startswith("exhibit_"):
+        return f"images/exhibit-{exhibits.board.preset}-{name.removeprefix('exhibit_').replace('_', '-')}.png"
     return f"images/{exhibits.board.preset}-{name}.png"
 
 
 if __name__ == "__main__":
+    from reports.exhibits.claims_figure import claims_figure
     from reports.exhibits.steps_figure import steps_figure
     from reports.figures.style import paper_style
     from results.files import write_text
@@ -325,6 +328,9 @@ if __name__ == "__main__":
     write_text(path, text)
     with paper_style():
         for each in made:
-            figure = steps_figure(each) if each.is_of_thesis_data else None
-            if figure is not None:
-                figure.savefig(root / "docs" / in_docs(each, STEPS_FIGURE), metadata={"Software": None})
+            if not each.is_of_thesis_data:
+                continue
+            _, claims = claims_figure(each) or ("", None)
+            for name, figure in ((CLAIMS_FIGURE, claims), (STEPS_FIGURE, steps_figure(each))):
+                if figure is not None:
+                    figure.savefig(root / "docs" / in_docs(each, name), metadata={"Software": None})

@@ -19,11 +19,14 @@ from reports.exhibits.claims import (
     claims_table,
     claims_table_for_reading,
 )
+from reports.exhibits.claims_figure import claims_figure
 from reports.exhibits.exhibits import Exhibits
 from reports.exhibits.pages import CLAIMS, exhibit_files, exhibits_latex, exhibits_page, on_page
+from reports.figures.style import paper_style
 from reports.numbers.metrics import WORST
 from reports.numbers.statistics.comparisons import RowOutcomes, later_against_first
 from tests.reports.exhibits.test_exhibits import EIGHT, SCENARIO, exhibits, fake, stored, sweep
+from tests.reports.figure_words import drawn_texts, outside, overlapping, words
 from tests.reports.synthetic_runs import pgd, write_run
 
 SEEDS = (0, 1, 2)
@@ -79,8 +82,8 @@ def test_one_seed_decides_nothing(tmp_path: Path) -> None:
 
 
 def test_longer_attacks_are_compared_on_the_images_of_both(three: Exhibits) -> None:
-    (line,) = [each for each in answers(three) if each.claim == "packnet loses accuracy with more steps"]
-    assert line.under == "pgd-7 a=eps/4 to pgd-20 a=eps/4"
+    (line,) = [each for each in answers(three) if each.claim == "more steps cost packnet accuracy"]
+    assert line.under == "pgd-7 to -20 a=eps/4"
     assert line.published == pytest.approx(0.4482 - 0.3653)
     row = three.row_of("packnet")
     assert row is not None
@@ -91,15 +94,15 @@ def test_longer_attacks_are_compared_on_the_images_of_both(three: Exhibits) -> N
 
 
 def test_no_bar_in_print_at_this_eps_is_no_published_difference(three: Exhibits) -> None:
-    (line,) = [each for each in answers(three) if each.claim == "cmat loses accuracy with more steps"]
+    (line,) = [each for each in answers(three) if each.claim == "more steps cost cmat accuracy"]
     assert np.isnan(line.published)
 
 
 def test_step_sizes_are_compared_where_they_were_run(tmp_path: Path) -> None:
     final = [pgd(10, EIGHT, size=size, power=power) for size, power in (("1/8", 0.5), ("1/2", 1.5))]
     found = exhibits(stored(tmp_path, *seeds_of("packnet", final=final)))
-    (line,) = [each for each in answers(found) if each.claim == "packnet loses accuracy with larger steps"]
-    assert line.under == "pgd-10 a=eps/8 to pgd-10 a=eps/2"
+    (line,) = [each for each in answers(found) if each.claim == "larger steps cost packnet accuracy"]
+    assert line.under == "pgd-10 a=eps/8 to eps/2"
     assert line.verdict == CONFIRMED
 
 
@@ -126,6 +129,27 @@ def test_the_claims_stand_in_every_output_of_a_report(three: Exhibits) -> None:
     assert "tab:exhibit-cifar100-claims" in exhibits_latex([three], "")
     assert on_page([three])["cifar100"][0].title == CLAIMS
     assert "cifar100__exhibit_claims" in dict(exhibit_files([three]))
+
+
+def test_the_picture_has_a_line_per_claim_and_attack_that_was_measured(three: Exhibits) -> None:
+    with paper_style():
+        drawn = claims_figure(three)
+    assert drawn is not None
+    caption, figure = drawn
+    assert caption.startswith(CLAIMS)
+    texts = words(figure)
+    assert texts.count("packnet is above madry_at") == 1, "the claim stands once, before both of its attacks"
+    assert "cmat is above anp_vs" not in texts
+    measured = [answer for answer in answers(three) if answer.verdict != NOT_RUN]
+    for verdict in (CONFIRMED, REFUTED, UNDECIDED):
+        # One more is in the legend.
+        assert texts.count(verdict) == sum(answer.verdict == verdict for answer in measured) + 1
+    assert not outside(figure)
+    assert not overlapping(drawn_texts(figure))
+
+
+def test_nothing_measured_is_no_picture(tmp_path: Path) -> None:
+    assert claims_figure(exhibits(stored(tmp_path, fake("madry_at")))) is None
 
 
 # -- later tasks ------------------------------------------------------------------------------------------------------
@@ -169,5 +193,5 @@ def test_one_task_or_no_common_seed_is_no_difference() -> None:
 
 def test_the_reference_of_later_tasks_is_one_network_per_task(three: Exhibits) -> None:
     found = says(three)
-    assert found["cmat is better on later tasks than on the first", "pgd-10 any"] in (CONFIRMED, UNDECIDED)
-    assert ("packnet gains more over single_task_at on later tasks than on the first", "pgd-10 any") in found
+    assert found["cmat: later tasks are above the first", "pgd-10 any"] in (CONFIRMED, UNDECIDED)
+    assert ("packnet: later tasks gain more over single_task_at", "pgd-10 any") in found

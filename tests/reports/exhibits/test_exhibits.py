@@ -15,6 +15,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from reports.boards.building import build_boards
 from reports.exhibits import pages as exhibit_pages
+from reports.exhibits.claims_figure import CLAIMS_FIGURE
 from reports.exhibits.exhibits import SCENARIO, Exhibits, exhibits_of
 from reports.exhibits.methods_table import methods_caption, methods_table, methods_table_for_reading
 from reports.exhibits.scores_table import logs_table, scores_caption, scores_table, scores_table_for_reading
@@ -323,7 +324,8 @@ def test_the_report_holds_the_exhibits_and_links_the_structure_only_where_it_was
         assert (report.output / "figures" / f"cifar100__{STEPS_FIGURE}.{suffix}").is_file()
     page = (report.output / "exhibits.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\((figures/[^)]*)\)", page)
-    assert links == [f"figures/cifar100__{STEPS_FIGURE}.png", "figures/cifar100__structure.png"]
+    drawn = (CLAIMS_FIGURE, STEPS_FIGURE, "structure")
+    assert links == [f"figures/cifar100__{name}.png" for name in drawn]
     assert all((report.output / link).is_file() for link in links)
     assert "4. Structure of CMAT" in page
     assert 'href="exhibits.md"' in report.page.read_text(encoding="utf-8")
