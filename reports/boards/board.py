@@ -10,7 +10,7 @@ from math import nan
 
 import numpy as np
 
-from reports.checks.verdicts import FAIL, NOT_RUN, ORDER, PASS, WARN, Verdict
+from reports.checks.check import FAIL, NOT_RUN, OVER_SEEDS, PASS, WARN, Verdict
 from reports.numbers.attack_facts import AttackFacts
 from reports.numbers.completeness import missing_cells
 from reports.numbers.evidence import Evidence
@@ -92,10 +92,10 @@ class Row:
 
     @property
     def checks(self) -> dict[str, int]:
-        """The numbers of checks that passed, warned, failed and were not run; of several seeds the worst counts."""
+        """The numbers of checks that passed on every seed, and that warned, failed or were not run on some."""
         worst: dict[str, str] = {}
         for verdict in (verdict for seed in self.seeds for verdict in seed.verdicts):
-            worst[verdict.check] = max(verdict.status, worst.get(verdict.check, NOT_RUN), key=ORDER.index)
+            worst[verdict.check] = max(verdict.status, worst.get(verdict.check, PASS), key=OVER_SEEDS.index)
         return {status: list(worst.values()).count(status) for status in (PASS, WARN, FAIL, NOT_RUN)}
 
     @property

@@ -11,6 +11,8 @@ from reports.numbers.evidence import Evidence
 
 PASS, WARN, FAIL, NOT_RUN = "pass", "warn", "fail", "not_run"
 ORDER = (NOT_RUN, PASS, WARN, FAIL)
+OVER_SEEDS = (PASS, NOT_RUN, WARN, FAIL)
+"""The order in which the verdicts of one check on several seeds count, the last first: it passed if it passed on every seed."""
 
 ALWAYS, FINAL, DEEP = "always", "final", "deep"
 COST_CLASSES = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.boards.board import Board, Row
-from reports.checks.check import COST_CLASSES, NOT_RUN, ORDER, Check
+from reports.checks.check import COST_CLASSES, NOT_RUN, OVER_SEEDS, Check
 from reports.checks.verdicts import CHECKS
 from reports.tables.markdown import replaced_between
 
@@ -50,7 +50,7 @@ def status_of(row: Row, check: str) -> tuple[str, str]:
     found = [verdict for seed in row.seeds for verdict in seed.verdicts if verdict.check == check]
     if not found:
         return NOT_RUN, "not among the checks"
-    worst = max(found, key=lambda verdict: ORDER.index(verdict.status))
+    worst = max(found, key=lambda verdict: OVER_SEEDS.index(verdict.status))
     return worst.status, worst.reason + (f" [{worst.evidence}]" if worst.evidence else "")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from reports.boards.board import Board, Row, Seed
 from reports.boards.measures import COST_COLUMNS
-from reports.checks.check import FAIL, NOT_RUN, ORDER
+from reports.checks.check import FAIL, NOT_RUN, OVER_SEEDS
 from reports.checks.verdicts import CHECKS
 from reports.numbers.metrics import WORST, task_scores
 from reports.numbers.outcomes import NOT_MEASURED, Outcomes
@@ -224,7 +224,7 @@ def _checks(row: Row) -> list[dict[str, Any]]:
         if not verdicts:
             found.append({"name": check.name, "status": NOT_RUN, "reason": "not among the checks"})
             continue
-        seed, verdict = max(verdicts, key=lambda each: ORDER.index(each[1].status))
+        seed, verdict = max(verdicts, key=lambda each: OVER_SEEDS.index(each[1].status))
         found.append({
             "name": check.name, "status": verdict.status, "reason": verdict.reason, "evidence": verdict.evidence, "seed": seed,
             "measures": verdict.measures, "threshold": verdict.threshold, "cost": verdict.cost, "samples": verdict.samples,

@@ -8,7 +8,18 @@ import pytest
 from reports.boards import building
 from reports.boards.building import build_boards
 from results import load
-from tests.reports.synthetic_runs import FakeRun, autoattack, clean, demand, fgsm, inside, pgd, transfer, write_run
+from tests.reports.synthetic_runs import (
+    FakeRun,
+    autoattack,
+    clean,
+    demand,
+    fgsm,
+    inside,
+    pgd,
+    probe_facts,
+    transfer,
+    write_run,
+)
 
 
 def boards(tmp_path, *fakes):
@@ -47,6 +58,18 @@ def test_seeds_are_one_row(tmp_path):
     assert row.seed_values == [0, 1, 2]
     assert row.measures.interval == "t-interval over 3 seeds"
     assert only(tmp_path / "one", FakeRun()).rows[0].measures.interval == "test-set noise only"
+
+
+def test_a_check_passed_if_it_passed_on_every_seed(tmp_path):
+    asked = {seed: probe_facts(3) if seed else [] for seed in range(2)}
+    board = only(tmp_path, *(FakeRun(seed=seed, facts=facts) for seed, facts in asked.items()))
+    (row,) = board.rows
+    statuses = {
+        seed.run.seed: {verdict.check: verdict.status for verdict in seed.verdicts}["repeatable"] for seed in row.seeds
+    }
+    assert statuses == {0: "not_run", 1: "pass"}
+    alone = only(tmp_path / "alone", FakeRun(facts=[])).rows[0]
+    assert row.checks == alone.checks
 
 
 def test_an_older_row_of_the_same_label_is_superseded(tmp_path):
