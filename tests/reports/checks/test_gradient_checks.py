@@ -75,6 +75,36 @@ def test_gradients_that_were_never_compared_do_not_pass_and_a_crash_fails(tmp_pa
     assert (found.status, "not today" in found.reason) == (FAIL, True)
 
 
+# -- zeros in it ------------------------------------------------------------------------------------------------------
+
+THIRD = {"loss": [0.5, 0.6], "zero_gradients": [1 / 3] * 10, "non_finite": [0.0] * 10}
+SEES = {**THIRD, "zero_gradients": [0.0] * 10}
+
+
+def zeros(tmp_path, facts, final):
+    fields = {"facts": facts, "trace": THIRD, "final": [final], "quality": 3.0}
+    return verdict(tmp_path, gradient_checks.gradients_carry_signal, **fields)
+
+
+def test_inputs_that_are_not_read_hide_nothing_and_the_reader_is_told(tmp_path):
+    found = zeros(tmp_path, gradient_facts(3, nearby=1e-6), pgd(40, loss="margin"))
+    assert found.status == WARN
+    assert "33 % of the inputs are not read" in found.reason
+
+
+@pytest.mark.parametrize(
+    "facts", [gradient_facts(3, error=0.58), gradient_facts(3, nearby=0.58), []], ids=["far", "near", "none"]
+)
+def test_zeros_in_a_gradient_that_is_not_known_to_be_that_of_the_answers_fail(tmp_path, facts):
+    assert zeros(tmp_path, facts, pgd(40, loss="margin")).status == FAIL
+
+
+@pytest.mark.parametrize("final", [pgd(40, loss="margin", trace=SEES), pgd(40)], ids=["signal", "not asked"])
+def test_zeros_that_a_saturated_softmax_may_have_made_fail(tmp_path, final):
+    """Differences of logits have a gradient there, or nobody asked."""
+    assert zeros(tmp_path, gradient_facts(3, nearby=1e-6), final).status == FAIL
+
+
 # -- the loss ---------------------------------------------------------------------------------------------------------
 
 
