@@ -29,7 +29,7 @@ CONFIRMED, REFUTED, UNDECIDED, ONE_SEED, NOT_RUN = (
     "undecided: one seed",
     "not run",
 )
-"""What a board says to a claim."""
+"""The answers of a board to a claim."""
 BETTER = (
     ("cmat", "packnet"),
     ("cmat", "anp_vs"),
@@ -45,7 +45,7 @@ REFERENCE = "single_task_at"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the board says to one claim.
+    """The answer of a board to one claim.
 
     claim: in words; a positive difference speaks for it.
     under: the attack, or the two that are compared.
