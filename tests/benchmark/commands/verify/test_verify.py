@@ -74,7 +74,7 @@ def test_without_preset_or_data_the_records_are_still_checked(folder, capsys, mo
 def test_published_records_hold_without_checkpoints_and_say_what_is_not_checked(capsys):
     data = ["--data-root", str(REAL_CIFAR100)] if REAL_CIFAR100.is_dir() else []
     for run in load(PUBLISHED, None).runs[:3]:
-        code = main(["verify", run.label, "--results", str(PUBLISHED), *data])
+        code = main(["verify", run.hash, "--results", str(PUBLISHED), *data])
         shown = capsys.readouterr().out
         assert code == 0, shown
         assert "there are no checkpoints here (published records have none)" in shown
