@@ -141,7 +141,7 @@ def test_the_page_is_self_contained_and_escapes_labels(report):
     page.feed(text)
     assert not page.open
     assert "b" not in page.tags
-    # Bars, sequence, matrices, time and claims of two boards; sweep, ranking and costs of the one that has several attacks and rows.
+    # Bars, sequence, matrices, time and claims of two boards; sweep, ranking and costs of the one with several attacks and rows.
     assert page.tags.count("svg") == 13
     assert NASTY in page.text
     assert "superseded" in page.text
