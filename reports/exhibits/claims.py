@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, nan
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -41,6 +42,8 @@ BETTER = (
 OWN = ("cmat", "packnet")
 """The methods whose bars and sequences the thesis shows."""
 REFERENCE = "single_task_at"
+_KNOWN: WeakKeyDictionary[Exhibits, list[Answer]] = WeakKeyDictionary()
+"""The answers that were found, as long as their board is there: tables, the page and a picture ask for the same ones."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,10 @@ def answers(exhibits: Exhibits) -> list[Answer]:
     """
     if not exhibits.asks_within_tasks or not any(_ranked(exhibits, method) for method in OWN):
         return []
-    found = [*_better(exhibits), *_harder(exhibits), *_later(exhibits)]
-    return [answer for answer in found if answer.verdict != NOT_RUN or exhibits.is_of_thesis_data]
+    if exhibits not in _KNOWN:
+        found = [*_better(exhibits), *_harder(exhibits), *_later(exhibits)]
+        _KNOWN[exhibits] = [answer for answer in found if answer.verdict != NOT_RUN or exhibits.is_of_thesis_data]
+    return _KNOWN[exhibits]
 
 
 def _ranked(exhibits: Exhibits, method: str) -> Row | None:
@@ -206,7 +211,7 @@ def claims_caption(exhibits: Exhibits) -> str:
     text = (
         "Differences of accuracies in points with 95 % intervals, paired by seed and image, after the last task. A claim is "
         "confirmed or refuted if p is below .05, and undecided otherwise, or if there is one seed: another seed is another "
-        "network. Claims are asked one by one, and no p is corrected for their number. "
+        "network. With two seeds p is too small. Claims are asked one by one, and no p is corrected for their number. "
         f"What a row gains over {REFERENCE}, one network per task, on later tasks and on the first is compared because the first "
         "task may be a hard one for everybody."
     )

@@ -60,7 +60,7 @@ class BarGroup:
         return bool(self.printed) and f"eps={self.eps}" not in self.printed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exhibits:
     """The exhibits of one board. Published values stand beside ours only on the data of the thesis."""
 
