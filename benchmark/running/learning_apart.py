@@ -24,7 +24,7 @@ from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine, use_device
 from benchmark.processes import Terminated, end_when_told, end_with_parent, main_left_out, make_streams_steady
 from benchmark.running.failures import GOES_ON, KILLED, LearningFailed
-from benchmark.running.gpu import return_memory, share_card
+from benchmark.running.gpu import DeviceLost, lost, return_memory, share_card
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import ImageSet, LearnTask, Stream
@@ -76,8 +76,8 @@ class LearnsApart:
         self._connection: Connection[Any, Any] | None = None
 
     def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
-        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, StoreError if nothing can be
-        stored.
+        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, DeviceLost if the GPU is lost to
+        it, StoreError if nothing can be stored.
         """
         try:
             # Of the time spent waiting here, what the process does not count for purposes of its own went into starting it.
@@ -89,7 +89,7 @@ class LearnsApart:
             raise LearningFailed(KILLED, message + GOES_ON) from None
         if isinstance(answer, _Unstored):
             raise StoreError(answer.message)
-        if isinstance(answer, LearningFailed):
+        if isinstance(answer, LearningFailed | DeviceLost):
             raise answer
 
     def _asked(self, turn: int, tasks: Sequence[LearnTask]) -> Any:
@@ -216,8 +216,8 @@ def _learn(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
         except StoreError as error:
             answer = _Unstored(str(error))
         except (Exception, SystemExit) as error:
-            # A method that calls `sys.exit` fails like one that raises.
-            answer = LearningFailed.of(error, "".join(traceback.format_exception(error)))
+            # A method that calls `sys.exit` fails like one that raises. Only this process can tell if the device is lost to it.
+            answer = lost(error, device) or LearningFailed.of(error, "".join(traceback.format_exception(error)))
             learner = None
         return_memory(device)
         connection.send(_Took(clock.seconds))

@@ -13,6 +13,8 @@ from attacks.memory import free_bytes
 from benchmark.running import attack_cells, execution, gpu
 from benchmark.running.failures import message_of
 from benchmark.running.gpu import DeviceLost, lost, share_card
+from benchmark.running.learning_apart import LearnsApart
+from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import files, only, runs, table
 from tests.tiny import run_tiny
 
@@ -99,6 +101,32 @@ def test_after_a_loss_the_run_and_those_that_follow_have_another_process(
     assert run_tiny(tmp_path, seeds=[0, 1]) == 0
     assert len(tried) == 1
     assert {run.seed: run.failures for run in runs(tmp_path)} == {0: [], 1: []}
+
+
+LOSES = (
+    plugin_methods.HEAD
+    + """
+    def learn(self, task, context):
+        from pathlib import Path
+        from benchmark.running import gpu
+        if task.id == 1 and not Path({mark!r}).exists():
+            Path({mark!r}).touch()
+            gpu._answers = lambda device: False
+            raise torch.AcceleratorError({fault!r})
+        super().learn(task, context)
+"""
+)
+"""A method whose process loses its device once, at its second task."""
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_gpu_that_is_lost_while_a_method_learns_costs_a_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: int
+) -> None:
+    monkeypatch.setattr(execution, "LearnsApart", LearnsApart)
+    path = plugin_methods.write(tmp_path, LOSES.format(mark=str(tmp_path / "mark"), fault=FAULT), "losing")
+    assert run_tiny(tmp_path, [path], options={"retries": retries}) == 1 - retries
+    assert [failure["kind"] for failure in only(tmp_path).failures] == ["DeviceLost"] * (1 - retries)
 
 
 def test_workers_share_a_card_and_one_worker_has_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
