@@ -24,8 +24,9 @@ def smallest(weights: Tensor, among: Tensor, count: int) -> Tensor:
         raise ValueError(f"cannot cut {count} of {len(candidates)} weights")
     if count == 0:
         return torch.zeros_like(among)
-    # Not `torch.quantile`, which refuses more than 2^24 entries: one linear layer of VGG16-BN has as many.
-    return among & (magnitudes <= candidates.kthvalue(count).values)
+    # Not `torch.quantile`, which refuses more than 2^24 entries: one linear layer of VGG16-BN has as many. Nor `kthvalue`,
+    # which a GPU runs on one of its processors.
+    return among & (magnitudes <= candidates.topk(count, largest=False, sorted=False).values.max())
 
 
 def smallest_share(weights: Tensor, among: Tensor, share: float) -> Tensor:
