@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -51,7 +51,9 @@ class Learner:
         self.at_turn: int | None = None
         self._machine, self._snapshots = machine, Snapshots()
         needed: dict[str, Callable[[], Prerequisite]] = {
-            key: partial(FinishedRun, need, machine) for key, need in job.needs.items()
+            # Once: a network per task is asked for task by task, and all of its run are restored together.
+            key: cache(partial(FinishedRun, need, machine))
+            for key, need in job.needs.items()
         }
         with self.watch.reaching():
             self.method = job.new_method()
