@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack
+from attacks.parts.guard import equal_in_one_wait
 from methods import backbones
 from results.checkpoints import side_by_side, tensor_hash
 from results.files import digest
@@ -157,7 +158,9 @@ def _known(parts: Sequence[str | Tensor], others: Sequence[Sequence[str | _Copy]
                 asked[place, id(copy)] = (place, copy, pair)
             elif copy.equals(part):
                 found[place] = copy
-    for (place, copy, _), same in zip(asked.values(), _equal([pair for *_, pair in asked.values()]), strict=True):
+    for (place, copy, _), same in zip(
+        asked.values(), equal_in_one_wait([pair for *_, pair in asked.values()]), strict=True
+    ):
         if same:
             found.setdefault(place, copy)
     return found
@@ -168,15 +171,7 @@ def _all_equal(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
     with torch._C.DisableTorchFunctionSubclass():
         if any(not torch.equal(*pair) for pair in pairs if pair[0].device.type == HOST):
             return False
-    return all(_equal([pair for pair in pairs if pair[0].device.type != HOST]))
-
-
-def _equal(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[bool]:
-    """For each pair, True if its tensors are equal. The host waits once. pairs: all on one device."""
-    if not pairs:
-        return []
-    with torch._C.DisableTorchFunctionSubclass():
-        return torch.stack([(one == other).all() for one, other in pairs]).tolist()  # type: ignore[no-any-return]
+    return all(equal_in_one_wait([pair for pair in pairs if pair[0].device.type != HOST]))
 
 
 def _bits(tensor: Tensor) -> Tensor | None:

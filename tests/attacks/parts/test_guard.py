@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.parts import guard
 from attacks.parts.guard import random_state_kept, untouched
 from tests.attacks.attack_cases import batch, small_conv
 from tests.attacks.stateful import CLASSES, Stateful, everything
+
+
+@pytest.fixture(autouse=True, params=["cpu", "another device"])
+def _host(request, monkeypatch):
+    """Everything here is asked of tensors that lie where the host is, and of such that it would have to wait for."""
+    monkeypatch.setattr(guard, "HOST", request.param)
 
 
 def test_all_generators_are_seeded_by_seed_key_and_samples():

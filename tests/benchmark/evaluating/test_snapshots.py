@@ -85,8 +85,8 @@ def test_a_tensor_that_answers_for_itself_is_seen_through() -> None:
 def test_tensors_that_classifiers_share_are_hashed_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprints, "HOST", host)
     hashed, waits = list[Tensor](), list[int]()
-    of, equal = fingerprints.tensor_hash, fingerprints._equal
-    monkeypatch.setattr(fingerprints, "_equal", lambda pairs: waits.append(len(pairs)) or equal(pairs))  # type: ignore[func-returns-value]
+    of, equal = fingerprints.tensor_hash, fingerprints.equal_in_one_wait
+    monkeypatch.setattr(fingerprints, "equal_in_one_wait", lambda pairs: waits.append(len(pairs)) or equal(pairs))  # type: ignore[func-returns-value]
     monkeypatch.setattr(fingerprints, "tensor_hash", lambda tensor: hashed.append(tensor) or of(tensor))  # type: ignore[func-returns-value]
     first, second, snapshots = classifier(), classifier(), Snapshots()
     with torch.no_grad():
