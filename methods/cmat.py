@@ -254,7 +254,7 @@ class CMAT(PrunedMethod):
         )
         network = self.subnetwork(task.id, recipe)
         second = network.learn_picks(lambda epoch: settings.retrain_mask_rate)
-        to_beat = pruned if settings.retrain_against == "pruned" else context.validate(network, task)
+        to_beat = pruned if settings.retrain_against == "pruned" else context.validate(network.plain, task)
         selected = self.learn_part(
             network, task, context, phase="retrain", recipe=recipe, second=second, patience=settings.retrain_patience
         )

@@ -152,7 +152,7 @@ class PackedMethod(TrainedMethod):
         fit = Fit(
             network=network,
             parameters=network.trained(),
-            validate=lambda: context.validate(network, task),
+            validate=lambda: context.validate(network.plain, task),
             objective=self.objective(self.settings),
             after_backward=network.mask_gradients,
             after_step=after_step or network.after_step,

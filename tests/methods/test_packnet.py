@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from attacks.parts.capture import structure_of
 from benchmark.errors import ConfigError
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.context import RunContext
@@ -81,6 +82,15 @@ def test_batch_norm_and_biases_of_a_task_start_from_those_of_the_task_before(tmp
     state = network.state_dict()
     for name, tensor in part.items():
         assert torch.equal(state[name], tensor) is not name.startswith("head."), name
+
+
+def test_an_attack_records_its_steps_once_for_the_networks_of_all_stages(tmp_path: Path) -> None:
+    method, context, tasks = start(tmp_path)
+    learn(method, context, tasks[0], TASKS)
+    of_next, of_first = (method.subnetwork(task, context.recipe) for task in (1, 0))
+    assert structure_of(of_next) is None, "it holds what no recording can be asked for"
+    assert structure_of(of_next.plain) == structure_of(of_first.plain) is not None
+    assert {id(tensor) for tensor in of_next.plain.parameters()} <= {id(tensor) for tensor in of_next.parameters()}
 
 
 @pytest.mark.parametrize("must_improve", [True, False])

@@ -61,6 +61,11 @@ class Subnetwork(TaskNetwork):
                 module.bias.requires_grad_(biases)
 
     @property
+    def plain(self) -> TaskNetwork:
+        """The same network without what is kept about it. An attack that records its steps records those of all stages as one."""
+        return TaskNetwork(self.backbone, self.head, self.mean, self.std)
+
+    @property
     def own(self) -> dict[str, Tensor]:
         """The weights that the task owns: bool, by name."""
         return {name: self.owned.get_buffer(name.replace(".", "-")) for name in self.shared}
