@@ -85,6 +85,7 @@ def train(
         if kept.stopped or collapsed:
             break
     kept.restore()
+    epochs.end()
     gradients = fit.objective.image_gradients(recipe) * epochs.number + guard.image_gradients
     return Selected(
         epoch=kept.epoch,
@@ -156,6 +157,11 @@ class _Epochs:
         if not math.isfinite(loss_mean):
             raise Diverged(f"the training loss is {loss_mean} in epoch {epoch + 1} of {recipe.epochs}")
         return _Seen(loss_mean, accuracy, first)
+
+    def end(self) -> None:
+        """Give up the gradients and the recording of the last step, which hold on to memory of a GPU until the next training."""
+        self._fit.clear_gradients(self._optimizer)
+        self.steps.forget()
 
     def _made(self, batch: Batch, step: Step) -> Outcome:
         """Make a step. Raises StepTooLarge if memory runs out."""

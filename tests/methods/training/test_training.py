@@ -183,6 +183,20 @@ def test_weights_that_are_not_handed_over_do_not_move(task: LearnTask) -> None:
     assert all(torch.equal(a, b) for a, b in zip(head, net.head.parameters(), strict=True))
 
 
+def test_no_gradient_is_left_behind(task: LearnTask) -> None:
+    net, held = network(), torch.zeros(1, requires_grad=True)
+    second = SecondOptimizer(torch.optim.SGD([held], lr=1.0), lambda epoch: 1.0)
+    seen = []
+
+    def after_backward() -> None:
+        held.grad = torch.ones(1)
+        seen.append(all(parameter.grad is not None for parameter in net.parameters()))
+
+    run(task, net, recipe(epochs=1), Scripted(5), after_backward=after_backward, second=second)
+    assert set(seen) == {True}
+    assert all(parameter.grad is None for parameter in [*net.parameters(), held])
+
+
 def test_callables_run_once_per_step_in_their_order(task: LearnTask) -> None:
     calls: list[str] = []
     net = network()
