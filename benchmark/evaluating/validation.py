@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from fractions import Fraction
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from attacks.base import AttackResult
 from attacks.memory import PROBE_ROWS, rows_that_fit
+from attacks.parts.capture import forget_graphs, out_of_memory
 from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel, parse_fraction
+from benchmark.evaluating.determinism import full_precision
 from benchmark.evaluating.precision import arithmetic_for
 from methods.training import Validation
 from methods.training.recipe import Recipe
@@ -24,6 +28,8 @@ VERSION = 1
 
 SEED = 20_000
 """Seed of the starts, far from any evaluation seed a person would choose: selection never sees the starts of an evaluation."""
+
+Judged = TypeVar("Judged")
 
 BATCH = 500
 """Images at once, where memory allows."""
@@ -41,16 +47,20 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     part = task.validation
     modes = [(module, module.training) for module in classifier.modules()]
     classifier.eval()
-    attacked = arithmetic_for(
-        classifier, part.images.shape[1:], part.labels.device, recipe.selection.precision
-    ).classifier
-    results, clean = [], []
-    for index in batches(attacked, part):
-        images, labels = pixels_of(part, index), part.labels[index]
-        with torch.no_grad():
-            clean.append(classifier(images).argmax(1) == labels)
-        start = Starts(SEED, f"validation {task.name}", part.samples[index])
-        results.append(attack.run(attacked, images, labels, start))
+    # The float32 network judges here too, although training may multiply in TF32.
+    with full_precision():
+        attacked = arithmetic_for(
+            classifier, part.images.shape[1:], part.labels.device, recipe.selection.precision
+        ).classifier
+
+        def judged(index: Tensor) -> tuple[Tensor, AttackResult]:
+            images, labels = pixels_of(part, index), part.labels[index]
+            with torch.no_grad():
+                right = classifier(images).argmax(1) == labels
+            start = Starts(SEED, f"validation {task.name}", part.samples[index])
+            return right, attack.run(attacked, images, labels, start)
+
+        clean, results = zip(*in_batches(attacked, part, judged), strict=True)
     for module, training in modes:
         module.training = training
     clean_correct = torch.cat(clean)
@@ -59,13 +69,26 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     return Validation(clean_correct, robust)
 
 
-def batches(classifier: nn.Module, part: ImageSet) -> Sequence[Tensor]:
-    """The indices of a task's validation images, as many at once as the memory of the device allows to attack.
+def in_batches(classifier: nn.Module, part: ImageSet, judged: Callable[[Tensor], Judged]) -> list[Judged]:
+    """The outcomes of all validation images, as many at once as the memory of the device allows to attack.
 
     classifier: in eval mode.
+    judged: the outcomes of images by their indices. Where memory runs out all the same it is asked for half as many.
     """
-    rows = rows_that_fit(classifier, pixels_of(part, slice(PROBE_ROWS)), BATCH)
-    return torch.arange(len(part), device=part.labels.device).split(rows)
+    rows, done = rows_that_fit(classifier, pixels_of(part, slice(PROBE_ROWS)), BATCH), 0
+    found = []
+    while done < len(part):
+        index = torch.arange(done, min(len(part), done + rows), device=part.labels.device)
+        try:
+            found.append(judged(index))
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(index) == 1:
+                raise
+            forget_graphs()
+            rows = len(index) // 2
+        else:
+            done += len(index)
+    return found
 
 
 def pixels_of(part: ImageSet, index: Tensor | slice) -> Tensor:

@@ -76,8 +76,8 @@ class LearnsApart:
         self._connection: Connection[Any, Any] | None = None
 
     def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
-        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, DeviceLost if the GPU is lost to
-        it, StoreError if nothing can be stored.
+        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, DeviceLost if it has lost the GPU,
+        StoreError if nothing can be stored.
         """
         try:
             # Of the time spent waiting here, what the process does not count for purposes of its own went into starting it.

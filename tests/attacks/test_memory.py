@@ -20,8 +20,10 @@ from attacks.threat_model import ThreatModel
 from benchmark.evaluating import attacking, kept_images, validation
 from benchmark.evaluating.attacking import attack_images
 from benchmark.evaluating.precision import Arithmetic
-from methods.training import Recipe
+from methods.training import Recipe, Validation
 from scenarios.base import ImageSet, LearnTask
+
+TOO_MUCH = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
 
 
 class Net(nn.Module):
@@ -34,7 +36,7 @@ class Net(nn.Module):
     def forward(self, images):
         self.largest = max(self.largest, len(images))
         if len(images) > self.limit:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+            raise RuntimeError(TOO_MUCH)
         return self.linear(torch.relu(self.conv(images)).mean((2, 3)))
 
 
@@ -163,10 +165,12 @@ class Stem(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.seen = nn.Conv2d(3, 16, 7, stride=2, padding=3), []
+        self.conv, self.seen, self.limit = nn.Conv2d(3, 16, 7, stride=2, padding=3), [], 10**9
 
     def forward(self, images):
         self.seen.append(len(images))
+        if len(images) > self.limit:
+            raise RuntimeError(TOO_MUCH)
         return torch.relu(self.conv(images)).mean((2, 3))[:, :2]
 
 
@@ -176,20 +180,61 @@ def photographs(count: int) -> ImageSet:
     return ImageSet(pixels, torch.arange(count) % 2, torch.arange(count))
 
 
-def test_validation_takes_as_many_images_at_once_as_fit_and_answers_the_same(monkeypatch):
+def validated(net: nn.Module) -> Validation:
+    """The outcomes of 40 photographs under two steps."""
     task = LearnTask(0, "photographs", ("a", "b"), photographs(4), photographs(40))
     recipe = Recipe.model_validate(
         {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "selection": {"steps": 2, "step_size": "eps/2"}}
     )
+    return validation.validate(net, task, recipe, Fraction(8, 255))
+
+
+def test_validation_takes_as_many_images_at_once_as_fit_and_answers_the_same(monkeypatch):
     torch.manual_seed(0)
     net, found = Stem(), []
     for rows in (40, 5):
         monkeypatch.setattr(validation, "rows_that_fit", lambda *_, rows=rows: rows)
         net.seen.clear()
-        found.append(validation.validate(net, task, recipe, Fraction(8, 255)))
+        found.append(validated(net))
         assert max(net.seen) == rows
     assert torch.equal(found[0].robust_correct, found[1].robust_correct)
     assert torch.equal(found[0].clean_correct, found[1].clean_correct)
+
+
+def test_validation_goes_on_with_fewer_images_where_memory_runs_out_all_the_same(monkeypatch):
+    monkeypatch.setattr(validation, "rows_that_fit", lambda *_: 40)
+    torch.manual_seed(0)
+    net = Stem()
+    whole = validated(net)
+    net.seen.clear()
+    net.limit = 7
+    found = validated(net)
+    assert net.seen[:5] == [40, 20, 10, 5, 5]
+    assert torch.equal(found.robust_correct, whole.robust_correct)
+    net.limit = 0
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        validated(net)
+
+
+def test_validation_judges_in_full_precision_although_training_may_multiply_in_tf32():
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    seen = set()
+
+    class Watching(Stem):
+        def forward(self, images):
+            seen.add(tuple(switch.allow_tf32 for switch in switches))
+            return super().forward(images)
+
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        validated(Watching())
+        assert [switch.allow_tf32 for switch in switches] == [True, True]
+    finally:
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.allow_tf32 = allowed
+    assert seen == {(False, False)}
 
 
 def test_answers_to_kept_images_come_in_batches_that_fit(monkeypatch):

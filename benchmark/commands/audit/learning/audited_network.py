@@ -17,6 +17,7 @@ from attacks.starts import Starts
 from benchmark.commands.audit.pgd import Geometry, walk
 from benchmark.commands.audit.switches import TrainingProtocol
 from benchmark.evaluating import validation
+from benchmark.evaluating.determinism import full_precision
 from methods.backbones import TaskNetwork, batch_norm_state
 from methods.base import Context, MethodSettings, State
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
@@ -147,18 +148,19 @@ def validate_under(
     part = task.validation
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    clean, robust = [], []
-    for index in validation.batches(network, part):
+
+    def judged(index: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = to_float(part.images[index]), part.labels[index]
         noise = Starts(validation.SEED, f"validation {task.name}", part.samples[index]).uniform(images.shape).to(images)
         with torch.no_grad():
             right = network(images).argmax(1) == labels
         found = walk(network, images, labels, noise, geometry, normalisation_of(network), steps=recipe.selection.steps)
-        clean.append(right)
         if protocol.eval_attack == "suite":
-            robust.append((found.any.predicted == labels) & right)
-        else:
-            robust.append(found.final.predicted == labels)
+            return right, (found.any.predicted == labels) & right
+        return right, found.final.predicted == labels
+
+    with full_precision():
+        clean, robust = zip(*validation.in_batches(network, part, judged), strict=True)
     for module, training in modes:
         module.training = training
     return Validation(torch.cat(clean), torch.cat(robust))
