@@ -155,7 +155,7 @@ class AnpVs(Method):
         return _passes(recipe)
 
     def begin(self, stream: Stream, context: Context) -> None:
-        self._new = lambda task: context.network(stream, task=task).for_task(task)
+        self._new = lambda task: context.network(stream, task=task)
         self.networks, self.masks, self.batch_norms = {}, {}, {}
         if not self._independent:
             self.shared = context.network(stream)
@@ -168,10 +168,13 @@ class AnpVs(Method):
     def _network(self, task: int) -> TaskNetwork:
         return self.networks[task] if self._independent else self.shared.for_task(task)
 
-    def _add(self, task: int) -> None:
-        """Make the network and masks that a task still lacks, as they are before anything is learned."""
+    def _add(self, task: int, network: TaskNetwork | None = None) -> None:
+        """Make the network and masks that a task still lacks, as they are before anything is learned.
+
+        network: of a task that has its own, with other weights than a fresh one.
+        """
         if self._independent:
-            self.networks[task] = self._new(task)
+            self.networks[task] = network or self._new(task).for_task(task)
             set_batch_norm(self.networks[task], self.settings.bn_momentum, self.settings.bn_eps)
         if self._group(task) not in self.masks:
             network, settings = self._network(task), self.settings
@@ -240,8 +243,10 @@ class AnpVs(Method):
 
     def load_state(self, state: State) -> None:
         self.networks, self.masks = {}, {}
-        for group in state.values["masks"]:
-            self._add(group)
+        groups = state.values["masks"]
+        networks = self._new(0).apart(groups) if self._independent and groups else {}
+        for group in groups:
+            self._add(group, networks.get(group))
             self.masks[group].load_state_dict(state.under(f"masks.{group}."))
         for key, network in (self.networks if self._independent else {0: self.shared}).items():
             network.load_state_dict(state.under(f"network.{key}."))

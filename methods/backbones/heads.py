@@ -73,6 +73,10 @@ class MultiHead(nn.Module):
         assert isinstance(head, nn.Linear)
         return TaskNetwork(self.backbone, head, self.mean, self.std)
 
+    def apart(self, tasks: Iterable[int]) -> dict[int, TaskNetwork]:
+        """A network of each task, by task; they share nothing with each other or with this one."""
+        return {task: copy.deepcopy(self.for_task(task)) for task in tasks}
+
     def for_seen(self, task: int) -> TaskNetwork:
         """The network of all classes of the tasks up to this one, in order; it shares backbone and heads with this one."""
         return TaskNetwork(self.backbone, JoinedHeads(self.heads[: task + 1]), self.mean, self.std)

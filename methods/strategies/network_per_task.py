@@ -24,10 +24,10 @@ class NetworkPerTask(TrainedMethod):
     def begin(self, stream: Stream, context: Context) -> None:
         self.stream = stream
         self.networks = {}
-        self._new = lambda task: context.network(stream, task=task).for_task(task)
+        self._new = lambda task: context.network(stream, task=task)
 
     def learn(self, task: LearnTask, context: Context) -> None:
-        self.networks[task.id] = self._new(task.id)
+        self.networks[task.id] = self._new(task.id).for_task(task.id)
         self.train(self.networks[task.id], task, context)
 
     def classifier(self, task: int | None) -> nn.Module:
@@ -45,6 +45,8 @@ class NetworkPerTask(TrainedMethod):
         )
 
     def load_state(self, state: State) -> None:
-        self.networks = {task: self._new(task) for task in state.values["networks"]}
+        tasks = state.values["networks"]
+        # Drawing weights that are read in a moment takes longer than reading them.
+        self.networks = self._new(0).apart(tasks) if tasks else {}
         for task, network in self.networks.items():
             network.load_state_dict(state.under(f"network.{task}."))

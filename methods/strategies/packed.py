@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,7 +71,9 @@ class PackedMethod(TrainedMethod):
             raise MethodError(
                 f"the owner map counts up to {MOST_TASKS} tasks, this stream has {tasks}; use fewer tasks"
             )
-        self._new = lambda task, mu: context.network(stream, task=task, mu=mu)
+        # Stages of a task begin with the same network, and drawing its weights takes longer than copying them.
+        drawn = lru_cache(maxsize=1)(lambda task, mu: context.network(stream, task=task, mu=mu))
+        self._new = lambda task, mu: copy.deepcopy(drawn(task, mu))
         self._skeletons = {}
         self.last_task = tasks - 1
         self.packed = PackedWeights.fresh(_shared(self._new(0, 1.0)))
