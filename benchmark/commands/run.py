@@ -162,13 +162,19 @@ def end_of_work(moment: float | None, work: PresetRun, planned: Sequence[Planned
 
     moment: of `time.monotonic`, from which on nothing may be worked on; None for as long as it takes.
     """
+    import torch
+
     from benchmark.commands.timing.rates import measure_rates
     from benchmark.running.engines.schedule import ENDING_SECONDS, Until
+    from benchmark.running.gpu import return_memory
 
     if moment is None:
         return None
     scenario = work.preset.scenario(work.machine.source)
-    return Until(moment - ENDING_SECONDS, measure_rates([item.job for item in planned], scenario, work.machine))
+    rates = measure_rates([item.job for item in planned], scenario, work.machine)
+    # The runs have processes of their own, which count the memory that is left.
+    return_memory(torch.device(work.machine.device))
+    return Until(moment - ENDING_SECONDS, rates)
 
 
 def _left(work: PresetRun, runs: Sequence[str]) -> str:
