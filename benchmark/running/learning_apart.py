@@ -76,7 +76,7 @@ class LearnsApart:
         self._connection: Connection[Any, Any] | None = None
 
     def learn(self, turn: int, tasks: Sequence[LearnTask]) -> None:
-        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, DeviceLost if it has lost the GPU,
+        """As `Learner.learn`. Raises LearningFailed if the method fails or its process is killed, DeviceLost if it lost the GPU,
         StoreError if nothing can be stored.
         """
         try:
