@@ -28,7 +28,11 @@ def test_quoted_tables_are_those_of_the_records(boards: dict[str, Board], page: 
     assert text == made, "run `python -m reports.page.quoted`"
 
 
-@pytest.mark.parametrize("quote", [quote for quote in QUOTES if quote.heading.startswith("## ")], ids=str)
+@pytest.mark.parametrize(
+    "quote",
+    [quote for quote in QUOTES if quote.heading.startswith("## ")],
+    ids=lambda quote: f"{quote.page} {quote.preset}",
+)
 def test_a_quoted_leaderboard_shows_what_a_reader_must_know(quote) -> None:
     (quoted,) = tables(section(REPOSITORY / quote.page, quote.heading).partition("\n### ")[0])
     assert {"rank", "label", "verdict", "ACC worst", "ACC clean", "MB"} <= set(quoted[0])
