@@ -123,7 +123,6 @@ def run(options: RunOptions, console: Console, *, strict: bool = False, log: Seq
     """
     from benchmark.planning.tasks import load_with_progress
     from benchmark.running.preset_run import failed_checks, prepare
-    from reports.numbers.wording import counted
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False)
@@ -152,9 +151,19 @@ def run(options: RunOptions, console: Console, *, strict: bool = False, log: Seq
         where = "" if options.results == RUNS else f" --results {shlex.quote(str(options.results))}"
         say(f"stored; `python run_benchmark.py report{where}` shows it")
     else:
-        runs = counted(len(planned), "run")
-        say(f"Nothing to do: {runs} of preset {work.preset.name}, all complete, in {work.machine.runs}")
+        say(f"Nothing to do: {_complete(planned, work)}")
     return 1 if failures else 0
+
+
+def _complete(planned: Sequence[Planned], work: PresetRun) -> str:
+    """Where complete runs are, in words. A published one has no checkpoints, so it is told how to make it here."""
+    from reports.numbers.wording import counted
+
+    published = sum(item.published for item in planned)
+    places = [str(work.machine.runs)] if published < len(planned) else []
+    if published:
+        places.append(f"{work.machine.published} ({published:,} published; --force makes them here too)")
+    return f"{counted(len(planned), 'run')} of preset {work.preset.name}, all complete, in {' and '.join(places)}"
 
 
 def end_of_work(moment: float | None, work: PresetRun, planned: Sequence[Planned]) -> Until | None:

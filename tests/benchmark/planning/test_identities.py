@@ -111,4 +111,7 @@ def test_every_published_evaluation_has_the_id_that_its_preset_asks_for(name: st
 def test_nothing_is_left_to_do_for_the_published_preset(tmp_path: Path) -> None:
     console = Console(record=True, width=200, file=(tmp_path / "console").open("w"))
     assert run(RunOptions(PUBLISHED_PRESET, data_root=REAL_CIFAR100, results=tmp_path / "runs"), console) == 0
-    assert "Nothing to do: 14 runs" in console.export_text()
+    shown = console.export_text()
+    assert "Nothing to do: 14 runs" in shown
+    assert "(14 published; --force makes them here too)" in shown
+    assert str(tmp_path / "runs") not in shown, "nothing is there"
