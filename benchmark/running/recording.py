@@ -92,6 +92,30 @@ class Recorder:
         return f"{identifier}.{after_task:03d}.{samples[0]:05d}"
 
     def _write(self, part: str, predictions: pa.Table, evaluation: pa.Table | list[dict[str, Any]]) -> None:
+        self._keep_others(part, predictions)
+        self._put(part, predictions, evaluation)
+
+    def _keep_others(self, part: str, predictions: pa.Table) -> None:
+        """Store the rows of a part that is about to be replaced by one without them once more, in a part of their own.
+
+        Another preset may have demanded more samples of the same evaluation, and its checkpoint may be gone.
+        """
+        if part not in self._parts_of(part):
+            return
+        paths = [self.store.directory / table / f"{part}.parquet" for table in ("evaluations", "predictions")]
+        if not all(path.exists() for path in paths):
+            return
+        evaluation, rows = (pq.read_table(path, partitioning=None) for path in paths)
+        others = _of_samples(rows, set(rows["sample"].to_pylist()) - set(predictions["sample"].to_pylist()))
+        if not len(others):
+            return
+        samples = sorted(set(others["sample"].to_pylist()))
+        named = f"{part.rpartition('.')[0]}.{samples[0]:05d}"
+        self._keep_others(named, others)
+        # With its cost, which was paid.
+        self._put(named, others, _with(evaluation, "samples", len(samples)))
+
+    def _put(self, part: str, predictions: pa.Table, evaluation: pa.Table | list[dict[str, Any]]) -> None:
         self.store.write_part("predictions", part, predictions)
         self.store.write_part("evaluations", part, evaluation)
         self._parts_of(part)
@@ -166,7 +190,7 @@ class Recorder:
             images = path_of(self.store.directory, path.stem)
             if not wanted or (self.preset.evaluation.keep_images and not images.exists()):
                 continue
-            kept = rows.filter(pa.compute.is_in(rows["sample"], pa.array(sorted(wanted), rows["sample"].type)))
+            kept = _of_samples(rows, wanted)
             evaluation = pq.read_table(path, partitioning=None)
             part = self._part(identifier, cell.after_task, tuple(sorted(wanted)))
             if self.preset.evaluation.keep_images:
@@ -178,6 +202,10 @@ class Recorder:
             )
             missing -= wanted
         return replace(cell, missing=tuple(sorted(missing))) if missing else None
+
+
+def _of_samples(rows: pa.Table, samples: set[int]) -> pa.Table:
+    return rows.filter(pa.compute.is_in(rows["sample"], pa.array(sorted(samples), rows["sample"].type)))
 
 
 def _at_turn(rows: pa.Table, after_task: int) -> pa.Table:

@@ -156,7 +156,9 @@ class Schedule:
 
     def _ended(self) -> list[JobEnd]:
         """Wait until a job ends, a held run may be looked at again, or time is up."""
-        moments = list(self._held.values()) + ([] if self._until is None else [self._until.moment])
+        # A held run that is due cannot be looked at before a place is free.
+        moments = list(self._held.values()) if self._workers.free else []
+        moments += [] if self._until is None else [self._until.moment]
         left = max(0.0, min(moments) - time.monotonic()) if moments else None
         if self._running:
             return self._workers.ended(left)

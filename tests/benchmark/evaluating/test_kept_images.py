@@ -219,3 +219,28 @@ def test_what_is_measured_again_in_other_parts_stands_once(tmp_path):
     (run,) = load(tmp_path / "runs", None).runs
     assert parts_of(run, pgd_2) == [size]
     assert not run.predictions.duplicated(["after_task", "task", "attack", "sample"]).any()
+
+
+def test_a_smaller_demand_with_images_takes_nothing_from_a_larger_one_without(tmp_path):
+    """Samples without their images are measured again; of the others nothing is lost, whatever the parts are called."""
+    rows = [{"method": "standard"}]
+    many, few = ({"attack": "fgsm", "samples": samples} for samples in (40, 10))
+    assert run_tiny(tmp_path, rows=rows, evaluation={"keep_images": False, "checks": "none", "final": [many]}) == 0
+    (before,) = load(tmp_path / "runs", None).runs
+    fgsm = next(name for name in before.evaluations["attack"] if name.startswith("fgsm"))
+    assert parts_of(before, fgsm) == [40]
+    assert len(before.predictions), "read now"
+    assert run_tiny(tmp_path, rows=rows, evaluation={"keep_images": True, "checks": "none", "final": [few]}) == 0
+    (after,) = load(tmp_path / "runs", None).runs
+    assert parts_of(after, fgsm) == [10, 30]
+    cell = ["after_task", "task", "attack", "sample"]
+    old, new = (
+        run.predictions.astype({"attack": str, "evaluation_id": str}).sort_values(cell, ignore_index=True)
+        for run in (before, after)
+    )
+    assert old.equals(new)
+    # What is demanded once more with all its images is one part again.
+    assert run_tiny(tmp_path, rows=rows, evaluation={"keep_images": True, "checks": "none", "final": [many]}) == 0
+    (again,) = load(tmp_path / "runs", None).runs
+    assert sum(parts_of(again, fgsm)) == 40
+    assert not again.predictions.duplicated(cell).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from benchmark.planning.jobs import Job
 from benchmark.planning.plan import Rates
 from benchmark.running.engines import schedule as scheduling
+from benchmark.running.engines.base import JobEnd
 from benchmark.running.engines.forecast import ends
 from benchmark.running.engines.schedule import Until
 from benchmark.running.seconds.left import Allowance
@@ -121,6 +123,30 @@ def test_a_run_that_another_process_works_on_is_waited_for_while_others_go_on(
     assert workers.started[1] == "b"
     assert not any(result.failures for result in results.values())
     assert [event.text for event in told] == ["process 7 is working on this run; it is waited for"], "once"
+
+
+def test_a_held_run_that_is_due_is_left_alone_until_a_place_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "HELD_SECONDS", 0.001)
+    asked: list[float | None] = []
+
+    class Busy(FakeWorkers):
+        """One place, at which `b` ends for those who wait for it."""
+
+        def ended(self, timeout: float | None = None) -> list[JobEnd]:
+            if self.started[-1] == "b":
+                asked.append(timeout)
+                assert len(asked) < 5, "asked again and again, which takes a processor from the runs"
+                if timeout is not None:
+                    time.sleep(0.002)
+                    return []
+            return super().ended(timeout)
+
+    workers = Busy(1, a=[{"learned": False, "held": "process 7 is working on this run"}])
+    schedule(planned(("a", 9), ("b", 1)), workers, tmp_path)
+    assert workers.started == ["a", "b", "a"]
+    assert asked == [None], "as long as it takes"
 
 
 def test_when_time_is_up_nothing_runs_any_more_and_nothing_has_failed(clock: MadeClock, tmp_path: Path) -> None:
