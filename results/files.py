@@ -56,6 +56,23 @@ def whole_file(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def require_place(path: Path) -> None:
+    """Raise StoreError unless a file can be written at `path`: nobody works for hours for a file that cannot. Nothing is made."""
+    if path.is_dir():
+        raise StoreError(f"{path}: cannot be written (it is a folder; name a file)")
+    require_folder(path.parent)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise StoreError unless files can be written in `folder`, which may still have to be made. Nothing is made."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
 def in_place_of_data(path: Path) -> str:
     """A line on what a download left where data should be: a web page, a pointer of Git LFS; empty for anything else."""
     try:

@@ -42,12 +42,15 @@ def read_merged(directory: Path, table: str, parts: Iterable[Path], columns: pa.
 def merge(directory: Path) -> None:
     """Merge the tables of the run in `directory` that have many parts, if they changed since they were merged.
 
-    A table with an unreadable part is not merged. If nothing can be written (somebody else's directory, a full disk), nothing is:
-    the parts say the same.
+    A table with an unreadable part is not merged, nor is one of which a worker takes a part away meanwhile. If nothing can be
+    written (somebody else's directory, a full disk), nothing is: the parts say the same.
     """
     for table, columns in TABLES.items():
         parts, path = parts_of(directory, table), directory / FOLDER / f"{table}.parquet"
-        key = _key(parts)
+        try:
+            key = _key(parts)
+        except OSError:
+            continue
         if len(parts) < FEWEST or _is_of(path, key):
             continue
         rows, problems = read_parts(parts, columns)

@@ -343,7 +343,10 @@ def load(
         path = demands_path(Path(runs), run.hash)
         if path.exists():
             try:
-                run.config["protocols"] = {**run.protocols, **read_json(path)}
+                noted = read_json(path)
+                if not isinstance(noted, dict):
+                    raise StoreError(f"{path}: not the demands on a run")
+                run.config["protocols"] = {**run.protocols, **noted}
             except StoreError as error:
                 unreadable.append(Problem(path, str(error).removeprefix(f"{path}: ")))
     return Results(list(found.values()), unreadable)

@@ -48,13 +48,15 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 def report(runs: Path, output: Path, console: Console, presets: Sequence[str] | None = None) -> int:
     """Write the report of the runs and of the published ones, and print the leaderboard. Returns 0.
 
-    presets: the boards of these alone. Raises ConfigError if one has no run.
+    presets: the boards of these alone. Raises ConfigError if one has no run, StoreError if `output` cannot be written.
     """
     from reports.terminal import print_report
     from reports.write import write_report
     from results import load
+    from results.files import require_folder
     from results.merged import merge
 
+    require_folder(output)
     stored = load(runs, PUBLISHED)
     for run in stored.runs:
         if not run.published:

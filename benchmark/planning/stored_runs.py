@@ -87,16 +87,21 @@ def state_key(checkpoints: Checkpoints, job: Job, turn: int) -> str | None:
     return None
 
 
-def find_stored_run(name: str, results: Results, runs: Path) -> Run:
-    """The one stored run whose hash or directory begins with `name`, or whose label is `name`; local runs come first.
+def find_stored_run(name: str, results: Results, runs: Path, preset: str = "") -> Run:
+    """The one stored run whose hash or directory is `name`, or else whose label is, or else whose hash begins with it.
 
+    preset: of several the ones that it demanded are meant, if there are any. Local runs come before published ones.
     Raises ConfigError if there is none or more than one, StoreError if its configuration is unreadable.
     """
     for problem in results.unreadable:
         if name and problem.path.name.startswith(name):
             raise StoreError(str(problem))
-    found = [run for run in results.runs if run.hash.startswith(name) or run.directory.name.startswith(name)]
-    found = found or [run for run in results.runs if run.label == name]
+    found = (
+        [run for run in results.runs if name in (run.hash, run.directory.name)]
+        or [run for run in results.runs if run.label == name]
+        or [run for run in results.runs if run.hash.startswith(name)]
+    )
+    found = [run for run in found if preset in run.protocols] or found
     found = [run for run in found if not run.published] or found
     if len(found) != 1:
         local = [run for run in results.runs if not run.published]

@@ -65,9 +65,11 @@ def amount(value: float) -> str:
     """A cost with three significant digits, large ones in k, M or G; `n/a` for NaN."""
     if value != value:
         return NOT_AVAILABLE
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    # Units are chosen for the rounded value: 999,600 is 1 M and not 1e+03 k.
+    rounded = abs(float(f"{value:.3g}"))
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if rounded >= least:
+            return f"{value / size:.3g} {unit}"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 

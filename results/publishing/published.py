@@ -15,7 +15,7 @@ from results import schema
 from results.file_names import file_name
 from results.files import StoreError, whole_file, write_json
 from results.parts import read_parts, write_rows
-from results.records import Run, load
+from results.records import Run, load, read_run
 
 HERE = Path(__file__).parents[1]
 
@@ -23,13 +23,22 @@ HERE = Path(__file__).parents[1]
 def publish(run: Run, folder: Path) -> Path:
     """Copy a run into `folder` and return the copy's directory. An older copy is replaced, part by part.
 
-    Raises StoreError if a part of the run is unreadable, or if the run failed or is still being worked on.
+    Raises StoreError if a part of the run is unreadable, if the run failed, was stopped or is still being worked on, or if it
+    lacks something that the older copy holds.
     """
     if run.failures:
         raise StoreError(f"{run.directory}: the run failed ({run.failures[-1].get('message', '')})")
     if (run.directory / "running").exists():
         raise StoreError(f"{run.directory}: the run is still being worked on")
+    if not (run.facts["phase"] == schema.COSTS).any():
+        raise StoreError(f"{run.directory}: the run was stopped before its end; the same `run` command goes on")
     target = folder / run.directory.name
+    if (target / "config.json").exists() and (lost := _cells(read_run(target, published=True)) - _cells(run)):
+        after_task, task, attack, _ = min(lost)
+        raise StoreError(
+            f"{target}: holds {len(lost):,} outcomes that the run to publish lacks, such as {attack} on task {task} after task "
+            f"{after_task}; make them with `run`, or delete this record if it is to go"
+        )
     for table, columns in schema.TABLES.items():
         rows, problems = read_parts(sorted((run.directory / table).glob("*.parquet")), columns)
         if problems:
@@ -44,19 +53,28 @@ def publish(run: Run, folder: Path) -> Path:
     return target
 
 
+def _cells(run: Run) -> set[tuple[int, int, str, int]]:
+    """Every outcome of a run: the task learned last, the attacked task, the attack and the sample."""
+    rows = run.predictions
+    return set(zip(*(rows[name].tolist() for name in ("after_task", "task", "attack", "sample")), strict=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m results.publishing", description="publish the runs of a preset")
     parser.add_argument("preset", help="a board's name, such as cifar100-cpu")
     parser.add_argument("--results", type=Path, default=HERE / "runs", metavar="DIR")
     parser.add_argument("--published", type=Path, default=HERE / "published", metavar="DIR")
     options = parser.parse_args(arguments)
+    stored = load(options.results, None)
     # Prerequisites, runs that other rows need, are no rows of the preset.
     runs = [
         run
-        for run in load(options.results, None).runs
+        for run in stored.runs
         if run.protocols.get(options.preset, {"row_of_preset": False}).get("row_of_preset", True)
     ]
     try:
+        if stored.unreadable:
+            raise StoreError(f"{stored.unreadable[0]}; mend it or move it away, so that no run is left out unseen")
         if not runs:
             raise StoreError(f"no run of preset {options.preset} in {options.results}")
         for run in runs:

@@ -10,6 +10,7 @@ import pytest
 
 from results import load
 from results.merged import FEWEST, FOLDER, merge
+from results.parts import parts_of
 from tests.reports.synthetic_runs import FakeRun, write_run
 
 
@@ -97,3 +98,13 @@ def test_whoever_worked_on_a_run_leaves_it_merged(tmp_path: Path) -> None:
     with store.working():
         pass
     assert {path.stem for path in (store.directory / FOLDER).iterdir()} == {"predictions", "evaluations"}
+
+
+def test_a_part_that_a_worker_takes_away_meanwhile_is_no_reason_to_fail(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = parts_of(run, "predictions")
+    listed[0].unlink()
+    monkeypatch.setattr("results.merged.parts_of", lambda directory, table: listed)
+    merge(run)
+    assert not (run / FOLDER / "predictions.parquet").exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from results import load, schema
 from results.parts import read_parts, write_rows
@@ -62,3 +63,39 @@ def test_a_store_writes_margins_in_that_form(tmp_path):
     assert paths
     for path in paths:
         assert "BYTE_STREAM_SPLIT" in pq.ParquetFile(path).metadata.row_group(0).column(6).encodings
+
+
+@pytest.mark.parametrize("how", ["stopped", "with fewer attacks"])
+def test_a_record_is_not_replaced_by_a_run_that_says_less(tmp_path, capsys, how):
+    published, lesser = tmp_path / "published", tmp_path / "lesser"
+    write_run(tmp_path / "runs", FakeRun())
+    assert main(["digits", "--results", str(tmp_path / "runs"), "--published", str(published)]) == 0
+    before = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    store = write_run(lesser, FakeRun(final=[]) if how == "with fewer attacks" else FakeRun(learned=1))
+    if how == "stopped":
+        (store.directory / "facts" / "costs.parquet").unlink()
+    assert main(["digits", "--results", str(lesser), "--published", str(published)]) == 2
+    reason = {
+        "stopped": "was stopped before its end",
+        "with fewer attacks": "outcomes that the run to publish lacks, such as",
+    }
+    assert reason[how] in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in published.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_says_more_replaces_a_record(tmp_path):
+    published = tmp_path / "published"
+    for folder, fake in (("first", FakeRun(final=[])), ("second", FakeRun())):
+        write_run(tmp_path / folder, fake)
+        assert main(["digits", "--results", str(tmp_path / folder), "--published", str(published)]) == 0
+    (run,) = load(tmp_path / "nothing", published).runs
+    assert "fgsm" in " ".join(run.evaluations["attack"])
+
+
+def test_no_run_is_left_out_unseen_because_it_is_unreadable(tmp_path, capsys):
+    write_run(tmp_path / "runs", FakeRun())
+    store = write_run(tmp_path / "runs", FakeRun(seed=1))
+    (store.directory / "config.json").write_text("{")
+    assert main(["digits", "--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]) == 2
+    assert store.directory.name in capsys.readouterr().err
+    assert not (tmp_path / "published").exists()

@@ -102,6 +102,15 @@ def test_shards_of_a_part_are_joined(tmp_path: Path, data: Path) -> None:
     assert fingerprint_of_tasks(load(tmp_path)) == fingerprint_of_tasks(whole)
     (data / "train-00001-of-00003.parquet").rename(tmp_path / "away")
     assert "is one of 3 shards, 1 of which are not beside it (-00001-of-00003)" in message_of(tmp_path)
+    (tmp_path / "away").rename(data / "train-00001-of-00003.parquet")
+    for beyond in ("train-00003-of-00003.parquet", "train-00000-of-00000.parquet"):
+        write_parquet(data / beyond, [0])
+        assert message_of(tmp_path).count("\n") == 0
+        (data / beyond).unlink()
+    (data / "train-00002-of-00003.parquet").rename(data / "train-00003-of-00003.parquet")
+    assert "shard 3 of 3, which are numbered from 0" in message_of(tmp_path)
+    (data / "train-00003-of-00003.parquet").rename(data / "train-00002-of-00003.parquet")
+    (data / "train-00001-of-00003.parquet").unlink()
     write_parquet(data / "train-00001-of-00002.parquet", [0])
     assert "both hold the same part; leave the files of one copy" in message_of(tmp_path)
 
@@ -153,6 +162,8 @@ class TestNamesOfClasses:
         whole = load(tmp_path)
         write_parquet(data / "train-00000-of-00001.parquet", [float(i % 4) for i in range(24)])
         assert fingerprint_of_tasks(load(tmp_path)) == fingerprint_of_tasks(whole)
+        write_parquet(data / "train-00000-of-00001.parquet", [1.0, float("nan")])
+        assert "row 1 has label None: its label is withheld or missing" in message_of(tmp_path)
         write_parquet(data / "train-00000-of-00001.parquet", [0.5, 1.0])
         assert "column label is double, expected whole numbers or text" in message_of(tmp_path)
 

@@ -28,6 +28,7 @@ from benchmark.planning.tasks import load_with_progress
 from benchmark.running.progress.duration import duration
 from reports.audit.audited_row import CANONICAL
 from reports.audit.files import show, write
+from results.files import require_folder
 from scenarios.base import Task
 
 
@@ -80,6 +81,7 @@ def audit(options: AuditOptions, console: Console) -> int:
     machine = replace(preset_machine, runs=folder_of(options.run.results) / "runs").without_published()
     if not options.run.dry_run:
         check_writable(machine.runs)
+        require_folder(options.output)
     tasks = load_with_progress(preset, machine, console)
     variants = make_variants(preset, methods, switches, tasks, machine)
     sources = undefended(preset, tasks, machine) if "comparator" in tables and "madry_at" in methods else {}

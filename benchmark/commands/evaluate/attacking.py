@@ -33,6 +33,7 @@ from reports.checks.verdicts import FAIL, Verdict
 from reports.numbers.attack_facts import COUNTED_EXTRAS
 from reports.numbers.metrics import WORST
 from reports.numbers.statistics.intervals import wilson
+from results.files import StoreError
 from results.schema import ANY
 from scenarios.base import Task
 from scenarios.parts.augmentation import to_float
@@ -211,7 +212,7 @@ def _check(classifier: nn.Module, task: Task, classes: int) -> None:
     try:
         check_classifier(classifier, to_float(task.test.images[:CONTRACT_IMAGES]), classes)
         classifier_fingerprint(classifier)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(_line(error)) from error
 
 
@@ -237,7 +238,10 @@ def _attack_all(
                 found = attack_task(
                     classifier, task, work.samples, work.run, preset.evaluation, arithmetic=arithmetic, keep_images=True
                 )
-            except (AttackError, ThreatModelError, RuntimeError, ValueError, TypeError) as error:
+            except StoreError:
+                raise
+            except (Exception, SystemExit) as error:
+                # A stranger's network may raise anything; what the other attacks found stands.
                 failures.append(f"{names}: {_line(error)}")
                 run.fail(task, work.run.members, error)
                 continue

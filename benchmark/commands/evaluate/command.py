@@ -16,7 +16,7 @@ from benchmark.commands.evaluate.loading import load_classifier
 from benchmark.planning.options import RunOptions
 from benchmark.planning.tasks import load_with_progress
 from reports.checks.verdicts import FAIL, NOT_RUN, PASS, WARN, Verdict
-from results.files import whole_file, write_json
+from results.files import require_place, whole_file, write_json
 
 MOST_COLUMNS = 20
 """Classes that are named on the screen."""
@@ -36,9 +36,11 @@ def evaluate(
     task: number or name of the task; None for all tasks, where none is told at test.
     output: a file for the table, CSV, or JSON with everything that was found if it ends in `.json`.
     strict: True if a failed check counts as a failure.
-    Returns the exit code: 0, or 1 if an attack failed. Raises ConfigError and DataError; a classifier that breaks its contract is
-    a ConfigError too.
+    Returns the exit code: 0, or 1 if an attack failed. Raises ConfigError and DataError, StoreError if nothing can be written to
+    `output`; a classifier that breaks its contract is a ConfigError too.
     """
+    if output is not None:
+        require_place(output)
     loaded = load_classifier(target)
     protocol = choose_protocol(options, task, lambda preset, machine: load_with_progress(preset, machine, console))
     found = attack_module(loaded.module, target, protocol, console.status, file=target, warnings=loaded.warnings)

@@ -163,7 +163,7 @@ def _answered(classifier: nn.Module, images: Tensor) -> np.ndarray | None:
     try:
         with torch.no_grad():
             answers = [classifier(some.clone()).argmax(1) for some in images.split(ROWS)]
-    except Exception:
+    except (Exception, SystemExit):
         return None
     answered: np.ndarray = torch.cat(answers).cpu().numpy()
     return answered

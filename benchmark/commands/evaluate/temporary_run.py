@@ -91,7 +91,7 @@ class TemporaryRun:
         for task in self._tasks:
             try:
                 rows += QUESTIONS[phase](self._classifier, task, self._preset.asking)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._store.fail(stage=phase, task=task.id, check=phase, message=f"{type(error).__name__}: {error}")
         self._store.write_part("facts", phase, rows)
 
@@ -100,6 +100,6 @@ class TemporaryRun:
             handed_over = self._shelf.taken(self._store.read().evaluations["evaluation_id"].unique())
             fingerprints = {task.id: self._fingerprint for task in self._tasks}
             self._store.write_part("facts", AFRESH, judged_anew(self._source, handed_over, fingerprints))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = " ".join(str(error).split())
             self._store.fail(stage="made anew", task=self._last, check=AFRESH, message=message)

@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     from benchmark.commands.stored.checked import require_mergeable
     from benchmark.running.progress.alive import Pulse, worker_of
     from reports.numbers.wording import counted
-    from results.files import StoreError, whole_file
+    from results.files import StoreError, require_place, whole_file
     from results.publishing.archive import write_archive
     from results.publishing.packing import bytes_of, needed_with, records_of
     from results.records import load
@@ -57,6 +57,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False)
 
+    require_place(options.output)
     stored = load(options.results, None)
     chosen = needed_with(_chosen(options.runs, options.preset, stored, options.results), stored.runs)
     packed, pulse = [], Pulse(options.results)

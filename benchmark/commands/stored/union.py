@@ -307,7 +307,8 @@ def _joined_failures(here: Run, other: Run) -> str | None:
     if not other.failures or (_finished(here) and not here.failures):
         return None
     mine, theirs = ([json.dumps(entry, ensure_ascii=False) for entry in run.failures] for run in (here, other))
-    return "".join(f"{line}\n" for line in [*mine, *theirs]) if set(theirs) - set(mine) else None
+    lacking = [line for line in dict.fromkeys(theirs) if line not in mine]
+    return "".join(f"{line}\n" for line in [*mine, *lacking]) if lacking else None
 
 
 def _finished(run: Run) -> bool:

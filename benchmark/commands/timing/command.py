@@ -24,7 +24,7 @@ from benchmark.planning.tasks import load_tasks
 from methods.backbones import MultiHead, TaskNetwork, initialise
 from methods.training import Batch, InnerAttack
 from reports.numbers.wording import counted
-from results.files import write_json
+from results.files import require_place, write_json
 from scenarios.base import Scenario
 
 SECONDS = {"cpu": 230.0, "cuda": 90.0}
@@ -46,8 +46,10 @@ def show_times(preset_name: str, data_root: Path | None, device: str, output: Pa
 
     data_root: the folder of the images; None leaves out the time of loading them.
     output: a JSON file for the numbers. It holds what was found so far, also if the command is stopped.
-    Returns 0, or 1 if a figure was left out. Raises ConfigError and DataError, and KeyboardInterrupt if it is stopped.
+    Returns 0, or 1 if a figure was left out. Raises ConfigError, DataError, StoreError, and KeyboardInterrupt if it is stopped.
     """
+    if output is not None:
+        require_place(output)
     preset = load_preset(preset_name)
     machine = make_machine(RunOptions(preset_name, data_root=data_root, device=device), preset)
     torch.set_num_threads(machine.threads)

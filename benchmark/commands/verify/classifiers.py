@@ -51,7 +51,7 @@ def restored(made: Made, cells: Sequence[tuple[int, int]], tell: Callable[[int, 
     folder = RunStore(made.machine.runs, made.job.hash).directory
     for turn in sorted({turn for turn, _ in cells}):
         classifiers = Classifiers(made.machine)
-        for task in sorted({task for at, task in cells if at == turn and task < len(made.tasks)}):
+        for task in sorted({task for at, task in cells if at == turn and 0 <= task < len(made.tasks)}):
             try:
                 yield Restored(turn, made.tasks[task], classifiers.of(made.job, turn, task))
             except MethodError:
@@ -60,7 +60,7 @@ def restored(made: Made, cells: Sequence[tuple[int, int]], tell: Callable[[int, 
             except StoreError as error:
                 tell(turn, str(error).removeprefix(f"{folder}/"))
                 break
-            except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
                 # Tensors of another shape, or other names than the method's: a manifest that was edited or exchanged.
                 tell(turn, f"{task_key(turn)}.json is not a state of this method ({' '.join(str(error).split())[:80]})")
                 break

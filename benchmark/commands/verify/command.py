@@ -28,12 +28,12 @@ from results.records import Results, Run, load
 def verify(name: str, options: RunOptions, console: Console, submission: tuple[Path, str] | None = None) -> int:
     """Verify a stored run and print its findings, each problem on a line of its own.
 
-    name: the beginning of the run's hash, or its label if only one run has it.
+    name: the beginning of the run's hash, or its label if only one run has it, or one of the preset that the options name.
     submission: a file of adversarial images and the task they are of. They are scored and kept; the run is not verified.
     Returns 0, or 1 if something does not hold. Raises ConfigError, StoreError and MethodError.
     """
     results = load(options.results, options.published, edited=submission is None)
-    run = find_stored_run(name, results, options.results)
+    run = find_stored_run(name, results, options.results, options.preset)
     if submission is not None:
         from benchmark.commands.verify.submit.scoring import submit
 

@@ -30,7 +30,11 @@ def add_parser(commands: common.Commands) -> None:
     action = parser.add_argument("run", metavar="RUN", help="the beginning of a run's hash, or its label")
     choices.completed(action, choices.runs)
     common.add_results(parser)
-    common.add_preset(parser, "the preset that demanded the run, if its record does not say enough", required=False)
+    common.add_preset(
+        parser,
+        "the preset that demanded the run, if its record does not say enough, or if other boards have a run of that label too",
+        required=False,
+    )
     common.add_data(parser, download=False)
     common.add_device(parser)
     parser.add_argument(

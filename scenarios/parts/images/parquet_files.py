@@ -135,6 +135,11 @@ def _check_shards(files: Sequence[_Named]) -> None:
         one, other = files[0].file, next(each.file for each in files if _count(each) != _count(files[0]))
         raise DataError(f"{one}: stands beside {other.name}, and both hold the same part; leave the files of one copy")
     count = numbered[0][0][1]
+    for (number, _), file in numbered:
+        if number >= count:
+            raise DataError(
+                f"{file}: shard {number} of {count}, which are numbered from 0; leave it out, or fetch it anew"
+            )
     there = [number for (number, _), _ in numbered]
     if lacking := sorted(set(range(count)) - set(there)):
         missing = ", ".join(f"-{number:05d}-of-{count:05d}" for number in lacking[:3])

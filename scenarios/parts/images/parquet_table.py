@@ -71,7 +71,9 @@ class ImageTable:
             read = table.read(columns=[column])[column]
             kind = read.type.value_type if pa.types.is_dictionary(read.type) else read.type
             values: list[Any] = read.to_pylist()
-        if pa.types.is_floating(kind) and all(value is None or value == value // 1 for value in values):
+        if pa.types.is_floating(kind) and all(
+            value is None or value != value or value == value // 1 for value in values
+        ):
             # Whole numbers beside a missing one, as pandas writes them.
             return [None if value is None or value != value else int(value) for value in values]
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):

@@ -229,3 +229,27 @@ def test_the_network_of_a_file_is_made_anew_and_judged(tmp_path, monkeypatch, na
     (verdict,) = [verdict for verdict in found.verdicts if verdict.check == "judged_afresh"]
     assert verdict.status == status
     assert words in verdict.reason
+
+
+@pytest.mark.parametrize("error", ["AssertionError", "IndexError", "SystemExit"])
+def test_whatever_a_network_raises_costs_the_attacks_that_met_it_and_no_others(tmp_path, capsys, error):
+    few = "self.linear(images.flatten(1)) if len(images) <= 20 else self.refused()"
+    method = f"""
+def refused(self):
+    raise {error}("twenty images at most")
+
+Pixels.refused = refused
+"""
+    final = [{"attack": "fgsm", "samples": 16}, {"attack": "noise"}]
+    changes = {"evaluation": {"checks": "none", "matrix": [{"attack": "clean", "samples": 16}], "final": final}}
+    assert evaluate(tmp_path, str(write(tmp_path, returns=few, extra=method)), **changes) == 1
+    shown = capsys.readouterr().out
+    assert f"failed: noise linf 51/255: {error}: twenty images at most" in shown
+    assert "fgsm linf 51/255 │" in shown
+
+
+def test_a_place_that_takes_no_file_is_told_before_anything_is_attacked(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output, reason in ((tmp_path, "it is a folder"), (tmp_path / "file" / "out.csv", "Not a directory")):
+        assert evaluate(tmp_path, str(write(tmp_path, extra="\n1 / 0\n")), "0", "--output", str(output)) == 2
+        assert reason in capsys.readouterr().err, "and not what is wrong with the network"

@@ -97,7 +97,8 @@ def _images(images: Tensor, path: Path) -> Tensor:
         raise ConfigError(f"{where} of shape {tuple(images.shape)}; expected (N, C, H, W) with N of 1 or more")
     if images.dtype == torch.uint8:
         return images.float() / 255
-    if not images.is_floating_point():
+    # Eight bits of floating point hold no number in [0, 1] as finely as an image needs.
+    if not images.is_floating_point() or images.element_size() < 2:
         raise ConfigError(f"{where} are {str(images.dtype).removeprefix('torch.')}; expected uint8, or float in [0, 1]")
     broken = ~images.isfinite().flatten(1).all(1)
     if broken.any():

@@ -50,7 +50,7 @@ def open_target(name: str, task: str, options: RunOptions) -> SubmissionTarget:
     name: the beginning of the run's hash, or its label. task: its number or its name. options: the folders of runs and data,
     and the preset of the run. Raises ConfigError, StoreError, MethodError.
     """
-    run = find_stored_run(name, load(options.results, options.published), options.results)
+    run = find_stored_run(name, load(options.results, options.published), options.results, options.preset)
     return target_of(run, task, options, Console(quiet=True))
 
 

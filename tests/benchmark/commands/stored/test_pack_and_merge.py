@@ -310,6 +310,13 @@ def test_failures_stay_unless_a_finished_copy_has_none(folder: Path) -> None:
     packed = pack_unchecked(folder / "b" / the_run(folder).name, folder / "b.zip")
     assert merge(folder / "a", packed) == 0
     assert [entry["message"] for entry in only(folder / "a").failures] == ["failed in a", "failed in b"]
+    # A copy that knows one of them, and one more.
+    with (folder / "b" / the_run(folder).name / "failures.jsonl").open("a") as file:
+        file.write('{"message": "failed in b again"}\n')
+    assert merge(folder / "a", pack_unchecked(folder / "b" / the_run(folder).name, folder / "more.zip")) == 0
+    assert [entry["message"] for entry in only(folder / "a").failures] == [
+        "failed in a", "failed in b", "failed in b again",
+    ]  # fmt: skip
     assert merge(folder / "a", finished) == 0
     assert only(folder / "a").failures == []
     assert merge(folder / "runs", packed) == 0

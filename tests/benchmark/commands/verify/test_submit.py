@@ -244,6 +244,15 @@ def test_a_file_that_is_wrong_is_refused_in_one_line_and_nothing_is_changed(orig
     assert hashes(original) == before
 
 
+def test_images_of_eight_bits_of_floating_point_are_refused(original, capsys, tmp_path):
+    images, samples = stronger(target(original))
+    eight = torch.from_numpy(images).to(torch.float8_e4m3fn)
+    save_file({"images": eight, "samples": torch.from_numpy(samples)}, tmp_path / "a.safetensors")
+    code, shown = submit(original, tmp_path / "a.safetensors", capsys)
+    assert code == 2
+    assert "images are float8_e4m3fn; expected uint8, or float in [0, 1]" in shown
+
+
 def test_an_archive_that_stands_for_more_than_is_read_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((4, 1, 50, 50), np.float32), samples=np.arange(4))
     assert len(read_submission(tmp_path / "a.npz").images) == 4
