@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from benchmark.planning.machine import Machine, use_device
 from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
 from benchmark.processes import end_with_parent
+from benchmark.running.failures import GOES_ON
+from results.files import StoreError
 
 CellsOfOne = list[AuditCell]
 """Cells of the same classifier."""
@@ -40,6 +43,7 @@ def attack_cells(
     """Run the attack of every cell and store its outcome, on the machine's workers.
 
     done: called with the number of cells of each classifier that is finished.
+    Raises StoreError if a worker was killed, and whatever an attack raises.
     """
     groups = by_classifier(cells)
     if machine.workers == 1 or len(groups) < 2:
@@ -57,11 +61,13 @@ def attack_cells(
             for future in as_completed(futures):
                 future.result()
                 done(futures[future])
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             # Files are whole or not there: nobody needs to wait for what is being made.
             for child in multiprocessing.active_children():
                 child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise StoreError(f"{store.folder}: a process that attacked was killed (out of memory?){GOES_ON}") from error
             raise
 
 
@@ -91,7 +97,8 @@ class Attacker:
         return self._classifiers.setdefault(machine.runs, Classifiers(machine)).of(job, turn, task)
 
 
-_attacker: Attacker | None = None
+_attacker: Attacker | Exception | None = None
+"""The worker that this process is, or why it is none: an error while a pool's process starts would hide what went wrong."""
 
 
 def _start(preset: Preset, machine: Machine, folder: Path, samples: int, machines: Mapping[str, Machine]) -> None:
@@ -101,10 +108,15 @@ def _start(preset: Preset, machine: Machine, folder: Path, samples: int, machine
     end_with_parent()
     torch.set_num_threads(machine.threads)
     use_device(machine.device)
-    store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, machines)
-    _attacker = Attacker(store, preset.evaluation.batch_size)
+    try:
+        store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, machines)
+        _attacker = Attacker(store, preset.evaluation.batch_size)
+    except Exception as error:
+        _attacker = error
 
 
 def _attack(cells: CellsOfOne) -> None:
+    if isinstance(_attacker, Exception):
+        raise _attacker
     assert _attacker is not None
     _attacker.attack(cells)
