@@ -71,6 +71,8 @@ class MadeUpPlaces:
         heapq.heappush(self._running, (self.now + took, job.hash))
 
     def ended(self, timeout: float | None = None) -> list[JobEnd]:
+        if not self._running:
+            return []
         self.now, name = heapq.heappop(self._running)
         return [JobEnd(name, JobResult(name))]
 
