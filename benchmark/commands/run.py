@@ -156,7 +156,7 @@ def run(options: RunOptions, console: Console, *, strict: bool = False, log: Seq
 
 
 def _complete(planned: Sequence[Planned], work: PresetRun) -> str:
-    """Where complete runs are, in words. A published one has no checkpoints, so it is told how to make it here."""
+    """The places of complete runs, in words. A published one has no checkpoints, so it is told how to make it here."""
     from reports.numbers.wording import counted
 
     published = sum(item.published for item in planned)

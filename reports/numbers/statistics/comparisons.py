@@ -152,7 +152,8 @@ class Comparison:
     """first − second, in ACC under one attack on common seeds and samples; of a board's pairs it is `worst`.
 
     first, second: labels of the rows.
-    difference, low, high: ACC in [0, 1] and its 95 % interval.
+    difference, low, high: ACC in [0, 1] and its 95 % interval: over three or more seeds the smallest that holds the t-interval of
+        the seeds and that of the bootstrap.
     p, p_holm: the p-value, and the same corrected over all pairs that were compared together.
     test: the test, in words.
     seeds, samples: numbers of common seeds, and of common samples of one seed.
@@ -242,7 +243,10 @@ def _tested(differences: Sequence[float], draws: Array) -> tuple[float, Interval
     """The p-value, the interval and the test of a mean difference, from that of each seed and from its bootstrap draws."""
     if len(differences) >= 3:
         p, bounds = paired_t(differences, np.zeros(len(differences)).tolist())
-        return max(p, bootstrap_p(draws)), bounds, f"paired t over {len(differences)} seeds, and hierarchical bootstrap"
+        drawn = percentile_interval(draws)
+        # Of two tests the larger p counts, so the interval holds both: it excludes zero only where both tests reject it.
+        both = Interval(min(bounds.low, drawn.low), max(bounds.high, drawn.high))
+        return max(p, bootstrap_p(draws)), both, f"paired t over {len(differences)} seeds, and hierarchical bootstrap"
     test = "bootstrap over samples" if len(differences) == 1 else "hierarchical bootstrap"
     return bootstrap_p(draws), percentile_interval(draws), test
 

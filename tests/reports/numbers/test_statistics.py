@@ -138,10 +138,25 @@ def test_what_rests_on_a_few_images_is_not_told_apart_however_many_seeds_repeat_
     )
     pair = comparisons.compare(one, other)
     assert pair.difference == pytest.approx(0.01)
-    assert pair.low == pair.high
     assert pair.bootstrap_low == 0 < pair.difference < pair.bootstrap_high
+    # The seeds say the same, so their t-interval has no width; that of the images counts.
+    assert (pair.low, pair.high) == (pair.bootstrap_low, pair.bootstrap_high)
     assert 0.05 < pair.p < 0.2
     assert pair.better is None
+
+
+def test_an_interval_excludes_zero_only_if_both_tests_reject_it():
+    rng = np.random.default_rng(1)
+    seeds, ids = (0, 1, 2), [np.arange(200)]
+    for gain in np.linspace(0, 0.12, 25):
+        one, other = (
+            RowOutcomes(label, dict.fromkeys(seeds, ids), {s: [rng.random(200) < 0.5 + more] for s in seeds})
+            for label, more in (("one", gain), ("other", 0))
+        )
+        pair = comparisons.compare(one, other)
+        assert pair.low <= pair.bootstrap_low <= pair.bootstrap_high <= pair.high
+        if abs(pair.p - 0.05) > 0.005:
+            assert (pair.low > 0 or pair.high < 0) == (pair.p < 0.05), pair
 
 
 def test_the_last_row_alone_has_the_draws_that_it_has_in_the_whole_matrix():
