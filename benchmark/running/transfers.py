@@ -36,13 +36,15 @@ from scenarios.base import Task
 
 def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
     """Plan the transfers that rows among `jobs` lack and that can be made now, each row as a job that knows its sources."""
-    if not jobs or not jobs[0].preset.transfers:
+    rows = [job for job in jobs if job.of_preset]
+    # Of what a row is pre-trained on, the preset is another one.
+    if not rows or not rows[0].preset.transfers:
         return []
-    preset = jobs[0].preset
+    preset = rows[0].preset
     every = make_jobs(preset, preset.rows, tasks, machine.source)
     there = {(job.label, job.seed): job for job in every if job.of_preset and last_checkpoint(job, machine)}
     planned = []
-    for job in (job for job in jobs if job.of_preset and last_checkpoint(job, machine)):
+    for job in (job for job in rows if last_checkpoint(job, machine)):
         sources = {label: at for (label, seed), at in there.items() if seed == job.seed and at.hash != job.hash}
         if not job.all_at_once:
             sources[EARLIER] = job
