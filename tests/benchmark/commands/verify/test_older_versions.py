@@ -23,7 +23,7 @@ def rows_of_autoattack() -> list[dict[str, object]]:
 
 def test_the_published_evaluations_of_autoattack_hold() -> None:
     rows = rows_of_autoattack()
-    assert len(rows) == 38 * 3
+    assert len(rows) == 42 * 3
     for row in rows:
         problems = Problems()
         specification = json.loads(row["specification"])
