@@ -37,11 +37,13 @@ def test_vgg16_has_the_published_number_of_shared_weights() -> None:
 @pytest.mark.parametrize("name", ["small_conv", "vgg16_bn", "cifar_resnet18", "resnet18"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 28, 40)])
 def test_backbones_take_images_of_every_preset_by_name(name: str, shape: tuple[int, int, int]) -> None:
+    # A network this narrow may be dead in a corner by chance.
+    torch.manual_seed(0)
     backbone = BackboneChoice(name=name, width=0.0625).build(shape).train()
     features = backbone(torch.rand(2, *shape))
     assert features.shape == (2, backbone.features)
     # The corners of an image count: no pooling drops the last row or column of a small one.
-    images = torch.rand(2, *shape, requires_grad=True)
+    images = torch.rand(16, *shape, requires_grad=True)
     backbone.eval()(images).sum().backward()
     assert images.grad[:, :, -1, -1].abs().sum() > 0  # type: ignore[index]
 
