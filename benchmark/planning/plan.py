@@ -21,6 +21,7 @@ from benchmark.planning.stored_runs import (
     find_run,
     learnable_again,
     task_key,
+    turns_to_learn,
     unusable,
     without_facts,
 )
@@ -200,11 +201,10 @@ def _plan_job(job: Job, machine: Machine, tasks: Sequence[Task]) -> Planned:
         lacking = _missing(job, run, tasks, extra=False)
     published = run is not None and run.published
     local = RunStore(machine.runs, job.hash)
-    there = set() if run is None or published else set(Checkpoints(local.directory / "checkpoints").names())
-    latest = max((turn for turn in turns if task_key(turn) in there), default=-1)
-    learned = latest == turns[-1]
+    kept = None if run is None or published else Checkpoints(local.directory / "checkpoints")
+    learned = kept is not None and task_key(turns[-1]) in kept
     must_learn = bool(lacking) or (job.learns and not learned and not published)
-    to_learn = [turn for turn in turns if turn > latest] if must_learn else []
+    to_learn = turns_to_learn(kept, job, turns, {cell.after_task for cell in lacking}) if must_learn else []
     if learned or to_learn:
         # Extra attacks are run while the classifiers are there; nothing is learned again for them.
         lacking = _missing(job, run, tasks, extra=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from benchmark.errors import ConfigError
@@ -62,6 +62,27 @@ def learnable_again(checkpoints: Checkpoints, turns: Sequence[int], turn: int) -
     """True if a learned turn can be learned once more by itself: its own checkpoint and that of the turn before are kept."""
     before = turns[: turns.index(turn)][-1:]
     return all(task_key(each) in checkpoints for each in [turn, *before])
+
+
+def turns_to_learn(
+    checkpoints: Checkpoints | None, job: Job, turns: Sequence[int], attacked: Container[int]
+) -> list[int]:
+    """The turns to learn, in order, so that all are learned and those whose classifiers are attacked have a state.
+
+    checkpoints: that are kept; None if nothing was learned.
+    attacked: turns that lack outcomes. If their state was not kept, they are learned again, from the latest one before that was.
+    """
+    if checkpoints is None:
+        return list(turns)
+    latest = max((turn for turn in turns if task_key(turn) in checkpoints), default=-1)
+    found: set[int] = set()
+    for turn in turns:
+        if turn > latest or (turn in attacked and state_key(checkpoints, job, turn) is None):
+            for before in reversed([each for each in turns if each <= turn]):
+                if before in found or (before != turn and task_key(before) in checkpoints):
+                    break
+                found.add(before)
+    return sorted(found)
 
 
 def task_key(turn: int) -> str:

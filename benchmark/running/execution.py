@@ -28,6 +28,7 @@ from benchmark.planning.stored_runs import (
     state_key,
     task_checkpoints,
     task_key,
+    turns_to_learn,
     without_facts,
 )
 from benchmark.planning.tasks import warning_rows
@@ -141,11 +142,14 @@ class Execution:
         stored = self._stored()
         latest = max((turn for turn in self.turns if self._is_learned(turn)), default=-1)
         again = self._learned_again([turn for turn in self.turns if turn <= latest])
+        attacked = [turn for turn in self.turns if self._missing(stored, turn)]
+        to_learn = {*again, *turns_to_learn(self.checkpoints, self.job, self.turns, attacked)}
         for turn in self.turns:
             cells = self._missing(stored, turn)
-            if turn < latest and not cells and turn not in again:
+            if turn < latest and not cells and turn not in to_learn:
                 continue
-            if turn in again or not self._is_learned(turn):
+            # Of evaluations that learning has set aside nobody knew before.
+            if turn in to_learn or not self._is_learned(turn):
                 evaluated = self.store.evaluated(turn)
                 self.learn(turn)
                 if evaluated:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.planning.options import RunOptions
+from benchmark.running.preset_run import prepare
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import CELL, files, only, runs, table
-from tests.tiny import TINY, run_tiny
+from tests.tiny import TINY, run_tiny, write_preset
 
 
 def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
@@ -126,6 +128,24 @@ def test_a_new_final_attack_on_the_last_checkpoint_alone_trains_nothing(tmp_path
     more = {**TINY["evaluation"], "matrix": [{"attack": "clean"}, {"attack": "noise"}]}
     assert run_tiny(tmp_path, keep="last", evaluation=more) == 0, "what was not kept is learned again"
     assert len(only(tmp_path).predictions.query("attack == 'noise linf 51/255' and after_task == 0")) > 0
+
+
+def test_what_was_not_kept_and_must_be_learned_again_is_planned_and_done(tmp_path: Path) -> None:
+    kept = {"keep": "last", "scenario": {"tasks": 3}}
+    preset = RunOptions(
+        str(write_preset(tmp_path, **kept)), results=tmp_path / "runs", published=tmp_path / "published"
+    )
+    assert run_tiny(tmp_path, **kept) == 0
+    assert [item.turns for item in prepare(preset).plan()] == [0]
+    before = table(only(tmp_path))
+    for name in ("predictions", "evaluations"):
+        for path in (only(tmp_path).directory / name).glob("*.001.*.parquet"):
+            path.unlink()
+    # The second task again, and the first one before it, from nothing.
+    assert [item.turns for item in prepare(preset).plan()] == [2]
+    assert run_tiny(tmp_path, **kept) == 0
+    assert table(only(tmp_path)).equals(before)
+    assert [item.turns for item in prepare(preset).plan()] == [0]
 
 
 def test_a_prerequisite_is_run_once_shared_and_counted_in_the_cost(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def attack_cells(
             for child in multiprocessing.active_children():
                 child.terminate()
             if isinstance(error, BrokenProcessPool):
-                raise StoreError(f"{store.folder}: a process that attacked was killed (out of memory?){GOES_ON}") from error
+                raise StoreError(
+                    f"{store.folder}: a process that attacked was killed (out of memory?){GOES_ON}"
+                ) from error
             raise
 
 

@@ -45,5 +45,7 @@ def test_images_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> Non
 
 
 def test_a_process_that_is_killed_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"a process that attacked was killed \(out of memory\?\); the same command goes on$"):
+    with pytest.raises(
+        StoreError, match=r"a process that attacked was killed \(out of memory\?\); the same command goes on$"
+    ):
         attack(tmp_path, str(write_preset(tmp_path)), DeadlyCell)
