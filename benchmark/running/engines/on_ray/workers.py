@@ -109,11 +109,13 @@ class RayWorkers:
     def ended(self, timeout: float | None = None) -> list[JobEnd]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
-            left = 1.0 if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                break
-            for task in self._ready(min(left, 1.0)):
+            left = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = self._ready(min(left, 1.0))
+            for task in ready:
                 self._hear(task)
+            # What has arrived is heard even if there is no time to wait.
+            if not left and not ready:
+                break
         found, self._ended = self._ended, []
         return found
 

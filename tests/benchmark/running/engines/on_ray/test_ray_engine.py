@@ -10,6 +10,8 @@ import pytest
 from benchmark.errors import ConfigError
 from benchmark.planning import machine
 from benchmark.planning.options import RunOptions
+from benchmark.running.engines.base import JobEnd
+from benchmark.running.failures import JobResult
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import runs, table
 from tests.tiny import run_tiny, write_preset
@@ -75,3 +77,23 @@ def test_nothing_is_set_aside_for_a_cluster_that_is_not_there(tmp_path: Path) ->
         run_tiny(tmp_path, options={"engine": "ray", "address": "127.0.0.1:1", "force": True})
     assert len(runs(tmp_path)) == 1
     assert not (tmp_path / "runs" / ".set-aside").exists()
+
+
+def test_what_has_arrived_when_time_is_up_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from benchmark.running.engines.on_ray.workers import RayWorkers
+
+    workers = RayWorkers.__new__(RayWorkers)
+    workers._ended = []
+    arrived = ["a report", "the end of a job", "a report of another job"]
+    end = JobEnd("a", JobResult("a", left=True))
+
+    def hear(task: str) -> None:
+        if task == "the end of a job":
+            workers._ended.append(end)
+
+    monkeypatch.setattr(workers, "_ready", lambda seconds: [arrived.pop(0)] if arrived else [])
+    monkeypatch.setattr(workers, "_hear", hear)
+    assert workers.ended(0.0) == [end]
+    assert workers.ended(0.0) == []
+    assert not arrived
