@@ -100,7 +100,7 @@ def test_a_source_that_was_not_run_is_left_out_and_comes_later_without_training(
 
 
 def test_a_row_that_starts_from_another_stream_has_its_transfers_too(tmp_path: Path) -> None:
-    """What it is pre-trained on comes first in the plan, under a preset of its own that knows no transfers."""
+    """The run that it is pre-trained on comes first in the plan, under a preset of its own that knows no transfers."""
     started = {"method": "pretrained_at", "settings": {"pretrain": {"name": "digits", "skip": 3, "tasks": 1}}}
     assert run_tiny(tmp_path, ["pretrained_at"], rows=[*ROWS, started], evaluation=EVALUATION) == 0
     assert set(transferred(runs_of(tmp_path)["pretrained_at"], "earlier")["task"]) == {0, 1}
