@@ -7,7 +7,7 @@ record, a row that was not run) is left out: the check that needs it says so, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 import torch
@@ -15,23 +15,26 @@ import torch
 from attacks.base import Attack
 from attacks.parts.clock import purpose
 from attacks.transfer import EARLIER, Transfer
+from benchmark.errors import ConfigError
 from benchmark.learning.events import Event, Listener
 from benchmark.learning.restoring import Classifiers
 from benchmark.planning.cells import Cell, Stored, Work, demanded_transfers, missing_cells, shared_work
 from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, cost_of
-from benchmark.planning.stored_runs import task_checkpoints, task_key
-from benchmark.running.attack_cells import attack_and_record
+from benchmark.planning.presets import Preset
+from benchmark.planning.stored_runs import state_key, task_checkpoints, task_key
+from benchmark.running.attack_cells import Tell, attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
-from benchmark.running.gpu import lost
+from benchmark.running.gpu import lost, raise_if_lost
 from benchmark.running.recording import Recorder
 from benchmark.running.seconds.left import ATTACK, TimeLeft
 from benchmark.running.seconds.spent import timed
+from methods.base import MethodError
 from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.store import RunStore
-from scenarios.base import Task
+from scenarios.base import DataError, Task
 
 
 def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
@@ -40,9 +43,7 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
     # Of what a row is pre-trained on, the preset is another one.
     if not rows or not rows[0].preset.transfers:
         return []
-    preset = rows[0].preset
-    every = make_jobs(preset, preset.rows, tasks, machine.source)
-    there = {(job.label, job.seed): job for job in every if job.of_preset and last_checkpoint(job, machine)}
+    there = {(job.label, job.seed): job for job in _sources(rows[0].preset, machine, tasks)}
     planned = []
     for job in (job for job in rows if last_checkpoint(job, machine)):
         sources = {label: at for (label, seed), at in there.items() if seed == job.seed and at.hash != job.hash}
@@ -56,10 +57,31 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
     return planned
 
 
+def _sources(preset: Preset, machine: Machine, tasks: Sequence[Task]) -> list[Job]:
+    """The rows that images are made on, with a checkpoint here. A row that cannot be made here is left out."""
+    found = []
+    for row in preset.rows:
+        if row.label in {demand.attack.source for demand in preset.transfers if isinstance(demand.attack, Transfer)}:
+            # Such as one whose other images are not on this machine: nobody asked for it.
+            with suppress(ConfigError, DataError, MethodError):
+                found += [job for job in make_jobs(preset, [row], tasks, machine.source) if job.of_preset]
+    return [job for job in found if last_checkpoint(job, machine)]
+
+
 def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list[Cell]:
-    """The transfers from the job's sources to its classifiers after the last task that are not stored."""
-    stored = Stored(RunStore(machine.runs, job.hash).read(), job.preset)
-    return missing_cells(demanded_transfers(job, tasks), stored, len(tasks) - 1)
+    """The transfers from the job's sources to its classifiers after the last task that are not stored and can be made.
+
+    One from a classifier of the past whose checkpoint was not kept cannot.
+    """
+    store = RunStore(machine.runs, job.hash)
+    checkpoints = Checkpoints(store.directory / "checkpoints")
+    demanded = [
+        (task, demand)
+        for task, demand in demanded_transfers(job, tasks)
+        if not (isinstance(demand.attack, Transfer) and demand.attack.source == EARLIER)
+        or state_key(checkpoints, job, task.id) is not None
+    ]
+    return missing_cells(demanded, Stored(store.read(), job.preset), len(tasks) - 1)
 
 
 def last_checkpoint(job: Job, machine: Machine) -> str | None:
@@ -104,9 +126,13 @@ def execute_transfers(
                 continue
             try:
                 with purpose("read"):
-                    bound = [_bound(cell, job, classifiers) for cell in mine]
+                    # A source that cannot be had costs the transfers from it, and no others.
+                    found = (_bound_or_told(cell, job, classifiers, machine, tell) for cell in mine)
+                    mine = [cell for cell in found if cell is not None]
+                    if not mine:
+                        continue
                     classifier = classifiers.of(job, None, task.id)
-                attack_and_record(bound, classifier, task, recorder, tell, timed=in_time)
+                attack_and_record(mine, classifier, task, recorder, tell, timed=in_time)
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
@@ -116,6 +142,21 @@ def execute_transfers(
                     return JobResult(job.hash, tuple(failure_lines(job, failures)), lost=True, again=True)
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
     return JobResult(job.hash, tuple(failure_lines(job, failures)), left=time.out)
+
+
+def _bound_or_told(cell: Cell, job: Job, classifiers: Classifiers, machine: Machine, tell: Tell) -> Cell | None:
+    """As `_bound`; None if the classifier that the images are made on cannot be restored, which is told as a failed cell.
+
+    Raises DeviceLost, StoreError and OSError.
+    """
+    try:
+        return _bound(cell, job, classifiers)
+    except (StoreError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise_if_lost(error, torch.device(machine.device))
+        tell(cell.after_task, cell.task, [cell.attack], error)
+        return None
 
 
 def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmark.learning.confined import process as confined
+from benchmark.running import execution
 from methods.parts.packing.ownership import PackedWeights
 from methods.parts.packing.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
@@ -179,3 +180,23 @@ def test_tasks_cost_one_evaluation_each_and_the_rest_is_the_same_classifier(tmp_
     assert int((~matrix["reused"]).sum()) == 3
     assert matrix.groupby("task")["classifier"].nunique().to_dict() == {0: 1, 1: 1, 2: 1}
     assert matrix.groupby("task")["evaluation_id"].nunique().to_dict() == {0: 1, 1: 1, 2: 1}
+
+
+def test_fewer_samples_than_were_stored_refute_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped before its proof goes on under a preset that demands less."""
+
+    def demanding(samples: int) -> dict[str, Any]:
+        pgd = {"attack": "pgd", "steps": 2, "step_size": "eps/4", "samples": samples}
+        return {"matrix": [{"attack": "clean"}, pgd], "final": [], "checks": "none"}
+
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "judge_afresh", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path, ["packnet"], evaluation=demanding(40))
+    monkeypatch.undo()
+    assert run_tiny(tmp_path, ["packnet"], evaluation=demanding(20)) == 0
+    found = proof(tmp_path, "packnet")
+    assert found[0, "same_classifier"] == found[0, "same_logits"] == 1.0
+    assert (0, "same_predictions") not in found

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
+from attacks.transfer import Transfer
 from benchmark.errors import ConfigError
 from benchmark.learning.restoring import restored_method
 from benchmark.planning.jobs import make_jobs
@@ -104,6 +106,43 @@ def test_a_row_that_starts_from_another_stream_has_its_transfers_too(tmp_path: P
     started = {"method": "pretrained_at", "settings": {"pretrain": {"name": "digits", "skip": 3, "tasks": 1}}}
     assert run_tiny(tmp_path, ["pretrained_at"], rows=[*ROWS, started], evaluation=EVALUATION) == 0
     assert set(transferred(runs_of(tmp_path)["pretrained_at"], "earlier")["task"]) == {0, 1}
+
+
+def test_a_row_that_nobody_asked_for_and_that_cannot_be_made_here_harms_no_other(tmp_path: Path) -> None:
+    missing = {"method": "pretrained_at", "settings": {"pretrain": {"name": "image_folder", "folders": ["/nowhere"]}}}
+    both = {**EVALUATION, "final": [{**PGD_2, "from": ["standard", "pretrained_at"]}]}
+    assert run_tiny(tmp_path, ["standard", "madry_at"], rows=[*ROWS, missing], evaluation=both) == 0
+    assert set(transferred(runs_of(tmp_path)["madry_at"], "standard")["task"]) == {0, 1}
+    assert all((run.directory / "verdicts.json").exists() for run in runs_of(tmp_path).values())
+
+
+def test_a_past_that_was_not_kept_is_left_out_and_costs_no_other_transfer(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run_tiny(tmp_path, rows=ROWS[:2], evaluation=EVALUATION, keep="last") == 0
+        madry_at = runs_of(tmp_path)["madry_at"]
+        assert set(transferred(madry_at, "standard")["task"]) == {0, 1}
+        assert set(transferred(madry_at, "earlier")["task"]) == {1}
+        assert not madry_at.failures
+
+
+def test_a_source_that_cannot_be_restored_costs_the_transfers_from_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = Transfer.on
+
+    def fails(attack: Transfer, surrogate: nn.Module) -> Transfer:
+        if attack.source == "standard":
+            raise RuntimeError("its weights are of another shape")
+        return bound(attack, surrogate)
+
+    monkeypatch.setattr(Transfer, "on", fails)
+    assert run_tiny(tmp_path, rows=ROWS[:2], evaluation=EVALUATION) == 1
+    madry_at = runs_of(tmp_path)["madry_at"]
+    assert set(transferred(madry_at, "earlier")["task"]) == {0, 1}
+    assert not len(transferred(madry_at, "standard"))
+    assert {failure["attack"] for failure in madry_at.failures} == {
+        "transfer from=standard pgd-2 linf 51/255 a=12.75/255"
+    }
 
 
 def test_a_source_that_is_no_row_is_one_clear_line() -> None:
