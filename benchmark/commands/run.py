@@ -102,7 +102,7 @@ def add_parser(commands: common.Commands) -> None:
     )
     choices.completed(action, choices.curves)
     parser.add_argument("--dry-run", action="store_true", help="show cells, hours and gigabytes; start nothing")
-    parser.add_argument("--force", action="store_true", help="run again what is there; the old runs are set aside")
+    parser.add_argument("--force", action="store_true", help="run the chosen rows again; the old runs are set aside")
     parser.add_argument(
         "--learn-here",
         action="store_true",

@@ -19,7 +19,7 @@ from benchmark.learning.provenance import arithmetic, peak_memory_mb
 from benchmark.learning.restoring import FinishedRun, restored_state
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.planning.stored_runs import find_run, state_key, task_key
+from benchmark.planning.stored_runs import needed_run, state_key, task_key
 from methods.base import MethodError, Prerequisite
 from results.checkpoints import Checkpoint
 from results.schema import AFRESH, GRADIENTS, HARNESS, LEARNING, PROBES, UNFORGETTING, UNSEEN
@@ -116,7 +116,7 @@ class Learner:
     def _note_of_needed_runs(self) -> None:
         """Note the things that methods of needed runs reached for: a method that takes their networks takes these over."""
         for need in self.job.needs.values():
-            run = find_run(need.hash, self._machine)
+            run = needed_run(need, self._machine)
             facts = run.facts if run is not None else None
             texts = [] if facts is None else facts.loc[facts["phase"] == LEARNING, "text"].dropna().tolist()
             for kind, names in (item for text in texts for item in json.loads(text).items()):

@@ -10,7 +10,7 @@ from torch import nn
 from benchmark.learning.context import RunContext
 from benchmark.planning.jobs import Job
 from benchmark.planning.machine import Machine
-from benchmark.planning.stored_runs import find_run, task_checkpoints, task_key
+from benchmark.planning.stored_runs import needed_run, task_checkpoints, task_key
 from methods.base import Method, MethodError, State
 from methods.training import Validation
 from results.checkpoints import Checkpoints
@@ -23,7 +23,7 @@ class FinishedRun:
     """A finished run that another one needs (`methods.base.Prerequisite`). Raises MethodError if it is not stored."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
-        run = find_run(job.hash, machine)
+        run = needed_run(job, machine)
         if run is None:
             raise MethodError(f"the prerequisite run {job} is not stored")
         self.job, self.machine, self.run = job, machine, run

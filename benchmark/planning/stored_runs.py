@@ -42,6 +42,22 @@ def find_run(run_hash: str, machine: Machine) -> Run | None:
     return max(found, key=lambda run: run.stored_evaluations, default=None)
 
 
+def needed_run(job: Job, machine: Machine) -> Run | None:
+    """The stored run of a job that another one needs; None if there is none.
+
+    The local one if its last state is here, whatever a published record holds: facts and classifiers are of one and the same
+    learning. Else as `find_run`.
+    """
+    return find_run(job.hash, machine.without_published() if last_checkpoint(job, machine) else machine)
+
+
+def last_checkpoint(job: Job, machine: Machine) -> str | None:
+    """The name of the checkpoint after the last task; None if the run has none here."""
+    names = task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints"))
+    tasks = len(job.identity["scenario"]["tasks"])
+    return names[-1] if names and names[-1] == task_key(tasks - 1) else None
+
+
 def unusable(run: Run) -> list[Problem]:
     """The parts of a stored run that no report can use, of all its tables. What can be made again is."""
     for table in ("tasks", "evaluations", "predictions", "facts", "training"):

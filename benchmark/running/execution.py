@@ -23,8 +23,8 @@ from benchmark.planning.machine import Machine
 from benchmark.planning.plan import cost_of, learning_cost
 from benchmark.planning.protocols import record_demand, task_rows
 from benchmark.planning.stored_runs import (
-    find_run,
     learnable_again,
+    needed_run,
     state_key,
     task_checkpoints,
     task_key,
@@ -327,7 +327,7 @@ class Execution:
 
     def _cost_of(self, job: Job) -> float | None:
         """Seconds that a needed run and its own prerequisites took to learn; None if it is not stored."""
-        run = find_run(job.hash, self.machine)
+        run = needed_run(job, self.machine)
         if run is None:
             return None
         facts = run.facts

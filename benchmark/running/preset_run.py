@@ -78,26 +78,30 @@ class PresetRun:
     def set_aside(self) -> list[str]:
         """Move directories of runs that are run again or cannot be read out of the way; nothing is deleted.
 
+        Runs that the chosen rows need are run again too, unless they are rows themselves.
         Returns a line per directory: where it is now, and why. Raises StoreError if a process is working on one.
         """
         moved = []
         for job in self.jobs:
             store = RunStore(self.machine.runs, job.hash)
-            if reason := self._reason_to_leave(store):
+            if reason := self._reason_to_leave(job, store):
                 target = store.directory.parent / ".set-aside" / f"{store.directory.name}-{now().replace(':', '')}"
                 store.move_away(target)
                 moved.append(f"{target}: {reason}")
         return moved
 
-    def _reason_to_leave(self, store: RunStore) -> str | None:
-        if self.force and store.directory.exists():
-            return "run again by --force"
-        if store.exists():
-            try:
-                store.read()
-            except StoreError as error:
-                return str(error)
-        return None
+    def _reason_to_leave(self, job: Job, store: RunStore) -> str | None:
+        if not store.exists():
+            return "run again by --force" if self.force and store.directory.exists() else None
+        try:
+            demands = store.read().protocols.values()
+        except StoreError as error:
+            return str(error)
+        # A run that a row needs may be a row itself, whose evaluations nobody asked to make again.
+        other_row = not job.of_preset and any(
+            isinstance(demand, dict) and demand.get("row_of_preset", True) for demand in demands
+        )
+        return "run again by --force" if self.force and not other_row else None
 
     def plan(self) -> list[Planned]:
         """Plan the jobs: what is stored of each, and what is missing."""

@@ -23,7 +23,7 @@ from benchmark.planning.jobs import Job, make_jobs
 from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, cost_of
 from benchmark.planning.presets import Preset
-from benchmark.planning.stored_runs import state_key, task_checkpoints, task_key
+from benchmark.planning.stored_runs import last_checkpoint, state_key
 from benchmark.running.attack_cells import Tell, attack_and_record
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.gpu import lost, raise_if_lost
@@ -82,13 +82,6 @@ def missing_transfers(job: Job, machine: Machine, tasks: Sequence[Task]) -> list
         or state_key(checkpoints, job, task.id) is not None
     ]
     return missing_cells(demanded, Stored(store.read(), job.preset), len(tasks) - 1)
-
-
-def last_checkpoint(job: Job, machine: Machine) -> str | None:
-    """The name of the checkpoint after the last task; None if the run has none here."""
-    names = task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints"))
-    tasks = len(job.identity["scenario"]["tasks"])
-    return names[-1] if names and names[-1] == task_key(tasks - 1) else None
 
 
 def execute_transfers(

@@ -21,6 +21,19 @@ def test_force_ignores_a_published_run(tmp_path: Path) -> None:
     assert only(tmp_path).directory.stat().st_ino != before
 
 
+def test_what_a_row_needs_costs_what_it_cost_here_and_not_what_a_published_record_says(tmp_path: Path) -> None:
+    methods = ["single_task_at", plugin_methods.write(tmp_path, plugin_methods.NEEDS_GOALS)]
+    assert run_tiny(tmp_path, methods) == 0
+    folders = ["--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]
+    assert publishing.main(["tiny", *folders]) == 0
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    assert run_tiny(tmp_path, methods[1:], options={"force": True}) == 0
+    found = {run.label: run.facts.set_index("name")["value"] for run in runs(tmp_path)}
+    needed = found.pop("single_task_at")
+    (row,) = found.values()
+    assert row["prerequisite_seconds"] == needed["train_seconds"]
+
+
 def test_a_published_run_stands_on_the_board_of_a_copied_preset(tmp_path: Path) -> None:
     run_tiny(tmp_path)
     folders = ["--results", str(tmp_path / "runs"), "--published", str(tmp_path / "published")]

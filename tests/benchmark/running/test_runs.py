@@ -96,6 +96,22 @@ def test_force_sets_the_old_run_aside_and_measures_anew(tmp_path: Path) -> None:
     assert only(tmp_path).predictions is not None
 
 
+def test_force_takes_no_evaluations_from_a_row_that_was_not_chosen(tmp_path: Path) -> None:
+    methods = ["single_task_at", plugin_methods.write(tmp_path, plugin_methods.NEEDS_GOALS)]
+    assert run_tiny(tmp_path, methods) == 0
+    before = {run.label: files(run.directory) for run in runs(tmp_path)}
+    assert run_tiny(tmp_path, methods[1:], options={"force": True}) == 0
+    after = {run.label: files(run.directory) for run in runs(tmp_path)}
+    tables = ("predictions/", "evaluations/", "facts/")
+    kept, made = (
+        {label: {path: at for path, at in found.items() if path.startswith(tables)} for label, found in each.items()}
+        for each in (before, after)
+    )
+    assert kept["single_task_at"] == made["single_task_at"]
+    (other,) = kept.keys() - {"single_task_at"}
+    assert kept[other] != made[other]
+
+
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     assert run_tiny(tmp_path, options={"dry_run": True}) == 0
     assert not (tmp_path / "runs").exists()
