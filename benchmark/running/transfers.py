@@ -59,9 +59,10 @@ def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task])
 
 def _sources(preset: Preset, machine: Machine, tasks: Sequence[Task]) -> list[Job]:
     """The rows that images are made on, with a checkpoint here. A row that cannot be made here is left out."""
+    labels = {demand.attack.source for demand in preset.transfers if isinstance(demand.attack, Transfer)}
     found = []
     for row in preset.rows:
-        if row.label in {demand.attack.source for demand in preset.transfers if isinstance(demand.attack, Transfer)}:
+        if row.label in labels:
             # Such as one whose other images are not on this machine: nobody asked for it.
             with suppress(ConfigError, DataError, MethodError):
                 found += [job for job in make_jobs(preset, [row], tasks, machine.source) if job.of_preset]
