@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
+from attacks.parts.capture import out_of_memory
 from attacks.parts.guard import StandIn, untouched
 from attacks.settings import MOST, step_size_warnings
 from attacks.starts import Starts
@@ -342,8 +343,7 @@ class Torchattacks(Attack):
             found = attack(images, victim.labels)
         except Exception as error:
             # The size of batches is adapted when memory runs out, so that error must be passed on as it is.
-            no_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-            if error is stand_in.raised or no_memory:
+            if error is stand_in.raised or out_of_memory(error):
                 raise
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise AttackError(f"{self.name}: torchattacks fails here with {said}") from error
