@@ -67,6 +67,17 @@ def random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Put back the mode of each module within one: `train(mode)` would also reach those that are held in eval mode."""
+    modes = [(each, each.training) for each in module.modules()]
+    try:
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+@contextmanager
 def classifier_kept(classifier: nn.Module) -> Iterator[None]:
     """Put back the mode of every module, the tensors that are its parameters and buffers, and their values.
 
@@ -74,7 +85,7 @@ def classifier_kept(classifier: nn.Module) -> Iterator[None]:
     """
     # In inference mode, because tensors that were made there can be written nowhere else.
     with torch.inference_mode():
-        modules = [(m, m.training, dict(m._parameters), dict(m._buffers)) for m in classifier.modules()]
+        modules = [(m, dict(m._parameters), dict(m._buffers)) for m in classifier.modules()]
         values = [(tensor, tensor.clone()) for tensor in [*classifier.parameters(), *classifier.buffers()]]
         gradients = [
             (
@@ -86,10 +97,10 @@ def classifier_kept(classifier: nn.Module) -> Iterator[None]:
             for parameter in classifier.parameters()
         ]
     try:
-        yield
+        with modes_kept(classifier):
+            yield
     finally:
-        for module, training, parameters, buffers in modules:
-            module.training = training
+        for module, parameters, buffers in modules:
             _rebind(module._parameters, parameters)
             _rebind(module._buffers, buffers)
         with torch.inference_mode():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attacks.base import AttackResult
 from attacks.memory import PROBE_ROWS, rows_that_fit
 from attacks.parts.capture import forget_graphs, out_of_memory
+from attacks.parts.guard import modes_kept
 from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD
 from attacks.starts import Starts
@@ -45,10 +46,9 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
     step_size = parse_fraction(recipe.selection.step_size, eps)
     attack = PGD(threat_model=ThreatModel(eps), steps=recipe.selection.steps, step_size=step_size)
     part = task.validation
-    modes = [(module, module.training) for module in classifier.modules()]
-    classifier.eval()
     # The float32 network judges here too, although training may multiply in TF32.
-    with full_precision():
+    with modes_kept(classifier), full_precision():
+        classifier.eval()
         attacked = arithmetic_for(
             classifier, part.images.shape[1:], part.labels.device, recipe.selection.precision
         ).classifier
@@ -61,8 +61,6 @@ def validate(classifier: nn.Module, task: LearnTask, recipe: Recipe, eps: Fracti
             return right, attack.run(attacked, images, labels, start)
 
         clean, results = zip(*in_batches(attacked, part, judged), strict=True)
-    for module, training in modes:
-        module.training = training
     clean_correct = torch.cat(clean)
     # Wrong on the unchanged image is wrong under attack: that image lies in the ball too.
     robust = (combine_results(results).any[attack.steps].predicted == part.labels) & clean_correct

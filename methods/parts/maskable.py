@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attacks.parts.guard import modes_kept
 from methods.parts.stochastic_masks import MaskedNetwork
 
 APART = 0.05
@@ -20,15 +21,11 @@ def check_maskable(network: MaskedNetwork, images: Tensor) -> None:
     Layers whose module is not called, weights that are standardised before use and rows that are no images are found so.
     Nothing is left behind: modes come back, and the network's own generator is not drawn from.
     """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
+    with modes_kept(network):
+        network.eval()
         drawn = {name: mask.mean().expand(len(images), -1) for name, mask in network.masks.by_layer()}
         masked, features = network.passed(images, drawn)
         plain = network.materialise()(images)
-    finally:
-        for module, training in modes:
-            module.training = training
     if not features:
         raise ValueError("it has no activation whose output is a latent feature")
     if float((masked - plain).abs().max()) > APART * float(plain.abs().max()):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attacks.memory import rows_that_fit
 from attacks.parts.ascent import ascend
+from attacks.parts.guard import modes_kept
 from attacks.threat_model import ThreatModel, parse_fraction
 from methods.training.folded import folded
 from methods.training.recipe import Recipe
@@ -121,17 +122,11 @@ class InnerAttack:
 
     @contextmanager
     def own_mode(self) -> Iterator[None]:
-        """Hold the network in the attack's mode.
-
-        Afterwards each module gets its own mode back, because a method may hold some of them, such as frozen batch norm, in eval
-        mode.
-        """
-        modes = [(module, module.training) for module in self.network.modules()]
-        self.network.train(self.bn_mode == "train")
-        with folded(self.network, torch.bfloat16) if self.folded else nullcontext():
-            yield
-        for module, training in modes:
-            module.training = training
+        """Hold the network in the attack's mode. Afterwards each of its modules gets its own mode back."""
+        with modes_kept(self.network):
+            self.network.train(self.bn_mode == "train")
+            with folded(self.network, torch.bfloat16) if self.folded else nullcontext():
+                yield
 
 
 def attacked_in_parts(attack: InnerAttack, images: Tensor, labels: Tensor, most: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from attacks.parts.guard import modes_kept
 from methods.backbones import Backbone, TaskNetwork
 
 CHUNK = 16
@@ -206,14 +207,9 @@ def check_layers(network: TaskNetwork, images: Tensor) -> list[str]:
         if float((expected - output).abs().max()) > APART * float(output.abs().max()):
             apart.append(name)
 
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with _watched(network.backbone, seen):
-            network(images)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with modes_kept(network), _watched(network.backbone, seen):
+        network.eval()
+        network(images)
     silent = [name for name, _ in network.backbone.shared_weights() if name not in order]
     if silent:
         raise ValueError(f"images do not pass through the layer of {silent[0]}")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attacks.parts import guard
-from attacks.parts.guard import random_state_kept, untouched
+from attacks.parts.guard import modes_kept, random_state_kept, untouched
 from tests.attacks.attack_cases import batch, small_conv
 from tests.attacks.stateful import CLASSES, Stateful, everything
 
@@ -127,3 +127,14 @@ def test_the_guard_puts_back_a_scripted_classifier(make):
     assert {name: value.tolist() for name, value in classifier.state_dict().items()} == {
         name: value.tolist() for name, value in before.items()
     }
+
+
+def test_each_module_gets_its_own_mode_back_after_an_error_too():
+    network = small_conv().train()
+    held = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    held.eval()
+    before = [module.training for module in network.modules()]
+    with pytest.raises(RuntimeError, match="memory"), modes_kept(network):
+        network.train()
+        raise RuntimeError("can't allocate memory")
+    assert [module.training for module in network.modules()] == before

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.parts.ascent import ascend
+from attacks.parts.guard import modes_kept
 from attacks.starts import Starts
 from benchmark.commands.audit.pgd import Geometry, walk
 from benchmark.commands.audit.switches import TrainingProtocol
@@ -146,8 +147,6 @@ def validate_under(
         same = protocol.model_copy(update={"step_size": recipe.selection.step_size})
         geometry = Geometry.of(same, eps, protocol.clamp_box_evaluation)
     part = task.validation
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
 
     def judged(index: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = to_float(part.images[index]), part.labels[index]
@@ -159,8 +158,7 @@ def validate_under(
             return right, (found.any.predicted == labels) & right
         return right, found.final.predicted == labels
 
-    with full_precision():
+    with modes_kept(network), full_precision():
+        network.eval()
         clean, robust = zip(*validation.in_batches(network, part, judged), strict=True)
-    for module, training in modes:
-        module.training = training
     return Validation(torch.cat(clean), torch.cat(robust))
