@@ -7,7 +7,6 @@ one task; the two ways to learn several are chosen here: see `AnpVsSettings.weig
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import torch
@@ -100,7 +99,7 @@ class NeuralPruning(Objective):
         # Masks become part of the weights once per step, and not once per step of the attack.
         mean = network.materialise()
         on_mean = replace(attack, network=mean, bn_mode="eval")
-        adversarial = on_mean(batch.images, partial(_summed_loss, mean, batch.labels))
+        adversarial = on_mean.on_cross_entropy(mean, batch.images, batch.labels)
         clean, _ = network.sampled(batch.images)
         # Its weight is 2/3 for the weights and 1 for the masks.
         output, _ = network.sampled(adversarial, gain=1.5)
@@ -253,10 +252,6 @@ class AnpVs(Method):
         self.batch_norms = {task: state.under(f"batch_norm.{task}.") for task in state.values["batch_norms"]}
 
 
-def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
-    return F.cross_entropy(network(images), labels, reduction="sum")
-
-
 @torch.no_grad()
 def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Context) -> dict[str, float]:
     """Mean |f(x) − f(x')| over the task's validation images, of each of the mean network's features, by name.
@@ -277,7 +272,7 @@ def latent_vulnerability(masked: MaskedNetwork, task: LearnTask, context: Contex
     rows = rows_that_fit(mean, to_float(task.validation.images[:PROBE_ROWS]), MOST_ROWS)
     for index in torch.arange(len(task.validation), device=task.validation.labels.device).split(rows):
         images = to_float(task.validation.images[index])
-        found = attack(images, partial(_summed_loss, mean, task.validation.labels[index]))
+        found = attack.on_cross_entropy(mean, images, task.validation.labels[index])
         clean, attacked = masked.features(images), masked.features(found)
         for name, apart in zip(clean, _mean_distance(list(clean.values()), list(attacked.values())), strict=True):
             sums[name] = sums.get(name, 0.0) + float(apart) * len(index)

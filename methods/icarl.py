@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -70,7 +69,7 @@ class SigmoidTargets(AroundObjective):
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
         classes, images = self._starts[batch.tasks] + batch.labels, batch.images
         if self.robust:
-            images = attack(images, lambda point: F.cross_entropy(logits(point), classes, reduction="sum"))
+            images = attack.on_cross_entropy(logits, images, classes)
         output = logits(images)
         # Not `F.one_hot`, which waits for the device.
         targets = (classes[:, None] == torch.arange(output.shape[1], device=classes.device)).to(torch.float32)

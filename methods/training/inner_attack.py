@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -114,11 +113,21 @@ class InnerAttack:
         start: float (N, C, H, W), projected into the ball first; None: a uniform point of the ball.
         """
         lower, upper = self.threat_model.bounds(images)
-        if start is None:
-            noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
-            start = images + noise * float(self.threat_model.eps)
+        start = self.drawn_start(images) if start is None else start
         with self.own_mode():
             return ascend(loss, start.clamp(lower, upper), lower, upper, self.step_size, self.steps)
+
+    def on_cross_entropy(self, logits: Logits, images: Tensor, labels: Tensor, start: Tensor | None = None) -> Tensor:
+        """Adversarial images that raise the cross-entropy of their labels; images, start and result as of a call.
+
+        labels: int64 (N,), classes of the logits.
+        """
+        return self(images, lambda points: F.cross_entropy(logits(points), labels, reduction="sum"), start)
+
+    def drawn_start(self, images: Tensor) -> Tensor:
+        """A uniform point around each image, not yet cut to [0, 1]: float (N, C, H, W)."""
+        noise = torch.rand(images.shape, device=images.device, generator=self.generator) * 2 - 1
+        return images + noise * float(self.threat_model.eps)
 
     @contextmanager
     def own_mode(self) -> Iterator[None]:
@@ -141,16 +150,11 @@ def attacked_in_parts(attack: InnerAttack, images: Tensor, labels: Tensor, most:
     most: images at once, where memory allows.
     """
     attack, network = replace(attack, bn_mode="eval", folded=False), attack.network
-    noise = torch.rand(images.shape, device=images.device, generator=attack.generator) * 2 - 1
-    starts = images + noise * float(attack.threat_model.eps)
+    starts = attack.drawn_start(images)
     with attack.own_mode():
         rows = rows_that_fit(network, images, most)
     found = [
-        attack(part, partial(_summed_loss, network, own), start)
+        attack.on_cross_entropy(network, part, own, start)
         for part, own, start in zip(images.split(rows), labels.split(rows), starts.split(rows), strict=True)
     ]
     return torch.cat(found)
-
-
-def _summed_loss(network: nn.Module, labels: Tensor, images: Tensor) -> Tensor:
-    return F.cross_entropy(network(images), labels, reduction="sum")

@@ -33,7 +33,7 @@ class CollapseWatch:
         size = float(attack.threat_model.eps) / 4
         pgd = replace(attack, steps=self.steps, step_size=size, bn_mode="eval", generator=generator, folded=False)
         with pgd.own_mode():
-            found = pgd(batch.images, lambda images: F.cross_entropy(logits(images), batch.labels, reduction="sum"))
+            found = pgd.on_cross_entropy(logits, batch.images, batch.labels)
             with torch.no_grad():
                 return float((logits(found).argmax(1) == batch.labels).double().mean())
 
@@ -140,10 +140,7 @@ class AdversarialTraining(Objective):
     """min CE(x + d), d = argmax CE in the ball (Madry et al. 2018, eq. 2.1)."""
 
     def loss(self, logits: Logits, batch: Batch, attack: InnerAttack) -> tuple[Tensor, Tensor]:
-        adversarial = attack(
-            batch.images, lambda images: F.cross_entropy(logits(images), batch.labels, reduction="sum")
-        )
-        output = logits(adversarial)
+        output = logits(attack.on_cross_entropy(logits, batch.images, batch.labels))
         return cross_entropy(output, batch), output
 
 
