@@ -10,14 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, SharedResult, added_later, describe, without
-from attacks.parts.ascent import ascend, step
 from attacks.parts.losses import check_loss, find_loss
 from attacks.parts.trajectory.lanes import Lane, LaneDemand
 from attacks.parts.trajectory.walk import walk_lanes
 from attacks.settings import exact_step_size, step_size_warnings, whole_number
 from attacks.starts import Starts
-
-__all__ = ["PGD", "ascend", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,10 +62,6 @@ class Starts:
         """`count` words of 64 random bits per sample: int64 (N, count). Another purpose gives independent ones."""
         return self._words(f"{purpose} {self.seed} {self.key}", count)
 
-    def words_at(self, purpose: str, places: Tensor) -> Tensor:
-        """The words at some places of each sample's endless row of them: int64 (N, K) from places int64 (N, K), 0 or more."""
-        return words_of(self.rows(purpose), places)
-
     def rows(self, purpose: str) -> Tensor:
         """Each sample's endless row of words, named by one: int64 (N,), from which `words_of` reads."""
         return self._rows(f"{purpose} {self.seed} {self.key}")

@@ -1,4 +1,4 @@
-"""Projected gradient ascent and nothing else: the inner maximisation of adversarial training, and the step of PGD.
+"""Projected gradient ascent under linf and nothing else: the inner maximisation of adversarial training.
 
 No weight gradients, no margins, no traces, no host synchronisation: the loop can be captured in a CUDA graph.
 """

@@ -11,7 +11,7 @@ from attacks.base import AttackError, margins
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
 from attacks.parts.ascent import ascend, step
-from attacks.parts.trajectory.lanes import starting_points
+from attacks.parts.trajectory.lanes import starting_point
 from attacks.pgd import PGD
 from attacks.starts import Starts
 from attacks.threat_model import ThreatModel
@@ -56,7 +56,7 @@ def test_it_equals_torchattacks(classes, seed, eps, step_size, steps):
     attack = PGD(threat_model=ThreatModel(eps), steps=steps, step_size=step_size)
     result = attack.run(classifier, images, labels, start)
     other = TorchattacksPGD(classifier, float(attack.threat_model.eps), float(attack.step_size), steps)
-    (other.first,) = starting_points(attack.threat_model, images, start, 1)
+    other.first = starting_point(attack.threat_model, images, start, 0)
     torch.testing.assert_close(result.adversarial, other(images, labels), rtol=0, atol=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_it_equals_a_slow_obvious_loop(steps):
     start = Starts(0, "linear", torch.arange(10))
     attack = PGD(threat_model=ThreatModel("0.3"), steps=steps, step_size="0.07")
     result = attack.run(Linear(weight, bias), images, labels, start)
-    (first,) = starting_points(attack.threat_model, images, start, 1)
+    first = starting_point(attack.threat_model, images, start, 0)
     expected = [
         slow_pgd(image, label, weight.tolist(), bias.tolist(), point, 0.3, 0.07, steps)
         for image, label, point in zip(
@@ -216,7 +216,7 @@ def test_restarts_report_the_worst_of_them():
     result = attack.run(classifier, images, labels, start)
     lower, upper = EIGHT.bounds(images)
     ends = []
-    for first in starting_points(EIGHT, images, start, 3):
+    for first in (starting_point(EIGHT, images, start, restart) for restart in range(3)):
         loss = lambda x: nn.functional.cross_entropy(classifier(x), labels, reduction="sum")  # noqa: E731
         ends.append(ascend(loss, first, lower, upper, float(attack.step_size), 3))
     every = torch.stack([margins(classifier(end).detach(), labels) for end in ends])
@@ -229,7 +229,7 @@ def test_restarts_report_the_worst_of_them():
 def test_noise_reports_the_worst_draw():
     images, labels, start = batch()
     classifier = small_conv()
-    draws = list(starting_points(EIGHT, images, start, 10))
+    draws = [starting_point(EIGHT, images, start, draw) for draw in range(10)]
     every = torch.stack([margins(classifier(draw).detach(), labels) for draw in draws])
     result = Noise(threat_model=EIGHT).run(classifier, images, labels, start)
     torch.testing.assert_close(result.final[0].margin, every.amin(0))

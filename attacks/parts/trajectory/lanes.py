@@ -5,7 +5,7 @@ Walks that differ in start, step size, target or eps are lanes of one batch, lan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,12 +43,6 @@ class LaneDemand:
 
     lanes: tuple[Lane, ...]
     checkpoints: tuple[int, ...]
-
-
-def starting_points(threat_model: ThreatModel, images: Tensor, start: Starts, restarts: int) -> Iterator[Tensor]:
-    """The starts of `restarts` restarts, each a float (N, C, H, W), made one at a time."""
-    for restart in range(restarts):
-        yield starting_point(threat_model, images, start, restart)
 
 
 def starting_point(threat_model: ThreatModel, images: Tensor, start: Starts, restart: int) -> Tensor:
