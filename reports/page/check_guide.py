@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from reports.boards.board import Board, Row
+from reports.boards.board import Row
 from reports.checks.check import COST_CLASSES, NOT_RUN, OVER_SEEDS, Check
 from reports.checks.verdicts import CHECKS
 from reports.tables.markdown import replaced_between
@@ -52,17 +50,6 @@ def status_of(row: Row, check: str) -> tuple[str, str]:
         return NOT_RUN, "not among the checks"
     worst = max(found, key=lambda verdict: OVER_SEEDS.index(verdict.status))
     return worst.status, worst.reason + (f" [{worst.evidence}]" if worst.evidence else "")
-
-
-def check_matrix(board: Board, checks: Sequence[Check] = CHECKS) -> pd.DataFrame:
-    """A sign per check and row. Index: names of the checks; columns: labels with their rank, rows above the line first."""
-    columns = {}
-    for row in board.rows:
-        place = "–" if row.rank is None else str(row.rank)
-        columns[f"{place} {row.label} {row.short_identity}"] = [
-            SIGNS[status_of(row, check.name)[0]] for check in checks
-        ]
-    return pd.DataFrame(columns, index=[check.name for check in checks])
 
 
 if __name__ == "__main__":
