@@ -124,8 +124,8 @@ class _Lesson:
         model = self.attack.threat_model
         images, labels = self.ball.images[rows], self.search.victim.labels[self.index[rows]].repeat(len(SCALES))
         ball = Ball.around(images, [ThreatModel(scale * model.eps, model.norm) for scale in SCALES])
-        draw = self.start.inside if model.norm == "l2" else self.start.uniform
-        noise = draw(self.ball.images.shape, 300 + number).to(images)[rows].repeat(len(SCALES), 1, 1, 1)
+        drawn = self.start.in_unit_ball(model.norm, self.ball.images.shape, 300 + number).to(images)
+        noise = drawn[rows].repeat(len(SCALES), 1, 1, 1)
         points = ball.project(ball.images + noise * ball.eps / 2)
         for _ in range(STEPS):
             points = points.detach().requires_grad_()

@@ -89,5 +89,5 @@ class Inside(SearchAttack):
             yield ball.project(ball.images + share_of_pixel * change)
         for draw in range(self.random):
             # Draws after those of ten noises and of restarts.
-            noise = (start.inside if ball.norm == "l2" else start.uniform)(shape, 100 + draw).to(change)
+            noise = start.in_unit_ball(ball.norm, shape, 100 + draw).to(change)
             yield ball.project(ball.images + noise * ball.eps)

@@ -154,9 +154,8 @@ def surface_point(ball: Ball, start: Starts, draw: int, share: float = 1.0) -> T
 
     draw: 0 or more; another one gives an independent point.
     """
-    l2 = ball.norm == "l2"
-    noise = (start.inside if l2 else start.uniform)(ball.images.shape, draw).to(ball.images)
-    length = l2_norm(noise) if l2 else noise.abs().amax((1, 2, 3), keepdim=True)
+    noise = start.in_unit_ball(ball.norm, ball.images.shape, draw).to(ball.images)
+    length = l2_norm(noise) if ball.norm == "l2" else noise.abs().amax((1, 2, 3), keepdim=True)
     return ball.project(ball.images + noise * (share * ball.eps / length.clamp_min(SMALLEST_NORM)))
 
 

@@ -98,6 +98,10 @@ class Starts:
         radius = self.fractions(f"radius {restart}", 1).to(torch.float64)
         return (coordinates.to(torch.float64) * radius / length).to(torch.float32).reshape(shape)
 
+    def in_unit_ball(self, norm: str, shape: torch.Size | tuple[int, ...], restart: int = 0) -> Tensor:
+        """Points of the unit ball of a norm, to be multiplied by eps: `uniform` under linf, `inside` under l2."""
+        return (self.inside if norm == "l2" else self.uniform)(shape, restart)
+
     def select(self, index: Tensor) -> Starts:
         """The random numbers of some samples of the batch: index int64 (M,) or bool (N,)."""
         return Starts(self.seed, self.key, self.samples[index])

@@ -51,9 +51,8 @@ def starting_point(threat_model: ThreatModel, images: Tensor, start: Starts, res
     linf: uniform; l2: of uniform direction and radius.
     """
     check_samples(start, images)
-    draw = start.inside if threat_model.norm == "l2" else start.uniform
     # Multiplied, then added, never fused: identical to the bit on every device.
-    noise = draw(images.shape, restart).to(images) * float(threat_model.eps)
+    noise = start.in_unit_ball(threat_model.norm, images.shape, restart).to(images) * float(threat_model.eps)
     return noise.add_(images).clamp_(*threat_model.bounds(images))
 
 

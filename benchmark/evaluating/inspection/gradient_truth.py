@@ -151,10 +151,8 @@ def _compare(asked: _Asked, ball: Ball, start: Starts) -> _Found:
     draws = iter(range(1_000_000))
 
     def inside() -> Tensor:
-        change = (
-            start.uniform(images.shape, next(draws)) if ball.norm == "linf" else start.inside(images.shape, next(draws))
-        )
-        return ball.project(images + ball.eps * change.to(images))
+        change = start.in_unit_ball(ball.norm, images.shape, next(draws)).to(images)
+        return ball.project(images + ball.eps * change)
 
     def surface() -> Tensor:
         change = start.uniform(images.shape, next(draws)).to(images)
