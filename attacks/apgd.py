@@ -19,7 +19,7 @@ from attacks.parts.losses import TARGETED, check_loss, find_loss, likeliest_othe
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
-from attacks.victim import checked_logits, image_gradient
+from attacks.victim import checked_logits, image_gradient, lost_shares
 
 MOMENTUM = 0.75
 """The share of the new step in a step; the rest repeats the last one (α in eq. 2 of the paper)."""
@@ -269,8 +269,7 @@ def _evaluation(classifier: Logits, loss: str, aimed: bool, eot: int, largest_la
             loss += losses.detach()
             seen.append(logits.detach())
         loss, gradient = loss / eot, gradient / eot
-        zero = (gradient == 0).flatten(1).float().mean(1)
-        lost = (~gradient.isfinite()).flatten(1).float().mean(1)
+        zero, lost = lost_shares(gradient)
         not_finite = torch.stack([(~logits.isfinite()).any(1) for logits in seen]).sum(0)
         return seen[0], loss, gradient.nan_to_num(0, 0, 0), zero, lost, not_finite
 

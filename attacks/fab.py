@@ -18,7 +18,7 @@ from attacks.parts.projections import to_hyperplane
 from attacks.search import Search, SearchAttack, surface_point
 from attacks.settings import exact_number_from, whole_number
 from attacks.starts import Starts
-from attacks.victim import checked_logits, image_gradient
+from attacks.victim import checked_logits, image_gradient, lost_shares
 
 SMALLEST_STEP = 1e-8
 """A shorter step counts as this long in the choice of α, so that 0 / 0 is one half, as in the authors' code."""
@@ -175,8 +175,7 @@ class FAB(SearchAttack):
             loss = targeted_margin(before, labels, targets)
             gradient = image_gradient(loss.sum(), point)
             loss, before = loss.detach(), before.detach()
-            zero = (gradient == 0).flatten(1).float().mean(1)
-            lost = (~gradient.isfinite()).flatten(1).float().mean(1)
+            zero, lost = lost_shares(gradient)
             with torch.no_grad():
                 after = self._step(points, images, loss, gradient.nan_to_num_(0, 0, 0))
                 logits = checked_logits(classifier, after, largest_label)

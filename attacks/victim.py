@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from attacks.base import AttackError
 from attacks.starts import Starts
 
-__all__ = ["Victim", "check_inputs", "check_samples", "checked_logits", "image_gradient", "usable_in_autograd"]
+__all__ = [
+    "Victim",
+    "check_inputs",
+    "check_samples",
+    "checked_logits",
+    "image_gradient",
+    "lost_shares",
+    "usable_in_autograd",
+]
 
 
 class Victim:
@@ -118,6 +126,15 @@ def image_gradient(loss: Tensor, points: Tensor) -> Tensor:
     if not loss.requires_grad:
         return torch.zeros_like(points)
     return torch.autograd.grad(loss, points, allow_unused=True, materialize_grads=True)[0]
+
+
+def lost_shares(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """For a trace, the shares of each image's gradient that are exactly zero, and that are NaN or infinite: float (N,) each.
+
+    gradient: float (N, C, H, W). Nothing waits for the device.
+    """
+    zero, not_finite = gradient == 0, ~gradient.isfinite()
+    return zero.flatten(1).float().mean(1), not_finite.flatten(1).float().mean(1)
 
 
 def usable_in_autograd(tensor: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from attacks.parts.trajectory.outcomes import Judge, LaneRecord, Stop, Walks, fi
 from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
 from attacks.threat_model import Ball
-from attacks.victim import Victim, check_inputs, checked_logits, image_gradient, usable_in_autograd
+from attacks.victim import Victim, check_inputs, checked_logits, image_gradient, lost_shares, usable_in_autograd
 
 
 def walk_lanes(
@@ -108,8 +108,7 @@ def _iterate(classifier: Logits, largest_label: int, loss: str, eot: int, norm: 
         if eot > 1:
             gradient = gradient / eot
         with torch.no_grad():
-            zero = (gradient == 0).flatten(1).float().mean(1)
-            lost = (~gradient.isfinite()).flatten(1).float().mean(1)
+            zero, lost = lost_shares(gradient)
             # NaN counts in the trace and moves nothing (torch.sign(NaN) is 0 today, which may change).
             after = around.ascend(points, gradient.nan_to_num(), step_size)
         return (*said, zero, lost, after)
