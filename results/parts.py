@@ -9,8 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.files import PARTIAL_SUFFIX
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -43,9 +41,8 @@ def write_rows(rows: pa.Table, path: Path, level: int | None = None) -> None:
 
 
 def parts_of(directory: Path, table: str) -> list[Path]:
-    """The parts of a table of the run in `directory`, sorted by name, without half-written ones."""
-    paths = sorted((directory / table).glob("*.parquet"))
-    return [path for path in paths if not path.name.endswith(PARTIAL_SUFFIX)]
+    """The parts of a table of the run in `directory`, sorted by name. Half-written ones end otherwise (`files.whole_file`)."""
+    return sorted((directory / table).glob("*.parquet"))
 
 
 def _mistake(table: pa.Table, columns: pa.Schema) -> str:

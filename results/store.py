@@ -20,7 +20,7 @@ import pyarrow as pa
 from results import schema
 from results.files import PARTIAL_SUFFIX, StoreError, read_json, whole_file, write_json
 from results.merged import merge
-from results.parts import Problem, read_parts, write_rows
+from results.parts import Problem, parts_of, read_parts, write_rows
 from results.records import DIRECTORY_DIGITS, Run, demands_path, read_run
 
 HEARTBEAT_SECONDS = 5.0
@@ -123,7 +123,7 @@ class RunStore:
         """Move unreadable parts to `set-aside/`, so that their content is made again; return what was moved."""
         moved = []
         for table, columns in schema.TABLES.items():
-            for path in sorted((self.directory / table).glob("*.parquet")):
+            for path in parts_of(self.directory, table):
                 for problem in read_parts([path], columns)[1]:
                     moved.append(Problem(self._aside(path), problem.reason))
         for path in sorted(self.directory.rglob(f".*{PARTIAL_SUFFIX}")):

@@ -14,7 +14,7 @@ from pathlib import Path
 from results import schema
 from results.file_names import file_name
 from results.files import StoreError, whole_file, write_json
-from results.parts import read_parts, write_rows
+from results.parts import parts_of, read_parts, write_rows
 from results.records import Run, load, read_run
 
 HERE = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def publish(run: Run, folder: Path) -> Path:
             f"{after_task}; make them with `run`, or delete this record if it is to go"
         )
     for table, columns in schema.TABLES.items():
-        rows, problems = read_parts(sorted((run.directory / table).glob("*.parquet")), columns)
+        rows, problems = read_parts(parts_of(run.directory, table), columns)
         if problems:
             raise StoreError(str(problems[0]))
         with whole_file(target / table / "all.parquet") as temporary:

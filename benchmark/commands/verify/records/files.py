@@ -14,7 +14,7 @@ import pyarrow as pa
 from benchmark.commands.verify.findings import Finding, Problems
 from reports.numbers.wording import counted
 from results import schema
-from results.parts import read_parts
+from results.parts import parts_of, read_parts
 from results.records import Run
 
 MAY_LACK = {
@@ -52,7 +52,7 @@ def read_records(run: Run) -> tuple[Records, Finding]:
     """Read the tables of a run; say which files cannot be read, or hold other things than their name says."""
     problems, tables, count = Problems(), {}, 1
     for name, columns in schema.TABLES.items():
-        paths = sorted((run.directory / name).glob("*.parquet"))
+        paths = parts_of(run.directory, name)
         count += len(paths)
         rows = {path.stem: _rows_of(path, columns, problems, f"{name}/{path.name}") for path in paths}
         frames = [_frame(part).assign(part=stem) for stem, part in rows.items() if part is not None]
