@@ -11,6 +11,7 @@ import torch
 
 from attacks.distilled import Distilled
 from attacks.inside import Inside
+from attacks.parts.trajectory.outcomes import milestones
 from attacks.search import SearchAttack
 from benchmark.evaluating.questions import asked_phases
 from benchmark.planning.cells import Cell, Stored, Work, demanded, missing_cells, shared_work, to_hand_over_again
@@ -32,11 +33,8 @@ from results.schema import AFRESH, COSTS, UNFORGETTING
 from results.store import RunStore
 from scenarios.base import Scenario, Task
 
-MILESTONES = (10, 20, 40, 80, 160)
-"""Numbers of steps after which the exact classifier is asked about a walk in another precision, beside the ends of attacks."""
-
 ASKED_OF_SEARCH = 3
-"""Times that it is asked about an image of an attack that keeps its worst point: unchanged, when it seems broken, at the end."""
+"""Times that the exact classifier judges an image of an attack that searches: unchanged, when it seems broken, at the end."""
 
 STANDING = Fraction(5, 4)
 """The expected part of an attack's passes, in units of chance, if it goes on with images that stand alone. AutoAttack took 0.05
@@ -286,7 +284,8 @@ def cost_of(work: Work, job: Job, tasks: Sequence[Task]) -> Cost:
         passes *= min(1.0, float(STANDING) / task.answers(work.after_task))
     if job.preset.precision_of(run.attack) == "fp32":
         return Cost(exact=passes)
-    stops = {member.steps for member in run.members} | {steps for steps in MILESTONES if steps <= run.attack.steps}
+    # A walk in another precision stops there too, for the exact classifier to be asked.
+    stops = {member.steps for member in run.members} | set(milestones(run.attack.steps))
     # At each stop about the point that was reached, and about the worst one if that is another.
     asked = ASKED_OF_SEARCH if searches else 2 * len(stops) * run.rows_per_image
     return Cost(walking=passes, exact=asked * count)

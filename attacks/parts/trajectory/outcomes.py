@@ -26,6 +26,17 @@ class Stop:
     worst: Tensor
 
 
+def is_milestone(number: int) -> bool:
+    """True for iterates 10, 20, 40, 80, ...: there any-iterate outcomes of longer attacks include those of shorter ones."""
+    tens, rest = divmod(number, 10)
+    return rest == 0 and tens.bit_count() == 1
+
+
+def milestones(steps: int) -> list[int]:
+    """The milestones up to the iterate `steps`, ascending."""
+    return [10 << doubling for doubling in range((steps // 10).bit_length())]
+
+
 class Judge:
     """The exact classifier's word on a walk that the fast one took: it alone makes outcomes.
 
@@ -41,12 +52,6 @@ class Judge:
         self.victim = victim
         self.judged: list[Tensor] = []
         self._known: tuple[Outcome, Tensor] | None = None
-
-    @staticmethod
-    def is_milestone(number: int) -> bool:
-        """True for iterates 10, 20, 40, 80, ...: there any-iterate outcomes of longer attacks include those of shorter ones."""
-        tens, rest = divmod(number, 10)
-        return rest == 0 and tens.bit_count() == 1
 
     def stop(self, number: int, points: Tensor, worst: Tensor, here: Tensor, labels: Tensor) -> Stop:
         """The outcomes after `number` steps.
@@ -69,7 +74,7 @@ class Judge:
         if self._known is not None:
             before, where = self._known
             any_, images = _worst_of([(first_rows(before, len(labels)), where[: len(labels)]), (any_, images)], labels)
-        if self.is_milestone(number):
+        if is_milestone(number):
             self._known = any_, images
         return Stop(final, any_, points, images)
 

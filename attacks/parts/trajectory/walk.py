@@ -14,7 +14,7 @@ from attacks.base import Attack, Outcome, SharedResult, is_worse, outcome_of, wo
 from attacks.parts.capture import Logits, capturable
 from attacks.parts.losses import TARGETED, find_loss, likeliest_others
 from attacks.parts.trajectory.lanes import LaneDemand, LaneRows, lane_lengths, lane_rows
-from attacks.parts.trajectory.outcomes import Judge, LaneRecord, Stop, Walks, first_rows
+from attacks.parts.trajectory.outcomes import Judge, LaneRecord, Stop, Walks, first_rows, is_milestone
 from attacks.parts.two_precisions import walking
 from attacks.starts import Starts
 from attacks.threat_model import Ball
@@ -141,10 +141,10 @@ def _walk(iterate: Iterate, rows: LaneRows, lengths: list[int], stops: set[int],
         if judge is None:
             if number in stops:
                 record.stops[number] = Stop(final, any_, points, worst)
-        elif number in stops or judge.is_milestone(number):
+        elif number in stops or is_milestone(number):
             record.stops[number] = judge.stop(number, points, worst, here, labels)
             # Behind a milestone the fast classifier looks for another point than the one that was judged.
-            any_ = None if judge.is_milestone(number) else any_
+            any_ = None if is_milestone(number) else any_
         if number < lengths[0]:
             record.gradients.append(said[5:7])
             points = said[7]
