@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from attacks.base import Attack
+from attacks.composition import Composition
 from attacks.distilled import Distilled
 from attacks.float32 import Float32
 from attacks.inside import Inside
@@ -103,9 +104,6 @@ def _samples(preset: Preset, tasks: Sequence[Task], shares: dict[Attack, Fractio
 
 
 def _has_black_box(preset: Preset) -> bool:
-    """True if the preset demands a black-box attack at its eps already."""
-
-    def is_one(demand: Demand) -> bool:
-        return demand.attack.kind == "square" or demand.attack.kind.startswith(("autoattack", "ensemble"))
-
-    return any(is_one(demand) and demand.attack.threat_model.eps == preset.eps for demand in preset.final)
+    """True if the preset demands a black-box attack at its eps already: Square, alone or as a part of a composition."""
+    attacks = [demand.attack for demand in preset.final if demand.attack.threat_model.eps == preset.eps]
+    return any(isinstance(attack, Square | Composition) for attack in attacks)
