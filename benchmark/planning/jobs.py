@@ -91,8 +91,8 @@ class Job:
         return self.asks(0) is not None and UNFORGETTING in self.new_method().claimed()
 
     def asks(self, task: int) -> int | None:
-        """The argument of `Method.classifier` that gives a task's classifier: the task, or None for all classes seen."""
-        return task if self.preset.scenario_settings.protocol == "task" else None
+        """As `Stream.asks`, of the stream that the job learns."""
+        return self.stream.asks(task)
 
     def turns(self, tasks: int) -> list[int]:
         """The turns of learning a stream of `tasks` tasks: after each, the id of the task that was learned last."""
