@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from reports.numbers.labels import label_mistake, likeness
 from scenarios.base import DataError, Scenario, ScenarioSettings, SourceOptions, Task
 
 
+@dataclass(frozen=True, slots=True)
 class PresetRow:
     """A row of a preset, checked: what one row of the leaderboard is.
 
@@ -38,10 +40,11 @@ class PresetRow:
     source: where settings and recipe come from; empty if they are the method's defaults and the preset's recipe.
     """
 
-    def __init__(
-        self, plugin: Plugin[Method], label: str, settings: MethodSettings, recipe: Recipe, source: str = ""
-    ) -> None:
-        self.plugin, self.label, self.settings, self.recipe, self.source = plugin, label, settings, recipe, source
+    plugin: Plugin[Method]
+    label: str
+    settings: MethodSettings
+    recipe: Recipe
+    source: str = ""
 
 
 class Preset:
