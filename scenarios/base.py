@@ -181,15 +181,14 @@ class Scenario(ABC):
         stream = self.stream()
         return [
             build_task(
-                i,
+                task_id,
                 task,
-                hashed[i],
-                () if task.published else duplicates[i],
+                hashed[task_id],
+                () if task.published else duplicates[task_id],
+                stream,
                 fraction,
                 device,
                 train_device,
-                stream.offsets[i],
-                stream.seen,
             )
-            for i, task in enumerate(raw)
+            for task_id, task in enumerate(raw)
         ]

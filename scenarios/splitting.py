@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scenarios.canonical import centre, fingerprint_of_part, take_stratified
 from scenarios.duplicates import HashedPart
 from scenarios.placement import gathered
-from scenarios.tasks import DataError, ImageSet, RawTask, Task, one_line
+from scenarios.tasks import DataError, ImageSet, RawTask, Stream, Task, one_line
 
 SPLIT_SEED = 0
 """Of the validation split, the same for all methods and run seeds."""
@@ -26,33 +26,32 @@ def build_task(
     raw: RawTask,
     hashed: tuple[HashedPart, HashedPart],
     duplicates: Sequence[str],
+    stream: Stream,
     train_fraction: Fraction,
     device: torch.device | str,
     train_device: torch.device | str,
-    first: int = 0,
-    seen: tuple[int, ...] = (),
 ) -> Task:
     """The task with its parts on `device`. Training images stay as large as they were read; the others are of the test's size.
 
     task_id: from 0, in the order in which tasks are learned.
     hashed: the parts of `raw` as hashes.
     duplicates: lines on equal images.
+    stream: that the task is of: under protocol `class` labels count on from those of the tasks before. Fingerprints do not
+        depend on it.
     train_fraction: the share of each class's training images that is used, in (0, 1].
     train_device: of the training images themselves, which may be too many for `device`.
-    first, seen: as of `Task`. Fingerprints do not depend on them.
 
     Raises DataError if a class has too few training images for both training and validation.
     """
     train, test = hashed
     order, test_order = train.order(), test.order()
     labels, hashes = train.labels[order], train.hashes[order]
-    used = take_stratified(labels, hashes, train_fraction, "train_fraction")
-    held_out = take_stratified(labels[used], hashes[used], VALIDATION_FRACTION, f"validation {SPLIT_SEED}")
-    validation, learned = used[held_out], np.delete(used, held_out)
+    learned, validation = _split(labels, hashes, train_fraction)
     if len(np.unique(labels[learned])) < len(raw.classes):
         raise DataError(
             f"task {raw.name}: too few training images to keep one of each class beside the validation split"
         )
+    first = stream.offsets[task_id]
     size = (raw.test_images.shape[-2], raw.test_images.shape[-1])
     everything = np.arange(len(test_order))
 
@@ -88,5 +87,17 @@ def build_task(
         test_fingerprint=parts[-1],
         warnings=tuple(map(one_line, (*raw.warnings, *duplicates))),
         first=first,
-        seen=seen,
+        seen=stream.seen,
     )
+
+
+def _split(
+    labels: NDArray[np.int64], hashes: NDArray[np.bytes_], fraction: Fraction
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The images to learn from and those to validate on, of a share of each class, as ascending indices.
+
+    labels, hashes: of all training images, in canonical order.
+    """
+    used = take_stratified(labels, hashes, fraction, "train_fraction")
+    held_out = take_stratified(labels[used], hashes[used], VALIDATION_FRACTION, f"validation {SPLIT_SEED}")
+    return np.delete(used, held_out), used[held_out]
