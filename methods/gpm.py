@@ -18,7 +18,7 @@ Deviations:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
@@ -31,7 +31,7 @@ from methods.parts.held import HeldNetwork, rest_of
 from methods.parts.projection.bases import Bases, Projection, grow
 from methods.parts.projection.representations import InputColumns, check_layers, inputs_of_layers
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Fit, InnerAttack, Step, TrainedBy, attacked_in_parts
+from methods.training import Fit, InnerAttack, TrainedBy, attacked_in_parts
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import to_float
 
@@ -126,7 +126,7 @@ class GPM(OneNetwork):
             fit.after_backward = projection.project_gradients
             if recipe.optimizer == "adam":
                 projection.hold()
-                fit.after_step = _whatever_step(projection.put_back)
+                fit.after_step = lambda step: projection.put_back()
         return fit
 
     # -- when it is learned -----------------------------------------------------------------------------------------------
@@ -188,7 +188,3 @@ class GPM(OneNetwork):
         super().load_state(state)
         # Copies, in memory of their own: products of what lies elsewhere in memory are rounded otherwise.
         self.bases = {name: basis.clone() for name, basis in state.under("basis.").items()}
-
-
-def _whatever_step(work: Callable[[], None]) -> Callable[[Step], None]:
-    return lambda step: work()

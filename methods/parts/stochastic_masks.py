@@ -169,9 +169,7 @@ class MaskedNetwork(nn.Module):
 
     def _drop(self, dropout: tuple[float, ...], x: Tensor, place: int) -> Tensor:
         """Dropout on a map of features. place: of the map among all of them."""
-        return self._dropped(x, dropout[place] if place < len(dropout) else 0.0)
-
-    def _dropped(self, x: Tensor, probability: float) -> Tensor:
+        probability = dropout[place] if place < len(dropout) else 0.0
         if probability == 0:
             return x
         drawn = torch.rand(x.shape, device=x.device, generator=self._generator)

@@ -179,6 +179,6 @@ def test_dropout_is_of_the_generator_and_of_the_layers_it_is_asked_for() -> None
     torch.manual_seed(6)
     assert torch.equal(first, masked.sampled(torch.ones(8, 1, 8, 8))[0])
     x = torch.rand(1000)
-    dropped = masked._dropped(x, 0.4)
+    dropped = masked._drop((0.4,), x, 0)
     assert float((dropped == 0).double().mean()) == pytest.approx(0.4, abs=0.06)
     assert torch.allclose(dropped[dropped != 0], x[dropped != 0] / 0.6)
