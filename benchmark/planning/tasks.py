@@ -16,7 +16,7 @@ from benchmark.planning.presets import Preset
 from reports.numbers.labels import visible
 from results.files import canonical_json
 from results.schema import DATA
-from scenarios.base import SourceOptions, Task
+from scenarios.base import SourceOptions, Stream, Task
 
 
 class DataWarning(UserWarning):
@@ -58,10 +58,7 @@ def load_with_progress(preset: Preset, machine: Machine, console: Console) -> li
             progress.update(bars[what], completed=done, total=total)
 
         tasks = scenario.load(machine.device, report)
-        for line in warnings_of(tasks):
-            warnings.warn(line, DataWarning, stacklevel=2)
-        for line in warnings_of_attacks([*preset.final, *preset.transfers], scenario.stream()):
-            warnings.warn(line, AttackWarning, stacklevel=2)
+        _warn(preset, tasks, scenario.stream())
         return tasks
 
 
@@ -82,22 +79,24 @@ def load_and_warn(preset: Preset, machine: Machine) -> list[Task]:
 
     Raises DataError, ConfigError.
     """
-    tasks = load_tasks(preset, machine)
-    for line in warnings_of(tasks):
-        warnings.warn(line, DataWarning, stacklevel=2)
-    for line in warnings_of_attacks([*preset.final, *preset.transfers], preset.scenario(machine.source).stream()):
-        warnings.warn(line, AttackWarning, stacklevel=2)
+    scenario = preset.scenario(machine.source)
+    tasks = scenario.load(machine.device)
+    _warn(preset, tasks, scenario.stream())
     return tasks
+
+
+def _warn(preset: Preset, tasks: Sequence[Task], stream: Stream) -> None:
+    """Give the warnings of the tasks' data and of the attacks as Python's, at the line that asked for the tasks."""
+    for task in tasks:
+        for line in task.warnings:
+            warnings.warn(line, DataWarning, stacklevel=3)
+    for line in warnings_of_attacks([*preset.final, *preset.transfers], stream):
+        warnings.warn(line, AttackWarning, stacklevel=3)
 
 
 def load_tasks(preset: Preset, machine: Machine) -> list[Task]:
     """Load the preset's tasks and tell no warnings: another process has. Raises DataError, ConfigError."""
     return preset.scenario(machine.source).load(machine.device)
-
-
-def warnings_of(tasks: Sequence[Task]) -> list[str]:
-    """The warnings of the tasks' data, one line each, in order."""
-    return [line for task in tasks for line in task.warnings]
 
 
 def warning_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
