@@ -28,6 +28,9 @@ STEPS = 4
 GROUP = 64
 """Images that share a student, at most: what it costs grows with the cube of their number."""
 DRAWS, ROUNDS = 8, 2
+"""The defaults of `Distilled.draws` and `Distilled.rounds`."""
+FIRST_ASKED, FIRST_WALKED = 200, 300
+"""Numbers of the first random points that are asked about and walked from: far from those of noise, restarts and `inside`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ class _Lesson:
         In turn: every pixel at random; every pixel half of eps to eps up or down; the same in patches.
         """
         images = self.ball.images
-        noise = self.start.uniform(images.shape, 200 + draw).to(images)
+        noise = self.start.uniform(images.shape, FIRST_ASKED + draw).to(images)
         if draw % 3 == 2:
             side = max(3, min(images.shape[2:]) // 4 | 1)
             noise = F.avg_pool2d(F.pad(noise, (side // 2,) * 4, mode="replicate"), side, 1)
@@ -124,7 +127,7 @@ class _Lesson:
         model = self.attack.threat_model
         images, labels = self.ball.images[rows], self.search.victim.labels[self.index[rows]].repeat(len(SCALES))
         ball = Ball.around(images, [ThreatModel(scale * model.eps, model.norm) for scale in SCALES])
-        drawn = self.start.in_unit_ball(model.norm, self.ball.images.shape, 300 + number).to(images)
+        drawn = self.start.in_unit_ball(model.norm, self.ball.images.shape, FIRST_WALKED + number).to(images)
         noise = drawn[rows].repeat(len(SCALES), 1, 1, 1)
         points = ball.project(ball.images + noise * ball.eps / 2)
         for _ in range(STEPS):

@@ -17,6 +17,8 @@ from attacks.threat_model import Ball
 
 STEPS, SHARES, MIXED, RANDOM = 6, 6, 2, 2
 """Budgets: gradient steps, shares of the way, points with a share per pixel, random points."""
+FIRST_DRAWN = 100
+"""The number of the first random point: after those of ten noises and of restarts, from which it is then independent."""
 NEAREST, FARTHEST = 0.5, 0.99
 """The first and the last share of the way to what the gradients found."""
 
@@ -88,6 +90,5 @@ class Inside(SearchAttack):
             share_of_pixel = NEAREST + (1 - NEAREST) * start.fractions(f"inside {draw}", pixels).view(shape).to(change)
             yield ball.project(ball.images + share_of_pixel * change)
         for draw in range(self.random):
-            # Draws after those of ten noises and of restarts.
-            noise = start.in_unit_ball(ball.norm, shape, 100 + draw).to(change)
+            noise = start.in_unit_ball(ball.norm, shape, FIRST_DRAWN + draw).to(change)
             yield ball.project(ball.images + noise * ball.eps)
