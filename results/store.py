@@ -314,9 +314,9 @@ def _beats(path: Path) -> bool:
     first, began = _sign(path), time.monotonic()
     while first is not None and time.monotonic() - began < STALE_SECONDS:
         time.sleep(LOOK_SECONDS)
-        now = _sign(path)
-        if now != first:
-            return now is not None
+        latest = _sign(path)
+        if latest != first:
+            return latest is not None
     return False
 
 

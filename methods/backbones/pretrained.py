@@ -55,7 +55,7 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> None:
     name: of the backbone, as in a preset.
     source: imagenet, or the path of a state dict as safetensors or of torch (`weights_only`): by the names of this backbone or of
         torchvision's, with or without a head.
-    Raises ValueError, one line, if the weights are not to be had or are not this backbone's.
+    Raises ValueError, one line, if the weights cannot be fetched or read, or are not this backbone's.
     """
     found = _own_names(backbone, _read(name, source))
     where = f"backbone.pretrained = {source}"

@@ -51,7 +51,7 @@ def recomputed(layers: nn.Sequential, images: Tensor) -> Tensor:
                 part,
                 images,
                 use_reentrant=False,
-                # The state of all random numbers is not to be had while a step is recorded, and nothing else draws from it.
+                # A step that is recorded cannot read the state of the global generators, from which dropout alone draws.
                 preserve_rng_state=any(isinstance(module, _DropoutNd) for module in _within(part)),
                 context_fn=partial(_contexts, part),
             )

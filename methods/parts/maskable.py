@@ -1,4 +1,4 @@
-"""A look at whether masks do on a network what is learned of them: networks with ways of their own exist, and are refused."""
+"""A check that a network can be masked: that its images pass through the masked layers, which use their weights as they are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def check_maskable(network: MaskedNetwork, images: Tensor) -> None:
 
     images: float (N, C, H, W) in [0, 1], one or more.
 
-    Layers whose module is not called, weights that are standardised before use and rows that are no images are found so.
-    Nothing is left behind: modes come back, and the network's own generator is not drawn from.
+    This finds layers whose module is not called, weights that are standardised before use, and rows that are no images. The
+    network keeps its modes, and its own generator is not drawn from.
     """
     with modes_kept(network):
         network.eval()

@@ -22,7 +22,7 @@ from methods.backbones import Backbone, BatchNorm, Residual
 def folded(network: nn.Module, dtype: torch.dtype) -> Iterator[bool]:
     """Let the backbones of a network run on folded copies of their weights, as they are now. The value: True if any does.
 
-    network: its gradients with respect to weights are not to be had inside the block.
+    network: inside the block no gradient reaches its weights.
     dtype: of the copies and of what lies between them; features come out in the images' dtype.
 
     A backbone whose batch norm is in train mode or has no running statistics runs as it is. So does a network that calls the

@@ -117,7 +117,7 @@ def _readable(path: Path) -> BinaryIO:
 
 def _member(name: str) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(name, _TIME)
-    # Otherwise the system that wrote it would be told.
+    # Unix, whatever system writes it: equal records give equal bytes.
     member.create_system = 3
     member.external_attr = (stat.S_IFREG | 0o644) << 16
     return member

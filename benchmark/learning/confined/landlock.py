@@ -23,7 +23,7 @@ _CONNECTIONS, _SINCE = 0b11, 4
 
 
 def restrict(folders: Iterable[str], files: Iterable[str], private: str) -> bool:
-    """Keep this thread, and all that it starts, from every file but these. Returns False where Landlock is not to be had.
+    """Keep this thread, and all that it starts, from every file but these. Returns False where there is no Landlock.
 
     folders: everything in them can be read.
     files: can be read; devices can be written too.

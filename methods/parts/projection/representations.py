@@ -30,7 +30,7 @@ Seen = Callable[[str, nn.Conv2d | nn.Linear, Tensor, Tensor], None]
 
 
 class InputColumns:
-    """InputColumns of one layer's inputs, and the directions in which most of their energy lies. All in float64.
+    """Columns of one layer's inputs, and the directions in which most of their energy lies. All in float64.
 
     rows: d, the number of values in a column.
     device: that they are on.
@@ -194,8 +194,8 @@ def check_layers(network: TaskNetwork, images: Tensor) -> list[str]:
 
     images: float (N, C, H, W) in [0, 1].
 
-    Raises ValueError, one line, unless each layer's output is its weight times the columns of its input: layers whose module is
-    not called and weights that are standardised before use are found so.
+    Raises ValueError, one line, unless each layer's output is its weight times the columns of its input. This finds layers whose
+    module is not called, and weights that are standardised before use.
     """
     order: list[str] = []
     apart: list[str] = []
