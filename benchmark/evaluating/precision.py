@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.parts.guard import classifier_kept, random_state_kept
-from attacks.parts.two_precisions import TwoPrecisions, exact_of
+from attacks.parts.two_precisions import TwoPrecisions, exact_of, walking
 from attacks.victim import checked_logits, image_gradient, usable_in_autograd
 from methods.training.folded import folded_copy
 
@@ -177,7 +177,9 @@ class _Autocast(_Through):
 def _differs(both: TwoPrecisions, images: Tensor) -> str:
     """The way in which the fast classifier differs from the exact one by more than rounding; empty if it does not."""
     exact, gradient = _answers(both.exact, images)
-    fast, its_gradient = _answers(both.fast, images)
+    # As attacks ask it: TF32 is a switch of the process, not of the copy.
+    with walking(both) as (copied, _):
+        fast, its_gradient = _answers(copied, images)
     if torch.equal(exact, fast):
         return "it computes in a precision of its own"
     if not bool(fast.isfinite().all()):

@@ -19,6 +19,7 @@ from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel
 from benchmark.evaluating import precision
 from benchmark.evaluating.attacking import attack_images
+from benchmark.evaluating.determinism import full_precision
 from benchmark.evaluating.precision import Arithmetic, arithmetic_for
 from benchmark.evaluating.settings import Evaluation
 from benchmark.evaluating.validation import validate
@@ -157,6 +158,24 @@ def test_no_image_of_a_data_set_is_shown_to_a_classifier_before_it_is_attacked()
     taken(Remembering())
     assert seen
     assert all(torch.equal(images, precision._smooth_images(SHAPE, CPU)) for images in seen)
+
+
+class AsOnAGpu(Plain):
+    """It rounds where TF32 is allowed, as a GPU does."""
+
+    def forward(self, images):
+        logits = self.layers(images)
+        return logits.bfloat16().float() if torch.backends.cudnn.allow_tf32 else logits
+
+
+def test_a_copy_in_tf32_is_compared_where_tf32_is_allowed_and_taken(monkeypatch):
+    monkeypatch.setattr(precision, "_lacks", lambda *_: "")
+    with full_precision():
+        found = taken(AsOnAGpu(), "tf32")
+        assert not torch.backends.cudnn.allow_tf32
+    assert found.said() == {"walked": "tf32"}
+    assert isinstance(found.classifier, TwoPrecisions)
+    assert found.classifier.tf32
 
 
 def test_a_machine_without_the_precision_attacks_in_float32(monkeypatch):
