@@ -341,8 +341,18 @@ class _Graphs:
         self._trusted.add(classifier)
 
 
-OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-"""Words of errors that say it on a CPU, of the driver, and of libraries that allocate memory past torch."""
+OUT_OF_MEMORY = (
+    "allocate memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine to execute this computation",
+)
+"""Words of errors that say it on a CPU, of the runtime and the driver of a GPU, and of libraries that allocate memory past torch.
+
+The last ones are torch's, where no way to compute a convolution was left: it passes over each whose work space does not fit.
+"""
 
 
 def out_of_memory(error: BaseException) -> bool:

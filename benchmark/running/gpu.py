@@ -7,6 +7,10 @@ from contextlib import suppress
 
 import torch
 
+OF_DEVICE = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUSOLVER_STATUS")
+"""Words of errors of the runtime and the driver of a GPU, and of its libraries. Kernels that are compiled when they are first
+needed, as of `lgamma`, are started by the driver."""
+
 
 class DeviceLost(Exception):
     """The GPU cannot be used any more in this process; the message is one line."""
@@ -50,10 +54,8 @@ def lost(error: BaseException, device: torch.device) -> DeviceLost | None:
 
 def is_of_device(error: BaseException) -> bool:
     """True if the driver or a library of the GPU made the error."""
-    of_torch = isinstance(error, torch.AcceleratorError)
-    return of_torch or (
-        isinstance(error, RuntimeError) and ("CUDA error" in str(error) or "CUDNN_STATUS" in str(error))
-    )
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OF_DEVICE)
+    return said or isinstance(error, torch.AcceleratorError)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

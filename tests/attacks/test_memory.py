@@ -142,7 +142,10 @@ def test_an_image_that_does_not_fit_alone_is_an_error_and_other_errors_are_not_s
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     for words in (
         "CUDA error: out of memory",
+        "CUDA driver error: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
     ):
         assert out_of_memory(RuntimeError(words))
     assert not out_of_memory(RuntimeError("shape mismatch"))

@@ -269,7 +269,7 @@ def test_what_goes_wrong_in_torchattacks_is_an_error_of_one_line():
     [
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("can't allocate memory"),
-        RuntimeError("CUDA error: out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )

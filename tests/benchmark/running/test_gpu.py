@@ -33,8 +33,16 @@ def test_an_error_of_the_device_is_a_loss_only_if_the_device_answers_no_more(mon
     gone(monkeypatch)
     assert lost(RuntimeError("shapes differ"), CPU) is None
     assert lost(ValueError(FAULT), CPU) is None
-    for error in (RuntimeError(FAULT), torch.AcceleratorError("unspecified launch failure")):
-        assert "\n" not in str(lost(error, CPU))
+    for error in (
+        RuntimeError(FAULT),
+        torch.AcceleratorError("unspecified launch failure"),
+        RuntimeError("CUDA driver error: unspecified launch failure"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_EXECUTION_FAILED, when calling `cusolverDnXsyevd(...)`"),
+    ):
+        found = lost(error, CPU)
+        assert isinstance(found, DeviceLost)
+        assert "\n" not in str(found)
     found = lost(RuntimeError(FAULT), CPU)
     assert "an illegal memory access was encountered" in str(found)
     assert "might be reported" not in str(found)
