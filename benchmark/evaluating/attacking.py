@@ -63,7 +63,7 @@ class Attacked:
     samples: int64 (N,), ids of the images, on the CPU.
     labels: int64 (N,), on the CPU.
     outcomes: by attack.
-    rows: images that went through the classifier at once, at most.
+    rows: that went through the classifier at once, at most: images, each as often as attacks that ran together share it.
     seconds, gradient_evaluations, forward_passes: the cost of all attacks together; the last two count images.
     unchanged: True if the classifier, what it holds in Python and the global random states hashed equal before and after.
     """
@@ -87,7 +87,7 @@ def attack_task(
     *,
     arithmetic: Arithmetic | None = None,
     watch: StateWatch | None = None,
-    batch_size: int | None = None,
+    rows: int | None = None,
     keep_images: bool = False,
 ) -> Attacked:
     """Attack test images of a task with the preset's seed, batch size and precision.
@@ -96,7 +96,8 @@ def attack_task(
     run: the attacks, which run together.
     arithmetic: that of the classifier, from `arithmetic_of`, if it was found before.
     watch: over the classifier, if it is attacked more than once.
-    batch_size: instead of the preset's.
+    rows: that go through the classifier at once, at most, as an earlier evaluation tells them (`Attacked.rows`): then all batches
+        are those of that evaluation. None: as many as are fastest.
     keep_images: True to return the worst and the last images too.
     Raises whatever an attack raises: a crash is a failure, never a number.
     """
@@ -106,7 +107,8 @@ def attack_task(
         run,
         seed=evaluation.seed,
         key=task.test_fingerprint,
-        batch_size=batch_size or evaluation.batch_size,
+        batch_size=evaluation.batch_size,
+        rows=rows,
         keep_images=keep_images,
         watch=watch,
     )
@@ -129,6 +131,7 @@ def attack_images(
     seed: int,
     key: str,
     batch_size: int,
+    rows: int | None = None,
     keep_images: bool = False,
     watch: StateWatch | None = None,
 ) -> Attacked:
@@ -137,6 +140,7 @@ def attack_images(
     arithmetic: the classifier, and the precision in which attacks walk.
     seed, key: an image's random start follows from these two and its sample id.
     batch_size: images that go through the classifier at once, at most; fewer where memory is short.
+    rows: as of `attack_task`.
     keep_images: True to return the worst and the last images too.
     watch: over the classifier, if it is attacked more than once.
     Raises whatever an attack raises: a crash is a failure, never a number.
@@ -148,8 +152,8 @@ def attack_images(
     with repeatable(), full_precision():
         device = test.labels.device
         per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
-        wanted = fastest_rows(arithmetic.walked, device, batch_size) if run.batch_free else batch_size
-        rows = fitting_rows(wanted, per_row, free_bytes(device))
+        fastest = fastest_rows(arithmetic.walked, device, batch_size) if run.batch_free else batch_size
+        rows = fitting_rows(rows or fastest, per_row, free_bytes(device))
         results, done = [], 0
         changes: dict[Attack, float] = {}
         while done < len(test):

@@ -70,7 +70,7 @@ class OldCell:
 
     task: id of the task.
     attack: its place in `preset.matrix`.
-    rows: images that went through the classifier at once; 0: the preset's batch size.
+    rows: that went through the classifier at once (`Attacked.rows`); 0: as many as are fastest.
     """
 
     task: int
@@ -105,7 +105,7 @@ def make_again(
                     continue
                 # Together with the same attacks, on the same samples, in batches as large: otherwise rounding differs.
                 found_again = attack_task(
-                    classifier, task, work.samples, work.run, job.preset.evaluation, batch_size=cell.rows or None
+                    classifier, task, work.samples, work.run, job.preset.evaluation, rows=cell.rows or None
                 )
                 outcome = found_again.outcomes[attack].final
                 values = zip(outcome.predicted.tolist(), outcome.margin.tolist(), strict=True)
@@ -166,7 +166,7 @@ def _on(task: Task, device: str) -> Task:
 
 
 def _rows(job: Job, run: Run, cell: OldCell) -> int:
-    """The number of images that went through the classifier at once when the cell was attacked; 0 if it is not stored."""
+    """The number of rows that went through the classifier at once when the cell was attacked; 0 if it is not stored."""
     name = job.preset.attack_name(job.preset.matrix[cell.attack].attack)
     table = run.evaluations
     rows = table[(table["task"] == cell.task) & (table["after_task"] == cell.task) & (table["attack"] == name)]

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmark.evaluating import attacking
+from benchmark.evaluating.attacking import attack_task
 from benchmark.learning.confined import process as confined
+from benchmark.learning.unforgetting_proof import OldCell, make_again
+from benchmark.planning.cells import cells_of, shared_work
+from benchmark.planning.presets import load_preset
 from benchmark.running import execution
 from methods.parts.packing.ownership import PackedWeights
 from methods.parts.packing.subnetwork import Subnetwork
 from methods.strategies.packed import PackedMethod
 from results import Run, load
 from results.schema import UNFORGETTING
+from scenarios.base import ScenarioSettings
+from scenarios.digits import Digits
 from tests.benchmark import plugin_methods
 from tests.conftest import CONFINED_PROCESS
 from tests.tiny import SHORT, run_tiny
@@ -200,3 +208,33 @@ def test_fewer_samples_than_were_stored_refute_nothing(tmp_path: Path, monkeypat
     found = proof(tmp_path, "packnet")
     assert found[0, "same_classifier"] == found[0, "same_logits"] == 1.0
     assert (0, "same_predictions") not in found
+
+
+class Asked(torch.nn.Module):
+    """Remembers how many images it was asked about at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        return cast(Tensor, self.inner(images))
+
+
+@pytest.mark.parametrize("fastest", [20, 60, 1000], ids=["on a CPU", "two batches of lanes", "on a GPU"])
+def test_old_cells_are_attacked_again_in_the_batches_that_they_had(
+    monkeypatch: pytest.MonkeyPatch, fastest: int
+) -> None:
+    monkeypatch.setattr(attacking, "fastest_rows", lambda *_: fastest)
+    matrix = "evaluation.matrix=[{attack: pgd, steps: 2, step_size: [eps/4, eps/2]}]"
+    preset = load_preset("digits", ["evaluation.batch_size=20", matrix])
+    (task,) = Digits(ScenarioSettings(tasks=1)).load()
+    (work,) = shared_work(cells_of(preset.matrix, task, 0))
+    asked = Asked().eval().requires_grad_(False)
+    rows = attack_task(asked, task, work.samples, work.run, preset.evaluation).rows
+    first, asked.sizes = asked.sizes, []
+    make_again(lambda _: asked, cast(Any, SimpleNamespace(preset=preset)), "cpu", {}, {0: task}, [OldCell(0, 0, rows)])
+    assert max(first) == min(fastest, 40)
+    assert asked.sizes == first
