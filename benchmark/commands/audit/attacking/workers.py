@@ -23,6 +23,7 @@ from benchmark.planning.presets import Preset
 from benchmark.planning.tasks import load_tasks
 from benchmark.processes import end_with_parent
 from benchmark.running.failures import GOES_ON
+from benchmark.running.gpu import share_card
 from results.files import StoreError
 
 CellsOfOne = list[AuditCell]
@@ -110,6 +111,7 @@ def _start(preset: Preset, machine: Machine, folder: Path, samples: int, machine
     end_with_parent()
     torch.set_num_threads(machine.threads)
     use_device(machine.device)
+    share_card(torch.device(machine.device), machine.workers)
     try:
         store = CellStore(folder, load_tasks(preset, machine), samples, preset.evaluation.seed, machines)
         _attacker = Attacker(store, preset.evaluation.batch_size)

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
+from benchmark.commands.audit.attacking import workers
 from benchmark.commands.audit.attacking.workers import attack_cells
 from benchmark.planning.machine import Machine
 from benchmark.planning.presets import load_preset
@@ -49,3 +51,15 @@ def test_a_process_that_is_killed_is_one_line_and_the_same_command_goes_on(tmp_p
         StoreError, match=r"a process that attacked was killed \(out of memory\?\); the same command goes on$"
     ):
         attack(tmp_path, str(write_preset(tmp_path)), DeadlyCell)
+
+
+def test_workers_on_a_gpu_have_their_part_of_its_memory_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[float, torch.device | None]] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: taken.append(given))
+    # What else a process does when it begins would change this one.
+    for name in ("signal.signal", "end_with_parent", "load_tasks", "torch.set_num_threads"):
+        monkeypatch.setattr(f"{workers.__name__}.{name}", lambda *_: [])
+    monkeypatch.setattr(workers, "_attacker", None)
+    machine = Machine(tmp_path, tmp_path, SourceOptions(), "cuda", 4, 1, "")
+    workers._start(load_preset("digits"), machine, tmp_path, 1, {})
+    assert taken == [(0.25, None)]
