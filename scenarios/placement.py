@@ -36,10 +36,16 @@ def cache_folder() -> Path:
 
 
 def free_bytes(device: torch.device | str = "cpu") -> float:
-    """Bytes of memory that are free on a device; infinite if the system does not say."""
+    """Bytes of memory that are free on a device for this process; infinite if the system does not say.
+
+    A process that was allowed a part of a GPU has no more than that part, whatever others leave.
+    """
     device = torch.device(device)
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, total = torch.cuda.mem_get_info(device)
+        # Of `cuda` without a number torch tells no fraction, and no device is the one in use.
+        fraction = torch.cuda.get_per_process_memory_fraction(None if device.index is None else device)
+        return max(0, min(free, int(fraction * total) - torch.cuda.memory_allocated(device)))
     if device.type != "cpu":
         return math.inf
     found = [math.inf]

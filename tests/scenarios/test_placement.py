@@ -68,6 +68,17 @@ def test_a_device_holds_training_images_that_take_at_most_half_of_what_is_free(m
     assert device_for(51, "cuda").type == "cpu"
 
 
+def test_a_process_that_was_allowed_a_part_of_a_gpu_has_images_there_as_far_as_they_fit_into_that_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_ins = {"mem_get_info": (800, 1000), "get_per_process_memory_fraction": 0.25, "memory_allocated": 50}
+    for name, value in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    for device in ("cuda", "cuda:1"):
+        assert device_for(100, device).type == "cuda"
+        assert device_for(101, device).type == "cpu"
+
+
 def test_free_memory_is_a_number_of_this_machine() -> None:
     assert 0 < placement.free_bytes() < 2**50
 
