@@ -52,7 +52,7 @@ def steps_figure(exhibits: Exhibits) -> Figure | None:
     size = min(6.5, 72 * (PAGE - 0.6) / slots / (5 * DIGIT))
     for axes, line in zip(panels, lines, strict=True):
         _line(axes, line, exhibits, slots, size)
-    top = max(_highest(bar) for group in exhibits.groups for bar in group.bars)
+    top = max(axes.dataLim.y1 for axes in panels)
     panels[0].set_ylim(0, 10 * math.ceil((top + 9) / 10))
     panels[-1].set_xlabel("PGD Difficulty")
     figure.supylabel("Accuracy", fontsize=7.5)
@@ -74,11 +74,6 @@ def _bars(group: BarGroup) -> list[tuple[Bar, bool]]:
         for published in ((False, True) if group.printed else (False,))
         if group.has_ours or published
     ]
-
-
-def _highest(bar: Bar) -> float:
-    values = (100 * bar.accuracy, 100 * bar.bounds.high, 100 * bar.published)
-    return max((value for value in values if value == value), default=0.0)
 
 
 def _line(axes: Axes, line: Sequence[BarGroup], exhibits: Exhibits, slots: float, size: float) -> None:

@@ -90,11 +90,12 @@ def cost_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     found = {cost: table[table[cost].notna()].reset_index(drop=True) for cost in costs}
     at = {cost: _axis(axes, found[cost], cost, 72 * wide) for axes, cost in zip(panels, costs, strict=True)}
     fronts = [_points(axes, found[cost], cost, at[cost], looks) for axes, cost in zip(panels, costs, strict=True)]
+    for axes in panels:
+        chance_line(axes, board)
     top = highest(*panels)
     for axes, cost, x, front in zip(panels, costs, places, fronts, strict=True):
         axes.set_ylim(0, top)
         axes.tick_params(labelleft=axes is panels[0])
-        chance_line(axes, board)
         across(axes)
         _names(axes, found[cost], at[cost], front, board, 72 * np.array([wide, HIGH]))
         figure.text(x / width, 0.04 / height, "\n".join(notes[cost]), fontsize=6, va="bottom", linespacing=1.3)

@@ -90,8 +90,8 @@ def ranking_figure(board: Board, looks: Looks) -> tuple[str, Figure] | None:
     wide = width - left - bars - RIGHT
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, BELOW / height, wide / width, high / height))
-    _marks(axes, rows, names, looks, wide)
     chance_column(axes, board)
+    _marks(axes, rows, names, looks, wide)
     right = figure.add_axes(((left + wide) / width, BELOW / height, bars / width, high / height), sharey=axes)
     _bars(right, labels, groups, columns)
     axes.set_ylim(len(rows) - 0.3, -0.7)

@@ -198,6 +198,13 @@ def test_the_chart_prints_every_value_from_zero_and_tells_published_bars_apart(u
     assert [tick.get_text() for tick in lower.get_xticklabels()][1] == "PackNet ε=4/255 (in print: 2/455)"
 
 
+def test_the_line_at_chance_is_in_the_chart_also_above_every_bar(tmp_path):
+    weak = fake("cmat", preset="digits-full", classes=2, quality=-2.0, final=sweep())
+    found = exhibits(stored(tmp_path, weak, scenario="digits"))
+    (axes,) = steps_figure(found).axes
+    assert axes.get_ylim()[1] > 100 * found.board.chance == 50
+
+
 def test_one_number_of_steps_makes_no_chart(tmp_path):
     found = exhibits(stored(tmp_path, fake("cmat")))
     assert steps_figure(found) is None

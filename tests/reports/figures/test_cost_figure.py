@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reports.figures.cost import cost_figure, cost_table, pareto_front
-from tests.reports.figure_words import drawn, words
+from tests.reports.figure_words import drawn, outside, words
 from tests.reports.synthetic_runs import FakeRun, board_of
 
 PLAIN = FakeRun("plain", quality=1.0, costs={"train_seconds": 10, "stored_mb": 1, "prerequisite_seconds": 0})
@@ -62,3 +62,11 @@ def test_marks_stand_at_their_costs_and_the_front_joins_them(tmp_path):
 
 def test_without_two_rows_there_is_nothing_to_compare(tmp_path):
     assert drawn(cost_figure, board_of(tmp_path, PLAIN)) is None
+
+
+def test_chance_is_in_the_panels_also_where_every_row_is_below_it(tmp_path):
+    board = board_of(tmp_path, replace(PLAIN, quality=-2.0), replace(NEEDY, quality=-1.5))
+    assert max(row.acc for row in board.ranked) < board.chance / 2
+    _, figure = drawn(cost_figure, board)
+    assert all(axes.get_ylim()[1] > 100 * board.chance for axes in figure.axes)
+    assert not outside(figure)

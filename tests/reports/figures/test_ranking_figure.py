@@ -6,7 +6,7 @@ import numpy as np
 
 from reports.figures.ranking import columns_of, ranking_figure, tie_groups
 from reports.numbers.statistics.comparisons import Comparison
-from tests.reports.figure_words import drawn
+from tests.reports.figure_words import drawn, drawn_texts, outside, overlapping
 from tests.reports.synthetic_runs import FakeRun, board_of
 
 
@@ -80,7 +80,7 @@ def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_pa
     intervals = [tuple(line.get_xdata()) for line in accuracies.lines if line.get_linewidth() == 1.2]
     bounds = [row.measures.bounds("ACC_lopezpaz2017 worst") for row in ordered]
     assert intervals == [(100 * each.low, 100 * each.high) for each in bounds]
-    names = [text.get_text() for text in accuracies.texts]
+    names = [text.get_text() for text in accuracies.texts if text.get_text() != "chance"]
     assert [names[2 * k + 1] for k in range(4)] == [row.label for row in ordered]
     assert [names[2 * k] for k in range(4)] == [str(row.rank) for row in ordered]
     solid = [tuple(line.get_ydata().round(2)) for line in bars.lines if line.get_linewidth() == 2.2]
@@ -90,3 +90,13 @@ def test_the_figure_has_the_rows_by_accuracy_their_intervals_and_the_bars(tmp_pa
 def test_a_single_row_has_no_ties(tmp_path):
     board = board_of(tmp_path, FakeRun())
     assert drawn(ranking_figure, board) is None
+
+
+def test_chance_is_in_the_panel_also_where_every_row_is_below_it(tmp_path):
+    board = board_of(tmp_path, FakeRun("weak", quality=-1.5), FakeRun("weaker", quality=-2.0))
+    assert max(row.acc for row in board.ranked) < board.chance / 2
+    _, figure = drawn(ranking_figure, board)
+    accuracies, _ = figure.axes
+    assert accuracies.get_xlim()[1] > 100 * board.chance
+    assert not outside(figure)
+    assert not overlapping(drawn_texts(figure))
