@@ -66,7 +66,7 @@ def mean_accuracy(outcomes: AuditOutcomes) -> float:
 
 
 def contrast(terms: Sequence[tuple[float, AuditOutcomes]]) -> tuple[float, Interval]:
-    """A weighted sum of accuracies and its interval: bootstrap over samples for one or two seeds, t over seeds for more.
+    """A weighted sum of accuracies over the seeds that all terms have, and its interval (`statistics.intervals.interval`).
 
     terms: (weight, outcomes).
     """

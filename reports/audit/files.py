@@ -39,6 +39,8 @@ from reports.audit.small_tables import (
 )
 from reports.figures.style import paper_style, save
 from reports.numbers.published_values import LOGS_FILE, REFERENCE, read_published, thesis_f1_table
+from reports.numbers.statistics.intervals import interval_kind
+from reports.numbers.wording import counted
 from reports.tables.words import percent, points, to_csv
 from results.file_names import file_name
 from results.files import write_text
@@ -204,8 +206,8 @@ def show(written: Written, console: Console) -> None:
         )
     console.print(table)
     seeds = max((effect.seeds for effect in written.effects), default=0)
-    noise = "test images only" if seeds < 2 else "seeds and test images"
-    console.print(f"{samples} test images in all, {seeds} seed(s); intervals are over {noise}", style="dim")
+    about = f"{counted(samples, 'test image')} in all, {counted(seeds, 'seed')}; intervals: {interval_kind(seeds)}"
+    console.print(about, style="dim", highlight=False)
     for sentence in (*in_words(written.signatures), *columns_in_words(written.report.columns)):
         console.print(sentence, highlight=False, markup=False)
     if "f1" in written.report.tables:

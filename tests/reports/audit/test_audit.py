@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
 from reports.audit.effects import (
@@ -19,7 +21,7 @@ from reports.audit.effects import (
     effects_of,
     effects_table,
 )
-from reports.audit.files import AuditReport, write
+from reports.audit.files import AuditReport, Written, show, write
 from reports.audit.signature import logged, signature_of, signature_table
 from reports.audit.small_tables import (
     BATCH,
@@ -261,6 +263,21 @@ def test_equal_outcomes_give_equal_bytes(tmp_path: Path) -> None:
     assert {path.suffix for path in first} == {".csv", ".png", ".svg", ".pdf"}
     for mine, theirs in zip(first, second, strict=True):
         assert mine.read_bytes() == theirs.read_bytes(), mine.name
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        (1, "1 seed; intervals: test-set noise only"),
+        (2, "2 seeds; intervals: hierarchical bootstrap over 2 seeds"),
+        (3, "3 seeds; intervals: t-interval over 3 seeds"),
+    ],
+)
+def test_the_terminal_says_which_intervals_it_shows(seeds: int, told: str) -> None:
+    rows = [row(CANONICAL, [0.4, 0.2], seeds), row("eps", [0.6, 0.4], seeds)]
+    console = Console(record=True, width=200, file=io.StringIO())
+    show(Written(replace(report_(), rows=rows, tables=()), effects_of(rows), (), ()), console)
+    assert f"200 test images in all, {told}\n" in console.export_text()
 
 
 def test_the_figure_names_every_switch_and_the_remainder(tmp_path: Path) -> None:
