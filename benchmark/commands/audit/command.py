@@ -136,9 +136,9 @@ def _find_runs(comparison: AuditComparison, preset_machine: Machine, machine: Ma
 
 
 def _without_unlearned(comparison: AuditComparison, runs: AuditRuns) -> AuditComparison:
-    """The comparison without variants that could not be learned, and without methods whose canonical run could not.
+    """The comparison without variants of which a seed could not be learned, and without methods whose canonical row is such.
 
-    Raises ConfigError if nothing is left.
+    Without black-box images too, if one of the undefended networks could not. Raises ConfigError if nothing is left.
     """
     tasks = len(comparison.tasks)
     unlearned = {job.hash for job in runs.jobs if not is_learned(job, runs.machines[job.hash], tasks)}
@@ -152,8 +152,9 @@ def _without_unlearned(comparison: AuditComparison, runs: AuditRuns) -> AuditCom
         raise ConfigError(
             "no canonical run could be learned, so there is nothing to compare with; the failures say why"
         )
-    sources = {seed: job for seed, job in comparison.undefended.items() if job.hash not in unlearned}
-    return replace(comparison, variants=variants, undefended=sources)
+    # Beside accuracies over all seeds one over some of them would differ by the seeds too.
+    has_sources = not unlearned & {job.hash for job in comparison.undefended.values()}
+    return replace(comparison, variants=variants, undefended=comparison.undefended if has_sources else {})
 
 
 def _announce(comparison: AuditComparison, runs: AuditRuns, samples: int, machine: Machine, console: Console) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark.commands.audit.command import AuditOptions, audit
+from benchmark.commands.audit import command
+from benchmark.commands.audit.command import AuditOptions, AuditRuns, audit
+from benchmark.commands.audit.comparison import AuditComparison
+from benchmark.commands.audit.protocols import THESIS
 from benchmark.errors import ConfigError
 from benchmark.planning.options import RunOptions
 from reports.write import write_report
@@ -198,6 +203,26 @@ def test_packed_methods_have_switches_of_their_own(tmp_path: Path) -> None:
 def _packed(folder: Path) -> Path:
     row = {"method": "packnet", "settings": {"retrain_epochs": 1}}
     return write_preset(folder, methods=[{"method": "madry_at"}, row])
+
+
+def test_what_was_not_learned_with_every_seed_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jobs(name: str) -> dict[int, Any]:
+        return {seed: SimpleNamespace(hash=f"{name} {seed}") for seed in (0, 1)}
+
+    variants: list[Any] = [
+        SimpleNamespace(method="madry_at", name=name, jobs=jobs(name)) for name in ("canonical", "eps", "all")
+    ]
+    comparison = AuditComparison(THESIS, None, [], variants, jobs("standard"), [])  # type: ignore[arg-type]
+    every = [job for each in (*variants, SimpleNamespace(jobs=comparison.undefended)) for job in each.jobs.values()]
+    runs = AuditRuns(every, {job.hash: None for job in every}, [])  # type: ignore[misc]
+
+    def left(*lost: str) -> AuditComparison:
+        monkeypatch.setattr(command, "is_learned", lambda job, *_: job.hash not in lost)
+        return command._without_unlearned(comparison, runs)
+
+    assert left().undefended == comparison.undefended
+    assert [variant.name for variant in left("eps 1").variants] == ["canonical", "all"]
+    assert left("standard 1").undefended == {}
 
 
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
