@@ -105,7 +105,7 @@ def test_a_task_holds_the_images_of_its_classes(
             assert {i.numpy().tobytes() for i in task.test.images[task.test.labels == label]} == expected
 
 
-@pytest.mark.parametrize("below", ["", "cifar100", "nested/.."])
+@pytest.mark.parametrize("below", ["", "cifar100", "cifar100/cifar100", "nested/.."])
 def test_data_is_found_in_the_root_and_in_its_usual_subfolders(tmp_path: Path, tiny_parquet: Path, below: str) -> None:
     (tmp_path / "root" / "nested").mkdir(parents=True)
     shutil.copytree(tiny_parquet, tmp_path / "root" / below, dirs_exist_ok=True)

@@ -28,6 +28,7 @@ COPIES: Copies[Reader] = Copies(
         "cifar100/cifar-100-python",
         "cifar100/cifar100_org",
         "cifar100/data",
+        "cifar100/cifar100",
     ),
     layouts=(PickleReader, ParquetReader, TreeReader),
     fetched_by="CIFAR100",
