@@ -15,12 +15,21 @@ def search_roots(source: SourceOptions) -> list[Path]:
     """The folders that may hold data sets, most specific first.
 
     `source.data_root` alone if it is given: a user who names a folder means no other. Else the folder that the environment
-    variable CONTINUAL_DATA names, and `./data`.
+    variable CONTINUAL_DATA names, and `./data`. Raises DataError if a folder begins with `~` and a user who is not known.
     """
     if source.data_root is not None:
-        return [Path(source.data_root).expanduser()]
+        return [_expanded(source.data_root)]
     named = os.environ.get(ROOT_VARIABLE)
-    return [Path(named).expanduser(), DEFAULT_ROOT] if named else [DEFAULT_ROOT]
+    return [_expanded(named), DEFAULT_ROOT] if named else [DEFAULT_ROOT]
+
+
+def _expanded(folder: str | Path) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:  # so pathlib says that there is no such user
+        raise DataError(
+            f"{folder}: the home folder of {Path(folder).parts[0]} is not known; write the whole path"
+        ) from error
 
 
 _LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})

@@ -123,6 +123,13 @@ def test_without_a_root_the_variable_and_the_data_folder_are_searched(
     assert load(None, tasks=1)
 
 
+def test_a_root_below_the_home_of_nobody_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "~no_such_user/data: the home folder of ~no_such_user is not known; write the whole path"
+    assert message_of(Path("~no_such_user/data")) == line
+    monkeypatch.setenv("CONTINUAL_DATA", "~no_such_user/data")
+    assert message_of(None) == line
+
+
 def test_missing_data_says_where_it_looked_what_is_there_and_how_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "root" / "mnist").mkdir(parents=True)
     message = message_of(tmp_path / "root")
