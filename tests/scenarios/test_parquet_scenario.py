@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -121,6 +124,28 @@ def test_several_data_sets_in_a_folder_are_named_by_their_files_and_folders(tmp_
         write_parquet(tmp_path / "t" / f"cars-{part}.parquet", [0, 1, 2] * 4, 5 + len(part))
     assert [task.name for task in load(tmp_path)] == ["cars", "birds"]
     assert [task.name for task in load(tmp_path, order=1)] == ["cars", "birds"]
+
+
+def test_a_data_set_behind_a_link_is_a_task_like_any_other(tmp_path: Path) -> None:
+    write_parquet_set(tmp_path / "t" / "birds")
+    (tmp_path / "t" / "cars").symlink_to(write_parquet_set(tmp_path / "elsewhere", seed=1))
+    (tmp_path / "t" / "birds" / "again").symlink_to(tmp_path / "t")  # a way round ends
+    assert [task.name for task in load(tmp_path)] == ["birds", "cars"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_no_task_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, listed = write_parquet_set(tmp_path / "t" / "cars"), Path.iterdir
+    write_parquet_set(tmp_path / "t" / "birds", seed=1)
+
+    def denied(folder: Path) -> Iterator[Path]:  # rights of folders are nothing to root, who may run this
+        if folder == locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert message_of(tmp_path) == f"{locked}: cannot be read (Permission denied)"
 
 
 def test_an_unlabelled_test_part_gives_way_to_the_validation_part(tmp_path: Path, data: Path) -> None:

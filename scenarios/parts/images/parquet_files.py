@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scenarios.base import DataError
-from scenarios.parts.data_location import check_name, describe_folder, is_visible
+from scenarios.parts.data_location import describe_folder, visible_entries
 from scenarios.parts.images.settings import named
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
@@ -53,12 +53,22 @@ class _Named:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Every parquet file in `folder` and below, sorted, without hidden ones. Raises DataError for a name that is no text."""
-    return sorted(
-        check_name(file)
-        for file in folder.rglob("*")
-        if file.suffix.lower() in (".parquet", ".pq") and all(map(is_visible, file.relative_to(folder).parts))
-    )
+    """Every parquet file in `folder` and below, also behind links, sorted, without hidden ones.
+
+    Raises DataError for a folder that cannot be read, or a name that is no text.
+    """
+    return sorted(_files_below(folder, ()))
+
+
+def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    place = folder.resolve()
+    if place in above:  # a link to a folder that it lies in
+        return
+    for entry in visible_entries(folder):
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, place))
+        elif entry.suffix.lower() in (".parquet", ".pq"):
+            yield entry
 
 
 def shard_sets(name: str, folder: Path) -> list[ShardSet]:
