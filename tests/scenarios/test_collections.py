@@ -175,6 +175,8 @@ def test_a_missing_devkit_and_withheld_labels_of_stanford_cars_are_said(root: Pa
         ("image_class_labels.txt", "4 1\n", "", "images.txt, line 4: image 4 has no line in image_class_labels.txt"),
         ("train_test_split.txt", "4 0", "4 2", "train_test_split.txt, line 4: 2, expected 1 (to learn from) or 0"),
         ("images.txt", "4 001", "3 001", "images.txt, line 4: 3 stands there twice"),
+        ("images.txt", "4 001.Crow/", "4 /birds/", "images.txt, line 4: names /birds/A bird 4.jpg, which lies outside"),
+        ("classes.txt", "2 002.Owl", "2 001.Crow", "classes.txt: gives two classes one name"),
         (
             "images.txt",
             "4 001.Crow/A bird 4.jpg",
@@ -214,6 +216,30 @@ def test_numbers_of_flowers_and_cars_that_name_nothing_are_told(root: Path) -> N
     assert "cars_train_annos.mat: annotation 1: names class 7; there are classes 1 to 3" in message_of(
         root, "stanford_cars"
     )
+
+
+@pytest.mark.parametrize("value", ["three", 1.5, float("nan"), float("inf"), np.array([1, 2])], ids=str)
+@pytest.mark.parametrize("field", ["bbox_x1", "class"])
+def test_a_value_of_cars_that_is_no_whole_number_is_told(root: Path, field: str, value: object) -> None:
+    row: dict[str, object] = {
+        "bbox_x1": 4,
+        "bbox_y1": 3,
+        "bbox_x2": 11,
+        "bbox_y2": 10,
+        "class": 1,
+        "fname": "00001.jpg",
+    }
+    row[field] = value
+    tiny.write_annotations(root / "stanford_cars" / "devkit" / "cars_train_annos.mat", [tuple(row.values())] * 2)
+    line = message_of(root, "stanford_cars")
+    assert f"cars_train_annos.mat: annotation 1: {field} is " in line
+    assert line.endswith(", expected a whole number")
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), 1j])
+def test_a_label_of_flowers_that_is_no_whole_number_is_told(root: Path, value: complex) -> None:
+    savemat(root / "flowers-102" / "imagelabels.mat", {"labels": np.array([[value, 5.0]])})
+    assert "(2,), expected whole numbers in a row" in message_of(root, "flowers-102")
 
 
 def test_a_mat_file_that_is_truncated_is_named(root: Path) -> None:

@@ -51,18 +51,20 @@ class CubImages(ListedImages):
                 raise DataError(f"{file}: not there ({describe_folder(self.root)}); CUB-200-2011 is read from {HOLDS}")
         tables = {file.name: _numbered(file) for file in self.annotation_files()}
         boxes = tables.get("bounding_boxes.txt")
+        names = {number: unicodedata.normalize("NFC", line.rest) for number, line in tables["classes.txt"].items()}
+        if len(set(names.values())) < len(names):
+            raise DataError(f"{self.root / 'classes.txt'}: gives two classes one name")
         found: dict[str, list[Annotated]] = {"train": [], "test": []}
         for number, image in tables["images.txt"].items():
             label = _of(tables["image_class_labels.txt"], number, image, "image_class_labels.txt")
             split = _of(tables["train_test_split.txt"], number, image, "train_test_split.txt")
             if split.rest not in _PART_OF:
                 raise DataError(f"{split.place}: {split.rest}, expected 1 (to learn from) or 0 (to test on)")
-            if label.rest not in tables["classes.txt"]:
+            if label.rest not in names:
                 raise DataError(f"{label.place}: names class {label.rest}, which is not in classes.txt")
             box = None if boxes is None else _box(_of(boxes, number, image, "bounding_boxes.txt"))
-            name = unicodedata.normalize("NFC", tables["classes.txt"][label.rest].rest)
             file = self.root / "images" / image.rest
-            found[_PART_OF[split.rest]].append(Annotated(file, name, image.place, box))
+            found[_PART_OF[split.rest]].append(Annotated(file, names[label.rest], image.place, box))
         return found
 
 

@@ -76,6 +76,8 @@ class ListedImages(ImageSource):
     def files(self) -> list[Path]:
         images = [image for part in PARTS for image in self.listed[part]]
         for image in images:
+            if not image.file.is_relative_to(self.root):
+                raise DataError(f"{image.place}: names {image.file}, which lies outside {self.root}")
             if not image.file.is_file():
                 raise DataError(f"{image.place}: names {image.file}, which is not there; fetch all images")
         return [image.file for image in images] + self.annotation_files()

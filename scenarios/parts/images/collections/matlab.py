@@ -16,7 +16,8 @@ def read_mat(file: Path, variable: str) -> NDArray[Any]:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(file, squeeze_me=True)
+        with file.open("rb") as stream:  # scipy does not say why a file cannot be opened
+            content = loadmat(stream, squeeze_me=True)
     # Damaged bytes can raise anything at all in the parser; each of them means the same to the user.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -30,6 +31,19 @@ def read_mat(file: Path, variable: str) -> NDArray[Any]:
 def read_numbers(file: Path, variable: str) -> list[int]:
     """As `read_mat`, whole numbers in a row. Raises DataError if they are something else."""
     values = read_mat(file, variable)
-    if not np.issubdtype(values.dtype, np.number) or values.ndim != 1 or (values != np.floor(values)).any():
+    if values.ndim != 1 or not _are_whole(values):
         raise DataError(f"{file}: {variable} is {values.dtype} {values.shape}, expected whole numbers in a row")
     return [int(value) for value in values]
+
+
+def whole_number(value: Any, field: str, place: str) -> int:
+    """The value of a field in a table. Raises DataError, at that place, unless it is one whole number."""
+    number = np.asarray(value)
+    if number.ndim or not _are_whole(number):
+        raise DataError(f"{place}: {field} is {value}, expected a whole number")
+    return int(number)
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    kind = values.dtype.kind
+    return kind in "iu" or (kind == "f" and bool((np.isfinite(values) & (values == np.floor(values))).all()))

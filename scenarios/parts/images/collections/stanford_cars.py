@@ -13,7 +13,7 @@ from pathlib import Path
 from scenarios.base import DataError
 from scenarios.parts.data_location import describe_folder
 from scenarios.parts.images.collections.listed import Annotated, ListedImages, class_named
-from scenarios.parts.images.collections.matlab import read_mat
+from scenarios.parts.images.collections.matlab import read_mat, whole_number
 
 HOLDS = "devkit/cars_meta.mat, devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, cars_train/ and cars_test/"
 
@@ -76,10 +76,11 @@ class StanfordCarsImages(ListedImages):
         found = []
         for number, row in enumerate(rows, 1):
             place = f"{file}: annotation {number}"
-            left, top, right, bottom = (int(row[field]) if field in fields else 0 for field in _BOX)
-            # MATLAB counts from 1, and its last row and column belong to the box.
-            box = (left - 1, top - 1, right, bottom) if set(_BOX) <= set(fields) else None
-            found.append(
-                Annotated(images / str(row["fname"]), class_named(names, int(row["class"]), place), place, box)
-            )
+            box = None
+            if set(_BOX) <= set(fields):
+                left, top, right, bottom = (whole_number(row[field], field, place) for field in _BOX)
+                # MATLAB counts from 1, and its last row and column belong to the box.
+                box = (left - 1, top - 1, right, bottom)
+            name = class_named(names, whole_number(row["class"], "class", place), place)
+            found.append(Annotated(images / str(row["fname"]), name, place, box))
         return found
