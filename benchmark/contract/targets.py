@@ -140,7 +140,9 @@ def attack_trial(plugin: Plugin[Attack], given: dict[str, Any]) -> AttackTrial:
     try:
         (demand, *more) = demands([{"attack": plugin.reference, **entry}], EPS, "check")
     except ConfigError as error:
-        raise ConfigError(str(error).removeprefix("check[0]: ")) from None
+        # There is no list that it stands in.
+        line = str(error).removeprefix("check[0]: ").replace(f"check[0] ({plugin.name})", plugin.name)
+        raise ConfigError(line) from None
     if more:
         raise ConfigError("--set: one value for each field, no list of them: one attack is checked")
     trial = AttackTrial(_remade(demand.attack), plugin.path)

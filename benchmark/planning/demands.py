@@ -25,6 +25,25 @@ from scenarios.base import Stream
 MOST_ATTACKS = 10_000
 """Attacks that one entry of a preset stands for, at most."""
 
+_TAKEN: Mapping[str, str] = {
+    "attack": "the name of an attack",
+    "version": "of the class, not of an attack: annotate it as ClassVar[int]",
+    "file": "the hash of an attack's file",
+    "norm": "that of the threat model, self.threat_model.norm",
+    "eps": "that of the threat model, self.threat_model.eps",
+    "samples": "how many images of a task are attacked",
+    "precision": "the precision in which an attack walks",
+}
+"""Words with a meaning in every entry or every specification, which no field of an attack may have as its name."""
+
+_COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "steps": ((int,), "a whole number"),
+    "step_size": ((Fraction, str), "a Fraction, such as exact_step_size gives (attacks/settings.py)"),
+    "restarts": ((int,), "a whole number"),
+    "loss": ((str,), "a text"),
+}
+"""Fields that have a column of their own in stored tables: the types that it can hold, and these in words."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -155,8 +174,13 @@ def _in_float32(given: Any, where: str) -> bool:
 
 
 def _check_fields(plugin: Plugin[Attack], fields: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError for a field that the attack does not have."""
+    """Raise ConfigError for a field that the attack does not have, and for an attack with a field that every entry has."""
     specified = {field.name for field in dataclasses.fields(plugin.cls) if field.init and field.compare}
+    if taken := sorted(specified & _TAKEN.keys()):
+        raise ConfigError(
+            f"{where} ({plugin.name}): it has a field of its own called {taken[0]!r}, which is {_TAKEN[taken[0]]}; "
+            "give the field another name"
+        )
     valid = specified - {"threat_model"} | {"norm", "eps"}
     for name in fields:
         if name not in valid:
@@ -196,9 +220,35 @@ def _build(cls: type[Attack], fields: dict[str, Any], eps: Fraction, where: str)
         if not has_own:
             own_eps = parse_fraction(fields.pop("eps", eps), eps)
             fields["threat_model"] = ThreatModel(own_eps, fields.pop("norm", "linf"))
+    except ThreatModelError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    attack = _made(cls, fields, where)
+    _check_values(attack, where)
+    return attack
+
+
+def _check_values(attack: Attack, where: str) -> None:
+    """Raise ConfigError unless an attack can stand in tables, and be told from others, by its fields."""
+    for name in _COLUMNS.keys() & {field.name for field in dataclasses.fields(attack)}:
+        (types, words), value = _COLUMNS[name], getattr(attack, name)
+        if value is not None and type(value) not in types:
+            raise ConfigError(f"{where}: {name} = {quoted(value)}: {words}; tables have a column of that name")
+    try:
+        hash(attack)
+    except TypeError as error:
+        raise ConfigError(
+            f"{where}: {error}; make its fields of numbers, texts, Fractions and tuples of them"
+        ) from None
+
+
+def _made(cls: type[Attack], fields: Mapping[str, Any], where: str) -> Attack:
+    """An attack with these fields. Raises ConfigError, whatever its code raises."""
+    try:
         return cls(**fields)
     except (AttackError, ThreatModelError) as error:
         raise ConfigError(f"{where}: {error}") from None
     except TypeError as error:
         missing = re.findall(r"'(\w+)'", str(error)) if "missing" in str(error) else []
         raise ConfigError(f"{where}: missing {', '.join(missing)}" if missing else f"{where}: {error}") from None
+    except Exception as error:
+        raise ConfigError(f"{where}: it cannot be made ({type(error).__name__}: {error})") from error

@@ -181,6 +181,30 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
     assert all(word in error for word in words), error
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("eps: float = 0.3", ["field of its own called 'eps'", "self.threat_model.eps"]),
+        ("samples: int = 7", ["field of its own called 'samples'", "another name"]),
+        ("version: int = 1", ["field of its own called 'version'", "ClassVar[int]"]),
+        ("step_size: float = 0.05", ["step_size = 0.05", "Fraction", "column"]),
+        ("loss: float = 1.5", ["loss = 1.5", "a text"]),
+        ("restarts: float = 1.5", ["restarts = 1.5", "a whole number"]),
+        ("table: dict = field(default_factory=dict)", ["unhashable type: 'dict'", "tuples"]),
+        ("def __post_init__(self):\n        raise ValueError('planted')", ["cannot be made", "ValueError: planted"]),
+    ],
+)
+def test_an_attack_whose_fields_cannot_be_stored_is_one_line_before_anything_is_run(
+    field: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = [("    length: float = 0.5\n", f"    length: float = 0.5\n    {field}\n")]
+    source = changed(broken_attacks.SOUND.replace("version: ClassVar[int] = 1", "version = 1"), body)
+    code, _, error = check(capsys, write(tmp_path, source))
+    assert code == 2
+    assert len(error.splitlines()) == 1
+    assert all(word in error for word in ["error: mine: ", *words]), error
+
+
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = check(capsys, write(tmp_path, broken_classifiers.METHOD, "standard"))
     assert code == 2
