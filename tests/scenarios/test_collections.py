@@ -176,6 +176,7 @@ def test_a_missing_devkit_and_withheld_labels_of_stanford_cars_are_said(root: Pa
         ("train_test_split.txt", "4 0", "4 2", "train_test_split.txt, line 4: 2, expected 1 (to learn from) or 0"),
         ("images.txt", "4 001", "3 001", "images.txt, line 4: 3 stands there twice"),
         ("images.txt", "4 001.Crow/", "4 /birds/", "images.txt, line 4: names /birds/A bird 4.jpg, which lies outside"),
+        ("images.txt", "4 001.Crow/A bird 4", "4 ../../elsewhere", "elsewhere.jpg, which lies outside"),
         ("classes.txt", "2 002.Owl", "2 001.Crow", "classes.txt: gives two classes one name"),
         (
             "images.txt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -76,7 +77,7 @@ class ListedImages(ImageSource):
     def files(self) -> list[Path]:
         images = [image for part in PARTS for image in self.listed[part]]
         for image in images:
-            if not image.file.is_relative_to(self.root):
+            if not Path(os.path.normpath(image.file)).is_relative_to(os.path.normpath(self.root)):
                 raise DataError(f"{image.place}: names {image.file}, which lies outside {self.root}")
             if not image.file.is_file():
                 raise DataError(f"{image.place}: names {image.file}, which is not there; fetch all images")
