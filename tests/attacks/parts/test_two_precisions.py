@@ -15,6 +15,7 @@ from attacks.ensemble import Ensemble
 from attacks.fab import FAB
 from attacks.fgsm import FGSM
 from attacks.noise import Noise
+from attacks.parts.trajectory.outcomes import is_milestone, milestones
 from attacks.parts.two_precisions import TwoPrecisions, in_both, walking
 from attacks.pgd import PGD
 from attacks.rescaled import Rescaled
@@ -141,6 +142,11 @@ def test_longer_attacks_find_what_shorter_ones_found_at_milestones():
     shared = PGD.run_together(attacks, both, images, labels, start).results
     for shorter, longer in itertools.pairwise(attacks):
         assert (shared[longer].any[longer.steps].margin <= shared[shorter].any[shorter.steps].margin).all()
+
+
+def test_milestones_are_the_iterates_at_which_a_walk_is_judged():
+    for steps in (0, 7, 10, 39, 40, 700):
+        assert milestones(steps) == [number for number in range(steps + 1) if is_milestone(number)]
 
 
 def test_rescaled_logits_are_rescaled_in_both_precisions():
