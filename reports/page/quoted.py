@@ -80,6 +80,7 @@ QUOTES = (
     Quote(RESULTS, "### The strong attacks", "cifar100-cpu", strong_attacks),
     Quote(RESULTS, "### Attack quality", "cifar100-cpu", quality_for_reading),
     Quote(RESULTS, "### What PackNet and CMAT decided", "cifar100-cpu", decisions_table),
+    Quote(RESULTS, "## All twenty superclasses without a GPU: `cifar100-20-cpu`", "cifar100-20-cpu", compact_table),
     Quote(RESULTS, "## Photographs without a GPU: `fine-grained-cpu`", "fine-grained-cpu", compact_table),
     Quote(RESULTS, "## Fashion-MNIST, task by task: `fashion`", "fashion", compact_table),
     Quote(RESULTS, "## Fashion-MNIST, no task told: `fashion-class`", "fashion-class", compact_table),

@@ -242,6 +242,17 @@ def test_the_thesis_rows_stand_in_the_presets_of_the_whole_comparison() -> None:
     assert len(load_preset("digits").rows) == 6, "the first contact stays short"
 
 
+def test_three_and_all_superclasses_are_learned_by_the_same_rows_on_two_cores() -> None:
+    three, all_of_them = load_preset("cifar100-cpu"), load_preset("cifar100-20-cpu")
+    assert (all_of_them.eps, all_of_them.file.backbone) == (three.eps, three.file.backbone)
+    differ = {"precision", "attack", "selection"}
+    assert all_of_them.file.recipe.model_dump(exclude=differ) == three.file.recipe.model_dump(exclude=differ)
+    settings = {row.label: row.settings for row in three.rows}
+    for row in all_of_them.rows:
+        assert row.settings == settings[row.label], row.label
+    assert {"standard", "madry_at", "anp_vs", "packnet", "cmat"} <= {row.label for row in all_of_them.rows}
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
