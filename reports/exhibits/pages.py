@@ -267,14 +267,17 @@ def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
 def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> str:
     """The page with the exhibits between its two marks made anew. Raises ValueError if it lacks a mark.
 
-    Boards of the thesis' CIFAR-100 data have all exhibits; those with a data set per task have the high-resolution tables and
-    the scores by task.
+    Each CIFAR-100 board has a heading of its own, which links from other pages lead to. Boards of the thesis' CIFAR-100 data have all
+    exhibits; those with a data set per task have the high-resolution tables and the scores by task.
     """
     parts: list[str] = []
     for each in exhibits:
+        others = beside(each)
+        if each.is_of_thesis_data or others:
+            parts.append(f"## `{each.board.preset}`")
         if each.is_of_thesis_data:
             parts += _sections(each, picture, _of_thesis(each))
-        parts += [text for other in beside(each) for text in _other(each, other)]
+        parts += [text for other in others for text in _other(each, other)]
     parts += _fine_grained(exhibits, "## ")
     for each in fine_grained_boards(exhibits):
         parts += [f"### {_title(2)}: {markdown_text(each.board.preset)}", *_scores(each, _of_thesis(each))]

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from benchmark.commands.run import run
-from benchmark.evaluating.fingerprints import evaluation_fields, evaluation_id, printed
+from benchmark.evaluating.fingerprints import attack_name, evaluation_fields, evaluation_id, printed
 from benchmark.planning.identity import run_identity
 from benchmark.planning.options import PUBLISHED, RunOptions
 from benchmark.planning.presets import load_preset
@@ -98,12 +98,11 @@ def test_every_published_evaluation_has_the_id_that_its_preset_asks_for(name: st
         rows = rows[(rows["after_task"] == rows["after_task"].max()) & (rows["task"] == 0)]
         stored = dict(zip(rows["attack"], rows["evaluation_id"], strict=True))
         classifier, task = rows["classifier"].iloc[0], rows["task_fingerprint"].iloc[0]
-        asked = {
-            demand.attack.name: evaluation_id(
-                classifier, evaluation_fields(demand.attack, task, preset.evaluation.seed, "fp32")
-            )
-            for demand in preset.final
-        }
+        asked = {}
+        for attack in (demand.attack for demand in preset.final):
+            seed, precision = preset.seed_of(attack), preset.precision_of(attack)
+            fields = evaluation_fields(attack, task, seed, precision)
+            asked[attack_name(attack, seed, precision)] = evaluation_id(classifier, fields)
         assert {attack: stored[attack] for attack in asked} == asked, f"{record.label}: {WHY}"
 
 
