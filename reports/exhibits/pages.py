@@ -267,8 +267,8 @@ def _abbreviated(frame: pd.DataFrame) -> pd.DataFrame:
 def with_exhibits(page: str, exhibits: Sequence[Exhibits], picture: Picture) -> str:
     """The page with the exhibits between its two marks made anew. Raises ValueError if it lacks a mark.
 
-    Each CIFAR-100 board has a heading of its own, which links from other pages lead to. Boards of the thesis' CIFAR-100 data have all
-    exhibits; those with a data set per task have the high-resolution tables and the scores by task.
+    Each CIFAR-100 board has a heading of its own, which links from other pages lead to. Boards of the thesis' CIFAR-100 data have
+    all exhibits; those with a data set per task have the high-resolution tables and the scores by task.
     """
     parts: list[str] = []
     for each in exhibits:
