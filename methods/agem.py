@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -102,7 +103,6 @@ class AGEM(Rehearsal):
                 )
             return self
 
-    def replaying(self, fit: Fit, replay: Replay) -> Objective:
+    def replaying(self, fit: Fit, replay: Replay) -> Fit:
         objective = ReferenceGradient(fit.objective, replay, self.logits, fit.parameters)
-        fit.after_backward = objective.project
-        return objective
+        return replace(fit, objective=objective, after_backward=objective.project)

@@ -121,8 +121,9 @@ class DERpp(Rehearsal):
         assert isinstance(settings, DERppSettings)
         return cls.objective(settings).passes(recipe) * (1 + settings.draws_of_a_step * settings.replay)
 
-    def replaying(self, fit: Fit, replay: Replay) -> Objective:
-        return DarkReplay(fit.objective, replay, self.logits, self.settings, sum(self.stream.class_counts))
+    def replaying(self, fit: Fit, replay: Replay) -> Fit:
+        classes = sum(self.stream.class_counts)
+        return replace(fit, objective=DarkReplay(fit.objective, replay, self.logits, self.settings, classes))
 
     def offer(self, task: LearnTask, context: Context) -> None:
         generator = context.rng(task.id, "memory", "reservoir")

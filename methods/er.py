@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from methods.parts.replay import Replay, ReplayingObjective, side_by_side
 from methods.strategies.rehearsal import Rehearsal
-from methods.training import Batch, Fit, InnerAttack, Logits, Objective
+from methods.training import Batch, Fit, InnerAttack, Logits
 
 
 class LossOverBoth(ReplayingObjective):
@@ -33,5 +35,5 @@ class ER(Rehearsal):
     version = 1
     paper = "Chaudhry et al. 2019, On Tiny Episodic Memories in Continual Learning"
 
-    def replaying(self, fit: Fit, replay: Replay) -> Objective:
-        return LossOverBoth(fit.objective, replay, self.logits)
+    def replaying(self, fit: Fit, replay: Replay) -> Fit:
+        return replace(fit, objective=LossOverBoth(fit.objective, replay, self.logits))

@@ -19,6 +19,7 @@ Deviations:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, Self
 
 import torch
@@ -121,13 +122,14 @@ class GPM(OneNetwork):
     def fit(self, network: TaskNetwork, task: LearnTask, context: Context) -> Fit:
         fit = super().fit(network, task, context)
         recipe = fit.objective.recipe(context.recipe)
-        if self.bases:
-            projection = Projection(dict(self.network.backbone.shared_weights()), self.bases, recipe.weight_decay)
-            fit.after_backward = projection.project_gradients
-            if recipe.optimizer == "adam":
-                projection.hold()
-                fit.after_step = lambda step: projection.put_back()
-        return fit
+        if not self.bases:
+            return fit
+        projection = Projection(dict(self.network.backbone.shared_weights()), self.bases, recipe.weight_decay)
+        fit = replace(fit, after_backward=projection.project_gradients)
+        if recipe.optimizer != "adam":
+            return fit
+        projection.hold()
+        return replace(fit, after_step=lambda step: projection.put_back())
 
     # -- when it is learned -----------------------------------------------------------------------------------------------
 

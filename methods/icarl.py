@@ -163,12 +163,9 @@ class ICaRL(KeepsImages):
         among_all = self.stream.protocol == "class"
         counts = None if among_all else torch.tensor(self.stream.class_counts, device=context.device)
         starts = torch.tensor([0] * len(self.stream) if among_all else self._starts, device=context.device)
-        fit.objective = SigmoidTargets(
-            fit.objective, starts, counts, before, averaged=self.settings.over_classes == "mean"
-        )
+        objective = SigmoidTargets(fit.objective, starts, counts, before, averaged=self.settings.over_classes == "mean")
         seen = self.network.for_seen(task.id)
-        self.everything_seen(fit, seen, range(task.id))
-        return fit
+        return replace(self.everything_seen(fit, seen, range(task.id)), objective=objective)
 
     def consolidate(self, task: LearnTask, context: Context) -> None:
         classes = self._starts[task.id] + self.stream.class_counts[task.id]

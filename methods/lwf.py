@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal, Self
 
@@ -122,20 +123,20 @@ class LwF(OneNetwork):
         shown = slice(heads[-1].stop if heads else 0, None) if self.stream.protocol == "task" else slice(None)
         if self.stream.protocol == "class" and heads:
             heads = [slice(0, heads[-1].stop)]
-        kind = SigmoidDistillation if settings.loss == "sigmoid" else DistillingObjective
+        kind: Callable[..., DistillingObjective] = DistillingObjective
+        if settings.loss == "sigmoid":
+            kind = partial(SigmoidDistillation, averaged=settings.over_classes == "mean")
         objective = kind(
             fit.objective,
             student,
-            shown,
+            shown=shown,
             # Nothing has moved since the kept epoch of the task before.
-            self.network.for_seen(task.id - 1).materialise() if heads else None,
-            heads,
-            settings.strength,
-            settings.temperature,
-            settings.distil_on == "attacked",
+            teacher=self.network.for_seen(task.id - 1).materialise() if heads else None,
+            heads=heads,
+            strength=settings.strength,
+            temperature=settings.temperature,
+            attacked=settings.distil_on == "attacked",
         )
-        if isinstance(objective, SigmoidDistillation):
-            objective.averaged = settings.over_classes == "mean"
         return replace(
             fit,
             network=student,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field, model_validator
@@ -13,7 +14,7 @@ from methods.base import Context, MethodError, MethodSettings, State
 from methods.parts.image_memory import Reservoir
 from methods.parts.replay import Replay
 from methods.strategies.one_network import OneNetwork, OneNetworkSettings
-from methods.training import Fit, Objective, Recipe, TrainedBy
+from methods.training import Fit, Recipe, TrainedBy
 from scenarios.base import LearnTask, Stream
 from scenarios.parts.augmentation import Size
 
@@ -71,17 +72,17 @@ class KeepsImages(OneNetwork):
         """(height, width) of what the network sees."""
         return self.stream.image_shape[-2], self.stream.image_shape[-1]
 
-    def everything_seen(self, fit: Fit, network: TaskNetwork, tasks: Sequence[int]) -> None:
-        """Make a training of one task's network one of the whole network, with the heads of other tasks.
+    def everything_seen(self, fit: Fit, network: TaskNetwork, tasks: Sequence[int]) -> Fit:
+        """The training of one task's network as one of the whole network, with the heads of other tasks.
 
         network: what the task that is learned is asked by; the batches of the stream go through it.
         tasks: old ones, whose heads are trained too.
         """
         mine = {id(parameter) for parameter in fit.parameters}
         heads = [parameter for task in tasks for parameter in self.network.heads[task].parameters()]
-        fit.parameters = [*fit.parameters, *(parameter for parameter in heads if id(parameter) not in mine)]
+        parameters = [*fit.parameters, *(parameter for parameter in heads if id(parameter) not in mine)]
         # The heads of old tasks move, so they too are those of the kept epoch afterwards.
-        fit.network, fit.logits = self.network, lambda batch: network
+        return replace(fit, network=self.network, parameters=parameters, logits=lambda batch: network)
 
 
 class Rehearsal(KeepsImages):
@@ -92,7 +93,7 @@ class Rehearsal(KeepsImages):
     Published code offers images while it learns them, once in each epoch: it replays those of the task at hand too, and its
     reservoir counts visits and not images.
 
-    A subclass says what a step minimises (`replaying`).
+    A subclass says what a step minimises, and what else is done in it (`replaying`).
 
     memory: the reservoir.
     least_drawn: images that a step draws at least.
@@ -109,8 +110,8 @@ class Rehearsal(KeepsImages):
         return super().passes(settings, recipe) * (1 + settings.replay)
 
     @abstractmethod
-    def replaying(self, fit: Fit, replay: Replay) -> Objective:
-        """The objective of a training that replays, around `fit.objective`. It may change the training too.
+    def replaying(self, fit: Fit, replay: Replay) -> Fit:
+        """The training with an objective that replays, around `fit.objective`.
 
         fit: of the network with the heads of all tasks in the memory.
         """
@@ -129,10 +130,9 @@ class Rehearsal(KeepsImages):
             context.rng(task.id, "replay", "augmentation"),
         )
         # A head of which no image is left is not trained: it would only decay.
-        self.everything_seen(fit, network, sorted(set(kept.tasks.tolist())))
+        fit = self.everything_seen(fit, network, sorted(set(kept.tasks.tolist())))
         replay = Replay(kept, self.settings.replay, recipe.augmentation, self.size, generators, self.least_drawn)
-        fit.objective, fit.generators = self.replaying(fit, replay), [*fit.generators, *generators]
-        return fit
+        return replace(self.replaying(fit, replay), generators=[*fit.generators, *generators])
 
     def consolidate(self, task: LearnTask, context: Context) -> None:
         self.offer(task, context)

@@ -45,9 +45,9 @@ class SecondOptimizer:
     rate: Callable[[int], float]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fit:
-    """One training, and the callables in which methods differ.
+    """One training, and the callables in which methods differ. `dataclasses.replace` makes another one of it.
 
     network: its train or eval mode is switched, and its state is kept at the selected epoch.
     parameters: what the recipe's optimiser moves.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_the_network_that_is_left_is_wholly_that_of_the_kept_epoch(tmp_path: Pat
     outcomes = [fit.validate()] * 3
     answers_in_turn = iter([0.0, 1.0])
     fit.objective.score = lambda validation: next(answers_in_turn)  # type: ignore[method-assign]
-    fit.validate = lambda: outcomes[0]
+    fit = replace(fit, validate=lambda: outcomes[0])
     longer = context.recipe.model_copy(update={"epochs": 2})
     context.begin_turn(1, 2, "digits")
     context.train(fit, [tasks[1].to_learn()], recipe=longer)

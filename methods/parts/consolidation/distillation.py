@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,7 @@ class DistillingObjective(AroundObjective):
         self,
         inner: Objective,
         student: nn.Module,
+        *,
         shown: slice,
         teacher: nn.Module | None,
         heads: Sequence[slice],
@@ -106,9 +107,12 @@ class SigmoidDistillation(DistillingObjective):
     objective is not minimised, but it is what the images are attacked by.
 
     averaged: True for the mean over all classes seen in place of their sum.
+    given: what distillation is given beside.
     """
 
-    averaged: bool = False
+    def __init__(self, inner: Objective, student: nn.Module, *, averaged: bool, **given: Any) -> None:
+        super().__init__(inner, student, **given)
+        self.averaged = averaged
 
     def of_task(self, loss: Tensor, answers: Tensor, labels: Tensor) -> Tensor:
         old = self.heads[-1].stop if self.heads else 0

@@ -131,7 +131,15 @@ def test_no_gradient_reaches_the_teacher() -> None:
 def test_sigmoids_are_summed_over_classes_or_averaged_and_old_ones_follow_the_teacher() -> None:
     net, given = student(), batch(first_label=5)
     around = SigmoidDistillation(
-        AdversarialTraining(), net, slice(None), Teacher(5), [slice(0, 5)], strength=0.7, temperature=1.0, attacked=True
+        AdversarialTraining(),
+        net,
+        averaged=False,
+        shown=slice(None),
+        teacher=Teacher(5),
+        heads=[slice(0, 5)],
+        strength=0.7,
+        temperature=1.0,
+        attacked=True,
     )
     loss, output = around.loss(net, given, attack_on(net))
     seen = around.teacher.seen  # type: ignore[union-attr]
