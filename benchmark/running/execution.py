@@ -32,7 +32,7 @@ from benchmark.planning.stored_runs import (
     without_facts,
 )
 from benchmark.planning.tasks import warning_rows
-from benchmark.running.attack_cells import attack_and_record
+from benchmark.running.attack_cells import CellAttacks
 from benchmark.running.failures import JobResult, failure_lines, is_of_place, record_failure
 from benchmark.running.gpu import lost, raise_if_lost, return_memory
 from benchmark.running.judging_afresh import judge_afresh
@@ -232,13 +232,12 @@ class Execution:
 
         again: True for cells that are recorded, which are attacked once more for their images alone.
         """
+        attacks = CellAttacks(self.recorder, self._tell, self._timed, self.shelf)
         for task in {cell.task: self.tasks[cell.task] for cell in cells}.values():
             mine = [cell for cell in cells if cell.task == task.id]
             try:
                 classifier = self.method.classifier(self.job.asks(task.id)).to(self.device)
-                attack_and_record(
-                    mine, classifier, task, self.recorder, self._tell, self.shelf, again=again, timed=self._timed
-                )
+                attacks.make(mine, classifier, task, again=again)
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:

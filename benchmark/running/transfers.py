@@ -24,7 +24,7 @@ from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, cost_of
 from benchmark.planning.presets import Preset
 from benchmark.planning.stored_runs import last_checkpoint, state_key
-from benchmark.running.attack_cells import Tell, attack_and_record
+from benchmark.running.attack_cells import CellAttacks, Tell
 from benchmark.running.failures import JobResult, failure_lines, record_failure
 from benchmark.running.gpu import lost, raise_if_lost
 from benchmark.running.recording import Recorder
@@ -112,6 +112,7 @@ def execute_transfers(
         def in_time(work: Work) -> AbstractContextManager[None]:
             return time.stage(ATTACK, cost_of(work, job, tasks))
 
+        attacks = CellAttacks(recorder, tell, in_time)
         classifiers = Classifiers(machine)
         cells = missing_transfers(job, machine, tasks)
         for task in tasks:
@@ -126,7 +127,7 @@ def execute_transfers(
                     if not mine:
                         continue
                     classifier = classifiers.of(job, None, task.id)
-                attack_and_record(mine, classifier, task, recorder, tell, timed=in_time)
+                attacks.make(mine, classifier, task)
             except (StoreError, OSError):
                 raise
             except (Exception, SystemExit) as error:
