@@ -165,7 +165,7 @@ class ICaRL(KeepsImages):
         starts = torch.tensor([0] * len(self.stream) if among_all else self._starts, device=context.device)
         objective = SigmoidTargets(fit.objective, starts, counts, before, averaged=self.settings.over_classes == "mean")
         seen = self.network.for_seen(task.id)
-        return replace(self.everything_seen(fit, seen, range(task.id)), objective=objective)
+        return replace(self.with_heads_of(fit, seen, range(task.id)), objective=objective)
 
     def consolidate(self, task: LearnTask, context: Context) -> None:
         classes = self._starts[task.id] + self.stream.class_counts[task.id]

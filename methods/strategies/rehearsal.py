@@ -72,7 +72,7 @@ class KeepsImages(OneNetwork):
         """(height, width) of what the network sees."""
         return self.stream.image_shape[-2], self.stream.image_shape[-1]
 
-    def everything_seen(self, fit: Fit, network: TaskNetwork, tasks: Sequence[int]) -> Fit:
+    def with_heads_of(self, fit: Fit, network: TaskNetwork, tasks: Sequence[int]) -> Fit:
         """The training of one task's network as one of the whole network, with the heads of other tasks.
 
         network: what the task that is learned is asked by; the batches of the stream go through it.
@@ -130,7 +130,7 @@ class Rehearsal(KeepsImages):
             context.rng(task.id, "replay", "augmentation"),
         )
         # A head of which no image is left is not trained: it would only decay.
-        fit = self.everything_seen(fit, network, sorted(set(kept.tasks.tolist())))
+        fit = self.with_heads_of(fit, network, sorted(set(kept.tasks.tolist())))
         replay = Replay(kept, self.settings.replay, recipe.augmentation, self.size, generators, self.least_drawn)
         return replace(self.replaying(fit, replay), generators=[*fit.generators, *generators])
 
