@@ -54,12 +54,15 @@ class Answer:
     under: the attack, or the two that are compared.
     published: the difference in print, of accuracies in [0, 1]; NaN if there is none, or if the data are not the thesis'.
     found: None if a row or an attack that it needs was not run.
+    training: image gradients that the first method took in training, over those of the second; NaN if there is one method, or if
+        they are unknown.
     """
 
     claim: str
     under: str
     published: float
     found: Comparison | None
+    training: float = nan
 
     @property
     def verdict(self) -> str:
@@ -105,7 +108,16 @@ def _better(exhibits: Exhibits) -> Iterator[Answer]:
         published = printed[better] - printed[worse] if exhibits.is_of_thesis_data else nan
         for attack in _attacks(exhibits):
             found = compare(first.outcomes_under(attack), second.outcomes_under(attack)) if first and second else None
-            yield Answer(f"{better} is above {worse}", short_name(attack, exhibits.board), published, found)
+            under = short_name(attack, exhibits.board)
+            yield Answer(f"{better} is above {worse}", under, published, found, _training(first, second))
+
+
+def _training(first: Row | None, second: Row | None) -> float:
+    """The image gradients that a method took in training, over those of another one. No machine and no load changes them."""
+    if first is None or second is None:
+        return nan
+    taken = [row.measures.value("train_gradient_evaluations") for row in (first, second)]
+    return taken[0] / taken[1] if taken[1] > 0 else nan
 
 
 def _harder(exhibits: Exhibits) -> Iterator[Answer]:
@@ -179,6 +191,7 @@ def claims_table(exhibits: Exhibits) -> pd.DataFrame:
     """A line per claim and attack: the published difference, ours with its interval, and what that says; NaN for missing numbers.
 
     seeds, samples: numbers of common seeds, and of common images of one seed.
+    training: image gradients that the first method took in training, over those of the second.
     """
     records = []
     for answer in answers(exhibits):
@@ -187,6 +200,7 @@ def claims_table(exhibits: Exhibits) -> pd.DataFrame:
         numbers = (nan,) * 4 if found is None else (found.difference, found.low, found.high, found.p)
         record |= dict(zip(("difference", "low", "high", "p"), numbers, strict=True))
         record |= {"seeds": found.seeds if found else 0, "samples": found.samples if found else 0}
+        record |= {"training": answer.training}
         records.append({**record, "test": found.test if found else "", "answer": answer.verdict})
     return pd.DataFrame(records)
 
@@ -199,9 +213,9 @@ def claims_table_for_reading(exhibits: Exhibits) -> pd.DataFrame:
         known = line["difference"] == line["difference"]
         bounds = f" [{percent(line['low'])}, {percent(line['high'])}]" if known else ""
         record |= {"ours": points(line["difference"]) + bounds, "p": f"{line['p']:.2g}" if known else NOT_AVAILABLE}
-        records.append(
-            record | {"seeds": str(line["seeds"]), "images": f"{line['samples']:,}", "answer": line["answer"]}
-        )
+        record |= {"seeds": str(line["seeds"]), "images": f"{line['samples']:,}"}
+        training = f"{line['training']:.1f}x" if isfinite(line["training"]) else ""
+        records.append({**record, "training": training, "answer": line["answer"]})
     found = pd.DataFrame(records)
     return found if exhibits.is_of_thesis_data or found.empty else found.drop(columns="published")
 
@@ -213,7 +227,8 @@ def claims_caption(exhibits: Exhibits) -> str:
         "confirmed or refuted if p is below .05, and undecided otherwise, or if there is one seed: another seed is another "
         "network. With two seeds p is too small. Claims are asked one by one, and no p is corrected for their number. "
         f"What a row gains over {REFERENCE}, one network per task, on later tasks and on the first is compared because the first "
-        "task may be a hard one for everybody."
+        "task may be a hard one for everybody. Training: the image gradients that the first method took in training, over those "
+        "of the second; those of rows from which a method has its goals or its start are not counted."
     )
     if exhibits.is_of_thesis_data:
         text += (

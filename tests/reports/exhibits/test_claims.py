@@ -41,8 +41,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Exhibits:
     """PackNet is the best by far, and CMAT no better than plain adversarial training; nobody ran ANP-VS."""
     rows = [
         *seeds_of("packnet", quality=3.0, final=sweep()),
-        *seeds_of("cmat", quality=1.6, final=sweep()),
-        *seeds_of("madry_at", quality=1.6, final=sweep()),
+        *seeds_of("cmat", quality=1.6, final=sweep(), costs={"train_gradient_evaluations": 380.0}),
+        *seeds_of("madry_at", quality=1.6, final=sweep(), costs={"train_gradient_evaluations": 200.0}),
         *seeds_of("single_task_at", quality=2.2, forgets=0.4, final=sweep()),
     ]
     return exhibits(stored(tmp_path_factory.mktemp("three"), *rows))
@@ -72,6 +72,16 @@ def test_the_difference_is_that_of_the_rows(three: Exhibits) -> None:
     assert (line["seeds"], line["samples"]) == (3, 3 * 20)
     assert line["published"] == pytest.approx(0.4113 - 0.3247)
     assert lines.loc[("packnet is above madry_at", "pgd-10 any"), "samples"] == 3 * 200
+
+
+def test_a_claim_says_how_much_longer_the_first_method_trains(three: Exhibits) -> None:
+    lines = claims_table(three).set_index(["claim", "under"])["training"]
+    assert lines["cmat is above madry_at", WORST] == pytest.approx(1.9)
+    # These rows say nothing of PackNet's training, and the other claims are about one method.
+    assert lines.drop("cmat is above madry_at", level="claim").isna().all()
+    text = claims_table_for_reading(three).set_index(["claim", "under"])["training"]
+    assert text["cmat is above madry_at", WORST] == "1.9x"
+    assert text["cmat is above packnet", WORST] == ""
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
