@@ -23,11 +23,12 @@ from reports.numbers.statistics.intervals import LEVEL
 from reports.numbers.wording import in_eps
 from reports.tables.words import NOT_AVAILABLE, percent, points, short_name
 
-CONFIRMED, REFUTED, UNDECIDED, ONE_SEED, NOT_RUN = (
+CONFIRMED, REFUTED, UNDECIDED, ONE_SEED, NOT_RANKED, NOT_RUN = (
     "confirmed",
     "refuted",
     "undecided",
     "undecided: one seed",
+    "not ranked",
     "not run",
 )
 """The answers of a board to a claim."""
@@ -53,9 +54,10 @@ class Answer:
     claim: in words; a positive difference speaks for it.
     under: the attack, or the two that are compared.
     published: the difference in print, of accuracies in [0, 1]; NaN if there is none, or if the data are not the thesis'.
-    found: None if a row or an attack that it needs was not run.
+    found: None if a row or an attack that it needs was not run, or if a row is not ranked.
     training: image gradients that the first method took in training, over those of the second; NaN if there is one method, or if
         they are unknown.
+    ranked: False if a row that it needs is there and not ranked: its numbers are no evidence.
     """
 
     claim: str
@@ -63,12 +65,18 @@ class Answer:
     published: float
     found: Comparison | None
     training: float = nan
+    ranked: bool = True
+
+    @property
+    def is_measured(self) -> bool:
+        """True if there is a difference to show."""
+        return self.found is not None and isfinite(self.found.difference)
 
     @property
     def verdict(self) -> str:
         """One seed decides nothing, because another seed is another network."""
         if self.found is None or not isfinite(self.found.difference):
-            return NOT_RUN
+            return NOT_RUN if self.ranked else NOT_RANKED
         if self.found.seeds < 2:
             return ONE_SEED
         if not self.found.p < 1 - LEVEL:
@@ -80,13 +88,13 @@ def answers(exhibits: Exhibits) -> list[Answer]:
     """The answers of a board to every claim; none if it is class-incremental, or has no ranked row of CMAT or PackNet.
 
     Rows are compared under `worst` and under the attack of the matrix, any-iterate, on common seeds and images. Only on the
-    thesis' own data there are answers that something was not run.
+    thesis' own data there are answers that something was not run or not ranked.
     """
     if not exhibits.asks_within_tasks or not any(_ranked(exhibits, method) for method in OWN):
         return []
     if exhibits not in _KNOWN:
         found = [*_better(exhibits), *_harder(exhibits), *_later(exhibits)]
-        _KNOWN[exhibits] = [answer for answer in found if answer.verdict != NOT_RUN or exhibits.is_of_thesis_data]
+        _KNOWN[exhibits] = [answer for answer in found if answer.is_measured or exhibits.is_of_thesis_data]
     return _KNOWN[exhibits]
 
 
@@ -109,7 +117,16 @@ def _better(exhibits: Exhibits) -> Iterator[Answer]:
         for attack in _attacks(exhibits):
             found = compare(first.outcomes_under(attack), second.outcomes_under(attack)) if first and second else None
             under = short_name(attack, exhibits.board)
-            yield Answer(f"{better} is above {worse}", under, published, found, _training(first, second))
+            training = _training(first, second)
+            yield Answer(
+                f"{better} is above {worse}", under, published, found, training, _all_ranked(exhibits, better, worse)
+            )
+
+
+def _all_ranked(exhibits: Exhibits, *methods: str) -> bool:
+    """False if the row of one of the methods is there and not ranked."""
+    rows = [exhibits.row_of(method) for method in methods]
+    return all(row.is_ranked for row in rows if row is not None)
 
 
 def _training(first: Row | None, second: Row | None) -> float:
@@ -157,7 +174,7 @@ def _lost(
         under = f"{weak.kind}-{weak.steps} to -{strong.steps} a={in_eps(weak.step_in_eps)}"
     else:
         under = f"{weak.kind}-{weak.steps} a={in_eps(weak.step_in_eps)} to {in_eps(strong.step_in_eps)}"
-    return Answer(claim, under, published, found)
+    return Answer(claim, under, published, found, ranked=_all_ranked(exhibits, method))
 
 
 def _later(exhibits: Exhibits) -> Iterator[Answer]:
@@ -175,12 +192,14 @@ def _later(exhibits: Exhibits) -> Iterator[Answer]:
                 under,
                 nan,
                 later_against_first(mine) if mine else None,
+                ranked=_all_ranked(exhibits, method),
             )
             yield Answer(
                 f"{method}: later tasks gain more over {REFERENCE}",
                 under,
                 nan,
                 later_against_first(mine, reference.outcomes_under(attack)) if mine and reference else None,
+                ranked=_all_ranked(exhibits, method, REFERENCE),
             )
 
 

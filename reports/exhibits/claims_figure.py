@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.exhibits.claims import CONFIRMED, NOT_RUN, REFUTED, Answer, answers, claims_caption
+from reports.exhibits.claims import CONFIRMED, REFUTED, Answer, answers, claims_caption
 from reports.exhibits.exhibits import Exhibits
 from reports.figures.placing import LETTER
 from reports.figures.style import FAINT, INK, PAGE, PALETTE
@@ -30,7 +30,7 @@ PUBLISHED: dict[str, Any] = {
 
 def claims_figure(exhibits: Exhibits) -> tuple[str, Figure] | None:
     """Draw a line per claim and attack: caption and figure; None if nothing of them was measured."""
-    found = [answer for answer in answers(exhibits) if answer.verdict != NOT_RUN]
+    found = [answer for answer in answers(exhibits) if answer.is_measured]
     if not found:
         return None
     claims, attacks = (_inches(words) for words in ([a.claim for a in found], [a.under for a in found]))

@@ -14,7 +14,6 @@ import pandas as pd
 
 from reports.boards.board import Row
 from reports.boards.building import build_boards
-from reports.checks.check import Check
 from reports.checks.verdicts import CHECKS
 from reports.exhibits.claims import claims_caption, claims_table, claims_table_for_reading
 from reports.exhibits.claims_figure import CLAIMS_FIGURE
@@ -289,13 +288,13 @@ def _of_thesis(exhibits: Exhibits) -> list[Row]:
     return [row for row in _in_order(exhibits) if row.method in THESIS_NAMES]
 
 
-def published_exhibits(folder: Path, checks: Sequence[Check] = CHECKS) -> list[Exhibits]:
+def published_exhibits(folder: Path) -> list[Exhibits]:
     """The exhibits of the tracked records that the documentation shows, by preset.
 
     folder: `results/published`.
     """
     presets = sorted(path for path in folder.iterdir() if path.is_dir())
-    boards = [board for preset in presets for board in build_boards(load(preset, None), checks)]
+    boards = [board for preset in presets for board in build_boards(load(preset, None), CHECKS)]
     found = exhibits_of(boards, read_published())
     return [each for each in found if each.scenario in (SCENARIO, SPLIT_CIFAR100, FINE_GRAINED)]
 

@@ -10,6 +10,7 @@ import pytest
 
 from reports.exhibits.claims import (
     CONFIRMED,
+    NOT_RANKED,
     NOT_RUN,
     ONE_SEED,
     REFUTED,
@@ -72,6 +73,20 @@ def test_the_difference_is_that_of_the_rows(three: Exhibits) -> None:
     assert (line["seeds"], line["samples"]) == (3, 3 * 20)
     assert line["published"] == pytest.approx(0.4113 - 0.3247)
     assert lines.loc[("packnet is above madry_at", "pgd-10 any"), "samples"] == 3 * 200
+
+
+def test_a_row_that_is_not_ranked_answers_no_claim(tmp_path: Path) -> None:
+    """It was run, so the page does not say that it was not."""
+    failure = {"stage": "train", "message": "no"}
+    failed = [*seeds_of("anp_vs", learned=1, failure=failure), *seeds_of("cmat", learned=1, failure=failure)]
+    board = exhibits(stored(tmp_path, *seeds_of("packnet", final=sweep()), *failed))
+    found = says(board)
+    assert found["packnet is above anp_vs", WORST] == NOT_RANKED
+    assert found["cmat: later tasks are above the first", "pgd-10 any"] == NOT_RANKED
+    assert found["packnet is above madry_at", WORST] == NOT_RUN
+    _, figure = claims_figure(board) or ("", None)
+    assert figure is not None
+    assert not {NOT_RANKED, NOT_RUN} & {text.get_text() for text in drawn_texts(figure)}
 
 
 def test_a_claim_says_how_much_longer_the_first_method_trains(three: Exhibits) -> None:
