@@ -75,7 +75,7 @@ class Answer:
     @property
     def verdict(self) -> str:
         """One seed decides nothing, because another seed is another network."""
-        if self.found is None or not isfinite(self.found.difference):
+        if self.found is None or not self.is_measured:
             return NOT_RUN if self.ranked else NOT_RANKED
         if self.found.seeds < 2:
             return ONE_SEED
