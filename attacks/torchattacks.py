@@ -5,9 +5,7 @@ The package is optional and imported only where it is used.
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
-import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,79 +17,25 @@ from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
 from attacks.parts.capture import out_of_memory
-from attacks.parts.guard import StandIn, untouched
-from attacks.settings import MOST, step_size_warnings
+from attacks.parts.foreign.algorithms import (
+    ATTACK_NOTHING,
+    CHECKED_VERSION,
+    FLOAT32_ONLY,
+    STEPS,
+    TOO_LARGE_TO_TRY,
+    TorchattacksAlgorithm,
+)
+from attacks.parts.foreign.stand_in import StandIn
+from attacks.parts.guard import untouched
+from attacks.settings import step_size_warnings
 from attacks.starts import Starts
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError, parse_fraction
 from attacks.victim import Victim, check_samples
 
-CHECKED_VERSION = "3.5.1"
-
-# torchattacks does not say which norm an attack is for. One whose constructor has `norm` is for both, any other for linf, but:
-L2_ONLY = {"CW", "DeepFool", "PGDL2", "PGDRSL2"}
-OF_NO_NORM = {"VANILA", "GN", "JSMA", "EADL1", "EADEN", "SparseFool", "OnePixel", "Pixle"}
-"""L0, L1 and noise: under either norm they count where they happen to end inside the ball."""
-
-EPS = ("eps", "max_epsilon")
-"""The names that constructors give to eps."""
-OURS = {
-    **dict.fromkeys((*EPS, "norm"), "is that of the threat model"),
-    "n_classes": "is read off the classifier",
-    "seed": "follows from the evaluation's seed",
-    "verbose": "is off",
-}
-"""Arguments that a preset must not give, and why."""
-
-CHOICES = {
-    ("APGD", "loss"): ("ce", "dlr"),
-    ("UPGD", "loss"): ("ce", "dlr", "margin"),
-    ("Square", "loss"): ("ce", "margin"),
-    ("PGDRS", "noise_type"): ("guassian", "uniform"),  # spelled so in torchattacks
-    ("PGDRSL2", "noise_type"): ("guassian", "uniform"),
-    ("TIFGSM", "kernel_name"): ("gaussian", "linear", "uniform"),
-    ("AutoAttack", "version"): ("standard", "plus", "rand"),
-}
-"""Valid texts, by algorithm and argument."""
-REAL = {"c", "kappa", "scale", "lam"}
-"""Arguments that need not be whole, although their default is."""
-
-STEPS = {"steps", "num_iter_set", "max_iterations", "nb_iter", "n_queries"}
-"""Arguments that count steps."""
-REPEATS = {
-    "n_restarts",
-    "restarts",
-    "binary_search_steps",
-    "eot_iter",
-    "m",
-    "N",
-    "popsize",
-    "noise_batch_size",
-    "nb_sample",
-}
-"""Arguments by which the cost is multiplied."""
-
-CHANNELS = dict.fromkeys(("TIFGSM", "PIFGSM", "PIFGSMPP"), 3)
-"""The number of channels for which the filters of an algorithm are made."""
-L2_SQUARES = 5
-"""The shortest side of images on which Square lays out its squares under L2; a shorter one is divided by zero."""
-FEWEST_STEPS = {("EADL1", "max_iterations"): 10, ("EADEN", "max_iterations"): 10}
-"""Fewest steps, by algorithm and argument: every tenth part of them is looked at, and no part is a division by zero."""
-TRIED_PASSES = 20
-"""Forward passes after which a trial ends: whatever fails for the shape of the images has failed by then."""
-TOO_LARGE_TO_TRY = {"JSMA"}
-"""Algorithms that compare all pairs of pixels: a trial on large images would take all memory. They run on every shape."""
-
-FLOAT32_ONLY = {"EADL1", "EADEN", "FAB", "AutoAttack", "TIFGSM", "PIFGSM", "PIFGSMPP"}
-"""Algorithms that mix float32 constants with the images. The others compute in the type of the images."""
-
-ATTACK_NOTHING = {
-    "VANILA": "attacks nothing: it returns the images as they are; the attack clean says so",
-    "GN": "adds noise without a look at eps, and what leaves the ball does not count; the attack noise stays inside",
-}
-"""Algorithms that are no attack within eps, and why."""
-
 LARGEST_EXCESS = 1e-3
 """The part of eps by which an attack that was given eps may miss the ball; that much is rounding and is projected away."""
+TRIED_PASSES = 20
+"""Forward passes after which a trial ends: whatever fails for the shape of the images has failed by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +95,7 @@ class Torchattacks(Attack):
 
     @property
     def label(self) -> str:
-        return f"{self.kind}:{self.algorithm}"
+        return self._known.label
 
     @property
     def name(self) -> str:
@@ -172,10 +116,7 @@ class Torchattacks(Attack):
 
     def passes(self, classes: int = MANY) -> float:
         """As of any attack, without the targets and queries that torchattacks counts by itself."""
-        if self.algorithm == "AutoAttack":
-            return 6000.0  # 5,000 queries and ten steps each of the rest
-        settings = self._settings()
-        return 2.0 * math.prod(max(1, settings[name]) for name in STEPS | REPEATS if name in settings) + 1
+        return self._known.passes(dict(self.arguments), self.threat_model)
 
     @classmethod
     def rows_per_image(cls, attacks: Sequence[Attack]) -> int:
@@ -208,92 +149,24 @@ class Torchattacks(Attack):
 
     def check_classes(self, count: int) -> None:
         super().check_classes(count)
-        settings = self._settings()
-        targeted = self.algorithm == "APGDT" or settings.get("version") in ("standard", "plus")
-        ratio = settings.get("loss") == "dlr" or settings.get("version") == "rand"
-        fewest = 4 if targeted else 3 if ratio else 2
-        if count < fewest:
-            instead = "loss: ce"
-            if self.algorithm == "AutoAttack":
-                instead = "autoattack-c2" if count == 2 else "autoattack-c3"
-            elif self.algorithm == "APGDT":
-                instead = "apgd with targets, whose loss is ce"
-            raise AttackError(
-                f"{self.label} needs {fewest} classes for its loss dlr, the classifier has {count}: use {instead}"
-            )
+        self._known.check_classes(self._settings(), count)
 
     def check_images(self, shape: tuple[int, int, int], classes: int) -> None:
         super().check_images(shape, classes)
-        channels, height, width = shape
-        these = f"{channels}x{height}x{width}"
-        if channels != CHANNELS.get(self.algorithm, channels):
-            raise AttackError(
-                f"{self.label} filters images of {CHANNELS[self.algorithm]} channels, these are {these}: use MIFGSM or NIFGSM"
-            )
-        tiles = self.algorithm == "Square" or self._settings().get("version") in ("standard", "plus")
-        if tiles and self.threat_model.norm == "l2" and min(height, width) < L2_SQUARES:
-            instead = "autoattack" if self.algorithm == "AutoAttack" else "square"
-            raise AttackError(
-                f"{self.label} needs images of {L2_SQUARES} pixels a side under l2, these are {these}: use {instead}"
-            )
+        self._known.check_images(self._settings(), self.threat_model.norm, shape)
         if self.algorithm not in TOO_LARGE_TO_TRY and (said := _trial(self, shape, classes)):
-            raise AttackError(f"images of {these}: {said}")
+            raise AttackError(f"images of {'x'.join(map(str, shape))}: {said}")
 
     def constructor_arguments(self) -> dict[str, Any]:
         """The arguments as the constructor takes them, eps and norm included. Raises AttackError for one that is not valid."""
-        defaults = self._defaults()
-        norm = self.threat_model.norm
-        of = (
-            "both"
-            if "norm" in defaults or self.algorithm in OF_NO_NORM
-            else "l2"
-            if self.algorithm in L2_ONLY
-            else "linf"
-        )
-        if of not in ("both", norm):
-            instead = "PGD, FGSM, MIFGSM" if norm == "linf" else ", ".join(sorted(L2_ONLY))
-            raise AttackError(
-                f"{self.label} is an attack of {of}, not of {self.threat_model}; of {norm} are: {instead}, APGD"
-            )
-        given = {name: self._converted(name, value, defaults) for name, value in self.arguments}
-        given |= {name: float(self.threat_model.eps) for name in EPS if name in defaults}
-        return given | ({"norm": {"linf": "Linf", "l2": "L2"}[norm]} if "norm" in defaults else {})
+        return self._known.constructor_arguments(dict(self.arguments), self.threat_model)
 
-    def _defaults(self) -> dict[str, Any]:
-        """The constructor's arguments with their defaults, without the classifier."""
-        parameters = inspect.signature(_constructor(self.algorithm)).parameters
-        return {name: parameter.default for name, parameter in parameters.items() if name != "model"}
+    @property
+    def _known(self) -> TorchattacksAlgorithm:
+        return TorchattacksAlgorithm(self.algorithm)
 
     def _settings(self) -> dict[str, Any]:
-        return self._defaults() | self.constructor_arguments()
-
-    def _converted(self, name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
-        """One argument as the constructor takes it, checked against its default there. Raises AttackError if it is not valid."""
-        if name in OURS:
-            raise AttackError(f"{self.label}: {name} {OURS[name]}; leave it out here")
-        valid = [other for other in defaults if other not in OURS]
-        if name not in valid:
-            advice = f"did you mean {_nearest(name, valid)}? valid: {', '.join(valid)}" if valid else "it takes none"
-            raise AttackError(f"{self.label}: argument {name!r} is not known; {advice}")
-        default, wrong = defaults[name], f"{self.label}: {name} = {value!r}: expected "
-        if isinstance(default, bool | str):
-            choices = CHOICES.get((self.algorithm, name))
-            if choices and value not in choices:
-                raise AttackError(f"{wrong}one of {', '.join(choices)}")
-            if type(value) is not type(default):
-                raise AttackError(wrong + ("true or false" if isinstance(default, bool) else "text"))
-        elif isinstance(default, float) or name in REAL:
-            try:
-                return float(parse_fraction(value, self.threat_model.eps))
-            except ThreatModelError:
-                raise AttackError(f"{wrong}a number such as 2/255, 0.1 or eps/4") from None
-        elif isinstance(default, int) and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise AttackError(f"{wrong}a whole number of 0 or more")
-        elif (self.algorithm, name) in FEWEST_STEPS and value < FEWEST_STEPS[self.algorithm, name]:
-            raise AttackError(f"{wrong}a whole number of {FEWEST_STEPS[self.algorithm, name]} or more")
-        elif isinstance(value, int) and value > MOST:
-            raise AttackError(f"{self.label}: {name}: expected a whole number of 0 to {MOST:,}")
-        return value
+        return self._known.settings(dict(self.arguments), self.threat_model)
 
     def run(
         self,
@@ -332,12 +205,12 @@ class Torchattacks(Attack):
 
     def _attacked(self, victim: Victim, classes: int, seed: int) -> Tensor:
         """The images that torchattacks returns, like the batch. Raises AttackError for its errors, not for the classifier's."""
-        settings, defaults = self.constructor_arguments(), self._defaults()
+        settings, defaults = self.constructor_arguments(), self._known.defaults()
         settings |= {name: value for name, value in {"n_classes": classes, "seed": seed}.items() if name in defaults}
         images = victim.images.float() if self.algorithm in FLOAT32_ONLY else victim.images
         stand_in = StandIn(victim)
         try:
-            attack = _constructor(self.algorithm)(stand_in, **settings)
+            attack = self._known.constructor()(stand_in, **settings)
             if self.algorithm == "JSMA":  # its target is the next of ten classes, however many there are
                 attack.set_mode_targeted_by_function(lambda _, labels: (labels + 1) % classes, quiet=True)
             found = attack(images, victim.labels)
@@ -358,7 +231,7 @@ class Torchattacks(Attack):
         Raises ThreatModelError if an attack that was given eps left it by more than rounding.
         """
         eps = float(self.threat_model.eps)
-        given_eps = any(name in self._defaults() for name in EPS)
+        given_eps = self._known.takes_eps()
         limit = self.threat_model.largest_allowed + (LARGEST_EXCESS * eps if given_eps else 0)
         outside_box = torch.maximum(-found, found - 1).flatten(1).amax(1)
         kept = (self.threat_model.largest_change(found, images) <= limit) & (outside_box <= BALL_TOLERANCE)
@@ -401,26 +274,3 @@ def _trial(attack: Torchattacks, shape: tuple[int, int, int], classes: int) -> s
     except (AttackError, ThreatModelError) as error:
         return str(error).removeprefix(f"{attack.name}: ")
     return ""
-
-
-def _constructor(algorithm: str) -> Any:
-    """The class of torchattacks of that name. Raises AttackError if there is none, with the nearest name, or no package."""
-    try:
-        import torchattacks
-    except ImportError as error:
-        raise AttackError("torchattacks is not installed, which this attack needs: pip install torchattacks") from error
-    if algorithm in torchattacks.__wrapper__:
-        raise AttackError(
-            f"torchattacks:{algorithm} wraps other attacks or trains classifiers; it cannot be run by name"
-        )
-    valid = [name for name in torchattacks.__all__ if name not in torchattacks.__wrapper__]
-    if algorithm not in valid:
-        raise AttackError(
-            f"torchattacks has no {algorithm!r}; did you mean {_nearest(algorithm, valid)}? valid: {', '.join(valid)}"
-        )
-    return getattr(torchattacks, algorithm)
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    by_lower_case = {other.lower(): other for other in valid}
-    return by_lower_case[difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.0)[0]]

@@ -198,10 +198,11 @@ def _sources(given: Any, where: str) -> list[str]:
 
 def _of_torchattacks(algorithm: str, fields: dict[str, Any], eps: Fraction, where: str) -> Attack:
     """An attack of the library torchattacks, such as `torchattacks:CW`. Raises ConfigError."""
-    from attacks.torchattacks import L2_ONLY, Torchattacks
+    from attacks.parts.foreign.algorithms import TorchattacksAlgorithm
+    from attacks.torchattacks import Torchattacks
 
     try:
-        norm = fields.pop("norm", "l2" if algorithm in L2_ONLY else "linf")
+        norm = fields.pop("norm", TorchattacksAlgorithm(algorithm).usual_norm)
         model = ThreatModel(parse_fraction(fields.pop("eps", eps), eps), norm)
         return Torchattacks.from_fields(algorithm, model, fields)
     except (AttackError, ThreatModelError) as error:

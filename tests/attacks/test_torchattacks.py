@@ -9,9 +9,11 @@ import torchattacks
 from torch import nn
 
 from attacks.base import AttackError, margins, outcome_of
-from attacks.parts.guard import StandIn, seed_of
+from attacks.parts.foreign.algorithms import FLOAT32_ONLY, L2_ONLY
+from attacks.parts.foreign.stand_in import StandIn
+from attacks.parts.guard import seed_of
 from attacks.threat_model import BALL_TOLERANCE, ThreatModel, ThreatModelError
-from attacks.torchattacks import FLOAT32_ONLY, L2_ONLY, Torchattacks
+from attacks.torchattacks import Torchattacks
 from attacks.victim import Victim
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
 from tests.attacks.stateful import CLASSES, Stateful, everything

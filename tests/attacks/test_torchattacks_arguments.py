@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from attacks.base import AttackError
-from attacks.torchattacks import CHECKED_VERSION, Torchattacks
+from attacks.parts.foreign.algorithms import CHECKED_VERSION
+from attacks.torchattacks import Torchattacks
 from tests.attacks.attack_cases import EIGHT
 from tests.attacks.torchattacks_cases import (
     HALF,

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torchattacks
 
+from attacks.parts.foreign.algorithms import L2_ONLY
 from attacks.parts.guard import random_state_kept, seed_of
 from attacks.threat_model import ThreatModel
-from attacks.torchattacks import L2_ONLY, Torchattacks
+from attacks.torchattacks import Torchattacks
 from tests.attacks.attack_cases import EIGHT, batch, small_conv
 from tests.attacks.stateful import CLASSES
 

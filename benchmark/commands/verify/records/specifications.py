@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attacks.base import Attack, AttackError
-from attacks.parts.submitted import Submitted
+from attacks.parts.foreign.submitted import Submitted
 from attacks.threat_model import ThreatModel, ThreatModelError
 from benchmark.commands.verify.findings import Problems
 from benchmark.errors import ConfigError

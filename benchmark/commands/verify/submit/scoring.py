@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from attacks.parts.foreign.submitted import Images, Submitted
 from attacks.parts.sharing import SharedRun
-from attacks.parts.submitted import Images, Submitted
 from benchmark.commands.verify.submit.file import SubmittedFile, read_submission
 from benchmark.commands.verify.submit.target import SubmissionTarget, target_of
 from benchmark.errors import ConfigError
