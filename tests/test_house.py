@@ -6,6 +6,8 @@ What may import what is held by `lint-imports` (pyproject.toml, [tool.importlint
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -101,3 +103,14 @@ def test_helpers_of_plug_ins_stand_in_folders_of_their_own(catalogue: str) -> No
 def test_no_test_file_is_longer_than_one_can_read() -> None:
     lengths = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files("tests")}
     assert {name: length for name, length in lengths.items() if length > MOST_TEST_LINES} == {}
+
+
+@pytest.mark.skipif(
+    not (REPOSITORY / ".git").exists() or shutil.which("git") is None, reason="no clone, so nothing is tracked"
+)
+def test_pictures_stand_where_the_pages_show_them() -> None:
+    """An example of a page that is tried in the root leaves its picture there, and `git add --all` takes it along."""
+    found = subprocess.run(
+        ["git", "ls-files", "*.png", "*.pdf", "*.svg"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert [name for name in found.stdout.split() if not name.startswith("docs/images/")] == []
