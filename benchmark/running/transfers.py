@@ -6,9 +6,10 @@ record, a row that was not run) is left out: the check that needs it says so, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -35,6 +36,9 @@ from results.checkpoints import Checkpoints
 from results.files import StoreError
 from results.store import RunStore
 from scenarios.base import DataError, Task
+
+STAGE = "transfers"
+"""The stage of a failure that ended the transfers of a run."""
 
 
 def plan_transfers(jobs: Sequence[Job], machine: Machine, tasks: Sequence[Task]) -> list[Planned]:
@@ -133,9 +137,12 @@ def execute_transfers(
             except (Exception, SystemExit) as error:
                 gone = lost(error, torch.device(machine.device))
                 if gone is not None:
-                    failures.append(("transfers", record_failure(store, "transfers", gone)))
+                    failures.append((STAGE, record_failure(store, STAGE, gone)))
                     return JobResult(job.hash, tuple(failure_lines(job, failures)), lost=True, again=True)
                 tell(mine[0].after_task, task.id, [cell.attack for cell in mine], error)
+        # After another try nothing is left of what ended the first one; what failed before the transfers has still failed.
+        if not (failures or time.out) and all(_is_of_transfers(entry, job.preset) for entry in store.read().failures):
+            store.clear_failures()
     return JobResult(job.hash, tuple(failure_lines(job, failures)), left=time.out)
 
 
@@ -160,3 +167,9 @@ def _bound(cell: Cell, job: Job, classifiers: Classifiers) -> Cell:
     assert isinstance(attack, Transfer)
     turn = cell.task if attack.source == EARLIER else None
     return replace(cell, attack=attack.on(classifiers.of(job.sources[attack.source], turn, cell.task)))
+
+
+def _is_of_transfers(failure: Mapping[str, Any], preset: Preset) -> bool:
+    """True if a recorded failure is one of the transfers."""
+    names = {preset.attack_name(demand.attack) for demand in preset.transfers}
+    return failure.get("stage") == STAGE or failure.get("attack") in names

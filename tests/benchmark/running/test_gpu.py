@@ -10,10 +10,12 @@ import torch
 
 from attacks import memory
 from attacks.memory import free_bytes
+from attacks.transfer import Transfer
 from benchmark.running import attack_cells, execution, gpu
 from benchmark.running.failures import message_of
 from benchmark.running.gpu import DeviceLost, lost, share_card
 from benchmark.running.learning_apart import LearnsApart
+from results.store import RunStore
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import files, only, runs, table
 from tests.tiny import run_tiny
@@ -109,6 +111,27 @@ def test_after_a_loss_the_run_and_those_that_follow_have_another_process(
     assert run_tiny(tmp_path, seeds=[0, 1]) == 0
     assert len(tried) == 1
     assert {run.seed: run.failures for run in runs(tmp_path)} == {0: [], 1: []}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["nothing else failed", "a run that had failed before"])
+def test_a_gpu_that_is_lost_in_transfers_leaves_no_failure_after_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    """Nobody takes the device away from the process of the second try."""
+    pgd: dict[str, Any] = {"attack": "pgd", "steps": 2, "step_size": "eps/4"}
+    assert run_tiny(tmp_path, evaluation={"matrix": [{"attack": "clean"}, pgd]}) == 0
+
+    def run(attack: Transfer, *arguments: object, **more: object) -> None:
+        if earlier:
+            RunStore(tmp_path / "runs", only(tmp_path).hash).fail(stage="learn", message="of the run itself")
+        raise RuntimeError(FAULT)
+
+    gone(monkeypatch)
+    monkeypatch.setattr(Transfer, "run", run)
+    evaluation = {"matrix": [{"attack": "clean"}, pgd], "final": [{**pgd, "from": ["earlier"]}]}
+    assert run_tiny(tmp_path, evaluation=evaluation) == 0
+    assert set(table(only(tmp_path))["attack"]).issuperset({"transfer from=earlier pgd-2 linf 51/255 a=12.75/255"})
+    assert [failure["stage"] for failure in only(tmp_path).failures] == (["learn", "transfers"] if earlier else [])
 
 
 LOSES = (
