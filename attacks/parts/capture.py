@@ -109,11 +109,23 @@ def recording(
         try:
             for generator in generators:
                 graph.register_generator_state(generator)
+            # Torch keeps one workspace of cuBLAS per stream, and frees it with the first graph of the stream that goes, although
+            # others compute in it (pytorch issue 193402). So each takes one from its own memory.
+            _forget_workspaces()
             with torch.cuda.graph(graph, pool=pool, stream=stream):
                 yield
         except BaseException:
             _close(stream, pool, generators)
             raise
+        finally:
+            _forget_workspaces()
+
+
+def _forget_workspaces() -> None:
+    """Let products of matrices take a workspace anew, from the memory that is allocated from then."""
+    # It is torch's own, and may go one day; by then torch keeps the workspaces apart by itself.
+    with suppress(AttributeError):
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def _close(stream: torch.cuda.Stream, pool: Any, generators: Sequence[torch.Generator]) -> None:
@@ -141,14 +153,15 @@ class _Memory:
         self.stream = torch.cuda.Stream(device)
 
 
-_memories: weakref.WeakValueDictionary[int, _Memory] = weakref.WeakValueDictionary()
-"""By stream. A memory is gone with its last graph, as torch demands."""
+_memories: weakref.WeakValueDictionary[tuple[torch.device, int], _Memory] = weakref.WeakValueDictionary()
+"""By device and stream: default streams of devices are numbered alike. A memory goes with its last graph, as torch demands."""
 
 
 def _memory_of(device: torch.device) -> _Memory:
-    stream = torch.cuda.current_stream(device).cuda_stream
-    if (memory := _memories.get(stream)) is None:
-        memory = _memories[stream] = _Memory(device)
+    stream = torch.cuda.current_stream(device)
+    key = (stream.device, stream.cuda_stream)
+    if (memory := _memories.get(key)) is None:
+        memory = _memories[key] = _Memory(device)
     return memory
 
 
@@ -245,8 +258,11 @@ class _Repeated:
         if not graphs.trusts(self._classifier):
             plain = self._plain(*settings, *tensors)
             if not _same(answers, plain):
-                # Alike in structure and not in what it computes: it reads what is no tensor of its own.
-                self._graphs = _own[self._classifier] = _Graphs(None)
+                # It reads what is no tensor of its own.
+                if graphs.is_shared:
+                    self._graphs = _own[self._classifier] = _Graphs(None)
+                else:
+                    graphs.impossible.add(self._key)
                 return plain
             graphs.trust(self._classifier)
         return answers
@@ -269,15 +285,27 @@ class _Graphs:
 
     def __init__(self, replica: nn.Module | None) -> None:
         self._replica = replica
+        self._addresses: list[int] = []
         self.impossible: set[Hashable] = set()
         self._made: OrderedDict[Shape, Captured | None] = OrderedDict()
         self._sightings: Counter[Shape] = Counter()
         self._held: weakref.ref[object] | None = None
         self._trusted: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
+    @property
+    def is_shared(self) -> bool:
+        """True if they are of all classifiers of one structure."""
+        return self._replica is not None
+
     def forget(self) -> None:
         """Give up all graphs."""
         self._made.clear()
+
+    def renew(self, classifier: nn.Module) -> None:
+        """Give up graphs that read the classifier itself if its tensors lie elsewhere now, as after `parameter.data = ...`."""
+        if not self.is_shared and self._made and self._addresses != _addresses(classifier):
+            self.forget()
+            self._trusted.discard(classifier)
 
     def find(self, shape: Shape) -> Captured | None:
         if shape in self._made:
@@ -329,13 +357,14 @@ class _Graphs:
                 self.impossible.add(shape[0])
             return None
         self._made[shape] = graph
+        self._addresses = _addresses(asked)
         if len(self._made) > MOST_GRAPHS:
             self._made.popitem(last=False)
         return graph
 
     def trusts(self, classifier: nn.Module) -> bool:
         """True if graphs were seen to answer as this classifier does."""
-        return self._replica is None or classifier in self._trusted
+        return classifier in self._trusted
 
     def trust(self, classifier: nn.Module) -> None:
         self._trusted.add(classifier)
@@ -389,6 +418,7 @@ _own: weakref.WeakKeyDictionary[nn.Module, _Graphs] = weakref.WeakKeyDictionary(
 
 def _graphs_of(classifier: nn.Module) -> _Graphs:
     if classifier in _own:
+        _own[classifier].renew(classifier)
         return _own[classifier]
     structure = structure_of(classifier)
     if structure is not None and structure not in _shared:
@@ -433,6 +463,10 @@ def _is_plain(value: object) -> bool:
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
+
+
+def _addresses(module: nn.Module) -> list[int]:
+    return [tensor.data_ptr() for tensor in _tensors(module)]
 
 
 def _modes() -> Hashable:

@@ -310,6 +310,29 @@ def test_a_classifier_without_a_structure_is_captured_by_itself_and_not_kept_ali
     assert not capture._own
 
 
+def test_a_graph_that_reads_a_classifier_itself_is_made_anew_if_its_tensors_lie_elsewhere(made):
+    network = small_conv()
+    network.extra = [torch.ones(2)]
+    for seed in range(2):
+        answering(network)(points(4, seed))
+    assert made == [(4,)]
+    network.head.weight.data = network.head.weight.data * 2
+    assert torch.equal(answering(network)(points(4))[0], network(points(4)))
+    assert made == [(4,), (4,)]
+
+
+def test_a_classifier_of_its_own_that_reads_more_than_its_tensors_is_run_as_it_is(made, monkeypatch):
+    network = Biased()
+    network.extra = [torch.ones(2)]
+    function = answering(network)
+    plain = capture.Captured.__call__
+    # As if the graph had kept another number.
+    monkeypatch.setattr(capture.Captured, "__call__", lambda *given: tuple(each + 1 for each in plain(*given)))
+    for _ in range(3):
+        assert torch.equal(function(points(4))[0], network(points(4)))
+    assert made == [(4,)]
+
+
 def test_what_cannot_be_captured_is_tried_once_and_run_as_it_is(made, monkeypatch):
     made.breaks = RuntimeError("operation not permitted when stream is capturing")
     monkeypatch.setattr(capture, "_memories", {0: object()})

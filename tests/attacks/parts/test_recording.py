@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -53,6 +53,27 @@ def test_work_that_waits_for_the_device_is_refused_before_it_is_recorded(monkeyp
     assert torch.cuda.get_sync_debug_mode() == 0
 
 
+@on_a_gpu
+@pytest.mark.cuda
+def test_a_graph_that_goes_takes_nothing_from_another_one_of_its_stream():
+    stream, left, right = torch.cuda.Stream(), torch.rand(512, 512, device=GPU), torch.rand(512, 512, device=GPU)
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        expected = left @ right
+    torch.cuda.current_stream().wait_stream(stream)
+    graphs = [torch.cuda.CUDAGraph() for _ in range(2)]
+    products = []
+    for graph in graphs:
+        with recording(graph, stream):
+            products.append(left @ right)
+    graphs.pop(0).reset()
+    torch.cuda.empty_cache()
+    taken = torch.full((2**26,), 7, dtype=torch.uint8, device=GPU)
+    graphs[0].replay()
+    assert torch.equal(products[1], expected)
+    assert bool((taken == 7).all())
+
+
 # The calls of torch, for which no GPU is needed.
 
 
@@ -72,7 +93,7 @@ class Recorded:
 @pytest.fixture
 def calls(monkeypatch):
     """Calls that torch was asked for, with a `graph` that leaves its stream current if the block raises, as torch's own does."""
-    found = SimpleNamespace(current="default", ended=[], released=[], open=False)
+    found = SimpleNamespace(current="default", ended=[], released=[], open=False, order=[])
 
     @contextmanager
     def stream(chosen):
@@ -85,6 +106,7 @@ def calls(monkeypatch):
     @contextmanager
     def graph(made, pool=None, stream=None):
         before, found.current, found.open = found.current, stream, True
+        found.order.append("recording")
         yield
         found.current, found.open = before, False
 
@@ -103,6 +125,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *given: found.released.append(given), raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: found.order.append("clear"), raising=False)
     monkeypatch.setattr(Recorded, "made", [])
     return found
 
@@ -117,6 +140,23 @@ def test_a_recording_that_succeeds_is_torchs_own(calls):
     assert (calls.current, calls.ended, calls.released) == ("default", [], [])
     assert graph.generators == ["mine"]
     assert Recorded.made == [graph]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_products_of_matrices_share_no_workspace_with_what_is_outside_the_recording(calls, fails):
+    with suppress(KeyError), recording(Recorded(), SIDE):
+        calls.order.append("work")
+        if fails:
+            raise KeyError
+    # A recording that failed is closed by another one.
+    assert calls.order == ["clear", "recording", "work", *(["recording"] if fails else []), "clear"]
+
+
+def test_a_torch_that_keeps_no_workspaces_is_not_asked_to_forget_them(calls, monkeypatch):
+    monkeypatch.delattr(torch._C, "_cuda_clearCublasWorkspaces")
+    with recording(Recorded(), SIDE):
+        calls.order.append("work")
+    assert calls.order == ["recording", "work"]
 
 
 def test_a_recording_that_fails_is_closed_and_the_generators_are_taken_along_in_one_that_succeeds(calls):
