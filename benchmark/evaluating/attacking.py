@@ -168,6 +168,9 @@ def attack_images(
                     forget_graphs()
                     while rows // run.rows_per_image >= len(index):
                         rows //= 2
+                    # From the first image on, so that all batches are of the size that is recorded: others round differently.
+                    results, done = [], 0
+                    changes.clear()
                 elif arithmetic.classifier is not classifier:
                     # A fault of the fast copy is none of the classifier, which is attacked as it is from here on.
                     reason = f"its copy fails under attack, after {done} of {len(test)} images: {error}"

@@ -57,7 +57,7 @@ class Again:
     """The findings of a fresh process.
 
     found: `fingerprints`, by task.
-    attacked: per cell the predicted class and the margin, by sample id.
+    attacked: per cell the predicted class and the margin, by sample id; without those that were attacked in other batches.
     """
 
     found: dict[int, dict[str, str]]
@@ -107,6 +107,8 @@ def make_again(
                 found_again = attack_task(
                     classifier, task, work.samples, work.run, job.preset.evaluation, rows=cell.rows or None
                 )
+                if cell.rows and found_again.rows != cell.rows:
+                    continue  # memory is shorter here: other batches round differently, and say nothing about forgetting
                 outcome = found_again.outcomes[attack].final
                 values = zip(outcome.predicted.tolist(), outcome.margin.tolist(), strict=True)
                 outcomes |= dict(zip(found_again.samples.tolist(), values, strict=True))
@@ -147,8 +149,8 @@ def prove(
     for cell, outcomes in zip(cells, again.attacked, strict=True):
         name = job.preset.attack_name(job.preset.matrix[cell.attack].attack)
         stored = _stored(run.predictions, cell.task, name)
-        # A cell whose attack failed is not stored. One of other samples than are demanded now was attacked in other batches,
-        # which round otherwise. Neither says anything about forgetting.
+        # A cell whose attack failed is not stored. One of other samples than are demanded now, or with less memory, was attacked
+        # in other batches, which round otherwise. None of them says anything about forgetting.
         if stored.keys() == outcomes.keys() and comparable(cell.task):
             rows.append(_fact(cell.task, "same_predictions", stored == outcomes, f"{name}, after task {cell.task}"))
     return rows

@@ -296,13 +296,16 @@ class Execution:
     def judge_afresh(self) -> bool:
         """Let classifiers made anew judge what the attacks handed over, and prove a claim not to forget, in a confined process.
 
-        A crash is a failure, never a proof. Returns True if the outcome, for or against, is stored.
+        A crash is a failure, never a proof. Returns True if the outcome, for or against, is stored. Raises DeviceLost.
         """
+        # The other process needs as much of it as this one had when it attacked.
+        return_memory(self.device)
         try:
             judge_afresh(self.job, self.machine, task_key(self.turns[-1]), self.store, self.shelf, self.tasks)
         except (StoreError, OSError):
             raise
         except Exception as error:
+            raise_if_lost(error, self.device)
             self.fail("classifiers made anew", error, check=AFRESH)
             return False
         return True

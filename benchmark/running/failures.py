@@ -8,7 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from benchmark.evaluating.classifier_contract import BrokenContract
+from benchmark.learning.confined.process import NotMade
 from benchmark.planning.jobs import Job
 from benchmark.running.gpu import DeviceLost, first_line, is_of_device
 from methods.base import MethodError
@@ -65,14 +68,18 @@ class LearningFailed(Exception):
 GOES_ON = "; the same command goes on"
 """The end of a line on a failure of the place."""
 
+OF_GPU = (torch.AcceleratorError.__name__, torch.OutOfMemoryError.__name__)
+"""The kinds of errors of a GPU that a confined process tells of."""
+
 KILLED = "killed"
 """The kind of a failure for which a process was killed."""
 
 
 def is_of_place(error: BaseException) -> bool:
-    """True if the place failed and not the run: a process was killed, or a GPU lost."""
+    """True if the place failed and not the run: a process was killed, or a GPU lost or without memory for a confined process."""
     killed = isinstance(error, LearningFailed) and error.kind == KILLED
-    return killed or isinstance(error, BrokenProcessPool | DeviceLost)
+    of_gpu = isinstance(error, NotMade) and error.kind in OF_GPU
+    return killed or of_gpu or isinstance(error, BrokenProcessPool | DeviceLost)
 
 
 def message_of(error: BaseException) -> str:

@@ -148,6 +148,9 @@ class Steps:
         except RuntimeError as error:
             self.why_plain = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.fit.clear_gradients(self._optimizer)
+            # Those of tensors that no optimiser moves lie in memory of the recording too, where nothing was computed.
+            for parameter in self.fit.network.parameters():
+                parameter.grad = None
             return None
         self.recordings += 1
         return _Recorded(held, repeat, _addresses(self.fit.network))

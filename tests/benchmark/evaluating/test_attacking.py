@@ -58,6 +58,32 @@ def test_images_outside_the_box_are_a_failure(by: float) -> None:
         of_further(by, 0.5 + 3 * by / 2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hungry(Further):
+    """Runs out of memory on more than 5 images, but not on the first batch."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def run(self, classifier, images, labels, start, checkpoints=None) -> AttackResult:
+        self.sizes.append(len(images))
+        if len(images) > 5 and len(self.sizes) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().run(classifier, images, labels, start, checkpoints)
+
+
+def test_batches_are_all_of_the_size_that_is_recorded_where_memory_runs_out_on_the_way() -> None:
+    """An evaluation that is made again in batches of that size gives the same bits only then."""
+    images = torch.full((24, 1, 8, 8), 100, dtype=torch.uint8)
+    test = ImageSet(images, torch.arange(24) % 2, torch.arange(24))
+    run = SharedRun((Hungry(threat_model=ThreatModel(Fraction(1, 5))),))
+    Hungry.sizes.clear()
+    found = attack_images(Arithmetic(SmoothConv(2).eval(), "fp32"), test, run, seed=0, key="k", batch_size=8)
+    assert Hungry.sizes == [8, 8, 4, 4, 4, 4, 4, 4]
+    assert found.rows == 4
+    assert len(found.outcomes[run.members[0]].final.predicted) == 24
+    assert found.forward_passes == 24
+
+
 @pytest.mark.parametrize("keep_images", [False, True])
 def test_the_device_is_waited_for_as_often_for_one_attack_as_for_many(
     keep_images: bool, monkeypatch: pytest.MonkeyPatch

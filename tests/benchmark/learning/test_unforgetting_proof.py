@@ -238,3 +238,18 @@ def test_old_cells_are_attacked_again_in_the_batches_that_they_had(
     make_again(lambda _: asked, cast(Any, SimpleNamespace(preset=preset)), "cpu", {}, {0: task}, [OldCell(0, 0, rows)])
     assert max(first) == min(fastest, 40)
     assert asked.sizes == first
+
+
+def test_old_cells_that_were_attacked_in_other_batches_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is shorter in the confined process than it was where the cell was attacked."""
+    preset = load_preset("digits", ["evaluation.matrix=[{attack: pgd, steps: 2, step_size: eps/4}]"])
+    (task,) = Digits(ScenarioSettings(tasks=1)).load()
+    (work,) = shared_work(cells_of(preset.matrix, task, 0))
+    asked = Asked().eval().requires_grad_(False)
+    rows = attack_task(asked, task, work.samples, work.run, preset.evaluation).rows
+    cells = [OldCell(0, 0, rows)]
+    enough = make_again(lambda _: asked, cast(Any, SimpleNamespace(preset=preset)), "cpu", {}, {0: task}, cells)
+    assert [len(outcomes) for outcomes in enough.attacked] == [len(work.samples)]
+    monkeypatch.setattr(attacking, "free_bytes", lambda device: 1)
+    short = make_again(lambda _: asked, cast(Any, SimpleNamespace(preset=preset)), "cpu", {}, {0: task}, cells)
+    assert short.attacked == [{}]

@@ -11,6 +11,8 @@ import torch
 from attacks import memory
 from attacks.memory import free_bytes
 from attacks.transfer import Transfer
+from benchmark.learning.confined.process import NotMade
+from benchmark.planning.jobs import Job
 from benchmark.running import attack_cells, execution, gpu
 from benchmark.running.failures import message_of
 from benchmark.running.gpu import DeviceLost, lost, share_card
@@ -132,6 +134,36 @@ def test_a_gpu_that_is_lost_in_transfers_leaves_no_failure_after_another_try(
     assert run_tiny(tmp_path, evaluation=evaluation) == 0
     assert set(table(only(tmp_path))["attack"]).issuperset({"transfer from=earlier pgd-2 linf 51/255 a=12.75/255"})
     assert [failure["stage"] for failure in only(tmp_path).failures] == (["learn", "transfers"] if earlier else [])
+
+
+@pytest.mark.parametrize(
+    ("error", "answers", "kind"),
+    [
+        (RuntimeError(FAULT), False, "DeviceLost"),
+        (NotMade("OutOfMemoryError", "CUDA out of memory", (), ""), True, "NotMade"),
+        (NotMade("AcceleratorError", FAULT, (), ""), True, "NotMade"),
+    ],
+    ids=["lost here", "no memory there", "lost there"],
+)
+def test_a_gpu_that_fails_where_classifiers_are_made_anew_costs_a_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, answers: bool, kind: str
+) -> None:
+    tries: list[str] = []
+    judge = execution.judge_afresh
+
+    def fails_once(job: Job, *arguments: Any) -> None:
+        tries.append(job.label)
+        if len(tries) == 1:
+            raise error
+        judge(job, *arguments)
+
+    monkeypatch.setattr(gpu, "_answers", lambda device: answers)
+    monkeypatch.setattr(execution, "judge_afresh", fails_once)
+    assert run_tiny(tmp_path, results="not tried again", options={"retries": 0}) == 1
+    assert [failure["kind"] for failure in only(tmp_path, "not tried again").failures] == [kind]
+    tries.clear()
+    assert run_tiny(tmp_path, results="tried again") == 0
+    assert only(tmp_path, "tried again").failures == []
 
 
 LOSES = (

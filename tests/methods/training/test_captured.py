@@ -126,6 +126,37 @@ def test_a_step_that_cannot_be_recorded_is_made_as_it_is_and_the_reason_is_told(
     assert (told.recordings, told.why_plain) == (0, "operation not permitted when stream is capturing")
 
 
+class _LeavesGradients(Refusing):
+    """Refuses after the backward pass was recorded: gradients lie in its memory, where nothing was computed."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def record(self, work: Any, generators: Any) -> Any:
+        for parameter in self.net.parameters():
+            parameter.grad = torch.full_like(parameter, 1e6)
+        return super().record(work, generators)
+
+
+def test_a_recording_that_failed_leaves_no_gradient_on_tensors_that_no_optimiser_moves(task: LearnTask) -> None:
+    nets = [network(), network()]
+    for net, refuses in zip(nets, (False, True), strict=True):
+        moved, *others = net.parameters()
+
+        def move_others(others: list[nn.Parameter] = others) -> None:
+            with torch.no_grad():
+                for parameter in others:
+                    assert parameter.grad is not None
+                    parameter.sub_(0.01 * parameter.grad)
+                    parameter.grad = None
+
+        fit = Fit(net, [moved], lambda net=net: _validation(net, task), after_backward=move_others)  # type: ignore[misc]
+        recorder = _LeavesGradients(net) if refuses else None
+        train(fit, [task], recipe(), EPS, lambda purpose: torch.Generator().manual_seed(0), recorder=recorder)
+    assert same(nets[0], nets[1].state_dict())
+
+
 class _Waits(AdversarialTraining):
     """Makes the host wait for a number in every step."""
 
