@@ -56,7 +56,7 @@ def measure_rates(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> 
         step = madry_step(network, random_batch(count), inner, recipe)
         return _seconds(step, device) / (2 * recipe.attack.steps + 3) / count
 
-    def attack_on(classifier: nn.Module, count: int) -> float:
+    def step_on(classifier: nn.Module, count: int) -> Callable[[], None]:
         batch = random_batch(count)
 
         def loss(images: Tensor, of: nn.Module) -> Tensor:
@@ -66,14 +66,23 @@ def measure_rates(jobs: Sequence[Job], scenario: Scenario, machine: Machine) -> 
             with walking(classifier) as (walked, _):
                 ascend(lambda images: loss(images, walked), batch.images, batch.images, batch.images, 0.0, 1)
 
-        return _seconds(step, device) / 2 / count
+        return step
 
-    per_image = attack_on(network.eval(), FEWEST_IMAGES)
-    steps = training(_fitting(recipe.batch_size, (2 * recipe.attack.steps + 3) * per_image))
+    def attack_on(classifier: nn.Module, count: int) -> float:
+        return _seconds(step_on(classifier, count), device) / 2 / count
+
+    clock = Clock(device, SECONDS)
+
+    def pass_of(count: int) -> float:
+        """Seconds of one pass of so many images: the second of two, because the first makes things ready."""
+        step = step_on(network.eval(), count)
+        return min(clock.once(step), clock.once(step)) / 2
+
+    steps = training(_fitting(recipe.batch_size, 2 * recipe.attack.steps + 3, pass_of))
     with repeatable(), full_precision():
         classifier = network.materialise()
         fast = arithmetic_for(classifier, stream.image_shape, device, preset.evaluation.precision).classifier
-        count = _fitting(preset.evaluation.batch_size, 2 * per_image)
+        count = _fitting(preset.evaluation.batch_size, 2, pass_of)
         exact = attack_on(classifier, count)
         return Rates(steps, exact if fast is classifier else attack_on(fast, count), exact)
 
@@ -114,12 +123,15 @@ class StepNeed:
         )
 
 
-def _fitting(most: int, per_image: float) -> int:
-    """The images of a batch of at most `most`, so few that it takes no longer than `SLOW`. per_image: seconds."""
-    count = most
-    while count > FEWEST_IMAGES and count * per_image > SLOW:
-        count //= 2
-    return max(count, min(most, FEWEST_IMAGES))
+def _fitting(most: int, passes: int, pass_of: Callable[[int], float]) -> int:
+    """The images of a batch of at most `most`, so few that a turn of so many passes takes no longer than `SLOW`.
+
+    pass_of: seconds of a pass of so many images. Asked about ever more: on a GPU a few take as long as many, and foretell nothing.
+    """
+    count = min(most, FEWEST_IMAGES)
+    while count < most and passes * pass_of(more := min(most, 2 * count)) <= SLOW:
+        count = more
+    return count
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:

@@ -137,7 +137,15 @@ def test_a_plan_says_what_a_training_step_takes_by_the_recipe(tmp_path: Path) ->
 
 
 def test_a_slow_machine_is_measured_on_fewer_images() -> None:
-    assert rates._fitting(128, 0.001) == 128
-    assert rates._fitting(128, 0.02) == 32
-    assert rates._fitting(128, 1000) == 4
-    assert rates._fitting(2, 1000) == 2
+    def fitting(most: int, fixed: float, per_image: float) -> int:
+        return rates._fitting(most, 10, lambda images: fixed + per_image * images)
+
+    assert fitting(128, 0, 0.0001) == 128
+    assert fitting(100, 0, 0.0001) == 100
+    assert fitting(128, 0, 0.002) == 32
+    assert fitting(50, 0, 0.002) == 50
+    assert fitting(128, 0, 100) == 4
+    assert fitting(2, 0, 100) == 2
+    # As on a GPU, where a pass of four images takes as long as one of 128.
+    assert fitting(128, 0.06, 0) == 128
+    assert fitting(128, 0.11, 0) == 4
