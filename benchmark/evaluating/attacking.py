@@ -154,7 +154,8 @@ def attack_images(
         per_row = activation_bytes(classifier, to_float(test.images[:PROBE_ROWS]))
         fastest = fastest_rows(arithmetic.walked, device, batch_size) if run.batch_free else batch_size
         rows = fitting_rows(rows or fastest, per_row, free_bytes(device))
-        results, done = [], 0
+        results: list[SharedResult] = []
+        done = 0
         changes: dict[Attack, float] = {}
         while done < len(test):
             count = max(1, min(batch_size, rows // run.rows_per_image))

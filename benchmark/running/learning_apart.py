@@ -163,11 +163,23 @@ class _Plain:
             (task.id, task.name, task.classes), tuple(tuple(t.cpu().numpy() for t in tensors) for tensors in parts)
         )
 
-    def to(self, device: str) -> LearnTask:
+    @property
+    def train_bytes(self) -> int:
+        """Bytes of the training images."""
+        return int(self.parts[0][0].nbytes)
+
+    def to(self, device: str, there: torch.device) -> LearnTask:
+        """The task on a device, its training images in another place."""
         train, validation = (ImageSet(*map(torch.from_numpy, part)) for part in self.parts)
-        there = device_for(train.images.nbytes, device)
         train = ImageSet(train.images.to(there), train.labels.to(device), train.samples.to(device))
         return LearnTask(*self.task, train, validation.to(device))
+
+
+def _placed(tasks: Sequence[_Plain], device: str) -> list[LearnTask]:
+    """The tasks of a turn on a device; training images stay on the host if all of them would take too much of it."""
+    # Twice: images of several tasks, or of a task and a memory, are joined there when they are learned.
+    there = device_for(2 * sum(task.train_bytes for task in tasks), device)
+    return [task.to(device, there) for task in tasks]
 
 
 def _serve(connection: Connection[Any, Any], job: Job, machine: Machine, stream: Stream, runs: Any) -> None:
@@ -211,7 +223,7 @@ def _learn(connection: Connection[Any, Any], job: Job, machine: Machine, stream:
                 if learner is None:
                     learner = Learner(job, machine, stream, RunStore(runs, job.hash), tell, watch)
                     learner.begin()
-                learner.learn(turn, [task.to(machine.device) for task in tasks])
+                learner.learn(turn, _placed(tasks, machine.device))
             answer: Any = None
         except StoreError as error:
             answer = _Unstored(str(error))

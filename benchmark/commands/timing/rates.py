@@ -126,7 +126,7 @@ class StepNeed:
 def _fitting(most: int, passes: int, pass_of: Callable[[int], float]) -> int:
     """The images of a batch of at most `most`, so few that a turn of so many passes takes no longer than `SLOW`.
 
-    pass_of: seconds of a pass of so many images. Asked about ever more: on a GPU a few take as long as many, and foretell nothing.
+    pass_of: seconds of a pass of so many images. Ever more are timed, because on a GPU a few take as long as many.
     """
     count = min(most, FEWEST_IMAGES)
     while count < most and passes * pass_of(more := min(most, 2 * count)) <= SLOW:

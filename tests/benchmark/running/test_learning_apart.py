@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.running import execution
+from benchmark.running import execution, learning_apart
 from benchmark.running.learning_apart import LearnsApart
 from results.schema import LEARNING, SECONDS
+from scenarios import placement
+from scenarios.base import ScenarioSettings
+from scenarios.digits import Digits
 from tests.benchmark import plugin_methods
 from tests.benchmark.running.stored import only, runs, table
 from tests.conftest import REPOSITORY
@@ -179,3 +182,17 @@ def test_a_process_that_ends_costs_its_own_run(tmp_path: Path, source: str, mess
     failures = {run.label: [failure["message"] for failure in run.failures] for run in runs(tmp_path)}
     assert message in failures["ending"][0]
     assert failures["madry_at"] == []
+
+
+@pytest.mark.parametrize(("free", "there"), [(8, "meta"), (7, "cpu")])
+def test_images_of_a_turn_lie_on_the_device_if_all_of_them_fit_twice(
+    monkeypatch: pytest.MonkeyPatch, free: int, there: str
+) -> None:
+    """They are joined where they are learned together. A device that holds no numbers stands for a GPU."""
+    tasks = [task.to_learn() for task in Digits(ScenarioSettings(tasks=2)).load()]
+    size = max(task.train.images.nbytes for task in tasks)
+    monkeypatch.setattr(placement, "free_bytes", lambda device: free * size)
+    placed = learning_apart._placed([learning_apart._Plain.of(task) for task in tasks], "meta")
+    assert [task.train.images.device.type for task in placed] == [there, there]
+    assert {task.train.labels.device.type for task in placed} == {"meta"}
+    assert [task.train.images.shape for task in placed] == [task.train.images.shape for task in tasks]
