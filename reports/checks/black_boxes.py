@@ -181,9 +181,8 @@ def _alone(
 
     rivals: the attacks of the preset that they are compared with; None: white boxes.
     """
-    rivals = rivals or _is_white_box
     here = [a for a in [*evidence.attacks.values(), *evidence.extra_attacks.values()] if a.threat == evidence.ranking]
-    white = [evidence.strongest_name(a) for a in here if rivals(a) and a.name in evidence.attacks]
+    white = _rivals(evidence, rivals or _is_white_box)
     black_boxes = []
     for attack in here:
         if not white or not chosen(attack):
@@ -191,13 +190,28 @@ def _alone(
         (by_white, by_black), ids = evidence.standing_by_sample(white, [evidence.strongest_name(attack)])
         if len(by_white):
             show = samples_at(ids, by_white & ~by_black)
-            luck = stats.binomtest(len(show), len(by_white), ALLOWED_SHARE, alternative="greater").pvalue
-            beyond_luck = len(show) >= CERTAIN_SAMPLES and luck < NOISE_LEVEL
-            is_stronger = beyond_luck or significantly_better(by_white, by_black) < NOISE_LEVEL
+            is_stronger = (
+                _beyond_luck(len(show), len(by_white)) or significantly_better(by_white, by_black) < NOISE_LEVEL
+            )
             allowed = max(ALLOWED_SAMPLES, ALLOWED_SHARE * len(by_white))
             found = BlackBox(is_stronger, len(show) / allowed, len(show), len(by_white), attack.name, tuple(show))
             black_boxes.append(found)
     return black_boxes
+
+
+def _rivals(evidence: Evidence, chosen: Callable[[AttackFacts], bool]) -> list[str]:
+    """The outcomes of the preset's attacks at the ranking's norm and eps that a black box is compared with."""
+    return [
+        evidence.strongest_name(attack)
+        for attack in evidence.attacks.values()
+        if attack.threat == evidence.ranking and chosen(attack)
+    ]
+
+
+def _beyond_luck(broken: int, samples: int) -> bool:
+    """True if more samples fell to a black box alone than luck explains."""
+    luck = stats.binomtest(broken, samples, ALLOWED_SHARE, alternative="greater").pvalue
+    return broken >= CERTAIN_SAMPLES and luck < NOISE_LEVEL
 
 
 def _is_white_box(attack: AttackFacts) -> bool:
@@ -219,9 +233,14 @@ def _of_torchattacks(attack: AttackFacts) -> str | None:
 
 
 def _in_compositions(evidence: Evidence) -> list[BlackBox]:
-    """Square inside compositions: the samples that it broke of those that the parts before it left, summed over tasks."""
+    """Square inside compositions: the samples that it broke of those that the parts before it left, summed over tasks.
+
+    Which these are is not stored, and other white boxes of the preset may have broken them. Square is stronger than luck explains
+    only if these leave so many too that the composition breaks.
+    """
     broken: dict[str, int] = {}
     samples: dict[str, int] = {}
+    past_white: dict[str, int] = {}
     for evaluation, trace in evidence.traces:
         attack = evidence.attacks.get(evaluation.attack)
         standing = trace.get("standing")
@@ -232,11 +251,23 @@ def _in_compositions(evidence: Evidence) -> list[BlackBox]:
         for before, after in pairwise(standing):
             if after.split(" ")[0] == SQUARE:
                 name = f"{after} in {attack.name}"
+                past_white[name] = _past_white_boxes(evidence, attack)
                 broken[name] = broken.get(name, 0) + int(standing[before] - standing[after])
                 samples[name] = samples.get(name, 0) + (0 if np.isnan(evaluation.samples) else int(evaluation.samples))
     return [
         BlackBox(
-            False, broken[name] / max(ALLOWED_SAMPLES, ALLOWED_SHARE * samples[name]), broken[name], samples[name], name
+            samples[name] > 0 and _beyond_luck(min(count, past_white[name]), samples[name]),
+            count / max(ALLOWED_SAMPLES, ALLOWED_SHARE * samples[name]),
+            count,
+            samples[name],
+            name,
         )
-        for name in broken
+        for name, count in broken.items()
     ]
+
+
+def _past_white_boxes(evidence: Evidence, composition: AttackFacts) -> int:
+    """The number of samples that a composition breaks and no white box of the preset does; all that it breaks without such."""
+    white = _rivals(evidence, _is_white_box) or [CLEAN]
+    by_white, by_composition = evidence.standing(white, [evidence.strongest_name(composition)])
+    return int((by_white & ~by_composition).sum())

@@ -270,6 +270,18 @@ def test_square_inside_autoattack_is_held_to_what_its_gradient_attacks_left(tmp_
     assert found.evidence == f"square in autoattack linf 51/255: {3 * (38 - left)} of 180 samples"
 
 
+@pytest.mark.parametrize(
+    ("by_square", "breakers", "status"),
+    [(10, ["autoattack"], FAIL), (10, ["autoattack", "pgd"], WARN), (2, ["autoattack"], WARN)],
+    ids=["many that nothing else breaks", "other white boxes break them too", "few"],
+)
+def test_square_inside_autoattack_fails_a_row_by_what_luck_does_not_explain(tmp_path, by_square, breakers, status):
+    # 3 tasks of 60: luck explains six of 180 and not thirty.
+    standing = {"clean": 57, "apgd ce": 40, "apgd-t dlr": 38, "fab-t": 38, "square": 38 - by_square}
+    fields = {"samples": 60, "final": [pgd(40), autoattack(standing)], "edit_margin": breaks_alone(10, *breakers)}
+    assert verdict(tmp_path, black_box_checks.black_box_below_white_box, **fields).status == status
+
+
 def test_a_composition_in_the_matrix_counts_after_the_last_task_alone(tmp_path):
     matrix = [clean(), pgd(10), autoattack({"apgd ce": 40, "square": 39})]
     found = verdict(tmp_path, black_box_checks.black_box_below_white_box, samples=60, matrix=matrix)
