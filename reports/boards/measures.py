@@ -12,10 +12,14 @@ from reports.boards.board import Measures, Seed
 from reports.numbers import metrics
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
+from reports.numbers.outcomes import Outcomes
 from reports.numbers.statistics.bootstrap import bootstrap_matrices
 from reports.numbers.statistics.intervals import interval, interval_kind
 from results import schema
 from results.schema import ANY
+
+COMPARING = {*MATRIX_METRICS.values(), metrics.excess_forgetting}
+"""Metrics that compare the cells of a task with each other."""
 
 COST_COLUMNS = (
     "parameters",
@@ -36,18 +40,24 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
     evidences = [seed.evidence for seed in seeds]
     attacks = sorted(set().union(*(evidence.outcomes.correct for evidence in evidences)))
     R = {a: [accuracy_matrix(evidence.outcomes, a) for evidence in evidences] for a in attacks}
+    matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
+    compared = [evidence.outcomes.on_same_images(matrix) for evidence in evidences]
+    # The same where nothing had to be left out, as in every preset that attacks as many images at each turn.
+    same = all(mine is evidence.outcomes for mine, evidence in zip(compared, evidences, strict=True))
+    R_compared = R if same else {a: [accuracy_matrix(outcomes, a) for outcomes in compared] for a in attacks}
     result = Measures(seeds=len(seeds), interval=interval_kind(len(seeds)))
     result.matrices = {attack: np.mean(matrices, 0) for attack, matrices in R.items()}
-    matrix = {name for e in evidences for a in e.protocol.matrix for name in (a, a + ANY)}
-    draw = _drawer(evidences, set(attacks) - matrix)
+    draw = _drawer([evidence.outcomes for evidence in evidences], set(attacks) - matrix)
+    draw_compared = draw if same else _drawer(compared, set(attacks) - matrix)
 
     def add(column: str, of: Callable[..., Array], *names: str, with_interval: bool = True) -> None:
         """Add the metric `of` the matrices of `names`: its mean over seeds, and its interval."""
-        values = [float(of(*(R[name][k] for name in names))) for k in range(len(evidences))]
+        found, drawn = (R_compared, draw_compared) if of in COMPARING else (R, draw)
+        values = [float(of(*(found[name][k] for name in names))) for k in range(len(evidences))]
         result.values[column] = float(np.mean(values))
         if with_interval:
             result.intervals[column] = interval(
-                values, lambda: [of(*(draw(k)[name] for name in names)) for k in range(len(evidences))]
+                values, lambda: [of(*(drawn(k)[name] for name in names)) for k in range(len(evidences))]
             )
 
     for attack in attacks:
@@ -67,13 +77,12 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
     return result
 
 
-def _drawer(evidences: Sequence[Evidence], last_row: Collection[str]) -> Callable[[int], dict[str, Array]]:
+def _drawer(outcomes: Sequence[Outcomes], last_row: Collection[str]) -> Callable[[int], dict[str, Array]]:
     """The bootstrap matrices of the k-th run, made when first asked for; of the attacks in `last_row` only that row."""
 
     @cache
     def draw(k: int) -> dict[str, Array]:
-        outcomes = evidences[k].outcomes
-        return bootstrap_matrices(outcomes.correct, outcomes.tasks, last_row=last_row)
+        return bootstrap_matrices(outcomes[k].correct, outcomes[k].tasks, last_row=last_row)
 
     return draw
 

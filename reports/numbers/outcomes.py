@@ -118,6 +118,32 @@ class Outcomes:
             {name: cells for name, cells in self.final.items() if name in wanted},
         )
 
+    def on_same_images(self, attacks: Iterable[str]) -> Outcomes:
+        """These outcomes, in which all cells of a task from its own turn on cover the same images, attack by attack.
+
+        Metrics compare these cells. A classifier that was attacked on more images after the last task than before has forgotten
+        nothing by that.
+        """
+        changed: dict[str, Mapping[OutcomeCell, np.ndarray]] = {}
+        for attack in attacks:
+            cells = self.correct.get(attack, {})
+            fewer: dict[OutcomeCell, np.ndarray] = {}
+            for task in range(self.tasks):
+                column = {cell: right for cell, right in cells.items() if cell[1] == task <= cell[0]}
+                if column:
+                    covered = [right != NOT_MEASURED for right in column.values()]
+                    by_all = np.all(covered, 0)
+                    if any((each & ~by_all).any() for each in covered):
+                        fewer |= {
+                            cell: np.where(by_all, right, NOT_MEASURED).astype(np.int8)
+                            for cell, right in column.items()
+                        }
+            if fewer:
+                changed[attack] = {**cells, **fewer}
+        if not changed:
+            return self
+        return Outcomes(self.tasks, self.samples, self.labels, {**self.correct, **changed}, self.final)
+
 
 def outcomes_of(predictions: pd.DataFrame, tasks: int) -> Outcomes:
     """Read a frame with the columns of `results.schema.PREDICTIONS`. Rows of tasks outside 0..tasks-1 are left out."""

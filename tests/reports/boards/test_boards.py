@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from reports.boards import building
+from reports.boards.board import Seed
 from reports.boards.building import build_boards
+from reports.boards.measures import measures_of
+from reports.numbers.metrics import accuracy_matrix
 from results import load
+from tests.reports.sweep_cases import evidence_of
 from tests.reports.synthetic_runs import (
     FakeRun,
     autoattack,
@@ -284,3 +288,25 @@ def test_numbers_of_an_older_version_than_the_preset_demands_are_not_held(tmp_pa
     assert newer.rank == 1
     silent = only(tmp_path / "c", FakeRun(**usual, protocol={"versions": {}})).rows[0]
     assert silent.rank == 1
+
+
+def test_a_network_that_never_changed_forgot_nothing_however_many_images_are_attacked_at_the_end(tmp_path):
+    evidence = evidence_of(tmp_path, samples=60)
+    outcomes, attack = evidence.outcomes, pgd(10).name
+    unchanged = {
+        (i, j): np.where(
+            np.arange(60) < (60 if i == outcomes.last else 20), outcomes.vector(attack, outcomes.last, j), -1
+        )
+        for i in range(outcomes.tasks)
+        for j in range(i + 1)
+    }
+    more = replace(evidence, outcomes=replace(outcomes, correct={**outcomes.correct, attack: unchanged}))
+    found = measures_of([Seed(more, [])], {}, {})
+    before = measures_of([Seed(evidence, [])], {}, {})
+    assert found.values[f"F_chaudhry2018 {attack}"] == found.values[f"BWT_lopezpaz2017 {attack}"] == 0
+    interval = found.intervals[f"F_chaudhry2018 {attack}"]
+    assert interval.low == interval.high == 0
+    assert found.values[f"ACC_lopezpaz2017 {attack}"] == before.values[f"ACC_lopezpaz2017 {attack}"]
+    assert accuracy_matrix(more.outcomes, attack)[0, 0] != accuracy_matrix(more.outcomes, attack)[-1, 0], (
+        "or nothing is asked"
+    )
