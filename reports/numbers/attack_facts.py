@@ -21,7 +21,7 @@ COMPOSITIONS = ("autoattack", "autoattack-c3", "autoattack-c2", "ensemble")
 """Kinds of attacks that consist of several parts, Square among them."""
 FLOAT32 = "float32"
 """The kind of attacks that walk in float32 where others may walk in lower precision."""
-COUNTED_EXTRAS = ("inside", "distilled", "square", FLOAT32)
+COUNTED_EXTRAS = ("rescaled", "inside", "distilled", "square", FLOAT32)
 """Kinds of extra attacks that an attacker could have used: what they break at the ranking's norm and eps is broken in `worst`."""
 _COLUMNS = ("attack", "version", "norm", "eps", "steps", "step_size", "restarts", "loss")
 """Fields of a specification that are fields of `AttackFacts`, or do not say how it attacks."""

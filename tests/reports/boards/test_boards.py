@@ -21,6 +21,7 @@ from tests.reports.synthetic_runs import (
     inside,
     pgd,
     probe_facts,
+    rescaled,
     transfer,
     write_run,
 )
@@ -240,18 +241,19 @@ def test_nobody_is_blamed_for_a_transfer_that_needs_another_run(tmp_path):
 
 
 def breaks_ten_more(name, i, j, margin):
-    """The attack inside the ball breaks the first ten samples of every task, which all others leave."""
-    return np.r_[np.full(10, -1.0 if "inside" in name else 1.0), margin[10:]]
+    """The extra attack breaks the first ten samples of every task, which all others leave."""
+    extra = any(kind in name for kind in ("inside", "rescaled"))
+    return np.r_[np.full(10, -1.0 if extra else 1.0), margin[10:]]
 
 
-def test_what_an_extra_attack_broke_counts_in_worst_and_has_no_column(tmp_path):
-    few = replace(inside(power=0.0), samples=20)
+@pytest.mark.parametrize("attack", [inside(power=0.0), rescaled("1/100", power=0.0)], ids=["inside", "rescaled"])
+def test_what_an_extra_attack_broke_counts_in_worst_and_has_no_column(tmp_path, attack):
+    few = replace(attack, samples=20)
     with_, without = (
         only(tmp_path / name, FakeRun(checks=checks, edit_margin=breaks_ten_more))
         for name, checks in (("with", [few]), ("without", []))
     )
     (row,), (other,) = with_.rows, without.rows
-    assert row.verdict == "fail"
     assert row.acc == pytest.approx(other.acc - 10 / 40)
     assert few.name not in row.seeds[0].evidence.outcomes.correct
     assert set(row.measures.values) == set(other.measures.values)
