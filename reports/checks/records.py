@@ -198,7 +198,8 @@ def validation_reproduced(evidence: Evidence) -> Judgement:
 @check(
     question="Does a method that claims not to forget keep every old classifier?",
     measures="old classifiers, their logits and some attacks, made again by a fresh, confined process from the last state alone",
-    threshold="all equal to the bit, and no reach for a file, a connection or another process, for methods that claim it",
+    threshold="all equal to the bit, and no reach for a file, a connection or another process, for methods that claim it; "
+    "warn if the machine could confine no process",
     why="Every change is forgetting, however small. The process is fresh because a copy that the learning process kept is not in "
     "the state, and confined because a copy in a file is not either.",
     planted="batch norm of old tasks left unfrozen; old classifiers handed out from a cache, or from files and other places "
@@ -214,7 +215,7 @@ def unforgetting(evidence: Evidence) -> Judgement:
     if refused := what_was_reached(facts):
         return Judgement(FAIL, "0 tasks", f"to make its old classifiers again, the method {refused}")
     if reason := why_unproved(facts):
-        return not_run(f"nothing can be proved on this machine: {reason}")
+        return Judgement(WARN, "0 tasks", f"nothing could be proved on the machine of this run: {reason}")
     differing = {kind: [task for task, proof in found.items() if kind in proof.differing] for kind in KINDS}
     if any(differing.values()):
         told = "; ".join(f"{kind} of {_first(of_kind)}" for kind, of_kind in differing.items() if of_kind)
