@@ -19,7 +19,7 @@ from reports.numbers.statistics.intervals import wilson
 from reports.tables.attacks import quality_table
 from reports.tables.capacity import capacity_table, owners_table
 from reports.tables.entries import entry_names
-from reports.tables.training import recipes_table, training_table
+from reports.tables.training import recipes_table, selection_table, training_table
 from results.file_names import file_names
 
 
@@ -34,6 +34,7 @@ def board_tables(board: Board) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"{board.stem}__attack_quality", quality_table(board)
     of_training = {
         "training": training_table(board),
+        "selection": selection_table(board),
         "recipes": recipes_table(board),
         "capacity": capacity_table(board),
         "owners": owners_table(board),

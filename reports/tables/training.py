@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.boards.board import Board, Row
 from results import Run
+from results.schema import HARNESS, METHOD
 
 POINTS = 200
 """Points of a curve, evenly spaced in the logarithm of time."""
@@ -60,6 +61,32 @@ def training_table(board: Board) -> pd.DataFrame:
         parts.append(curve[keep].assign(label=row.label)[["label", "seconds", "robust_validation"]])
     columns = ["label", "seconds", "robust_validation"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+SELECTION = ["selected_epoch", "selected_clean", "selected_robust", "last_clean", "last_robust"]
+
+
+def selection_table(board: Board) -> pd.DataFrame:
+    """The network that every stage of training kept, and the one that it ended with, a line per stage; empty without records.
+
+    Columns: `label`, `seed`, `task` (-1: all at once), `stage`, `selected_epoch` from 0, and validation accuracies in [0, 1], without
+    an attack and under that of the recipe: `selected_clean`, `selected_robust`, `last_clean`, `last_robust`.
+    """
+    parts = []
+    for row in board.ranked:
+        for seed in row.seeds:
+            facts = seed.evidence.facts
+            facts = facts[facts["name"].isin(SELECTION) & ~facts["phase"].isin([HARNESS, METHOD])]
+            if len(facts):
+                stages = facts.pivot_table(
+                    index=["task", "phase"], columns="name", values="value", aggfunc="last", sort=False
+                )
+                stages = (
+                    stages.reindex(columns=SELECTION).reset_index(names=["task", "stage"]).rename_axis(columns=None)
+                )
+                parts.append(stages.assign(label=row.label, seed=seed.run.seed))
+    columns = ["label", "seed", "task", "stage", *SELECTION]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def recipes_table(board: Board) -> pd.DataFrame:

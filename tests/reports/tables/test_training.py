@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.tables.training import progress_of, recipes_table, training_curve, training_table
+from reports.tables.training import progress_of, recipes_table, selection_table, training_curve, training_table
 from reports.write import Report, write_report
 from results import load
 from tests.reports.quick_report import quick_report
@@ -61,6 +61,30 @@ def test_the_table_names_every_row_where_its_curve_rises_and_ends(tmp_path: Path
     of_one = table[table["label"] == "fast_at"]
     assert of_one["robust_validation"].tolist() == pytest.approx([0.2, 0.8])
     assert of_one["seconds"].tolist() == [3, 6]
+
+
+def test_the_network_that_was_kept_stands_beside_the_one_that_training_ended_with(tmp_path: Path) -> None:
+    values = {
+        "selected_epoch": 3.0,
+        "selected_clean": 0.5,
+        "selected_robust": 0.4,
+        "last_clean": 0.6,
+        "last_robust": 0.2,
+    }
+    facts = [
+        {"task": task, "phase": stage, "name": name, "value": value + shift, "text": None}
+        for task, stage, shift in ((0, "train", 0.0), (0, "retrain", 0.1), (1, "train", 0.2))
+        for name, value in values.items()
+    ]
+    board = judged_board_of(tmp_path, FakeRun("packnet", facts=facts), FakeRun("silent"))
+    table = selection_table(board)
+    assert table[["label", "seed", "task", "stage"]].to_numpy().tolist() == [
+        ["packnet", 0, 0, "train"],
+        ["packnet", 0, 0, "retrain"],
+        ["packnet", 0, 1, "train"],
+    ]
+    assert table.iloc[1][list(values)].tolist() == pytest.approx([3.1, 0.6, 0.5, 0.7, 0.3])
+    assert selection_table(judged_board_of(tmp_path / "none", FakeRun("silent"))).empty
 
 
 OWN = {"own_recipe": {"learning_rate": 0.1, "schedule": "cyclic"}, "source": "Wong et al. 2020, section 5"}
