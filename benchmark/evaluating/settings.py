@@ -17,7 +17,7 @@ class Evaluation(Strict):
     batch_size: images that go through a classifier at once, at most; 1 or more.
     precision: in which attacks may walk: `fp32`, `tf32`, `bf16` or `fp16`. What they find is judged in float32, and where a
         precision saves nothing they walk in float32 too. `float32`, `bfloat16` and `float16` are read as well.
-    matrix: attacks on every task seen so far, run after each task; one entry or more.
+    matrix: attacks on every task seen so far, run after each task; one entry or more. By default clean and PGD-10.
     final: further attacks, run after the last task only.
     keep_images: True to store the adversarial images that a classifier gets wrong.
     checks: the extra attacks, run after the last task for the verdicts alone: `none`, `final` (cheap ones on a part of the
@@ -27,7 +27,9 @@ class Evaluation(Strict):
     seed: int = Field(0, ge=0)
     batch_size: int = Field(500, ge=1)
     precision: Annotated[Precision, BeforeValidator(short_name)] = "fp32"
-    matrix: list[dict[str, Any]] = Field(min_length=1)
+    matrix: list[dict[str, Any]] = Field(
+        [{"attack": "clean"}, {"attack": "pgd", "steps": 10, "step_size": "eps/4"}], min_length=1
+    )
     final: list[dict[str, Any]] = Field([])
     keep_images: bool = False
     checks: Literal["none", "final", "deep"] = "final"

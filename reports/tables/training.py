@@ -69,8 +69,8 @@ SELECTION = ["selected_epoch", "selected_clean", "selected_robust", "last_clean"
 def selection_table(board: Board) -> pd.DataFrame:
     """The network that every stage of training kept, and the one that it ended with, a line per stage; empty without records.
 
-    Columns: `label`, `seed`, `task` (-1: all at once), `stage`, `selected_epoch` from 0, and validation accuracies in [0, 1], without
-    an attack and under that of the recipe: `selected_clean`, `selected_robust`, `last_clean`, `last_robust`.
+    Columns: `label`, `seed`, `task` (-1: all at once), `stage`, `selected_epoch` from 0, and validation accuracies in [0, 1],
+    clean and under the attack of the recipe: `selected_clean`, `selected_robust`, `last_clean`, `last_robust`.
     """
     parts = []
     for row in board.ranked:

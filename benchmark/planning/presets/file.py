@@ -63,6 +63,6 @@ class PresetFile(Strict):
     methods: list[MethodEntry] = Field(min_length=1)
     optional: list[MethodEntry] = Field([])
     seeds: list[int] = Field([0], min_length=1)
-    evaluation: Evaluation
+    evaluation: Evaluation = Field(default_factory=Evaluation)
     threads: int | None = Field(None, ge=1)
     keep: Literal["auto", "all", "last"] = "auto"

@@ -37,6 +37,12 @@ def test_every_built_in_preset_is_valid_and_names_existing_things(name: str, tmp
     assert preset.matrix[0].attack.name == "clean"
 
 
+def test_a_preset_that_names_no_attacks_is_attacked_with_pgd_10() -> None:
+    for file in ({**TINY, "evaluation": {}}, {key: value for key, value in TINY.items() if key != "evaluation"}):
+        preset = Preset("tiny", file, "tiny")
+        assert [demand.attack.name for demand in preset.matrix] == ["clean", "pgd-10 linf 51/255 a=12.75/255"]
+
+
 @pytest.mark.parametrize("name", sorted(available()))
 def test_every_built_in_preset_evaluates_the_matrix_attacks_after_the_last_task_too(name: str) -> None:
     preset = load_preset(name)
