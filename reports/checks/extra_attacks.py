@@ -125,7 +125,8 @@ def unbounded(evidence: Evidence) -> Judgement:
     "factors too), against samples that fall the other way",
     threshold=f"no significant excess: one-sided exact McNemar test, p < {NOISE_LEVEL:g} fails, for the best factor",
     why="The scale of the logits changes no prediction. It changes the gradient if float32 saturates, or if probabilities stand "
-    "for logits. The test is one-sided because a confident honest network may look better under x100.",
+    "for logits. The test is one-sided because a confident honest network may look better under x100. That and other factors are "
+    "not tried: on the planted logits they found no more than the preset's attacks.",
     planted="logits x1000, x100 and x30 (other checks find x10; softmax times 5 and mixtures gain nothing on two classes)",
     source="Carlini & Wagner 2017; Croce & Hein 2020",
     cost=FINAL,

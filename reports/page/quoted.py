@@ -75,7 +75,7 @@ def _on_the_same_images(row: Row, attack: str) -> float:
 
 
 QUOTES = (
-    Quote(README, "## CIFAR-100", "cifar100-cpu", compact_table),
+    Quote(README, "## CIFAR-100", "cifar100-20-cpu", compact_table),
     Quote(RESULTS, "## CIFAR-100 without a GPU: `cifar100-cpu`", "cifar100-cpu", compact_table),
     Quote(RESULTS, "### The strong attacks", "cifar100-cpu", strong_attacks),
     Quote(RESULTS, "### Attack quality", "cifar100-cpu", quality_for_reading),
