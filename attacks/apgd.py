@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.base import Trace, describe
-from attacks.parts.capture import Computation, Logits, capturable
+from attacks.parts.graphs.capture import Computation, Logits, capturable
 from attacks.parts.looks import LiveTrace, equal_slices, steps_between_looks
 from attacks.parts.losses import TARGETED, check_loss, find_loss, likeliest_others
 from attacks.search import Search, SearchAttack, surface_point

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.base import MANY, Trace, describe
-from attacks.parts.capture import Computation, Logits, capturable
+from attacks.parts.graphs.capture import Computation, Logits, capturable
 from attacks.parts.looks import LiveTrace, equal_slices, steps_between_looks
 from attacks.parts.losses import likeliest_others, targeted_margin
 from attacks.parts.projections import to_hyperplane

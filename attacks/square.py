@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.base import MANY, AttackError, Trace, added_later, describe, outcome_of
-from attacks.parts.capture import Computation, Logits, capturable, rung
+from attacks.parts.graphs.capture import Computation, Logits, capturable, rung
 from attacks.parts.looks import looks_are_free, steps_between_looks
 from attacks.parts.squares import Draws, Patterns, random_window, reshaped_change, stripes, tiles
 from attacks.search import Search, SearchAttack

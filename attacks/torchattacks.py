@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import MANY, Attack, AttackError, AttackResult, Trace, describe, is_worse, outcome_of, without, worse
-from attacks.parts.capture import out_of_memory
 from attacks.parts.foreign.algorithms import (
     ATTACK_NOTHING,
     CHECKED_VERSION,
@@ -26,6 +25,7 @@ from attacks.parts.foreign.algorithms import (
     TorchattacksAlgorithm,
 )
 from attacks.parts.foreign.stand_in import StandIn
+from attacks.parts.graphs.capture import out_of_memory
 from attacks.parts.guard import untouched
 from attacks.settings import step_size_warnings
 from attacks.starts import Starts

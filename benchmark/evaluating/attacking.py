@@ -21,7 +21,7 @@ from attacks.memory import (
     fitting_rows,
     free_bytes,
 )
-from attacks.parts.capture import forget_graphs, out_of_memory
+from attacks.parts.graphs.capture import forget_graphs, out_of_memory
 from attacks.parts.guard import random_state_kept
 from attacks.parts.sharing import SharedRun, combine_shared
 from attacks.starts import Starts

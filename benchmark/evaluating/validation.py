@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attacks.base import AttackResult
 from attacks.memory import PROBE_ROWS, rows_that_fit
-from attacks.parts.capture import forget_graphs, out_of_memory
+from attacks.parts.graphs.capture import forget_graphs, out_of_memory
 from attacks.parts.guard import modes_kept
 from attacks.parts.sharing import combine_results
 from attacks.pgd import PGD

@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from attacks.parts.capture import recording
 from attacks.parts.clock import purpose
+from attacks.parts.graphs.recording import recording
 from methods.training.fit import Fit, Step
 from methods.training.inner_attack import Batch, InnerAttack
 from methods.training.recipe import Recipe

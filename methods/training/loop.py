@@ -14,7 +14,7 @@ from itertools import repeat
 
 import torch
 
-from attacks.parts.capture import out_of_memory
+from attacks.parts.graphs.capture import out_of_memory
 from methods.training.captured import Outcome, StepRecorder, Steps, recorder_for
 from methods.training.collapse import CollapseGuard
 from methods.training.fit import Fit, Step, make_optimizer, set_rate

@@ -13,7 +13,7 @@ from torch import nn
 from attacks import memory
 from attacks.distilled import Distilled
 from attacks.memory import activation_bytes, fastest_rows, fitting_rows, free_bytes, rows_that_fit
-from attacks.parts.capture import out_of_memory
+from attacks.parts.graphs.capture import out_of_memory
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.threat_model import ThreatModel

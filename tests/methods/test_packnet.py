@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attacks.parts.capture import structure_of
+from attacks.parts.graphs.structure import structure_of
 from benchmark.errors import ConfigError
 from benchmark.evaluating.fingerprints import classifier_fingerprint
 from benchmark.learning.context import RunContext

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.base import Attack, Outcome, SharedResult, is_worse, outcome_of, worse
-from attacks.parts.capture import Logits, capturable
+from attacks.parts.graphs.capture import Logits, capturable
 from attacks.parts.losses import TARGETED, find_loss, likeliest_others
 from attacks.parts.trajectory.lanes import LaneDemand, LaneRows, lane_lengths, lane_rows
 from attacks.parts.trajectory.outcomes import Judge, LaneRecord, Stop, Walks, first_rows, is_milestone

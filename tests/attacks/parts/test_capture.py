@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.parts import capture
-from attacks.parts.capture import capturable, rung, structure_of
+from attacks.parts.graphs import capture
+from attacks.parts.graphs.capture import capturable, rung
+from attacks.parts.graphs.structure import structure_of
 from tests.attacks.attack_cases import SmallConv, small_conv
 
 GPU = torch.device("cuda")

@@ -12,7 +12,7 @@ from torch import nn
 from attacks.apgd import APGD
 from attacks.base import AttackResult
 from attacks.fab import FAB
-from attacks.parts import capture
+from attacks.parts.graphs import capture
 from attacks.parts.sharing import share_runs
 from attacks.pgd import PGD
 from attacks.square import Square

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from attacks.parts import capture
-from attacks.parts.capture import recording
+from attacks.parts.graphs import capture
+from attacks.parts.graphs.recording import recording
 
 GPU = torch.device("cuda")
 

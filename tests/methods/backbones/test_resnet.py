@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from attacks.parts.capture import structure_of
+from attacks.parts.graphs.structure import structure_of
 from methods.backbones import (
     Backbone,
     BackboneChoice,

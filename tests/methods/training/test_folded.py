@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attacks.parts.capture import structure_of
+from attacks.parts.graphs.structure import structure_of
 from methods.backbones import VGG16BN, Backbone, BatchNorm, MultiHead, SmallConv, TaskNetwork, initialise
 from methods.parts.stochastic_masks import MaskedNetwork, Masks
 from methods.training import InnerAttack, Recipe

@@ -14,13 +14,15 @@ import warnings
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attacks.parts.clock import purpose
+from attacks.parts.graphs.recording import recording
+from attacks.parts.graphs.structure import structure_of
 
 Logits = Callable[[Tensor], Tensor]
 """A classifier, or whatever answers like it."""
@@ -85,64 +87,6 @@ def _waiting_refused() -> Iterator[None]:
             yield
         finally:
             torch.cuda.set_sync_debug_mode(before)
-
-
-@contextmanager
-def recording(
-    graph: torch.cuda.CUDAGraph,
-    stream: torch.cuda.Stream,
-    pool: Any = None,
-    generators: Sequence[torch.Generator] = (),
-) -> Iterator[None]:
-    """Record the work of the block as a graph. If that fails, the process goes on as if nothing had been recorded.
-
-    stream: on which the work runs.
-    pool: the memory in which it computes, from `torch.cuda.graph_pool_handle`; None: one of its own.
-    generators: those that the work draws from, beside the one of the process.
-
-    Torch leaves a recording that failed half open: its stream stays the current one, the allocator keeps the pool for it and
-    frees nothing any more, and generators refuse to draw.
-    """
-    pool = pool or torch.cuda.graph_pool_handle()
-    # This block puts the stream back, if torch's own does not come to that.
-    with torch.cuda.stream(stream):
-        try:
-            for generator in generators:
-                graph.register_generator_state(generator)
-            # Torch keeps one workspace of cuBLAS per stream, and frees it with the first graph of the stream that goes, although
-            # others compute in it (pytorch issue 193402). So each takes one from its own memory.
-            _forget_workspaces()
-            with torch.cuda.graph(graph, pool=pool, stream=stream):
-                yield
-        except BaseException:
-            _close(stream, pool, generators)
-            raise
-        finally:
-            _forget_workspaces()
-
-
-def _forget_workspaces() -> None:
-    """Let products of matrices take a workspace anew, from the memory that is allocated from then."""
-    # It is torch's own, and may go one day; by then torch keeps the workspaces apart by itself.
-    with suppress(AttributeError):
-        torch._C._cuda_clearCublasWorkspaces()
-
-
-def _close(stream: torch.cuda.Stream, pool: Any, generators: Sequence[torch.Generator]) -> None:
-    """Close a recording that failed. Raises RuntimeError if the device is lost."""
-    torch.cuda.synchronize(stream.device)
-    # They are torch's own, and may go one day; a recording in another pool is possible without them.
-    with suppress(RuntimeError, AttributeError):
-        # The first refuses if torch has come to it by itself, and then the second is the graph's own business.
-        torch._C._cuda_endAllocateToPool(stream.device.index, pool)
-        torch._C._cuda_releasePool(stream.device.index, pool)
-    with suppress(RuntimeError):
-        # Generators draw again after a recording that succeeds.
-        graph = torch.cuda.CUDAGraph()
-        for generator in generators:
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, stream=stream):
-            torch.zeros(1, device=stream.device)
 
 
 class _Memory:
@@ -433,32 +377,6 @@ def _graphs_of(classifier: nn.Module) -> _Graphs:
         return graphs
     _shared.move_to_end(structure)
     return _shared[structure]
-
-
-_OF_TORCH = set(vars(nn.Module()))
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def structure_of(module: nn.Module) -> Hashable | None:
-    """All that a classifier is but for the values of its tensors: two with equal structures differ in these alone.
-
-    None if it holds anything else than modules, tensors that it registered, and plain values, or has hooks.
-    """
-    parts: list[Hashable] = []
-    for name, each in module.named_modules(remove_duplicate=False):
-        own = {key: value for key, value in vars(each).items() if key not in _OF_TORCH}
-        if any(vars(each)[hooks] for hooks in _HOOKS) or not all(map(_is_plain, own.values())):
-            return None
-        parts.append((name, type(each), each.training, repr(sorted(own.items(), key=lambda item: item[0]))))
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        parts.append((name, tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad))
-    return tuple(parts)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float, str, torch.dtype, torch.memory_format)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
