@@ -251,7 +251,8 @@ def _in_compositions(evidence: Evidence) -> list[BlackBox]:
         for before, after in pairwise(standing):
             if after.split(" ")[0] == SQUARE:
                 name = f"{after} in {attack.name}"
-                past_white[name] = _past_white_boxes(evidence, attack)
+                if name not in past_white:
+                    past_white[name] = _past_white_boxes(evidence, attack)
                 broken[name] = broken.get(name, 0) + int(standing[before] - standing[after])
                 samples[name] = samples.get(name, 0) + (0 if np.isnan(evaluation.samples) else int(evaluation.samples))
     return [
