@@ -15,12 +15,14 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.commands import check, completion, listing, new_method, report, run
+from benchmark.commands import completion, listing, report, run
 from benchmark.commands.audit import parser as audit
+from benchmark.commands.authoring import check, new_method
 from benchmark.commands.evaluate import parser as evaluate
 from benchmark.commands.parsing.options import OUTPUT, OneLineParser, examples_text
 from benchmark.commands.stored import merge, pack, status
 from benchmark.commands.timing import parser as timing
+from benchmark.commands.tune import parser as tune
 from benchmark.commands.verify import parser as verify
 from benchmark.errors import ConfigError, one_line
 from benchmark.planning.options import RUNS, RunOptions
@@ -29,9 +31,24 @@ from benchmark.processes import Terminated, end_when_told, steady_streams
 if TYPE_CHECKING:
     from rich.console import Console
 
-COMMANDS = (run, status, report, listing, evaluate, audit, verify, pack, merge, check, new_method, timing, completion)
+COMMANDS = (
+    run,
+    status,
+    report,
+    listing,
+    evaluate,
+    audit,
+    tune,
+    verify,
+    pack,
+    merge,
+    check,
+    new_method,
+    timing,
+    completion,
+)
 DEFAULT_PRESET = "digits"
-RESUMED = ("run", "audit")
+RESUMED = ("run", "audit", "tune")
 """Commands that go on where they were stopped."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

@@ -139,6 +139,9 @@ UNSEEN = "unseen"
 AFRESH = "afresh"
 """Facts on what classifiers answer that were made anew from the stored state and have seen nothing."""
 
+VALIDATED = "validated"
+"""Facts on the validation images that the classifiers after the last task get right. `tune` compares by them."""
+
 UNFORGETTING = "unforgetting"
 """Facts from the proof that nothing is forgotten. A method's claim that it forgets nothing has the same name."""
 

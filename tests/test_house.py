@@ -46,7 +46,7 @@ def test_no_code_folder_holds_more_than_one_can_look_over() -> None:
             [
                 e
                 for e in folder.iterdir()
-                if e.name not in ("__init__.py", "__pycache__", "output", "runs", "audit", "calibration")
+                if e.name not in ("__init__.py", "__pycache__", "output", "runs", "audit", "tuning", "calibration")
             ]
         )
         for folder in folders

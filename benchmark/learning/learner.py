@@ -22,11 +22,11 @@ from benchmark.planning.machine import Machine
 from benchmark.planning.stored_runs import needed_run, state_key, task_key
 from methods.base import MethodError, Prerequisite
 from results.checkpoints import Checkpoint
-from results.schema import AFRESH, GRADIENTS, HARNESS, LEARNING, PROBES, UNFORGETTING, UNSEEN
+from results.schema import AFRESH, GRADIENTS, HARNESS, LEARNING, PROBES, UNFORGETTING, UNSEEN, VALIDATED
 from results.store import RunStore
 from scenarios.base import LearnTask, Stream
 
-OF_CLASSIFIERS = (PROBES, GRADIENTS, UNSEEN, AFRESH)
+OF_CLASSIFIERS = (PROBES, GRADIENTS, UNSEEN, AFRESH, VALIDATED)
 """Phases of facts about the classifiers after the last task. They are void once something is learned."""
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from reports.numbers.statistics.contrasts import SeedOutcomes
 
 CANONICAL = "canonical"
 """The protocol with all switches off."""
 
-AuditOutcomes = Mapping[int, Sequence[np.ndarray]]
-"""By seed, per task: bool (n,), True for samples that count as right. All protocols have the same samples."""
-
 
 @dataclass(frozen=True)
 class AuditedRow:
-    """A method under one protocol.
+    """A method under one protocol. All protocols have the same samples.
 
     switch: `CANONICAL`, or the name of the switch or bundle that is turned.
     reported: outcomes under attack, counted as this protocol counts.
@@ -31,9 +27,9 @@ class AuditedRow:
 
     method: str
     switch: str
-    reported: AuditOutcomes
-    clean: AuditOutcomes
-    same_network: AuditOutcomes
+    reported: SeedOutcomes
+    clean: SeedOutcomes
+    same_network: SeedOutcomes
     bundle: bool = False
     parts: tuple[str, ...] = ()
     canonical: str = ""

@@ -13,8 +13,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from reports.audit.audited_row import AuditOutcomes
-from reports.audit.effects import contrast, mean_accuracy
+from reports.numbers.statistics.contrasts import SeedOutcomes, contrast, mean_accuracy
 
 AUTOATTACK, PGD, FGSM = "autoattack", "pgd", "fgsm"
 """The columns, from the strongest attack to the weakest where all have one eps."""
@@ -37,8 +36,8 @@ class ColumnOutcomes:
 
     method: str
     radii: str
-    attacked: Mapping[str, AuditOutcomes]
-    clean: AuditOutcomes
+    attacked: Mapping[str, SeedOutcomes]
+    clean: SeedOutcomes
 
     def by_task(self, column: str) -> list[float]:
         """The accuracy on each task, mean over seeds."""

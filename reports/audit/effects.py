@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
-import numpy as np
 import pandas as pd
 
-from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
-from reports.numbers.metrics import Array
-from reports.numbers.statistics.bootstrap import resample_counts
-from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval, interval_kind
+from reports.audit.audited_row import CANONICAL, AuditedRow
+from reports.numbers.statistics.contrasts import contrast, mean_accuracy
+from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval_kind
 
 SUM, INTERACTION = "sum of the single effects", "interaction"
 """Lines that follow a bundle with parts."""
@@ -44,39 +42,6 @@ class Effect:
     of_network_bounds: Interval
     seeds: int
     samples: int
-
-
-def seed_accuracy(outcomes: Sequence[np.ndarray]) -> float:
-    """The mean over tasks of one seed's accuracy."""
-    return float(np.mean([task.mean() for task in outcomes]))
-
-
-def seed_accuracy_draws(outcomes: Sequence[np.ndarray]) -> Array:
-    """`seed_accuracy` under a bootstrap over samples, stratified by task: (resamples,)."""
-    total: Array = np.zeros(1)
-    for number, task in enumerate(outcomes):
-        counts = resample_counts(len(task), number).astype(np.float32)
-        total = total + (counts @ task.astype(np.float32)).astype(float) / len(task)
-    return total / len(outcomes)
-
-
-def mean_accuracy(outcomes: AuditOutcomes) -> float:
-    """The mean over tasks and seeds."""
-    return float(np.mean([seed_accuracy(tasks) for tasks in outcomes.values()]))
-
-
-def contrast(terms: Sequence[tuple[float, AuditOutcomes]]) -> tuple[float, Interval]:
-    """A weighted sum of accuracies over the seeds that all terms have, and its interval (`statistics.intervals.interval`).
-
-    terms: (weight, outcomes).
-    """
-    seeds = sorted(set.intersection(*(set(outcomes) for _, outcomes in terms)))
-    values = [sum(weight * seed_accuracy(outcomes[seed]) for weight, outcomes in terms) for seed in seeds]
-
-    def draws() -> list[Array]:
-        return [sum((w * seed_accuracy_draws(outcomes[seed]) for w, outcomes in terms), np.zeros(1)) for seed in seeds]
-
-    return float(np.mean(values)), interval(values, draws)
 
 
 def effects_of(rows: Sequence[AuditedRow]) -> list[Effect]:

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
+from reports.audit.audited_row import CANONICAL, AuditedRow
 from reports.audit.columns import (
     AUTOATTACK,
     COPIED,
@@ -39,6 +39,7 @@ from reports.audit.small_tables import (
 )
 from reports.figures.style import paper_style, save
 from reports.numbers.published_values import LOGS_FILE, REFERENCE, read_published, thesis_f1_table
+from reports.numbers.statistics.contrasts import SeedOutcomes
 from reports.numbers.statistics.intervals import interval_kind
 from reports.numbers.wording import counted
 from reports.tables.words import percent, points, to_csv
@@ -72,7 +73,7 @@ class AuditReport:
     tasks: Sequence[str]
     chance: float
     classes: Sequence[int]
-    black_box: AuditOutcomes | None
+    black_box: SeedOutcomes | None
     predicted: Mapping[str, Sequence[Predicted]]
     geometry: Sequence[Mapping[str, object]] = ()
     columns: Sequence[ColumnOutcomes] = ()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.audit.audited_row import CANONICAL, AuditedRow
-from reports.audit.effects import contrast
+from reports.numbers.statistics.contrasts import contrast
 from reports.numbers.statistics.intervals import NO_INTERVAL, Interval, interval_kind
 
 

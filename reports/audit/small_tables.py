@@ -9,10 +9,10 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from reports.audit.audited_row import AuditedRow, AuditOutcomes
-from reports.audit.effects import contrast, mean_accuracy, seed_accuracy
+from reports.audit.audited_row import AuditedRow
 from reports.numbers.metrics import macro_scores
 from reports.numbers.published_values import BLACK_BOX_100_WAY
+from reports.numbers.statistics.contrasts import SeedOutcomes, contrast, mean_accuracy, seed_accuracy
 from reports.numbers.statistics.intervals import t_interval
 from reports.numbers.wording import counted
 
@@ -128,7 +128,7 @@ def above_chance(value: float, chance: float) -> float:
 
 def comparator_table(
     canonical: AuditedRow,
-    black_box: AuditOutcomes | None,
+    black_box: SeedOutcomes | None,
     chance: float,
     classes: Sequence[int],
     thesis: pd.DataFrame,

@@ -16,7 +16,7 @@ from tests.docs.pages import BLOCK, PAGES, README, named, prose, read, section, 
 FOLDERS = ("attacks", "benchmark", "docs", "methods", "reports", "results", "scenarios", "tests")
 PATH = rf"`((?:{'|'.join(FOLDERS)})/[^`\s]*|Makefile|LICENSE|run_benchmark\.py|pyproject\.toml|CITATION\.cff)`"
 COMMANDS = REPOSITORY / "docs" / "commands.md"
-MADE_WHEN_USED = ("reports/output", "results/runs")
+MADE_WHEN_USED = ("reports/output", "results/runs", "results/tuning")
 """Folders that a command makes; git ignores them."""
 
 

@@ -13,10 +13,10 @@ from benchmark.commands.audit.attacking.cell_store import CellStore
 from benchmark.commands.audit.attacking.cells import AuditCell
 from benchmark.commands.audit.attacking.workers import attack_cells
 from benchmark.commands.audit.comparison import AuditComparison
-from benchmark.commands.audit.learning.jobs import is_learned, learn, still_to_learn
 from benchmark.commands.audit.protocols import EVALUATIONS
 from benchmark.commands.audit.switches import AuditedEvaluation
 from benchmark.commands.audit.variants import AUDITED, Variant, all_jobs, make_variants, undefended
+from benchmark.commands.learning_only import is_learned, learn, still_to_learn
 from benchmark.commands.timing.rates import measure_rates
 from benchmark.errors import ConfigError
 from benchmark.planning.jobs import Job

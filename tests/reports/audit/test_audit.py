@@ -13,11 +13,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports.audit.audited_row import CANONICAL, AuditedRow, AuditOutcomes
+from reports.audit.audited_row import CANONICAL, AuditedRow
 from reports.audit.effects import (
     INTERACTION,
     SUM,
-    contrast,
     effects_of,
     effects_table,
 )
@@ -36,11 +35,12 @@ from reports.audit.small_tables import (
     weighted_scores,
 )
 from reports.numbers.published_values import REFERENCE, read_published, thesis_f1_table
+from reports.numbers.statistics.contrasts import SeedOutcomes, contrast
 
 TASKS, N = 2, 100
 
 
-def outcomes(shares: Sequence[float], seeds: int = 1) -> AuditOutcomes:
+def outcomes(shares: Sequence[float], seeds: int = 1) -> SeedOutcomes:
     """The first share of each task's samples right; every further seed one sample less."""
     return {
         seed: [np.arange(N) < round(share * N) - seed for share in shares]  # nested: the smaller set lies in the larger

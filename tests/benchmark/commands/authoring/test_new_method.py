@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmark import cli
-from benchmark.commands import new_method as new_method_command
-from benchmark.commands.new_method import METHOD, TEST
+from benchmark.commands.authoring import new_method as new_method_command
+from benchmark.commands.authoring.new_method import METHOD, TEST
 from benchmark.contract import problems_of
 from tests.conftest import REPOSITORY
 from tests.warm import python

@@ -1,4 +1,4 @@
-"""The runs of an audit are learned like any run, so that a killed audit goes on from its last finished stage."""
+"""Runs that a command learns and does not attack. They are learned like any run, so that a killed command goes on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from scenarios.base import Task
 
 
 def is_learned(job: Job, machine: Machine, tasks: int) -> bool:
-    """True if the checkpoints that an audit attacks are there: one per task, or the last of a method that does not forget."""
+    """True if the states after every task are there, or the last of a method that does not forget."""
     names = set(task_checkpoints(Checkpoints(RunStore(machine.runs, job.hash).directory / "checkpoints")))
-    turns = [tasks - 1] if job.claims_unforgetting else range(tasks)
+    turns = [tasks - 1] if job.claims_unforgetting else job.turns(tasks)
     return all(task_key(turn) in names for turn in turns)
 
 
