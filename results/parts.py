@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results.schema import YOUNGER
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -45,6 +47,14 @@ def parts_of(directory: Path, table: str) -> list[Path]:
     return sorted((directory / table).glob("*.parquet"))
 
 
+def _with_younger(table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """The table with the columns that its version had not yet, all null."""
+    for name in YOUNGER:
+        if name in columns.names and name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), columns.field(name).type))
+    return table
+
+
 def _mistake(table: pa.Table, columns: pa.Schema) -> str:
     """The reason why a table cannot have exactly `columns`; empty if it can, but for their types."""
     if missing := [name for name in columns.names if name not in table.column_names]:
@@ -55,12 +65,15 @@ def _mistake(table: pa.Table, columns: pa.Schema) -> str:
 
 
 def read_parts(paths: Iterable[Path], columns: pa.Schema) -> tuple[pa.Table, list[Problem]]:
-    """All readable parts as one table with exactly `columns`, and a problem for each part that is unreadable or has others."""
+    """All readable parts as one table with exactly `columns`, and a problem for each part that is unreadable or has others.
+
+    Columns that are younger than a part are null there (`schema.YOUNGER`).
+    """
     tables, problems = [], []
     for path in paths:
         try:
             # Half the time of pq.read_table, which looks for data sets; there are thousands of small parts.
-            table = pq.ParquetFile(path).read(use_threads=False)
+            table = _with_younger(pq.ParquetFile(path).read(use_threads=False), columns)
         except (OSError, pa.ArrowException) as error:
             problems.append(Problem(path, f"not readable as parquet ({str(error).splitlines()[0]})"))
             continue

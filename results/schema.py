@@ -62,6 +62,7 @@ EVALUATIONS = pa.schema(
         ("seed", pa.int64()),
         ("precision", pa.string()),
         ("device", pa.string()),
+        ("arithmetic", pa.string()),  # torch's version, processor or GPU, instructions in use
         ("threads", pa.int32()),
         ("batch_size", pa.int32()),
         ("samples", pa.int32()),
@@ -102,6 +103,9 @@ TRAINING = pa.schema(
     ]
 )
 
+
+YOUNGER = ("arithmetic",)
+"""Columns that records of older versions lack. They are null there."""
 
 TABLES = {"predictions": PREDICTIONS, "evaluations": EVALUATIONS, "facts": FACTS, "training": TRAINING}
 """The tables that a run stores in parts, each in the folder of its name."""

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
+import torch
 
 from attacks.base import Attack, Outcome
 from benchmark.evaluating.attacking import Attacked, AttackOutcomes
 from benchmark.evaluating.fingerprints import Snapshots, evaluation_id
+from benchmark.learning.provenance import arithmetic
 from benchmark.planning.cells import Cell, Work
 from benchmark.planning.presets import Preset
 from results import schema
 from results.adversarial import AdversarialImages, path_of, read_images, write_images
-from results.files import canonical_json
+from results.files import StoreError, canonical_json
+from results.parts import read_parts
 from results.store import RunStore
 from scenarios.base import Task
 
@@ -34,6 +36,7 @@ class Recorder:
     def __init__(self, store: RunStore, preset: Preset, device: str, threads: int) -> None:
         self.store, self.preset, self.device, self.threads = store, preset, device, threads
         self.snapshots = Snapshots()
+        self._arithmetic = arithmetic(torch.device(device))
         self._known: dict[str, set[str]] | None = None
 
     def record(self, work: Work, task: Task, classifier: str, attacked: Attacked) -> None:
@@ -75,6 +78,7 @@ class Recorder:
             "seed": self.preset.seed_of(attack),
             "precision": self.preset.precision_of(attack),
             "device": self.device,
+            "arithmetic": self._arithmetic,
             "threads": self.threads,
             "batch_size": attacked.rows,
             "samples": len(attacked.samples),
@@ -102,10 +106,9 @@ class Recorder:
         """
         if part not in self._parts_of(part):
             return
-        paths = [self.store.directory / table / f"{part}.parquet" for table in ("evaluations", "predictions")]
-        if not all(path.exists() for path in paths):
+        if not all(self.store.has_part(table, part) for table in ("evaluations", "predictions")):
             return
-        evaluation, rows = (pq.read_table(path, partitioning=None) for path in paths)
+        evaluation, rows = self._stored("evaluations", part), self._stored("predictions", part)
         others = _of_samples(rows, set(rows["sample"].to_pylist()) - set(predictions["sample"].to_pylist()))
         if not len(others):
             return
@@ -121,6 +124,13 @@ class Recorder:
         self._parts_of(part)
         assert self._known is not None
         self._known.setdefault(part.partition(".")[0], set()).add(part)
+
+    def _stored(self, table: str, part: str) -> pa.Table:
+        """The rows of a stored part, with the columns of today. Raises StoreError if it is unreadable."""
+        rows, problems = read_parts([self.store.directory / table / f"{part}.parquet"], schema.TABLES[table])
+        if problems:
+            raise StoreError(str(problems[0]))
+        return rows
 
     def _parts_of(self, part: str) -> list[str]:
         """Names of the parts of an evaluation that were stored, sorted; some may have been set aside since.
@@ -152,8 +162,8 @@ class Recorder:
             if other != part and other.rpartition(".")[0] == part.rpartition(".")[0]
         ]
         for other in same:
-            path = self.store.directory / "predictions" / f"{other}.parquet"
-            if path.exists() and set(pq.read_table(path, partitioning=None)["sample"].to_pylist()) <= samples:
+            there = self.store.has_part("predictions", other)
+            if there and set(self._stored("predictions", other)["sample"].to_pylist()) <= samples:
                 path_of(self.store.directory, other).unlink(missing_ok=True)
                 self.store.drop_part("evaluations", other)
                 self.store.drop_part("predictions", other)
@@ -179,19 +189,16 @@ class Recorder:
         identifier = self._identifier(cell.attack, task, classifier)
         missing = set(cell.missing)
         for other in self._parts_of(identifier):
-            path, predictions = (
-                self.store.directory / table / f"{other}.parquet" for table in ("evaluations", "predictions")
-            )
-            there = path.exists() and predictions.exists()
+            there = all(self.store.has_part(table, other) for table in ("evaluations", "predictions"))
             if not missing or not there or other.split(".")[1] == f"{cell.after_task:03d}":
                 continue
-            rows = pq.read_table(predictions, partitioning=None)
+            rows = self._stored("predictions", other)
             wanted = missing & set(rows["sample"].to_pylist())
-            images = path_of(self.store.directory, path.stem)
+            images = path_of(self.store.directory, other)
             if not wanted or (self.preset.evaluation.keep_images and not images.exists()):
                 continue
             kept = _of_samples(rows, wanted)
-            evaluation = pq.read_table(path, partitioning=None)
+            evaluation = self._stored("evaluations", other)
             part = self._part(identifier, cell.after_task, tuple(sorted(wanted)))
             if self.preset.evaluation.keep_images:
                 kept_images, notes = read_images(images)
