@@ -10,6 +10,7 @@ import numpy as np
 
 from reports.boards.board import Measures, Seed
 from reports.numbers import metrics
+from reports.numbers.capacity import decisions
 from reports.numbers.evidence import Evidence
 from reports.numbers.metrics import CLEAN, MATRIX_METRICS, WORST, Array, accuracy_matrix
 from reports.numbers.outcomes import Outcomes
@@ -21,6 +22,9 @@ from results.schema import ANY
 COMPARING = {*MATRIX_METRICS.values(), metrics.excess_forgetting}
 """Metrics that compare the cells of a task with each other."""
 
+CAPACITY = {"width_multiplier": "mu", "free_capacity": "free_share"}
+"""Costs that methods record which share one network's weights, by their name among the decisions of a task (`capacity`)."""
+
 COST_COLUMNS = (
     "parameters",
     "stored_mb",
@@ -29,6 +33,7 @@ COST_COLUMNS = (
     "train_seconds",
     "train_gradient_evaluations",
     "prerequisite_seconds",
+    *CAPACITY,
 )
 
 
@@ -72,8 +77,7 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
         _add_scores(result, evidences, attack)
         _add_references(result, evidences, attack, R[attack], joint, single)
     result.values[f"samples {WORST}"] = float(min(evidence.outcomes.covered(WORST) for evidence in evidences))
-    for cost in COST_COLUMNS:
-        result.values[cost] = _cost(evidences, cost)
+    result.values |= {cost: _cost(evidences, cost) for cost in COST_COLUMNS} | _capacity(evidences)
     return result
 
 
@@ -114,6 +118,13 @@ def _add_references(
             for reference, mine in zip(found, R, strict=True)
         ]
         result.values[f"{column} {attack}"] = float(np.mean(values))
+
+
+def _capacity(evidences: Sequence[Evidence]) -> dict[str, float]:
+    """The capacity after the last task, means over seeds; NaN where a method records none."""
+    found = [decisions(evidence.facts) for evidence in evidences]
+    last = [each.iloc[-1] if len(each) else dict.fromkeys(CAPACITY.values(), nan) for each in found]
+    return {cost: float(np.mean([values[name] for values in last])) for cost, name in CAPACITY.items()}
 
 
 def _cost(evidences: Sequence[Evidence], name: str) -> float:
