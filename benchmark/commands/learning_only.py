@@ -12,6 +12,7 @@ from benchmark.planning.machine import Machine
 from benchmark.planning.plan import Cost, Planned, plan
 from benchmark.planning.stored_runs import task_checkpoints, task_key
 from benchmark.running.engines.choice import run_jobs
+from benchmark.running.failures import JobResult
 from benchmark.running.progress.display import Display
 from results.checkpoints import Checkpoints
 from results.store import RunStore
@@ -35,8 +36,7 @@ def still_to_learn(jobs: Sequence[Job], machine: Machine, tasks: list[Task]) -> 
     ]
 
 
-def learn(todo: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[str]:
-    """Learn the runs; return the failures, one line each."""
+def learn(todo: Sequence[Planned], machine: Machine, tasks: list[Task], console: Console) -> list[JobResult]:
+    """Learn the runs; return how each ended."""
     with Display(todo, machine.workers, console) as display:
-        outcomes = run_jobs(todo, machine, tasks, display)
-    return [failure for outcome in outcomes for failure in outcome.failures]
+        return run_jobs(todo, machine, tasks, display)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reports.figures.panels import across
 from reports.figures.style import INK, PAGE, PALETTE, shortened
-from reports.tuning.tuned import Trial
+from reports.tuning.tuned import AS_PRESET, Trial, keys_of
 
 PANELS_ACROSS = 4
 LONGEST_POINT, LONGEST_LABEL = 22, 30
@@ -24,7 +24,7 @@ def tuning_figure(trials: Sequence[Trial]) -> Figure:
     lines = -(-len(labels) // columns)
     figure = Figure(figsize=(PAGE, 0.5 + 1.75 * lines), layout="constrained")
     panels: Any = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    keys = list(dict.fromkeys(key for trial in trials for key, _ in trial.values))
+    keys = keys_of(trials)
     for number, axes in enumerate(panels.flat):
         if number >= len(labels):
             axes.set_axis_off()
@@ -57,6 +57,6 @@ def _panel(axes: Axes, trials: Sequence[Trial], keys: Sequence[str]) -> None:
 
 
 def _point_in_words(trial: Trial, keys: Sequence[str]) -> str:
-    """The values of a point, a line each; `preset` where it is none of the grid."""
+    """The values of a point, a line each; `AS_PRESET` where it is none of the grid."""
     values = dict(trial.values)
-    return "\n".join(shortened(values[key], LONGEST_POINT) for key in keys if key in values) or "preset"
+    return "\n".join(shortened(values[key], LONGEST_POINT) for key in keys if key in values) or AS_PRESET

@@ -1,4 +1,4 @@
-"""The rows of a preset at the points of a grid, each compared with the preset as it stands.
+"""The rows of a preset at the points of a grid, each compared with the row as the preset has it.
 
 Pure functions of outcomes per validation image. All points have the same images, so every difference is paired.
 """
@@ -12,41 +12,53 @@ import pandas as pd
 
 from reports.numbers.statistics.contrasts import SeedOutcomes, contrast, mean_accuracy
 from reports.numbers.statistics.intervals import Interval, interval_kind
+from reports.numbers.wording import counted
 
-ALL_ROWS = "mean of the rows"
-"""The label of the lines that a preset's own recipe is chosen by: it is the same for every row."""
+AS_PRESET = "preset"
+"""The word for the values of a preset where a line is no point of the grid."""
+
+Values = tuple[tuple[str, str], ...]
+"""(key, value) of a point, as text."""
 
 
 @dataclass(frozen=True)
 class TunedRow:
-    """A row at a point of a grid.
+    """A row as it trains at some points of a grid.
 
-    values: (key, value) of the point, as text; empty for the preset as it stands if no point of the grid is that.
-    own: True if the row trains at this point as the preset has it.
+    points: the points at which it trains like this; none for the row as the preset has it, if no point of the grid is that.
+    keys: of the grid, those that change this row; empty for a row that the grid does not vary.
+    own: True if the row trains as the preset has it.
     robust, clean: validation images that are right after the last task, under the validation attack and unchanged.
     """
 
     label: str
-    values: tuple[tuple[str, str], ...]
+    points: tuple[Values, ...]
+    keys: tuple[str, ...]
     own: bool
     robust: SeedOutcomes
     clean: SeedOutcomes
 
+    @property
+    def values(self) -> Values:
+        """The values of the keys that change this row."""
+        return _of_keys(self.points[0], self.keys) if self.points else ()
+
 
 @dataclass(frozen=True)
 class Trial:
-    """A row at a point, compared with the preset as it stands; accuracies in [0, 1], means over tasks and seeds.
+    """A row at a point, compared with the row as the preset has it; accuracies in [0, 1], means over tasks and seeds.
 
-    values, own: as of `TunedRow`.
+    values: of the keys that change it; empty if it is no point of the grid.
+    own: True if it is the row as the preset has it.
     robust, bounds: accuracy under the validation attack, and its 95 % interval.
     clean: accuracy on unchanged validation images.
-    above, above_bounds: `robust` less that of the preset as it stands, and its paired 95 % interval.
+    above, above_bounds: `robust` less that of the row as the preset has it, and its paired 95 % interval.
     best: True for the row's highest `robust`; of equal ones the preset's own, or else the first.
     seeds, images: their numbers, images of one seed.
     """
 
     label: str
-    values: tuple[tuple[str, str], ...]
+    values: Values
     own: bool
     robust: float
     bounds: Interval
@@ -62,40 +74,60 @@ def trials_of(rows: Sequence[TunedRow]) -> list[Trial]:
     """Compare every row at every point with itself as the preset has it; then the mean of the rows that the grid varies.
 
     rows: of each label one `own` row among them.
+    A recipe for all rows is chosen by the mean. It is there for the points at which every one of these rows has outcomes: over
+    other rows it would differ by the rows too.
     """
     by_label: dict[str, list[TunedRow]] = {}
     for row in rows:
         by_label.setdefault(row.label, []).append(row)
     found = []
     for label, mine in by_label.items():
-        found += _compared(label, [[row] for row in mine])
-    varied = [mine for mine in by_label.values() if len(mine) > 1]
+        found += _compared(label, [(row.values, [row]) for row in mine])
+    varied = [mine for mine in by_label.values() if mine[0].keys]
     if len(varied) > 1:
-        # Points at which every one of these rows was learned: a mean over other rows would differ by the rows too.
-        points = [
-            row.values for row in varied[0] if all(row.values in [each.values for each in mine] for mine in varied)
-        ]
-        groups = [[row for mine in varied for row in mine if row.values == point] for point in points]
-        own = [all(row.own for row in group) for group in groups]
-        if sum(own) == 1:
-            found += _compared(ALL_ROWS, groups)
+        found += _compared(f"mean of {counted(len(varied), 'row')}", _together(varied))
     return found
 
 
-def _compared(label: str, groups: Sequence[Sequence[TunedRow]]) -> list[Trial]:
-    """A line for each point. groups: by point the rows whose mean is meant, all of them as the preset has them in one."""
-    own = next(group for group in groups if all(row.own for row in group))
-    robust = [sum(mean_accuracy(row.robust) for row in group) / len(group) for group in groups]
-    best = max(range(len(groups)), key=lambda k: (robust[k], groups[k] is own, -k))
+Group = tuple[Values, Sequence[TunedRow]]
+"""A point, and the rows whose mean is meant there."""
+
+
+def _together(varied: Sequence[Sequence[TunedRow]]) -> list[Group]:
+    """The points at which all of several labels have outcomes, and all of them as the preset has them."""
+    keys = {key for mine in varied for key in mine[0].keys}
+    groups: dict[tuple[int, ...], Group] = {}
+    own = [next(row for row in mine if row.own) for mine in varied]
+    for point in dict.fromkeys(point for mine in varied for row in mine for point in row.points):
+        there = [next((row for row in mine if point in row.points), None) for mine in varied]
+        group = [row for row in there if row is not None]
+        if len(group) == len(varied):
+            # Points that differ in what changes none of these rows are one.
+            groups.setdefault(tuple(map(id, group)), (_of_keys(point, keys), group))
+    as_preset = tuple(map(id, own))
+    return list(groups.values()) if as_preset in groups else [((), own), *groups.values()]
+
+
+def _of_keys(point: Values, keys: Sequence[str] | set[str]) -> Values:
+    return tuple((key, value) for key, value in point if key in keys)
+
+
+def _compared(label: str, groups: Sequence[Group]) -> list[Trial]:
+    """A line for each point, compared with the group of rows that all are as the preset has them."""
+    own = next(group for _, group in groups if all(row.own for row in group))
+    robust = [sum(mean_accuracy(row.robust) for row in group) / len(group) for _, group in groups]
+    best = max(range(len(groups)), key=lambda k: (robust[k], groups[k][1] is own, -k))
     found = []
-    for k, group in enumerate(groups):
+    for k, (values, group) in enumerate(groups):
         share = 1 / len(group)
         terms = [(share, row.robust) for row in group]
-        above, above_bounds = contrast([*terms, *((-share, row.robust) for row in own)])
+        above, above_bounds = 0.0, Interval(0.0, 0.0)
+        if group is not own:
+            above, above_bounds = contrast([*terms, *((-share, row.robust) for row in own)])
         found.append(
             Trial(
                 label=label,
-                values=group[0].values,
+                values=values,
                 own=group is own,
                 robust=robust[k],
                 bounds=contrast(terms)[1],
@@ -110,17 +142,26 @@ def _compared(label: str, groups: Sequence[Sequence[TunedRow]]) -> list[Trial]:
     return found
 
 
-def tuning_table(trials: Sequence[Trial], own_values: str = "as the preset") -> pd.DataFrame:
+def keys_of(trials: Sequence[Trial]) -> list[str]:
+    """The keys of the grid that change a row, in its order."""
+    return list(dict.fromkeys(key for trial in trials for key, _ in trial.values))
+
+
+def kind_of_interval(seeds: int) -> str:
+    """As `interval_kind`, for intervals over validation images."""
+    return "noise of the validation images only" if seeds == 1 else interval_kind(seeds)
+
+
+def tuning_table(trials: Sequence[Trial], tasks: int) -> pd.DataFrame:
     """The trials, a line each: a column per key of the grid, accuracies and differences in [0, 1].
 
-    own_values: the text in the columns of the keys where a line is no point of the grid.
+    tasks: the number of tasks that were learned.
     """
-    keys = list(dict.fromkeys(key for trial in trials for key, _ in trial.values))
     return pd.DataFrame(
         [
             {
                 "label": trial.label,
-                **{key: dict(trial.values).get(key, own_values) for key in keys},
+                **{key: _value(trial, key) for key in keys_of(trials)},
                 "of_preset": trial.own,
                 "best": trial.best,
                 "validation_robust": trial.robust,
@@ -130,10 +171,16 @@ def tuning_table(trials: Sequence[Trial], own_values: str = "as the preset") -> 
                 "above_preset": trial.above,
                 "above_low": trial.above_bounds.low,
                 "above_high": trial.above_bounds.high,
+                "tasks": tasks,
                 "seeds": trial.seeds,
                 "images": trial.images,
-                "interval": interval_kind(trial.seeds),
+                "interval": kind_of_interval(trial.seeds),
             }
             for trial in trials
         ]
     )
+
+
+def _value(trial: Trial, key: str) -> str:
+    """The value of a key, empty where the key does not change the row."""
+    return dict(trial.values).get(key, AS_PRESET if trial.own and not trial.values else "")

@@ -90,7 +90,8 @@ def audit(options: AuditOptions, console: Console) -> int:
     _announce(comparison, runs, options.samples, machine, console)
     if options.run.dry_run:
         return 0
-    failures = learn(runs.todo, machine, tasks, console) if runs.todo else []
+    ended = learn(runs.todo, machine, tasks, console) if runs.todo else []
+    failures = [failure for result in ended for failure in result.failures]
     comparison = _without_unlearned(comparison, runs)
     seed = preset.evaluation.seed
     store = CellStore(folder_of(options.run.results) / "outcomes", tasks, options.samples, seed, runs.machines)

@@ -27,15 +27,27 @@ class Point:
         """The point as `--set` takes it."""
         return [f"{key}={value}" for key, value in self.values]
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key for key, _ in self.values)
+
+    def of(self, keys: Sequence[str]) -> Point:
+        """The values of these keys alone."""
+        return Point(tuple((key, value) for key, value in self.values if key in keys))
+
+    def without(self, key: str) -> Point:
+        """The values of all keys but this one."""
+        return Point(tuple(value for value in self.values if value[0] != key))
+
     def __str__(self) -> str:
-        return " ".join(self.overrides) or "the preset's own values"
+        return " ".join(self.overrides)
 
 
 def points_of(grid: Sequence[str] | None, preset: Preset) -> list[Point]:
     """The points of `--grid`, in the order of its values; None for the default grid. Raises ConfigError."""
     if grid is None:
         rate = preset.file.recipe.learning_rate
-        grid = ["recipe.learning_rate=" + ",".join(f"{rate * factor:g}" for factor in RATES)]
+        grid = ["recipe.learning_rate=" + ",".join(repr(rate * factor) for factor in RATES)]
     axes = [_axis(text) for text in grid]
     keys = [key for key, _ in axes]
     if repeated := {key for key in keys if keys.count(key) > 1}:

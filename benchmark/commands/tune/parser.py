@@ -29,7 +29,7 @@ def add_parser(commands: common.Commands) -> None:
         examples={
             "tune --preset digits": "half and twice the learning rate of the preset, for all its rows",
             "tune --preset cifar100-cpu --methods cmat packnet --grid recipe.learning_rate=0.01,0.02,0.04": "a grid of your own",
-            "tune --preset digits --methods packnet --grid methods.packnet.retrain_epochs=0,5,10": "a setting of a method",
+            "tune --preset digits --methods packnet --grid methods.packnet.retrain_epochs=3,6": "a setting of a method",
         },
     )
     common.add_preset(parser, "the preset whose rows are tuned")
@@ -49,8 +49,8 @@ def add_parser(commands: common.Commands) -> None:
         "--seeds", nargs="+", action="extend", type=int, metavar="N", help="seeds of the runs (default: 0)"
     )
     common.add_overrides(parser)
-    common.add_results(parser, "the folder of stored runs; those of the grid are stored beside it")
-    common.add_output(parser, "the folder for tables and figure")
+    common.add_results(parser, "the folder of stored runs; those of the grid are stored beside it, in tuning/runs")
+    common.add_output(parser, "the folder for table and figure; those of an earlier call go")
     common.add_data(parser)
     common.add_device(parser)
     common.add_workers(parser)
