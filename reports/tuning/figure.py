@@ -12,16 +12,16 @@ from reports.figures.panels import across
 from reports.figures.style import INK, PAGE, PALETTE, shortened
 from reports.tuning.tuned import AS_PRESET, Trial, keys_of
 
-PANELS_ACROSS = 4
-LONGEST_POINT, LONGEST_LABEL = 22, 30
+PANELS_ACROSS = 5
+LONGEST_POINT, LONGEST_LABEL = 22, 20
 OWN, OTHER = PALETTE[1], PALETTE[0]
 
 
 def tuning_figure(trials: Sequence[Trial]) -> Figure:
     """Draw a point with its interval for every trial, in the order of the grid; a ring stands around the best one of each row."""
     labels = list(dict.fromkeys(trial.label for trial in trials))
-    columns = min(PANELS_ACROSS, len(labels))
-    lines = -(-len(labels) // columns)
+    lines = -(-len(labels) // PANELS_ACROSS)
+    columns = -(-len(labels) // lines)
     figure = Figure(figsize=(PAGE, 0.5 + 1.75 * lines), layout="constrained")
     panels: Any = figure.subplots(lines, columns, squeeze=False, sharey=True)
     keys = keys_of(trials)
