@@ -20,6 +20,7 @@ from results.records import Run
 MAY_LACK = {
     *("step_size", "restarts", "loss", "trace"),  # of attacks that have none
     *("value", "text"),  # a fact has one of the two
+    *schema.YOUNGER,  # of records of older versions
     *(column.name for column in schema.TRAINING if column.type == "double" or column.name == "selected"),
 }
 """Columns in which a value may be missing."""
