@@ -25,7 +25,7 @@ COMPARING = {*MATRIX_METRICS.values(), metrics.excess_forgetting}
 CAPACITY = {"width_multiplier": "mu", "free_capacity": "free_share"}
 """Costs that methods record which share one network's weights, by their name among the decisions of a task (`capacity`)."""
 
-COST_COLUMNS = (
+MEASURED_COSTS = (
     "parameters",
     "stored_mb",
     "peak_memory_mb",
@@ -33,8 +33,10 @@ COST_COLUMNS = (
     "train_seconds",
     "train_gradient_evaluations",
     "prerequisite_seconds",
-    *CAPACITY,
 )
+"""Costs that the harness measures."""
+
+COST_COLUMNS = (*MEASURED_COSTS, *CAPACITY)
 
 
 def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Mapping[int, Evidence]) -> Measures:
@@ -77,7 +79,7 @@ def measures_of(seeds: Sequence[Seed], joint: Mapping[int, Evidence], single: Ma
         _add_scores(result, evidences, attack)
         _add_references(result, evidences, attack, R[attack], joint, single)
     result.values[f"samples {WORST}"] = float(min(evidence.outcomes.covered(WORST) for evidence in evidences))
-    result.values |= {cost: _cost(evidences, cost) for cost in COST_COLUMNS} | _capacity(evidences)
+    result.values |= {cost: _cost(evidences, cost) for cost in MEASURED_COSTS} | _capacity(evidences)
     return result
 
 

@@ -43,10 +43,7 @@ def add_parser(commands: common.Commands) -> None:
     )
     common.add_results(parser, "the folder of stored runs; those of the audit are stored beside it")
     common.add_output(parser, "the folder for tables and figure")
-    common.add_data(parser)
-    common.add_device(parser)
-    common.add_workers(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what there is to do; start nothing")
+    common.add_learning(parser)
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:

@@ -138,6 +138,14 @@ def add_workers(parser: OneLineParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="runs side by side (default: as many as cores allow)")
 
 
+def add_learning(parser: OneLineParser) -> None:
+    """Add the options of a command that learns runs of its own."""
+    add_data(parser)
+    add_device(parser)
+    add_workers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what there is to do; start nothing")
+
+
 def add_strict(parser: OneLineParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit code 1 too if a check fails (verdict `fail`)")
 

@@ -51,10 +51,7 @@ def add_parser(commands: common.Commands) -> None:
     common.add_overrides(parser)
     common.add_results(parser, "the folder of stored runs; those of the grid are stored beside it, in tuning/runs")
     common.add_output(parser, "the folder for table and figure; those of an earlier call go")
-    common.add_data(parser)
-    common.add_device(parser)
-    common.add_workers(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what there is to do; start nothing")
+    common.add_learning(parser)
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
